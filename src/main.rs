@@ -1,0 +1,2 @@
+//! todoke
+fn main() {}
