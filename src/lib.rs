@@ -1,4 +1,6 @@
 //! todoke, a batch file gateway: the map of the crate, in reading order.
 
 pub mod model;
+pub mod store;
+
 pub mod doors;

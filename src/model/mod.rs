@@ -1,5 +1,11 @@
-//! The nouns. No I/O, no clock, no async.
+//! The nouns. No I/O, no async; the one clock is in [`time`].
 
+pub mod card;
+pub mod document;
+pub mod event;
 pub mod finding;
 pub mod ids;
+pub mod mail;
+pub mod party;
+pub mod submission;
 pub mod time;

@@ -1,0 +1,88 @@
+//! Documents: what an insurer sends to an account.
+
+use serde::{Deserialize, Serialize};
+
+use super::card::CardRef;
+use super::ids::{AccountId, BlobId, Digest, DocumentId, InsurerCode, Number, OfficeCode};
+use super::time::Timestamp;
+
+/// How a document's file ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// `.pdf`
+    Pdf,
+    /// `.csv`, where the office chose it beside PDF (H3).
+    Csv,
+}
+
+impl Format {
+    /// The extension, without the dot.
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::Pdf => "pdf",
+            Self::Csv => "csv",
+        }
+    }
+}
+
+/// A document as the ledger keeps it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Document {
+    /// Its number.
+    pub id: DocumentId,
+    /// In whose outbox.
+    pub account: AccountId,
+    /// For which of the account's offices.
+    pub office: OfficeCode,
+    /// From whom.
+    pub insurer: InsurerCode,
+    /// The submission it answers (K13).
+    pub in_reply_to: Option<Number>,
+    /// Where its bytes lie.
+    pub blob: BlobId,
+    /// Of its bytes.
+    pub sha256: Digest,
+    /// Bytes.
+    pub size: u64,
+    /// How the file ends.
+    pub format: Format,
+    /// Its type from the insurer's table of types, such as 納入告知書; "その他" for one the table does not have. From a
+    /// closed list, so it names no person.
+    pub kind: String,
+    /// Local year and month it is filed under, `2026-11`.
+    pub month: String,
+    /// [`super::card::DocumentCard`]
+    pub card: CardRef,
+    /// When it was placed.
+    pub placed_at: Timestamp,
+    /// When it goes (K37).
+    pub expires_at: Timestamp,
+    /// First and last complete download.
+    pub fetched: Option<(Timestamp, Timestamp)>,
+}
+
+impl Document {
+    /// Its file name in the outbox: readable, unique, safe on Windows, and without a person:
+    /// `2026-11_納入告知書_D1-000123-3.pdf`.
+    pub fn name(&self) -> String {
+        format!("{}_{}_{}.{}", self.month, self.kind, self.id, self.format.extension())
+    }
+
+    /// The document that a file name in the outbox means.
+    pub fn id_in(name: &str) -> Option<DocumentId> {
+        let (stem, _) = name.rsplit_once('.')?;
+        let (_, id) = stem.rsplit_once('_')?;
+        DocumentId::parse(id).ok()
+    }
+}
+
+/// Why a document went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RemovalReason {
+    /// Its days were over (K37).
+    Expired,
+    /// It had been sent to the wrong place (誤配信).
+    Recalled,
+}

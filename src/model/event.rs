@@ -1,0 +1,212 @@
+//! What happened: the journal's vocabulary. Events name no person; they are kept, and can be shown, for ever.
+//!
+//! An event is written as JSON. Variants and fields are only ever added; what is written today must be read in ten years.
+
+use serde::{Deserialize, Serialize};
+
+use super::card::CardRef;
+use super::document::{Document, RemovalReason};
+use super::ids::{AccountId, Digest, DocumentId, InsurerCode, MailId, Number};
+use super::mail::Mail;
+use super::party::{Account, Actor, Insurer, Office};
+use super::submission::{Outcome, StageVerdict, Submission};
+use super::time::Timestamp;
+
+/// One event as it stands in the journal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Counts from 1 without gaps.
+    pub seq: u64,
+    /// max(previous event's time, now): never goes back.
+    pub at: Timestamp,
+    /// Who did it.
+    pub by: Actor,
+    /// What.
+    pub event: Event,
+}
+
+/// Which counter a number is taken from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Series {
+    /// [`Number`]
+    Submission,
+    /// [`DocumentId`]
+    Document,
+    /// [`MailId`]
+    Mail,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// The data root was made, or a restored backup taken into use (then `epoch` is one more than the last).
+    EpochBegan {
+        /// Counts from 1; part of every number.
+        epoch: u32,
+        /// 128 random bits in hexadecimal, also in the file `EPOCH`.
+        uuid: String,
+    },
+    /// The operator has reconciled a restored backup: holds for that reason end.
+    EpochReconciled,
+    /// Serials up to and including this one may have been given out.
+    SerialsReserved {
+        /// Of which counter.
+        series: Series,
+        /// The last one.
+        upto: u64,
+    },
+    /// An insurer was added or changed; the whole record.
+    InsurerSet(Insurer),
+    /// An office was added or changed; the whole record.
+    OfficeSet(Office),
+    /// An account was added or changed; the whole record.
+    AccountSet(Account),
+    /// A submission was completed, verified, and judged as far as possible then.
+    SubmissionReceived {
+        /// The whole record; its `state` follows from the outcome.
+        submission: Box<Submission>,
+        /// What became of it.
+        outcome: Outcome,
+    },
+    /// A held submission was decided, or is held for another reason.
+    SubmissionJudged {
+        /// Which.
+        number: Number,
+        /// What became of it.
+        outcome: Outcome,
+        /// All verdicts, replacing the earlier ones.
+        verdicts: Vec<StageVerdict>,
+        /// [`super::card::DecisionCard`]; none while it stays held.
+        decision: Option<CardRef>,
+    },
+    /// The staged folder is complete and durable; the rename into `new/` may happen from now on, and nothing is staged
+    /// again.
+    PublishIntended {
+        /// Which.
+        number: Number,
+    },
+    /// It is in `new/`, durably.
+    Published {
+        /// Which.
+        number: Number,
+    },
+    /// The importer took it (`new/` to `cur/`).
+    Collected {
+        /// Which.
+        number: Number,
+    },
+    /// The importer is done with it.
+    ImportEnded {
+        /// Which.
+        number: Number,
+        /// `done/` (else `failed/`).
+        ok: bool,
+    },
+    /// Withdrawn before it was collected (H26).
+    Withdrawn {
+        /// Which.
+        number: Number,
+    },
+    /// Its payload (and its folder in the insurer's spool) is about to be erased.
+    EraseIntended {
+        /// Which.
+        number: Number,
+    },
+    /// The payload is gone, durably. The card stays until its own time.
+    Erased {
+        /// Which.
+        number: Number,
+    },
+    /// The card is gone as well.
+    CardErased {
+        /// Which.
+        number: Number,
+    },
+    /// A document is in an outbox.
+    DocumentPlaced {
+        /// The whole record.
+        document: Box<Document>,
+        /// Digest of insurer, set and row, so that the same set taken in twice places once.
+        row: Digest,
+    },
+    /// The set of documents an insurer left was taken in to its end.
+    DeliveryTaken {
+        /// From whom.
+        insurer: InsurerCode,
+        /// Digest over `delivery.csv` and its files.
+        set: Digest,
+        /// Rows placed.
+        placed: u64,
+        /// Rows refused (reported in `reports/`).
+        refused: u64,
+    },
+    /// Somebody downloaded a document to its end.
+    DocumentFetched {
+        /// Which.
+        id: DocumentId,
+    },
+    /// A document is about to be removed.
+    RemovalIntended {
+        /// Which.
+        id: DocumentId,
+        /// Why.
+        reason: RemovalReason,
+    },
+    /// A document is gone from disk, durably.
+    Removed {
+        /// Which.
+        id: DocumentId,
+    },
+    /// A mail is fixed: its members, text and Message-ID. It has not been sent yet.
+    MailSealed(Box<Mail>),
+    /// An attempt to send it ended.
+    MailTried {
+        /// Which.
+        id: MailId,
+        /// How.
+        result: MailResult,
+    },
+    /// The mail's card is gone.
+    MailCardErased {
+        /// Which.
+        id: MailId,
+    },
+    /// Files of an unfinished set were removed from an account's drop-box.
+    DropboxSwept {
+        /// Whose.
+        account: AccountId,
+        /// How many.
+        files: u64,
+        /// Their size.
+        bytes: u64,
+    },
+    /// The daemon stopped in order; everything before is applied.
+    Stopped,
+}
+
+/// How an attempt to send a mail ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MailResult {
+    /// The next host took it.
+    Sent {
+        /// Reply code.
+        reply: String,
+    },
+    /// Not now.
+    Deferred {
+        /// Reply code or kind of failure.
+        reply: String,
+        /// When to try again.
+        until: Timestamp,
+    },
+    /// Never.
+    Failed {
+        /// Reply code, or `expired`.
+        reply: String,
+    },
+    /// Taken out by the operator.
+    Dropped,
+}

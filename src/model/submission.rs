@@ -1,0 +1,182 @@
+//! Submissions: one signed set of files that an account sent.
+
+use serde::{Deserialize, Serialize};
+
+use super::card::CardRef;
+use super::ids::{AccountId, BlobId, Digest, InsurerCode, Number, OfficeCode};
+use super::time::Timestamp;
+
+/// 電子申請 or 電子申請以外 (K55).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// A filing with its attachments.
+    #[default]
+    Filing,
+    /// Other files.
+    Other,
+}
+
+/// What a file is within its submission; gives the name the insurer sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FileRole {
+    /// The filing itself: `KPFD0006.CSV`.
+    Filing,
+    /// 総括表 (K51): `cover.pdf`, or `cover.csv` where the insurer takes it so.
+    Cover,
+    /// Anything else: `attachment-01.pdf`, ...
+    Attachment,
+}
+
+/// One file of a submission, without its name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubmittedFile {
+    /// Where its bytes lie.
+    pub blob: BlobId,
+    /// Of its bytes; what the manifest says and the bytes are.
+    pub sha256: Digest,
+    /// Bytes.
+    pub size: u64,
+    /// What it is.
+    pub role: FileRole,
+    /// The name the insurer sees, from a closed set the gateway chooses.
+    pub export_name: String,
+}
+
+/// One stage of intake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stage {
+    /// Every named file is there and hashes to what the manifest says.
+    Upload,
+    /// The manifest was signed by a key of the account.
+    Signature,
+    /// Content is free of known viruses (K32).
+    Virus,
+    /// The filing is what its form asks for.
+    Format,
+    /// It has an insurer and an office that the account may act for.
+    Routing,
+}
+
+/// How a stage ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Fine.
+    Pass,
+    /// The reason of a refusal.
+    Fail,
+    /// An earlier stage failed, or the stage is switched off in words.
+    NotRun,
+    /// Cannot be said yet: the submission waits.
+    Held,
+}
+
+/// A stage's verdict with its reason in a word.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StageVerdict {
+    /// Which stage.
+    pub stage: Stage,
+    /// How it ended.
+    pub verdict: Verdict,
+    /// ASCII code of the reason (`VIRUS-FOUND`), or what was used (`clamd 27001/2026-11-22`); names no person.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub detail: String,
+}
+
+/// Why a submission waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HoldReason {
+    /// The scanner cannot be asked, or did not scan all of it.
+    Scanner,
+    /// Outside the insurer's window; waits for the next opening.
+    Calendar,
+    /// The same content came under another id: somebody must look (*policy*).
+    SameContent,
+    /// The data root was restored from a backup and is not reconciled yet.
+    Epoch,
+}
+
+/// What became of it at intake.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// Goes to the insurer.
+    Accepted,
+    /// Consumed, answered with findings, not passed on. The code of the first reason.
+    Refused(String),
+    /// Waits; decided later by a `Judge` operation.
+    Held(HoldReason),
+}
+
+/// Where an accepted submission is on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Durably received, not decided.
+    Held,
+    /// Accepted; not yet in the insurer's `new/`.
+    Accepted,
+    /// The staged folder is about to be renamed into `new/`; never staged again from here on.
+    Publishing,
+    /// In `new/`.
+    Published,
+    /// The importer renamed it to `cur/`.
+    Collected,
+    /// ... and then to `done/`.
+    Imported,
+    /// ... or to `failed/`.
+    ImportFailed,
+    /// Refused.
+    Refused,
+    /// Withdrawn by the sender or the operator before it was collected (H26).
+    Withdrawn,
+}
+
+/// A submission as the ledger keeps it: numbers, digests, times and verdicts, no names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Submission {
+    /// Its number.
+    pub number: Number,
+    /// Who sent it.
+    pub account: AccountId,
+    /// For whom.
+    pub insurer: InsurerCode,
+    /// On whose behalf; none for `other` without an office, and for refusals before it was known.
+    pub office: Option<OfficeCode>,
+    /// A filing or other files.
+    pub kind: Kind,
+    /// Sent by a test identity.
+    pub test: bool,
+    /// SHA-256 of `SHA256SUMS`, byte for byte: the submission's identity for its sender.
+    pub manifest: Digest,
+    /// Keyed digest of account and the sender's own id, which may name somebody.
+    pub id_tag: Option<Digest>,
+    /// Keyed digest over the sorted file hashes: the same content under another manifest.
+    pub content_tag: Digest,
+    /// The signer's key, `SHA256:...`.
+    pub signer: String,
+    /// Its files in the manifest's order. Empty once the payload is erased.
+    pub files: Vec<SubmittedFile>,
+    /// Records per form code.
+    pub forms: Vec<(String, u64)>,
+    /// Verdicts in order.
+    pub verdicts: Vec<StageVerdict>,
+    /// [`super::card::SubmissionCard`]
+    pub card: CardRef,
+    /// [`super::card::DecisionCard`] of one that was held at first.
+    pub decision: Option<CardRef>,
+    /// When it was completed.
+    pub received_at: Timestamp,
+    /// When it was accepted or refused.
+    pub decided_at: Option<Timestamp>,
+    /// When the importer took it.
+    pub collected_at: Option<Timestamp>,
+    /// When it was withdrawn.
+    pub withdrawn_at: Option<Timestamp>,
+    /// Where it is.
+    pub state: State,
+}

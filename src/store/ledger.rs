@@ -1,0 +1,366 @@
+//! The ledger: what is true, and how it may change. One implementation today (journal + sled,
+//! [`super::journal_ledger`]); PostgreSQL for several nodes later. Both must pass [`super::ledger_suite`].
+//!
+//! Every change is one [`Op`]: it is decided against the present state and made durable in one step, atomically with
+//! respect to all others, and is durable when [`Ledger::commit`] returns. All calls block.
+
+use crate::model::card::CardRef;
+use crate::model::document::{Document, RemovalReason};
+use crate::model::event::{MailResult, Series};
+use crate::model::ids::{AccountId, Digest, DocumentId, InsurerCode, MailId, Number, OfficeCode};
+use crate::model::mail::{Mail, MailState};
+use crate::model::party::{Account, Actor, Insurer, Office};
+use crate::model::submission::{Outcome, StageVerdict, State, Submission};
+use crate::model::time::Timestamp;
+
+/// A change somebody asks for.
+#[derive(Debug, Clone)]
+pub enum Op {
+    /// Adds an insurer, or changes it. `new` says which is meant: adding one that is there, or changing one that is not, is
+    /// refused, so that a repeated command is noticed.
+    SetInsurer {
+        /// The whole record.
+        insurer: Insurer,
+        /// Must not exist yet (else: must exist).
+        new: bool,
+    },
+    /// Adds or changes an office; its insurer must exist (K8).
+    SetOffice {
+        /// The whole record.
+        office: Office,
+        /// Must not exist yet (else: must exist).
+        new: bool,
+    },
+    /// Adds or changes an account; its insurer and offices must exist; none of its keys may belong to another account,
+    /// but for a test account and its production twin of the same insurer.
+    SetAccount {
+        /// The whole record.
+        account: Account,
+        /// Must not exist yet (else: must exist).
+        new: bool,
+    },
+    /// A completed, verified submission. Idempotent by (account, manifest): see [`Done::Received`].
+    Receive {
+        /// The whole record; `state`, `decided_at` are set from the outcome.
+        submission: Box<Submission>,
+        /// What became of it.
+        outcome: Outcome,
+        /// The same content under another manifest is held (*policy*); else it passes.
+        hold_same_content: bool,
+        /// Filing years begin here: an id is reserved from then on. Earlier uses of the same id do not count.
+        id_since: Timestamp,
+    },
+    /// Decides a held submission.
+    Judge {
+        /// Which.
+        number: Number,
+        /// What became of it.
+        outcome: Outcome,
+        /// All verdicts.
+        verdicts: Vec<StageVerdict>,
+        /// The decision's card; none while it stays held.
+        decision: Option<CardRef>,
+    },
+    /// These are staged, durably. Those that are no longer `Accepted` (withdrawn meanwhile) are left out of
+    /// [`Done::Numbers`].
+    PublishIntend(Vec<Number>),
+    /// These are in `new/`, durably. Only from `Publishing`.
+    Published(Vec<Number>),
+    /// The importer took it. From `Publishing` or `Published`.
+    Collect(Number),
+    /// The importer is done with it. From `Collected`, `Imported` or `ImportFailed` (importers may try again), or straight
+    /// from `Published` when the rename to `cur/` was missed.
+    EndImport {
+        /// Which.
+        number: Number,
+        /// `done/` (else `failed/`).
+        ok: bool,
+    },
+    /// Withdraws it while it is `Held`, `Accepted` or `Published`; the account must be its sender when given.
+    Withdraw {
+        /// Which.
+        number: Number,
+        /// The sender; none when the operator does it.
+        account: Option<AccountId>,
+    },
+    /// Payloads of these are about to be erased.
+    EraseIntend(Vec<Number>),
+    /// ... and are gone, durably.
+    Erased(Vec<Number>),
+    /// The cards of these are gone, durably.
+    CardErased(Vec<Number>),
+    /// Places documents; rows whose digest was placed before are left out of [`Done::Documents`].
+    Place(Vec<(Document, Digest)>),
+    /// A delivery was taken in to its end.
+    DeliveryTaken {
+        /// From whom.
+        insurer: InsurerCode,
+        /// Digest over the set.
+        set: Digest,
+        /// Rows placed.
+        placed: u64,
+        /// Rows refused.
+        refused: u64,
+    },
+    /// Downloaded to its end.
+    Fetched(DocumentId),
+    /// About to be removed. Those that are already gone are left out of [`Done::Documents`].
+    RemovalIntend {
+        /// Which.
+        ids: Vec<DocumentId>,
+        /// Why.
+        reason: RemovalReason,
+    },
+    /// Gone from disk, durably.
+    Removed(Vec<DocumentId>),
+    /// Seals a mail. Its arrivals must still wait for an announcement, else nothing is sealed ([`Done::Sealed`]).
+    SealMail(Box<Mail>),
+    /// An attempt ended. Only while queued.
+    TryMail {
+        /// Which.
+        id: MailId,
+        /// How.
+        result: MailResult,
+    },
+    /// Puts a failed or deferred mail at the head of the queue (`mail retry`).
+    RetryMail(MailId),
+    /// The mail's card is gone, durably.
+    MailCardErased(Vec<MailId>),
+    /// Files of an unfinished set were removed.
+    DropboxSwept {
+        /// Whose.
+        account: AccountId,
+        /// How many.
+        files: u64,
+        /// Their size.
+        bytes: u64,
+    },
+    /// A restored backup was reconciled.
+    EpochReconciled,
+    /// The daemon stops.
+    Stop,
+}
+
+/// What a committed [`Op`] came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Done {
+    /// Done; nothing to say.
+    Ok,
+    /// Of `Receive`.
+    Received(Received),
+    /// Of `PublishIntend` and others over many: those it was done for.
+    Numbers(Vec<Number>),
+    /// Those it was done for.
+    Documents(Vec<DocumentId>),
+    /// Of `SealMail`: whether it was sealed.
+    Sealed(bool),
+}
+
+/// What a completed submission came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Received {
+    /// It is recorded under the number it came with, with this outcome (a hold for the same content may have replaced an
+    /// acceptance).
+    New(Outcome),
+    /// This manifest was accepted or is held already: nothing was recorded, this is the number.
+    Same(Number),
+    /// The sender's id is taken by this submission, whose content differs: nothing was recorded.
+    IdTaken(Number),
+}
+
+/// Why the ledger did not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// The state does not allow it; changes nothing.
+    #[error("{0}")]
+    Refused(Refusal),
+    /// The journal could not be written. Intake stops until the daemon is started anew.
+    #[error("the journal cannot be written, so nothing is accepted any more: {0}")]
+    Stopped(String),
+    /// The index failed. It is rebuilt at the next start.
+    #[error("the index failed and will be rebuilt at the next start: {0}")]
+    Index(String),
+}
+
+/// Why the state does not allow an operation.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Asked to add what is there.
+    #[error("{0} exists already; use `change`")]
+    Exists(String),
+    /// Asked for what is not there.
+    #[error("{0} does not exist")]
+    Missing(String),
+    /// A key may not belong to two accounts.
+    #[error("key {fingerprint} belongs to account {account} already; every account needs a key of its own")]
+    KeyTaken {
+        /// The key.
+        fingerprint: String,
+        /// Whose it is.
+        account: AccountId,
+    },
+    /// Not from this state.
+    #[error("submission {number} is {state:?}, which does not allow this")]
+    State {
+        /// Which.
+        number: Number,
+        /// Where it is.
+        state: State,
+    },
+    /// Somebody else's.
+    #[error("{0} belongs to somebody else")]
+    NotYours(String),
+    /// A document or mail is not in a state that allows it.
+    #[error("{0}")]
+    NotNow(String),
+}
+
+/// Work that waits, each queue ordered by the time it is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Queue {
+    /// Held submissions, to be judged again. Key: number.
+    Judge,
+    /// Accepted submissions, to be put into the insurer's spool (and `Publishing` ones to be finished). Key: number.
+    Publish,
+    /// Documents whose days are over. Key: document.
+    Expire,
+    /// Documents not announced yet. Key: document.
+    Announce,
+    /// Sealed mails. Key: mail.
+    Mail,
+}
+
+/// One thing that is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Task {
+    /// Of `Judge`, `Publish`.
+    Submission(Number),
+    /// Of `Expire`, `Announce`.
+    Document(DocumentId),
+    /// Of `Mail`.
+    Mail(MailId),
+}
+
+/// Where the journal is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    /// The data root's epoch.
+    pub epoch: u32,
+    /// A restored backup waits to be reconciled.
+    pub unreconciled: bool,
+    /// The last event.
+    pub seq: u64,
+    /// Its time.
+    pub at: Timestamp,
+    /// Its link in the hash chain.
+    pub hash: Digest,
+}
+
+/// Which submissions to list; newest first.
+#[derive(Debug, Clone, Default)]
+pub struct SubmissionFilter {
+    /// Of this sender.
+    pub account: Option<AccountId>,
+    /// For this insurer.
+    pub insurer: Option<InsurerCode>,
+    /// In one of these states; empty means all.
+    pub states: Vec<State>,
+    /// Before this one (for the next page).
+    pub before: Option<Number>,
+}
+
+/// Which mails to list; newest first.
+#[derive(Debug, Clone, Default)]
+pub struct MailFilter {
+    /// To this account.
+    pub account: Option<AccountId>,
+    /// In this state.
+    pub state: Option<MailState>,
+    /// Before this one (for the next page).
+    pub before: Option<MailId>,
+}
+
+/// What is true. See the module's text.
+pub trait Ledger: Send + Sync {
+    /// Decides and records one change; durable when it returns.
+    fn commit(&self, op: Op, by: Actor, now: Timestamp) -> Result<Done, LedgerError>;
+
+    /// A serial that was never given out and never will be again; gaps allowed. With the epoch it makes a number.
+    fn next_serial(&self, series: Series, now: Timestamp) -> Result<u64, LedgerError>;
+
+    /// Where the journal is.
+    fn head(&self) -> Head;
+
+    /// One insurer.
+    fn insurer(&self, code: &InsurerCode) -> Result<Option<Insurer>, LedgerError>;
+    /// All of them.
+    fn insurers(&self) -> Result<Vec<Insurer>, LedgerError>;
+    /// One office.
+    fn office(&self, insurer: &InsurerCode, code: &OfficeCode) -> Result<Option<Office>, LedgerError>;
+    /// All of an insurer's.
+    fn offices(&self, insurer: &InsurerCode) -> Result<Vec<Office>, LedgerError>;
+    /// One account.
+    fn account(&self, id: &AccountId) -> Result<Option<Account>, LedgerError>;
+    /// All, or an insurer's.
+    fn accounts(&self, insurer: Option<&InsurerCode>) -> Result<Vec<Account>, LedgerError>;
+    /// Whose key this is (`SHA256:...`): none, one, or a test account and its production twin.
+    fn accounts_of_key(&self, fingerprint: &str) -> Result<Vec<AccountId>, LedgerError>;
+
+    /// One submission.
+    fn submission(&self, number: Number) -> Result<Option<Submission>, LedgerError>;
+    /// The latest submission of this account with this manifest, whatever became of it.
+    fn submission_by_manifest(
+        &self,
+        account: &AccountId,
+        manifest: Digest,
+    ) -> Result<Option<Number>, LedgerError>;
+    /// The latest submission of this account with this id.
+    fn submission_by_id(&self, account: &AccountId, id_tag: Digest) -> Result<Option<Number>, LedgerError>;
+    /// Newest first, at most `limit`.
+    fn submissions(&self, filter: &SubmissionFilter, limit: usize) -> Result<Vec<Submission>, LedgerError>;
+
+    /// One document that is still there.
+    fn document(&self, id: DocumentId) -> Result<Option<Document>, LedgerError>;
+    /// An outbox: documents of this account (and office) after this one, in order of their numbers, at most `limit`. Cheap
+    /// for 50,000: one ordered scan.
+    fn documents(
+        &self,
+        account: &AccountId,
+        office: Option<&OfficeCode>,
+        after: Option<DocumentId>,
+        limit: usize,
+    ) -> Result<Vec<Document>, LedgerError>;
+    /// Whether this set was taken in to its end before.
+    fn delivery_taken(&self, insurer: &InsurerCode, set: Digest) -> Result<bool, LedgerError>;
+    /// The document that this row placed, if it did.
+    fn delivered_row(&self, row: Digest) -> Result<Option<DocumentId>, LedgerError>;
+
+    /// One mail.
+    fn mail(&self, id: MailId) -> Result<Option<Mail>, LedgerError>;
+    /// Newest first, at most `limit`.
+    fn mails(&self, filter: &MailFilter, limit: usize) -> Result<Vec<Mail>, LedgerError>;
+
+    /// Takes up to `limit` tasks that are due at `now` and that nobody else holds, for `lease` milliseconds. A task leaves its
+    /// queue by what is committed about it; a lease that ran out is given again. Cost proportional to what is due.
+    fn claim(&self, queue: Queue, now: Timestamp, lease: i64, limit: usize)
+    -> Result<Vec<Task>, LedgerError>;
+    /// Gives claimed tasks back before their lease ends, not to be given again before `until`.
+    fn postpone(&self, queue: Queue, tasks: &[Task], until: Timestamp);
+    /// What is due at `now` without taking it, in order, at most `limit` (`purge --dry-run`).
+    fn due(&self, queue: Queue, now: Timestamp, limit: usize) -> Result<Vec<Task>, LedgerError>;
+    /// How many wait in a queue, due or not, and since when the first was due.
+    fn waiting(&self, queue: Queue) -> Result<(u64, Option<Timestamp>), LedgerError>;
+
+    /// Submissions whose payload may be erased: those in one of `states` whose last change is before `before`; oldest
+    /// first, at most `limit`. Cost proportional to what it returns.
+    fn erasable(&self, states: &[State], before: Timestamp, limit: usize)
+    -> Result<Vec<Number>, LedgerError>;
+    /// Submissions whose payload is erased and whose last change is before `before`: their cards may go.
+    fn card_erasable(&self, before: Timestamp, limit: usize) -> Result<Vec<Number>, LedgerError>;
+    /// Mails that ended (sent, failed, dropped) before this: their cards may go.
+    fn mail_card_erasable(&self, before: Timestamp, limit: usize) -> Result<Vec<MailId>, LedgerError>;
+
+    /// Whether anything in the ledger refers to this blob (a payload file, a card, a document, a mail). Orphans are removed
+    /// by the sweep.
+    fn refers_to(&self, blob: &crate::model::ids::BlobId) -> Result<bool, LedgerError>;
+}

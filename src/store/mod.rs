@@ -1,0 +1,4 @@
+//! What lasts: durable writes, the journal, the ledger over it, blobs, the insurers' spool.
+
+pub mod blobs;
+pub mod ledger;
