@@ -6,6 +6,7 @@ pub mod escape;
 pub mod event;
 pub mod finding;
 pub mod ids;
+pub mod incident;
 pub mod mail;
 pub mod party;
 pub mod submission;

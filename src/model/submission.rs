@@ -132,6 +132,8 @@ pub enum State {
     ImportFailed,
     /// Refused.
     Refused,
+    /// A withdrawal (`# withdraw:`) that was carried out: done with the moment it was accepted.
+    CarriedOut,
     /// Withdrawn by the sender or the operator before it was collected (H26).
     Withdrawn,
 }
@@ -177,6 +179,10 @@ pub struct Submission {
     pub collected_at: Option<Timestamp>,
     /// When it was withdrawn.
     pub withdrawn_at: Option<Timestamp>,
+    /// By which submission; none when the operator did it.
+    pub withdrawn_by: Option<Number>,
+    /// The submission that this one withdraws (`# withdraw:`); then it has no files of its own.
+    pub withdraws: Option<Number>,
     /// Where it is.
     pub state: State,
 }

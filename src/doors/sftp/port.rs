@@ -17,7 +17,7 @@ pub struct Fault {
     /// SFTP v3 status.
     pub status: Status,
     /// ASCII code that leads the text and can be searched and read out, such as `SIG-WRONG-KEY`.
-    pub code: &'static str,
+    pub code: std::borrow::Cow<'static, str>,
     /// What was wrong and what to do, in the account's language; one line.
     pub text: String,
     /// Also written to the channel's stderr, which stock `sftp` shows: set for refusals of a submission, not for

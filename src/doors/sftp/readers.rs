@@ -1,0 +1,153 @@
+//! Files that can be read: made ones (receipts, histories) and documents.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::office::OfficeTree;
+use super::port::{Answer, Attributes, Fault, OpenFile, SetAttributes};
+use super::words::Words;
+use crate::model::document::Document;
+use crate::model::ids::{AccountId, DocumentId};
+use crate::model::party::Actor;
+use crate::model::time::Clock;
+use crate::store::blobs::BlobReader;
+use crate::store::ledger::{Ledger, Op};
+use crate::store::receipts::Made;
+
+/// A file that was made when it was opened.
+pub(super) struct MadeFile {
+    made: Made,
+    words: Words,
+}
+
+impl MadeFile {
+    pub(super) fn new(made: Made, words: Words) -> Self {
+        Self { made, words }
+    }
+}
+
+impl OpenFile for MadeFile {
+    fn read_at(&mut self, offset: u64, length: usize, into: &mut Vec<u8>) -> Result<(), Fault> {
+        let bytes = &self.made.bytes;
+        let from = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
+        let to = from.saturating_add(length).min(bytes.len());
+        into.extend_from_slice(&bytes[from..to]);
+        Ok(())
+    }
+
+    fn write_at(&mut self, _offset: u64, _bytes: &[u8]) -> Result<(), Fault> {
+        Err(self.words.read_only())
+    }
+
+    fn stat(&mut self) -> Result<Attributes, Fault> {
+        let size = self.made.bytes.len() as u64;
+        Ok(Attributes { folder: false, size, mode: 0o440, modified: self.made.at.unix_seconds() })
+    }
+
+    fn set_stat(&mut self, _to: SetAttributes) -> Result<(), Fault> {
+        Err(self.words.read_only())
+    }
+
+    fn sync(&mut self) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    fn close(self: Box<Self>) -> Answer {
+        Answer::Now(Ok(()))
+    }
+}
+
+/// A document in an outbox. A download of all its bytes is recorded when it is closed.
+pub(super) struct StoredDocument {
+    id: DocumentId,
+    size: u64,
+    modified: u64,
+    reader: Box<dyn BlobReader>,
+    /// Ranges that were read, merged: start to end.
+    read: BTreeMap<u64, u64>,
+    ledger: Arc<dyn Ledger>,
+    clock: Arc<dyn Clock>,
+    account: AccountId,
+    words: Words,
+}
+
+/// A client that reads a document in more scattered pieces than this is not credited with a whole download.
+const RANGES_MAX: usize = 4096;
+
+impl StoredDocument {
+    pub(super) fn new(tree: &OfficeTree, document: Document, reader: Box<dyn BlobReader>) -> Self {
+        Self {
+            id: document.id,
+            size: document.size,
+            modified: document.placed_at.unix_seconds(),
+            reader,
+            read: BTreeMap::new(),
+            ledger: Arc::clone(&tree.parts.ledger),
+            clock: Arc::clone(&tree.parts.clock),
+            account: tree.account.id.clone(),
+            words: tree.words,
+        }
+    }
+
+    fn note(&mut self, mut start: u64, mut end: u64) {
+        if let Some((&s, &e)) = self.read.range(..=start).next_back()
+            && e >= start
+        {
+            start = s;
+            end = end.max(e);
+        }
+        while let Some((&s, &e)) = self.read.range(start..=end).next() {
+            end = end.max(e);
+            self.read.remove(&s);
+        }
+        if self.read.len() < RANGES_MAX {
+            self.read.insert(start, end);
+        }
+    }
+}
+
+impl OpenFile for StoredDocument {
+    fn read_at(&mut self, offset: u64, length: usize, into: &mut Vec<u8>) -> Result<(), Fault> {
+        let before = into.len();
+        self.reader.read_at(offset, length, into).map_err(|e| self.words.io(&e))?;
+        let got = (into.len() - before) as u64;
+        if got > 0 {
+            self.note(offset, offset.saturating_add(got));
+        }
+        Ok(())
+    }
+
+    fn write_at(&mut self, _offset: u64, _bytes: &[u8]) -> Result<(), Fault> {
+        Err(self.words.outbox_read_only())
+    }
+
+    fn stat(&mut self) -> Result<Attributes, Fault> {
+        Ok(Attributes { folder: false, size: self.size, mode: 0o440, modified: self.modified })
+    }
+
+    fn set_stat(&mut self, _to: SetAttributes) -> Result<(), Fault> {
+        Err(self.words.outbox_read_only())
+    }
+
+    fn sync(&mut self) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    fn close(self: Box<Self>) -> Answer {
+        let whole = self.size == 0 || self.read.get(&0).is_some_and(|&end| end >= self.size);
+        if !whole {
+            return Answer::Now(Ok(()));
+        }
+        let (ledger, id, account, now) = (self.ledger, self.id, self.account, self.clock.now());
+        let recorded = tokio::task::spawn_blocking(move || {
+            // Purged or recalled between the last byte and here: nothing to record, and the client has what it read.
+            if let Err(error) = ledger.commit(Op::Fetched(id), Actor::Account(account), now) {
+                tracing::warn!(document = %id, %error, "a download could not be recorded");
+            }
+        });
+        Answer::Later(Box::pin(async move {
+            let _ = recorded.await;
+            Ok(())
+        }))
+    }
+}

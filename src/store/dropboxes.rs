@@ -1,0 +1,72 @@
+//! The drop-boxes of all accounts, opened as they are needed.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::blobs::Blobs;
+use super::dropbox::{Dropbox, DropboxLimits};
+use super::ledger::Ledger;
+use crate::model::ids::{AccountId, BlobId};
+use crate::signed::manifest::ManifestLimits;
+
+/// All drop-boxes.
+pub struct Dropboxes {
+    uploads: PathBuf,
+    limits: DropboxLimits,
+    manifest_limits: ManifestLimits,
+    blobs: Arc<dyn Blobs>,
+    ledger: Arc<dyn Ledger>,
+    open: Mutex<HashMap<AccountId, Arc<Dropbox>>>,
+}
+
+impl Dropboxes {
+    /// Over the folder `uploads/` of the data root.
+    pub fn new(
+        uploads: PathBuf,
+        limits: DropboxLimits,
+        manifest_limits: ManifestLimits,
+        blobs: Arc<dyn Blobs>,
+        ledger: Arc<dyn Ledger>,
+    ) -> Self {
+        Self { uploads, limits, manifest_limits, blobs, ledger, open: Mutex::new(HashMap::new()) }
+    }
+
+    /// One account's.
+    pub fn of(&self, account: &AccountId) -> io::Result<Arc<Dropbox>> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(dropbox) = open.get(account) {
+            return Ok(Arc::clone(dropbox));
+        }
+        let claimed = |blob: &BlobId| self.ledger.refers_to(blob).unwrap_or(true);
+        let dropbox = Arc::new(Dropbox::open(
+            account.clone(),
+            &self.uploads,
+            self.limits,
+            self.manifest_limits,
+            Arc::clone(&self.blobs),
+            &claimed,
+        )?);
+        open.insert(account.clone(), Arc::clone(&dropbox));
+        Ok(dropbox)
+    }
+
+    /// Every account that has a drop-box on disk.
+    pub fn all(&self) -> io::Result<Vec<(AccountId, Arc<Dropbox>)>> {
+        let mut all = Vec::new();
+        for entry in std::fs::read_dir(&self.uploads)? {
+            let name = entry?.file_name();
+            let Some(account) = name.to_str().and_then(|n| n.strip_suffix(".jsonl")) else { continue };
+            let Ok(account) = AccountId::parse(account) else { continue };
+            let dropbox = self.of(&account)?;
+            all.push((account, dropbox));
+        }
+        Ok(all)
+    }
+
+    /// Blobs of unclaimed versions: not orphans.
+    pub fn blobs(&self) -> io::Result<Vec<BlobId>> {
+        Ok(self.all()?.iter().flat_map(|(_, dropbox)| dropbox.blobs()).collect())
+    }
+}

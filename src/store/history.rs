@@ -1,0 +1,140 @@
+//! `/history/sent.csv` and `/history/received.csv`: what a clerk opens in a spreadsheet (K38: date and time, not
+//! content).
+
+use chrono_tz::Tz;
+
+use super::blobs::Blobs;
+use super::ledger::{Ledger, LedgerError, SubmissionFilter};
+use super::receipts::read_card;
+use crate::model::card::{DocumentCard, SubmissionCard};
+use crate::model::escape;
+use crate::model::finding::Language;
+use crate::model::party::Account;
+use crate::model::submission::{Kind, State};
+use crate::model::time::Timestamp;
+
+/// Makes histories.
+pub struct Reader<'a> {
+    /// Submissions and documents.
+    pub ledger: &'a dyn Ledger,
+    /// Their cards.
+    pub blobs: &'a dyn Blobs,
+    /// Times are local.
+    pub zone: Tz,
+    /// Newest rows shown (`listed_max`).
+    pub rows_max: usize,
+}
+
+/// A state in a clerk's words.
+pub fn state_word(state: State, language: Language) -> &'static str {
+    let (ja, en) = match state {
+        State::Held => ("確認待ち", "held"),
+        State::Accepted | State::Publishing | State::Published => ("受付済み", "accepted"),
+        State::Collected => ("健保組合が取込み", "collected"),
+        State::Imported => ("取込み完了", "imported"),
+        State::ImportFailed => ("健保組合で確認中", "import failed"),
+        State::Refused => ("受付不可", "refused"),
+        State::Withdrawn => ("取下げ済み", "withdrawn"),
+        State::CarriedOut => ("取下げの申し出", "withdrawal"),
+    };
+    match language {
+        Language::Ja => ja,
+        Language::En => en,
+    }
+}
+
+fn row(out: &mut String, cells: &[String]) {
+    let cells: Vec<String> = cells.iter().map(|cell| escape::csv_field(cell)).collect();
+    out.push_str(&cells.join(","));
+    out.push_str("\r\n");
+}
+
+fn head(language: Language, ja: &[&str], en: &[&str]) -> String {
+    let mut out = String::from("\u{feff}");
+    let names = match language {
+        Language::Ja => ja,
+        Language::En => en,
+    };
+    row(&mut out, &names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>());
+    out
+}
+
+impl Reader<'_> {
+    fn local(&self, at: Option<Timestamp>) -> String {
+        at.map(|at| at.utc().with_timezone(&self.zone).format("%Y-%m-%d %H:%M:%S").to_string())
+            .unwrap_or_default()
+    }
+
+    /// What an account sent, newest first.
+    pub fn sent(&self, account: &Account) -> Result<String, LedgerError> {
+        let language = account.language;
+        let mut out = head(
+            language,
+            &["受付番号", "送信日時", "種別", "事業所", "状態", "送信者の番号", "件名", "ファイル数", "判定日時", "取込日時", "取下げ日時"],
+            &["number", "received", "kind", "office", "state", "id", "subject", "files", "decided", "collected", "withdrawn"],
+        );
+        let filter = SubmissionFilter { account: Some(account.id.clone()), ..SubmissionFilter::default() };
+        for s in self.ledger.submissions(&filter, self.rows_max)? {
+            let card: Option<SubmissionCard> = read_card(self.blobs, &s.card).ok();
+            let (id, subject, files) = card.map_or_else(
+                || (String::new(), String::new(), 0),
+                |c| (c.id.unwrap_or_default(), c.subject.unwrap_or_default(), c.names.len()),
+            );
+            let kind = match (s.withdraws, s.kind, language) {
+                (Some(_), _, Language::Ja) => "取下げ",
+                (Some(_), _, Language::En) => "withdrawal",
+                (None, Kind::Filing, Language::Ja) => "電子申請",
+                (None, Kind::Filing, Language::En) => "filing",
+                (None, Kind::Other, Language::Ja) => "電子申請以外",
+                (None, Kind::Other, Language::En) => "other",
+            };
+            row(
+                &mut out,
+                &[
+                    s.number.to_string(),
+                    self.local(Some(s.received_at)),
+                    kind.to_owned(),
+                    s.office.map(|o| o.to_string()).unwrap_or_default(),
+                    state_word(s.state, language).to_owned(),
+                    id,
+                    subject,
+                    files.to_string(),
+                    self.local(s.decided_at),
+                    self.local(s.collected_at),
+                    self.local(s.withdrawn_at),
+                ],
+            );
+        }
+        Ok(out)
+    }
+
+    /// What lies in an account's outbox, oldest first.
+    pub fn received(&self, account: &Account) -> Result<String, LedgerError> {
+        let language = account.language;
+        let mut out = head(
+            language,
+            &["文書番号", "到着日時", "事業所", "種類", "標題", "ファイル名", "大きさ", "保管期限", "初回取得", "最終取得", "対象の受付番号"],
+            &["document", "placed", "office", "type", "title", "file", "bytes", "kept_until", "first_fetched", "last_fetched", "in_reply_to"],
+        );
+        for d in self.ledger.documents(&account.id, None, None, self.rows_max)? {
+            let card: Option<DocumentCard> = read_card(self.blobs, &d.card).ok();
+            row(
+                &mut out,
+                &[
+                    d.id.to_string(),
+                    self.local(Some(d.placed_at)),
+                    d.office.to_string(),
+                    d.kind.clone(),
+                    card.map(|c| c.title).unwrap_or_default(),
+                    d.name(),
+                    d.size.to_string(),
+                    self.local(Some(d.expires_at)),
+                    self.local(d.fetched.map(|f| f.0)),
+                    self.local(d.fetched.map(|f| f.1)),
+                    d.in_reply_to.map(|n| n.to_string()).unwrap_or_default(),
+                ],
+            );
+        }
+        Ok(out)
+    }
+}

@@ -1,0 +1,430 @@
+//! Virus, format and routing of one set of files: asked by intake when the set is complete, and again for those that
+//! were held.
+
+use std::io;
+use std::sync::{Arc, PoisonError, RwLock, mpsc};
+use std::time::Duration;
+
+use chrono::Datelike as _;
+use chrono_tz::Tz;
+
+use super::ports::{Scan, Scanner, Unscanned};
+use crate::filing::checking::{self, Checked, SetFile};
+use crate::filing::rules::Rules;
+use crate::model::finding::{Finding, Severity, Text};
+use crate::model::ids::{BlobId, InsurerCode, Number, OfficeCode};
+use crate::model::party::{Account, Standing};
+use crate::model::submission::{FileRole, HoldReason, Kind, Outcome, Stage, StageVerdict, Verdict};
+use crate::model::time::{Clock, SECOND, Timestamp};
+use crate::store::blobs::Blobs;
+use crate::store::ledger::Ledger;
+
+/// A set as its sender described it.
+#[derive(Debug, Clone)]
+pub struct Candidate {
+    /// Who sent it.
+    pub account: Account,
+    /// `# kind:`
+    pub kind: Kind,
+    /// `# to:`
+    pub to: Option<InsurerCode>,
+    /// `# office:`
+    pub office: Option<OfficeCode>,
+    /// `# cover:`
+    pub cover: Option<String>,
+    /// `# subject:`
+    pub subject: Option<String>,
+    /// `# comment:`
+    pub comment: Option<String>,
+    /// `# withdraw:`
+    pub withdraws: Option<Number>,
+    /// In the manifest's order.
+    pub files: Vec<CandidateFile>,
+}
+
+/// One of its files.
+#[derive(Debug, Clone)]
+pub struct CandidateFile {
+    /// As the manifest names it.
+    pub name: String,
+    /// Where its bytes lie.
+    pub blob: BlobId,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// What became of it.
+#[derive(Debug, Clone)]
+pub struct Assessment {
+    /// Accepted, refused or held.
+    pub outcome: Outcome,
+    /// All stages in order.
+    pub verdicts: Vec<StageVerdict>,
+    /// Errors and warnings.
+    pub findings: Vec<Finding>,
+    /// Findings beyond those listed.
+    pub more_findings: u64,
+    /// Which office it is for, when that could be told.
+    pub office: Option<OfficeCode>,
+    /// Records per form code.
+    pub forms: Vec<(String, u64)>,
+    /// Role and the insurer's name of each file, in the manifest's order.
+    pub files: Vec<(FileRole, String)>,
+}
+
+impl Assessment {
+    /// Everything before the virus check passed.
+    fn begin(files: Vec<(FileRole, String)>) -> Self {
+        let verdict = |stage, verdict| StageVerdict { stage, verdict, detail: String::new() };
+        Self {
+            outcome: Outcome::Accepted,
+            verdicts: vec![
+                verdict(Stage::Upload, Verdict::Pass),
+                verdict(Stage::Signature, Verdict::Pass),
+                verdict(Stage::Virus, Verdict::NotRun),
+                verdict(Stage::Format, Verdict::NotRun),
+                verdict(Stage::Routing, Verdict::NotRun),
+            ],
+            findings: Vec::new(),
+            more_findings: 0,
+            office: None,
+            forms: Vec::new(),
+            files,
+        }
+    }
+
+    fn set(&mut self, stage: Stage, verdict: Verdict, detail: impl Into<String>) {
+        if let Some(v) = self.verdicts.iter_mut().find(|v| v.stage == stage) {
+            v.verdict = verdict;
+            v.detail = detail.into();
+        }
+    }
+
+    /// Refused at this stage for these findings; what later stages said is void.
+    #[must_use]
+    pub fn refuse(mut self, stage: Stage, findings: Vec<Finding>) -> Self {
+        let code = findings
+            .iter()
+            .find(|f| f.severity == Severity::Error)
+            .map_or_else(|| "REFUSED".to_owned(), |f| f.rule.clone());
+        self.set(stage, Verdict::Fail, code.clone());
+        for v in self.verdicts.iter_mut().filter(|v| v.stage > stage) {
+            v.verdict = Verdict::NotRun;
+            v.detail.clear();
+        }
+        self.findings.extend(findings);
+        self.outcome = Outcome::Refused(code);
+        self
+    }
+
+    /// Waits for this reason; never undoes a refusal.
+    pub fn hold(&mut self, reason: HoldReason) {
+        if matches!(self.outcome, Outcome::Refused(_)) {
+            return;
+        }
+        let stage = if reason == HoldReason::Scanner { Stage::Virus } else { Stage::Routing };
+        let word = match reason {
+            HoldReason::Scanner => "SCANNER",
+            HoldReason::Calendar => "CALENDAR",
+            HoldReason::SameContent => "SAME-CONTENT",
+            HoldReason::Epoch => "EPOCH",
+        };
+        self.set(stage, Verdict::Held, word);
+        self.outcome = Outcome::Held(reason);
+    }
+}
+
+/// Asks scanner, rules and ledger.
+pub struct Assessor {
+    /// Offices and insurers.
+    pub ledger: Arc<dyn Ledger>,
+    /// Content.
+    pub blobs: Arc<dyn Blobs>,
+    /// Viruses.
+    pub scanner: Arc<dyn Scanner>,
+    /// Rule tables; replaced as a whole at reload.
+    pub rules: Arc<RwLock<Arc<Rules>>>,
+    /// Now.
+    pub clock: Arc<dyn Clock>,
+    /// Local days are counted here.
+    pub zone: Tz,
+}
+
+/// How long before the sender's patience ends the scan is given up for now.
+const MARGIN: i64 = SECOND;
+
+fn finding(rule: &str, file: Option<&str>, message: Text, action: Text) -> Finding {
+    Finding {
+        severity: Severity::Error,
+        rule: rule.into(),
+        file: file.map(Into::into),
+        line: None,
+        form: None,
+        field: None,
+        field_name: None,
+        insured: None,
+        value: None,
+        column: None,
+        message,
+        action,
+    }
+}
+
+/// What the scanner said of a whole set.
+enum Scanned {
+    Clean(String),
+    NotConfigured,
+    Found(Vec<Finding>),
+    Later(String),
+}
+
+impl Assessor {
+    /// The set before any stage: what its files are.
+    pub fn begin(&self, set: &Candidate) -> Assessment {
+        let rules = self.rules(&set.account.insurer);
+        let names: Vec<&str> = set.files.iter().map(|f| f.name.as_str()).collect();
+        Assessment::begin(export_names(set, &checking::roles(&rules, &names, set.cover.as_deref())))
+    }
+
+    fn rules(&self, _insurer: &InsurerCode) -> Arc<Rules> {
+        Arc::clone(&self.rules.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Judges a set. With a deadline, what is not known by then is held.
+    pub fn assess(
+        &self,
+        set: &Candidate,
+        now: Timestamp,
+        deadline: Option<Timestamp>,
+    ) -> anyhow::Result<Assessment> {
+        let mut assessment = self.begin(set);
+        if set.withdraws.is_some() {
+            assessment.set(Stage::Routing, Verdict::Pass, "");
+            return Ok(assessment);
+        }
+        let wrong_insurer = set.to.as_ref().filter(|to| **to != set.account.insurer);
+        if let Some(to) = wrong_insurer {
+            let own = &set.account.insurer;
+            let wrong = finding(
+                "ROUTE-INSURER",
+                None,
+                Text::new(
+                    format!("「# to: {to}」は、このアカウントの健康保険組合({own})と違います。"),
+                    format!("`# to: {to}` is not this account's insurer ({own})."),
+                ),
+                Text::new(
+                    "宛先を直すか、その健康保険組合のアカウントで送ってください。",
+                    "Correct it, or send with the account for that insurer.",
+                ),
+            );
+            return Ok(assessment.refuse(Stage::Routing, vec![wrong]));
+        }
+        match self.scan(set, deadline)? {
+            Scanned::Clean(engine) => assessment.set(Stage::Virus, Verdict::Pass, engine),
+            Scanned::NotConfigured => assessment.set(Stage::Virus, Verdict::NotRun, "none"),
+            Scanned::Found(findings) => return Ok(assessment.refuse(Stage::Virus, findings)),
+            Scanned::Later(why) => {
+                tracing::warn!(account = %set.account.id, why, "a submission waits for the virus check");
+                assessment.hold(HoldReason::Scanner);
+                return Ok(assessment);
+            }
+        }
+        self.check(set, now, &mut assessment)?;
+        if matches!(assessment.outcome, Outcome::Refused(_)) {
+            return Ok(assessment);
+        }
+        self.route(set, now, assessment)
+    }
+
+    /// Scans all files, on a thread of its own so that the sender's patience can end first.
+    fn scan(&self, set: &Candidate, deadline: Option<Timestamp>) -> anyhow::Result<Scanned> {
+        let patience = deadline.map(|d| d.since(self.clock.now()) - MARGIN);
+        if patience.is_some_and(|p| p <= 0) {
+            return Ok(Scanned::Later("no time left within verdict_wait_seconds".into()));
+        }
+        let (scanner, blobs) = (Arc::clone(&self.scanner), Arc::clone(&self.blobs));
+        let files = set.files.clone();
+        let Some(patience) = patience else { return Ok(scan_all(scanner.as_ref(), blobs.as_ref(), &files)?) };
+        let (tell, told) = mpsc::channel();
+        std::thread::Builder::new().name("scan".into()).spawn(move || {
+            let _ = tell.send(scan_all(scanner.as_ref(), blobs.as_ref(), &files));
+        })?;
+        let patience = Duration::from_millis(u64::try_from(patience).unwrap_or(0));
+        match told.recv_timeout(patience) {
+            Ok(scanned) => Ok(scanned?),
+            Err(_) => Ok(Scanned::Later("no answer within verdict_wait_seconds".into())),
+        }
+    }
+
+    /// The filing's format, cover sheet and attachments.
+    fn check(&self, set: &Candidate, now: Timestamp, assessment: &mut Assessment) -> anyhow::Result<()> {
+        let rules = self.rules(&set.account.insurer);
+        let mut files = Vec::with_capacity(set.files.len());
+        for file in &set.files {
+            files.push(SetFile { name: &file.name, size: file.size, content: self.blobs.open(&file.blob)? });
+        }
+        let Checked { findings, more_findings, office, forms } = checking::check_set(
+            &rules,
+            &checking::Asked {
+                insurer: &set.account.insurer,
+                kind: set.kind,
+                cover: set.cover.as_deref(),
+                subject: set.subject.as_deref(),
+                comment: set.comment.as_deref(),
+                account_offices: &set.account.offices,
+                office: set.office.as_ref(),
+                today: now.date_in(self.zone),
+            },
+            &files,
+        )?;
+        assessment.office = office.or_else(|| set.office.clone());
+        assessment.forms = forms;
+        assessment.more_findings = more_findings;
+        if findings.iter().any(|f| f.severity == Severity::Error) {
+            *assessment = assessment.clone().refuse(Stage::Format, findings);
+        } else {
+            assessment.findings.extend(findings);
+            assessment.set(Stage::Format, Verdict::Pass, "");
+        }
+        Ok(())
+    }
+
+    /// The office is enrolled and the account's.
+    fn route(
+        &self,
+        set: &Candidate,
+        now: Timestamp,
+        mut assessment: Assessment,
+    ) -> anyhow::Result<Assessment> {
+        let account = &set.account;
+        if assessment.office.is_none() && account.offices.len() == 1 {
+            assessment.office = account.offices.first().cloned();
+        }
+        let Some(office) = assessment.office.clone() else {
+            let which = finding(
+                "ROUTE-OFFICE-UNNAMED",
+                None,
+                Text::new(
+                    "どの事業所の送信かが分かりません(このアカウントには複数の事業所があります)。",
+                    "It is not said for which office this is; the account acts for several.",
+                ),
+                Text::new(
+                    "SHA256SUMS の先頭に「# office: 事業所番号」を書いて署名し直してください。",
+                    "Write `# office: NUMBER` at the top of SHA256SUMS and sign again.",
+                ),
+            );
+            return Ok(assessment.refuse(Stage::Routing, vec![which]));
+        };
+        let enrolled = self.ledger.office(&account.insurer, &office)?;
+        let active = enrolled.is_some_and(|o| o.standing == Standing::Active);
+        if !active || !account.offices.contains(&office) {
+            let not_yours = finding(
+                "ROUTE-OFFICE",
+                None,
+                Text::new(
+                    format!("事業所番号 {office} は、このアカウントが代わって届け出られる事業所ではありません。"),
+                    format!("Office {office} is none that this account may act for."),
+                ),
+                Text::new(
+                    "事業所番号を確かめてください。委託を受けたばかりの事業所であれば、健康保険組合への登録を事業所に依頼してください。",
+                    "See whether the number is right. If the office has just engaged you, have it tell the insurer.",
+                ),
+            );
+            return Ok(assessment.refuse(Stage::Routing, vec![not_yours]));
+        }
+        assessment.set(Stage::Routing, Verdict::Pass, "");
+        let rules = self.rules(&account.insurer);
+        match checking::window(&rules, &account.insurer, now, self.zone) {
+            checking::Window::Open => {}
+            checking::Window::Hold => assessment.hold(HoldReason::Calendar),
+            checking::Window::Refuse(closed) => {
+                return Ok(assessment.refuse(Stage::Routing, vec![closed]));
+            }
+        }
+        Ok(assessment)
+    }
+
+    /// When the filing year of this time began (April 1st, local), from which ids are reserved.
+    pub fn filing_year_began(&self, now: Timestamp) -> Timestamp {
+        let today = now.date_in(self.zone);
+        let year = if today.month() >= 4 { today.year() } else { today.year() - 1 };
+        chrono::NaiveDate::from_ymd_opt(year, 4, 1)
+            .and_then(|d| d.and_hms_opt(0, 0, 0))
+            .and_then(|t| t.and_local_timezone(self.zone).earliest())
+            .map_or(Timestamp(0), |t| Timestamp(t.timestamp_millis()))
+    }
+}
+
+fn scan_all(scanner: &dyn Scanner, blobs: &dyn Blobs, files: &[CandidateFile]) -> io::Result<Scanned> {
+    let mut engines = Vec::new();
+    let mut found = Vec::new();
+    for file in files {
+        let blob = blobs.open(&file.blob)?;
+        match scanner.scan(&mut blob.stream(), file.size) {
+            Scan::Clean { engine } => engines.push(engine),
+            Scan::NotScanned { why: Unscanned::NoScanner } => return Ok(Scanned::NotConfigured),
+            Scan::Infected { name } => found.push(finding(
+                "VIRUS-FOUND",
+                Some(&file.name),
+                Text::new(
+                    format!("「{}」からウイルス({name})が見つかりました。", file.name),
+                    format!("A virus ({name}) was found in {:?}.", file.name),
+                ),
+                Text::new(
+                    "送信元のパソコンを情報システム担当に調べてもらい、安全なファイルを作り直して送ってください。",
+                    "Have the sending machine examined, make a clean file, and send it again.",
+                ),
+            )),
+            Scan::NotScanned { why: why @ (Unscanned::TooLarge { .. } | Unscanned::Limit { .. }) } => {
+                found.push(finding(
+                    "VIRUS-NOT-SCANNED",
+                    Some(&file.name),
+                    Text::new(
+                        format!("「{}」はウイルスチェックの限度を超えているため調べられません。", file.name),
+                        format!("{:?} could not be checked for viruses: {why}.", file.name),
+                    ),
+                    Text::new(
+                        "ファイルを小さく分けるか、入れ子の圧縮を解いてから送ってください。",
+                        "Split the file, or unpack what is packed within it, and send again.",
+                    ),
+                ));
+            }
+            Scan::NotScanned { why } => return Ok(Scanned::Later(why.to_string())),
+            Scan::Down { why } => return Ok(Scanned::Later(why.to_string())),
+        }
+    }
+    if !found.is_empty() {
+        return Ok(Scanned::Found(found));
+    }
+    engines.dedup();
+    Ok(Scanned::Clean(engines.join(", ")))
+}
+
+/// Names from a closed set, by role: the insurer's programs never meet a name that a sender chose.
+fn export_names(set: &Candidate, roles: &[FileRole]) -> Vec<(FileRole, String)> {
+    const KNOWN: [&str; 10] = ["pdf", "csv", "txt", "xlsx", "docx", "zip", "jpg", "png", "tif", "xml"];
+    let mut attachments = 0;
+    let mut taken: Vec<String> = Vec::new();
+    set.files
+        .iter()
+        .zip(roles)
+        .map(|(file, role)| {
+            let extension = file.name.rsplit_once('.').map(|(_, e)| e.to_ascii_lowercase());
+            let extension = extension.filter(|e| KNOWN.contains(&e.as_str())).unwrap_or_else(|| "bin".into());
+            let fixed = match role {
+                FileRole::Filing => Some("KPFD0006.CSV".to_owned()),
+                FileRole::Cover => Some(format!("cover.{extension}")),
+                FileRole::Attachment => None,
+            };
+            let (role, name) = match fixed.filter(|name| !taken.contains(name)) {
+                Some(name) => (*role, name),
+                None => {
+                    attachments += 1;
+                    (FileRole::Attachment, format!("attachment-{attachments:02}.{extension}"))
+                }
+            };
+            taken.push(name.clone());
+            (role, name)
+        })
+        .collect()
+}

@@ -1,0 +1,678 @@
+//! Intake: from a complete set to a durable, signed answer. signature → upload → virus → format → routing, each with its
+//! own verdict.
+//!
+//! Before the signature verifies nothing is numbered: the close fails and the files stay. After it the set is consumed,
+//! whatever comes out, and the answer is a receipt. Everything that a crash may interrupt lies before the one commit:
+//! until then the files are the drop-box's and can be completed again; after it they are the ledger's.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::{Deserialize, Serialize};
+
+use super::assess::{Assessment, Assessor, Candidate, CandidateFile};
+use crate::model::card::{Salt, SubmissionCard};
+use crate::model::finding::{Finding, Severity, Text};
+use crate::model::ids::{AccountId, BlobId, Digest, Number};
+use crate::model::party::{Account, Actor, Standing};
+use crate::model::submission::{
+    HoldReason, Outcome, Stage, StageVerdict, State, Submission, SubmittedFile, Verdict,
+};
+use crate::model::time::{Clock, SECOND, Timestamp};
+use crate::signed::manifest::Manifest;
+use crate::signed::receipt::{
+    self, RECEIPT_SCHEMA, Receipt, ReceiptFile, ReceiptSigner, Stage as ReceiptStage, Stages,
+};
+use crate::signed::sshsig::{self, Signer};
+use crate::store::alarms::Alarms;
+use crate::store::blobs::Blobs;
+use crate::store::desk::{Desk, Pending, Reply, Said};
+use crate::store::dropbox::{ClaimedSet, Dropbox};
+use crate::store::keys::{self, Keys, SUBMISSION_NAMESPACE};
+use crate::store::ledger::{Done, Ledger, LedgerError, Op, Received, Refusal};
+use crate::store::receipts;
+
+/// Policy of intake.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct IntakePolicy {
+    /// How long the close that completes a set waits for the verdict, in seconds; then OK means durably received.
+    pub verdict_wait_seconds: u32,
+    /// Sets checked at the same time.
+    pub intake_threads: usize,
+    /// Complete sets that may wait for a thread; beyond, a close is answered "try again".
+    pub sets_waiting_max: usize,
+    /// Refusals an account may collect in an hour; beyond, its submissions are answered "try again later".
+    pub refusals_per_hour_max: usize,
+    /// The same files under another manifest are held for the operator (else they pass with a warning).
+    pub hold_same_content: bool,
+}
+
+impl Default for IntakePolicy {
+    fn default() -> Self {
+        Self {
+            verdict_wait_seconds: 8,
+            intake_threads: 16,
+            sets_waiting_max: 1_000,
+            refusals_per_hour_max: 60,
+            hold_same_content: true,
+        }
+    }
+}
+
+/// What intake is made of.
+pub struct Intake {
+    /// Records.
+    pub ledger: Arc<dyn Ledger>,
+    /// Holds the bytes.
+    pub blobs: Arc<dyn Blobs>,
+    /// Virus, format, routing.
+    pub assessor: Arc<Assessor>,
+    /// Signs receipts, makes tags.
+    pub keys: Arc<Keys>,
+    /// Now.
+    pub clock: Arc<dyn Clock>,
+    /// Policy.
+    pub policy: IntakePolicy,
+    /// Tells the operator.
+    pub alarms: Arc<Alarms>,
+    /// Rung when something was accepted: publication may look.
+    pub accepted: Box<dyn Fn() + Send + Sync>,
+    /// Recent refusals by account.
+    pub refusals: Refusals,
+}
+
+/// Counts each account's refusals of the last hour.
+#[derive(Debug, Default)]
+pub struct Refusals(Mutex<HashMap<AccountId, VecDeque<Timestamp>>>);
+
+impl Refusals {
+    const WINDOW: i64 = 3_600 * SECOND;
+
+    fn count(&self, account: &AccountId, now: Timestamp) -> usize {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(times) = all.get_mut(account) else { return 0 };
+        while times.front().is_some_and(|t| now.since(*t) > Self::WINDOW) {
+            times.pop_front();
+        }
+        times.len()
+    }
+
+    fn add(&self, account: &AccountId, now: Timestamp, max: usize) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let times = all.entry(account.clone()).or_default();
+        if times.len() > max {
+            times.pop_front();
+        }
+        times.push_back(now);
+    }
+}
+
+/// How far an attempt to answer a set got.
+enum Failed {
+    /// The set stays in the drop-box; this is said.
+    Stays(Said),
+    /// A leftover counts as missing: the set stays, and nothing is refused.
+    Incomplete,
+    /// The gateway failed; the set stays.
+    Fault(anyhow::Error),
+}
+
+impl From<io::Error> for Failed {
+    fn from(e: io::Error) -> Self {
+        Self::Fault(e.into())
+    }
+}
+impl From<LedgerError> for Failed {
+    fn from(e: LedgerError) -> Self {
+        Self::Fault(e.into())
+    }
+}
+
+fn said(code: impl Into<String>, ja: impl Into<String>, en: impl Into<String>) -> Said {
+    Said { code: code.into(), text: Text::new(ja, en) }
+}
+
+fn error(rule: &str, file: Option<String>, message: Text, action: Text) -> Finding {
+    Finding {
+        severity: Severity::Error,
+        rule: rule.into(),
+        file,
+        line: None,
+        form: None,
+        field: None,
+        field_name: None,
+        insured: None,
+        value: None,
+        column: None,
+        message,
+        action,
+    }
+}
+
+impl Intake {
+    /// Answers sets from the desk until it is closed and empty. Run by `intake_threads` threads.
+    pub fn run(&self, desk: &Desk, mut beat: impl FnMut()) {
+        loop {
+            beat();
+            match desk.take(Duration::from_secs(1)) {
+                Some(pending) => self.take(pending),
+                None if desk.is_done() => return,
+                None => {}
+            }
+        }
+    }
+
+    /// Answers one set.
+    pub fn take(&self, pending: Pending) {
+        let Pending { set, dropbox, received_at, deadline, reply } = pending;
+        let account = set.account.clone();
+        let started = self.clock.now();
+        let answer = match self.answer(&set, &dropbox, received_at, deadline) {
+            Ok(answer) => answer,
+            Err(failed) => {
+                // Nothing of it is in the ledger: it goes back to where it was.
+                if let Err(e) = dropbox.give_back(set) {
+                    tracing::error!(%account, error = %e, "a set could not be given back to the drop-box");
+                }
+                match failed {
+                    Failed::Stays(said) => {
+                        tracing::info!(%account, code = %said.code, "a set was not taken");
+                        self.refusals.add(&account, started, self.policy.refusals_per_hour_max);
+                        Reply::Refused(said)
+                    }
+                    Failed::Incomplete => Reply::Fine(None),
+                    Failed::Fault(e) => {
+                        let id = crate::model::incident::id();
+                        tracing::error!(incident = %id, %account, error = format!("{e:#}"), "intake failed");
+                        self.alarms.raise("INTAKE-FAILED", &format!("{id}: {e:#}"), started);
+                        Reply::Refused(said(
+                            "INTERNAL",
+                            format!("サーバー側の問題で受け付けられませんでした(番号 {id})。ファイルは /submit に残っています。しばらくしてから SHA256SUMS.sig を送り直し、続くときはこの番号を運用担当へお知らせください。"),
+                            format!("The server failed ({id}). The files are still in /submit: send SHA256SUMS.sig again later; if it goes on, tell the operator this number."),
+                        ))
+                    }
+                }
+            }
+        };
+        metrics::histogram!("todoke_verdict_seconds")
+            .record(self.clock.now().since(received_at) as f64 / 1000.0);
+        reply(answer);
+    }
+
+    fn answer(
+        &self,
+        set: &ClaimedSet,
+        dropbox: &Dropbox,
+        received_at: Timestamp,
+        deadline: Timestamp,
+    ) -> Result<Reply, Failed> {
+        let account = self.sender(set, received_at)?;
+        let signer = verify(set, &account)?;
+        let manifest = Digest::of(&set.manifest_bytes);
+        if let Some(number) = self.ledger.submission_by_manifest(&account.id, manifest)?
+            && let Some(earlier) = self.ledger.submission(number)?
+            && !matches!(earlier.state, State::Refused | State::Withdrawn)
+        {
+            dropbox.consume(set, &[])?;
+            return Ok(Reply::Fine(Some(number)));
+        }
+        let mut findings = self.hash(set)?;
+        let candidate = candidate(set, &account);
+        let assessment = if findings.is_empty() {
+            self.assessor.assess(&candidate, received_at, Some(deadline)).map_err(Failed::Fault)?
+        } else {
+            Assessment::refused_at(Stage::Upload, std::mem::take(&mut findings))
+        };
+        self.record(set, dropbox, &account, &signer, assessment, received_at)
+    }
+
+    /// The account, if it may send now.
+    fn sender(&self, set: &ClaimedSet, now: Timestamp) -> Result<Account, Failed> {
+        let gone = || {
+            Failed::Stays(said(
+                "ACCOUNT-STOPPED",
+                "このアカウントは現在ご利用いただけません。健康保険組合へお問い合わせください。",
+                "This account cannot be used at present. Ask the insurer.",
+            ))
+        };
+        let account = self.ledger.account(&set.account)?.ok_or_else(gone)?;
+        if account.standing != Standing::Active {
+            return Err(gone());
+        }
+        if self.refusals.count(&account.id, now) >= self.policy.refusals_per_hour_max {
+            self.alarms.raise(
+                "REFUSAL-RATE",
+                &format!("account {} reached refusals_per_hour_max; its submissions wait", account.id),
+                now,
+            );
+            return Err(Failed::Stays(said(
+                "REFUSAL-RATE",
+                "受付不可の送信が続いています。1 時間ほど待ってから、内容を直して SHA256SUMS.sig を送り直してください。",
+                "Too many submissions were refused. Wait an hour, correct them, then send SHA256SUMS.sig again.",
+            )));
+        }
+        Ok(account)
+    }
+
+    /// Compares every file with the manifest. A file of this login that differs refuses the set; a leftover of an earlier
+    /// one counts as missing.
+    fn hash(&self, set: &ClaimedSet) -> Result<Vec<Finding>, Failed> {
+        let mut findings = Vec::new();
+        let mut leftover = false;
+        for file in &set.files {
+            let blob = self.blobs.open(&file.blob)?;
+            if digest_of(&mut blob.stream())? == file.sha256 {
+                continue;
+            }
+            if !file.fresh {
+                leftover = true;
+                continue;
+            }
+            let name = &file.name;
+            findings.push(error(
+                "UPLOAD-HASH",
+                Some(name.to_string()),
+                Text::new(
+                    format!("「{name}」の内容が SHA256SUMS のハッシュ値と違います。"),
+                    format!("The content of {name:?} is not what SHA256SUMS says."),
+                ),
+                Text::new(
+                    "ファイルを変えたときは SHA256SUMS を作り直して署名し、バイナリモードで全部を送り直してください。",
+                    "If the file was changed, make SHA256SUMS anew and sign it; send everything again in binary mode.",
+                ),
+            ));
+        }
+        if findings.is_empty() && leftover { Err(Failed::Incomplete) } else { Ok(findings) }
+    }
+
+    /// Makes the receipt and the card durable, then commits.
+    fn record(
+        &self,
+        set: &ClaimedSet,
+        dropbox: &Dropbox,
+        account: &Account,
+        signer: &Signer,
+        mut assessment: Assessment,
+        received_at: Timestamp,
+    ) -> Result<Reply, Failed> {
+        let payload: Vec<BlobId> = set.files.iter().map(|f| f.blob.clone()).collect();
+        let id_since = self.assessor.filing_year_began(received_at);
+        let mut hold_same_content = self.policy.hold_same_content;
+        // Each turn either records or learns one more reason; there are two such reasons.
+        for _ in 0..4 {
+            let head = self.ledger.head();
+            if head.unreconciled && assessment.outcome == Outcome::Accepted {
+                assessment.hold(HoldReason::Epoch);
+            }
+            let now = self.clock.now();
+            let number = Number {
+                epoch: head.epoch,
+                serial: self.ledger.next_serial(crate::model::event::Series::Submission, now)?,
+            };
+            let (submission, card) =
+                self.submission(number, set, account, signer, &assessment, received_at, now)?;
+            let op = Op::Receive {
+                submission: Box::new(submission),
+                outcome: assessment.outcome.clone(),
+                hold_same_content,
+                id_since,
+            };
+            let done = self.ledger.commit(op, Actor::Account(account.id.clone()), now);
+            let received = match done {
+                Ok(Done::Received(received)) => received,
+                Ok(other) => return Err(Failed::Fault(anyhow::anyhow!("unexpected {other:?}"))),
+                Err(LedgerError::Refused(refusal)) => {
+                    // Only a withdrawal can be refused by the state.
+                    self.blobs.remove(&[card])?;
+                    assessment = Assessment::refused_at(Stage::Routing, vec![withdrawal_refused(&refusal)]);
+                    continue;
+                }
+                Err(e) => {
+                    // A failed fsync does not tell whether the event is in the journal: the card stays, and the sweep of
+                    // orphans decides after the restart.
+                    return Err(e.into());
+                }
+            };
+            match received {
+                Received::New(outcome) => {
+                    dropbox.consume(set, &payload)?;
+                    return Ok(self.answered(number, account, &outcome, &assessment, received_at));
+                }
+                Received::Same(earlier) => {
+                    self.blobs.remove(&[card])?;
+                    dropbox.consume(set, &[])?;
+                    return Ok(Reply::Fine(Some(earlier)));
+                }
+                Received::IdTaken(earlier) => {
+                    self.blobs.remove(&[card])?;
+                    assessment = Assessment::refused_at(Stage::Routing, vec![id_taken(earlier)]);
+                }
+                Received::SameContent(earlier) => {
+                    self.blobs.remove(&[card])?;
+                    assessment.hold(HoldReason::SameContent);
+                    assessment.findings.push(same_content(earlier));
+                    hold_same_content = false;
+                }
+            }
+        }
+        Err(Failed::Fault(anyhow::anyhow!("the ledger kept changing its mind")))
+    }
+
+    fn answered(
+        &self,
+        number: Number,
+        account: &Account,
+        outcome: &Outcome,
+        assessment: &Assessment,
+        now: Timestamp,
+    ) -> Reply {
+        tracing::info!(%number, account = %account.id, ?outcome, "a submission was received");
+        match outcome {
+            Outcome::Accepted => {
+                metrics::counter!("todoke_submissions_total", "outcome" => "accepted").increment(1);
+                (self.accepted)();
+                Reply::Fine(Some(number))
+            }
+            Outcome::Held(_) => {
+                metrics::counter!("todoke_submissions_total", "outcome" => "held").increment(1);
+                Reply::Fine(Some(number))
+            }
+            Outcome::Refused(code) => {
+                metrics::counter!("todoke_submissions_total", "outcome" => "refused").increment(1);
+                self.refusals.add(&account.id, now, self.policy.refusals_per_hour_max);
+                Reply::Refused(refusal(number, code, &assessment.findings, assessment.more_findings))
+            }
+        }
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "each is a different thing, and there is one caller")]
+    fn submission(
+        &self,
+        number: Number,
+        set: &ClaimedSet,
+        account: &Account,
+        signer: &Signer,
+        assessment: &Assessment,
+        received_at: Timestamp,
+        now: Timestamp,
+    ) -> Result<(Submission, BlobId), Failed> {
+        let manifest = &set.manifest;
+        let decided_at = (!matches!(assessment.outcome, Outcome::Held(_))).then_some(now);
+        let receipt = Receipt {
+            schema: RECEIPT_SCHEMA.into(),
+            number,
+            test: account.test,
+            account: account.id.clone(),
+            office: assessment.office.clone(),
+            insurer: account.insurer.clone(),
+            id: manifest.id.clone(),
+            manifest_sha256: Digest::of(&set.manifest_bytes),
+            signer: ReceiptSigner {
+                algorithm: signer.algorithm.clone(),
+                fingerprint: signer.fingerprint(),
+            },
+            files: set
+                .files
+                .iter()
+                .map(|f| ReceiptFile { name: f.name.clone(), size: f.size, sha256: f.sha256 })
+                .collect(),
+            received_at,
+            decided_at,
+            outcome: match assessment.outcome {
+                Outcome::Accepted if manifest.withdraw.is_some() => receipt::Outcome::Withdrawal,
+                Outcome::Accepted => receipt::Outcome::Accepted,
+                Outcome::Refused(_) => receipt::Outcome::Refused,
+                Outcome::Held(_) => receipt::Outcome::Held,
+            },
+            stages: receipt_stages(&assessment.verdicts, now),
+            findings: assessment.findings.clone(),
+            more_findings: assessment.more_findings,
+        };
+        let receipt = receipt.to_json().map_err(io::Error::from)?;
+        let receipt_signature = self.keys.sign_receipt(&receipt).map_err(io::Error::other)?;
+        let card = SubmissionCard {
+            salt: salt()?,
+            id: manifest.id.as_ref().map(|id| id.as_str().to_owned()),
+            subject: manifest.subject.clone(),
+            comment: manifest.comment.clone(),
+            names: set.files.iter().map(|f| f.name.to_string()).collect(),
+            manifest: BASE64.encode(&set.manifest_bytes),
+            signature: BASE64.encode(&set.signature_bytes),
+            signer: keys::public_line(&signer.key),
+            findings: assessment.findings.clone(),
+            more_findings: assessment.more_findings,
+            receipt: String::from_utf8(receipt).map_err(io::Error::other)?,
+            receipt_signature,
+        };
+        let card = receipts::write_card(self.blobs.as_ref(), &card, now)?;
+        let mut durable: Vec<BlobId> = set.files.iter().map(|f| f.blob.clone()).collect();
+        durable.push(card.blob.clone());
+        self.blobs.sync(&durable)?;
+        let blob = card.blob.clone();
+        let submission = Submission {
+            number,
+            account: account.id.clone(),
+            insurer: account.insurer.clone(),
+            office: assessment.office.clone(),
+            kind: manifest.kind,
+            test: account.test,
+            manifest: Digest::of(&set.manifest_bytes),
+            id_tag: manifest
+                .id
+                .as_ref()
+                .map(|id| receipts::id_tag(&self.keys, &account.id, id.as_str())),
+            content_tag: self.content_tag(account, manifest),
+            signer: signer.fingerprint(),
+            files: set
+                .files
+                .iter()
+                .zip(&assessment.files)
+                .map(|(file, (role, export_name))| SubmittedFile {
+                    blob: file.blob.clone(),
+                    sha256: file.sha256,
+                    size: file.size,
+                    role: *role,
+                    export_name: export_name.clone(),
+                })
+                .collect(),
+            forms: assessment.forms.clone(),
+            verdicts: assessment.verdicts.clone(),
+            card,
+            decision: None,
+            received_at,
+            decided_at,
+            collected_at: None,
+            withdrawn_at: None,
+            withdrawn_by: None,
+            withdraws: manifest.withdraw,
+            state: State::Held,
+        };
+        Ok((submission, blob))
+    }
+
+    /// The same files, in whatever order and under whatever names.
+    fn content_tag(&self, account: &Account, manifest: &Manifest) -> Digest {
+        let mut hashes: Vec<[u8; 32]> = manifest.files.iter().map(|f| f.sha256.0).collect();
+        hashes.sort_unstable();
+        let withdraws = manifest.withdraw.map(|n| n.to_string()).unwrap_or_default();
+        let mut parts: Vec<&[u8]> = vec![account.id.as_str().as_bytes(), withdraws.as_bytes()];
+        parts.extend(hashes.iter().map(<[u8; 32]>::as_slice));
+        self.keys.tag("content", &parts)
+    }
+}
+
+/// Sixteen random bytes for a card.
+pub fn salt() -> io::Result<Salt> {
+    let mut bytes = [0; 16];
+    keys::random(&mut bytes)?;
+    Ok(Salt(hex::encode(bytes)))
+}
+
+fn digest_of(content: &mut dyn io::Read) -> io::Result<Digest> {
+    use sha2::Digest as _;
+    let mut hasher = sha2::Sha256::new();
+    let mut buffer = vec![0; 256 * 1024];
+    loop {
+        match content.read(&mut buffer)? {
+            0 => return Ok(Digest(hasher.finalize().into())),
+            n => hasher.update(&buffer[..n]),
+        }
+    }
+}
+
+/// Checks the signature and that the key is one of the account that is logged in.
+fn verify(set: &ClaimedSet, account: &Account) -> Result<Signer, Failed> {
+    let signer = sshsig::verify(&set.signature_bytes, SUBMISSION_NAMESPACE, &set.manifest_bytes)
+        .map_err(|e| Failed::Stays(Said { code: e.code().into(), text: e.text() }))?;
+    if signer.certificate.is_some() {
+        return Err(Failed::Stays(said(
+            "SIGNATURE-CERTIFICATE",
+            "証明書による署名はまだ受け付けていません。登録した鍵そのもので署名してください。",
+            "Signatures by certificate are not taken yet. Sign with the registered key itself.",
+        )));
+    }
+    let fingerprint = signer.fingerprint();
+    if !account.keys.iter().any(|key| key.fingerprint == fingerprint) {
+        return Err(Failed::Stays(said(
+            "SIGNATURE-OTHER-KEY",
+            format!("署名した鍵({fingerprint})は、アカウント {} に登録されていません。登録した鍵で署名し直し、SHA256SUMS.sig を送り直してください。", account.id),
+            format!("The key that signed ({fingerprint}) is not registered for account {}. Sign with a registered key and send SHA256SUMS.sig again.", account.id),
+        )));
+    }
+    Ok(signer)
+}
+
+fn candidate(set: &ClaimedSet, account: &Account) -> Candidate {
+    let manifest = &set.manifest;
+    Candidate {
+        account: account.clone(),
+        kind: manifest.kind,
+        to: manifest.to.clone(),
+        office: manifest.office.clone(),
+        cover: manifest.cover.as_ref().map(ToString::to_string),
+        subject: manifest.subject.clone(),
+        comment: manifest.comment.clone(),
+        withdraws: manifest.withdraw,
+        files: set
+            .files
+            .iter()
+            .map(|f| CandidateFile { name: f.name.to_string(), blob: f.blob.clone(), size: f.size })
+            .collect(),
+    }
+}
+
+fn receipt_stages(verdicts: &[StageVerdict], at: Timestamp) -> Stages {
+    let of = |stage| {
+        let Some(v) = verdicts.iter().find(|v| v.stage == stage) else { return ReceiptStage::default() };
+        let verdict = match v.verdict {
+            Verdict::Pass => receipt::Verdict::Pass,
+            Verdict::Fail => receipt::Verdict::Fail,
+            Verdict::NotRun => receipt::Verdict::NotRun,
+            Verdict::Held => receipt::Verdict::Held,
+        };
+        let detail = (!v.detail.is_empty()).then(|| v.detail.clone());
+        ReceiptStage { verdict, at: (verdict != receipt::Verdict::NotRun).then_some(at), detail }
+    };
+    Stages {
+        upload: of(Stage::Upload),
+        signature: of(Stage::Signature),
+        virus: of(Stage::Virus),
+        format: of(Stage::Format),
+        routing: of(Stage::Routing),
+    }
+}
+
+fn id_taken(earlier: Number) -> Finding {
+    error(
+        "ID-TAKEN",
+        None,
+        Text::new(
+            format!("同じ「# id:」で、内容の違う送信(受付番号 {earlier})を既に受け付けています。"),
+            format!("The same `# id:` was used by submission {earlier}, whose content differs."),
+        ),
+        Text::new(
+            "別の届出であれば「# id:」を変え、差し替えるのであれば先に取り下げてから、署名し直して送ってください。",
+            "For another filing use another id; to replace that one, withdraw it first. Sign and send again.",
+        ),
+    )
+}
+
+fn same_content(earlier: Number) -> Finding {
+    Finding {
+        severity: Severity::Warning,
+        ..error(
+            "SAME-CONTENT",
+            None,
+            Text::new(
+                format!("受付番号 {earlier} とまったく同じファイルです。二重の届出かどうかを確認するまで保留します。"),
+                format!("These are the very files of submission {earlier}. This one is held until somebody has looked."),
+            ),
+            Text::new(
+                "誤って二度送った場合は、この送信を取り下げてください。二度送る必要がある場合は健康保険組合へご連絡ください。",
+                "If it was sent twice by mistake, withdraw this one. If it is meant, tell the insurer.",
+            ),
+        )
+    }
+}
+
+fn withdrawal_refused(refusal: &Refusal) -> Finding {
+    let (message, action) = match refusal {
+        Refusal::State { number, state } => (
+            Text::new(
+                format!("受付番号 {number} は取り下げられません(状態: {})。", crate::store::history::state_word(*state, crate::model::finding::Language::Ja)),
+                format!("Submission {number} cannot be withdrawn: it is {}.", crate::store::history::state_word(*state, crate::model::finding::Language::En)),
+            ),
+            Text::new(
+                "健康保険組合が取り込んだあとの取下げは、健康保険組合へ直接ご連絡ください。",
+                "Once the insurer has taken it in, ask the insurer.",
+            ),
+        ),
+        _ => (
+            Text::new(
+                "取り下げる受付番号が、このアカウントの送信にありません。",
+                "This account has no submission of the number that is to be withdrawn.",
+            ),
+            Text::new(
+                "/history/sent.csv で受付番号を確かめ、「# withdraw:」を直して署名し直してください。",
+                "Look the number up in /history/sent.csv, correct `# withdraw:`, and sign again.",
+            ),
+        ),
+    };
+    error("WITHDRAW-REFUSED", None, message, action)
+}
+
+/// The refusal as the close says it: the first reason, how many more, and where the rest is.
+pub fn refusal(number: Number, code: &str, findings: &[Finding], more: u64) -> Said {
+    let errors = findings.iter().filter(|f| f.severity == Severity::Error);
+    let first = errors.clone().find(|f| f.rule == code).or_else(|| errors.clone().next());
+    let rest = (errors.count() as u64).saturating_sub(1).saturating_add(more);
+    let (mut ja, mut en) = (String::new(), String::new());
+    if let Some(first) = first {
+        if let Some(file) = &first.file {
+            ja += &format!("{file} ");
+            en += &format!("{file} ");
+        }
+        if let Some(line) = first.line {
+            ja += &format!("{line} 行目 ");
+            en += &format!("line {line} ");
+        }
+        if !ja.is_empty() {
+            ja = format!("{}: ", ja.trim_end());
+            en = format!("{}: ", en.trim_end());
+        }
+        ja += &format!("{} {}", first.message.ja, first.action.ja);
+        en += &format!("{} {}", first.message.en, first.action.en);
+    }
+    if rest > 0 {
+        ja += &format!(" ほか {rest} 件。");
+        en += &format!(" {rest} more.");
+    }
+    ja += &format!(" 受付番号 {number}(受付不可)。詳細: /receipts/{number}.findings.html");
+    en += &format!(" Receipt {number} (refused); details: /receipts/{number}.findings.html");
+    said(code, ja.trim_start(), en.trim_start())
+}

@@ -1,0 +1,218 @@
+//! Judging what was held: the scanner is back, the window has opened, the operator released it.
+
+use std::sync::Arc;
+
+use super::assess::{Assessment, Assessor, Candidate, CandidateFile};
+use super::intake::salt;
+use crate::model::card::{DecisionCard, SubmissionCard};
+use crate::model::ids::Number;
+use crate::model::party::Actor;
+use crate::model::submission::{HoldReason, Outcome, State, Submission};
+use crate::model::time::{SECOND, Timestamp};
+use crate::signed::manifest::Manifest;
+use crate::signed::receipt::Fact;
+use crate::store::alarms::Alarms;
+use crate::store::blobs::Blobs;
+use crate::store::keys::Keys;
+use crate::store::ledger::{Ledger, LedgerError, Op, Queue, Task};
+use crate::store::receipts::{self, CARD_BYTES_MAX};
+
+/// What judging is made of.
+pub struct Judge {
+    /// Held submissions.
+    pub ledger: Arc<dyn Ledger>,
+    /// Their bytes.
+    pub blobs: Arc<dyn Blobs>,
+    /// Asks again.
+    pub assessor: Arc<Assessor>,
+    /// Signs the decision.
+    pub keys: Arc<Keys>,
+    /// Tells the operator that something waits.
+    pub alarms: Arc<Alarms>,
+    /// Rung when something was accepted.
+    pub accepted: Box<dyn Fn() + Send + Sync>,
+}
+
+/// How long a claimed submission is this judge's.
+const LEASE: i64 = 600 * SECOND;
+/// When a submission that still has to wait is looked at again.
+const AGAIN: i64 = 30 * SECOND;
+/// Judged in one go.
+const BATCH: usize = 100;
+
+/// What the operator may say of a held submission.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Say {
+    /// Let it go through the checks and on.
+    Release,
+    /// Refuse it.
+    Refuse,
+}
+
+impl Judge {
+    /// Looks at what is held and due; gives the number decided.
+    pub fn step(&self, now: Timestamp) -> anyhow::Result<usize> {
+        let mut decided = 0;
+        let tasks = self.ledger.claim(Queue::Judge, now, LEASE, BATCH)?;
+        let mut scanner_down = false;
+        for task in tasks {
+            let Task::Submission(number) = task else { continue };
+            // One unanswered scan is enough to know that the others would wait as well.
+            if scanner_down {
+                self.ledger.postpone(Queue::Judge, &[task], now.plus(AGAIN));
+                continue;
+            }
+            match self.judge(number, now, None, Actor::Daemon) {
+                Ok(Some(Outcome::Held(reason))) => {
+                    scanner_down = reason == HoldReason::Scanner;
+                    self.ledger.postpone(Queue::Judge, &[task], now.plus(AGAIN));
+                }
+                Ok(Some(_)) => decided += 1,
+                Ok(None) => {}
+                Err(error) => {
+                    // This one waits; the others go on.
+                    tracing::error!(%number, error = format!("{error:#}"), "a held submission could not be judged");
+                    self.alarms.raise("JUDGE-FAILED", &format!("{number}: {error:#}"), now);
+                    self.ledger.postpone(Queue::Judge, &[task], now.plus(AGAIN));
+                }
+            }
+        }
+        let (waiting, since) = self.ledger.waiting(Queue::Judge)?;
+        match since {
+            Some(since) if waiting > 0 => self.alarms.raise(
+                "SUBMISSIONS-HELD",
+                &format!("{waiting} submissions wait for a decision, the first since {since}; see `todoke submission list`"),
+                now,
+            ),
+            _ => self.alarms.clear("SUBMISSIONS-HELD"),
+        }
+        Ok(decided)
+    }
+
+    /// Decides one; none if it is no longer held. The operator's word ends a hold for policy (same content, epoch), never
+    /// one for the scanner.
+    pub fn judge(
+        &self,
+        number: Number,
+        now: Timestamp,
+        say: Option<Say>,
+        by: Actor,
+    ) -> anyhow::Result<Option<Outcome>> {
+        let Some(submission) = self.ledger.submission(number)?.filter(|s| s.state == State::Held) else {
+            return Ok(None);
+        };
+        let card: SubmissionCard = receipts::read_card(self.blobs.as_ref(), &submission.card)?;
+        let manifest = self.manifest(&card)?;
+        let Some(account) = self.ledger.account(&submission.account)? else {
+            anyhow::bail!("account {} is not in the ledger", submission.account);
+        };
+        let candidate = Candidate {
+            account,
+            kind: submission.kind,
+            to: manifest.to,
+            office: manifest.office,
+            cover: manifest.cover.as_ref().map(ToString::to_string),
+            subject: card.subject.clone(),
+            comment: card.comment.clone(),
+            withdraws: None,
+            files: submission
+                .files
+                .iter()
+                .zip(&card.names)
+                .map(|(f, name)| CandidateFile { name: name.clone(), blob: f.blob.clone(), size: f.size })
+                .collect(),
+        };
+        let mut assessment = match say {
+            Some(Say::Refuse) => {
+                self.assessor.begin(&candidate).refuse(crate::model::submission::Stage::Routing, vec![by_operator()])
+            }
+            _ => self.assessor.assess(&candidate, now, None)?,
+        };
+        if say.is_none() && assessment.outcome == Outcome::Accepted && self.ledger.head().unreconciled {
+            assessment.hold(HoldReason::Epoch);
+        }
+        if matches!(assessment.outcome, Outcome::Held(_)) {
+            return Ok(Some(assessment.outcome));
+        }
+        self.decide(&submission, assessment, now, by).map(Some)
+    }
+
+    fn manifest(&self, card: &SubmissionCard) -> anyhow::Result<Manifest> {
+        use base64::Engine as _;
+        let bytes = base64::engine::general_purpose::STANDARD.decode(&card.manifest)?;
+        anyhow::ensure!(bytes.len() as u64 <= CARD_BYTES_MAX, "the stored manifest is too large");
+        Ok(Manifest::parse(&bytes)?)
+    }
+
+    fn decide(
+        &self,
+        submission: &Submission,
+        assessment: Assessment,
+        now: Timestamp,
+        by: Actor,
+    ) -> anyhow::Result<Outcome> {
+        let number = submission.number;
+        let fact = match assessment.outcome {
+            Outcome::Refused(_) => Fact::Refused,
+            _ => Fact::Accepted,
+        };
+        let fact = receipts::later_fact(
+            submission,
+            fact,
+            now,
+            assessment.findings.clone(),
+            assessment.more_findings,
+        );
+        let receipt = fact.to_json()?;
+        let card = DecisionCard {
+            salt: salt()?,
+            findings: assessment.findings,
+            more_findings: assessment.more_findings,
+            receipt_signature: self.keys.sign_receipt(&receipt)?,
+            receipt: String::from_utf8(receipt)?,
+        };
+        let card = receipts::write_card(self.blobs.as_ref(), &card, now)?;
+        self.blobs.sync(std::slice::from_ref(&card.blob))?;
+        let op = Op::Judge {
+            number,
+            outcome: assessment.outcome.clone(),
+            verdicts: assessment.verdicts,
+            office: assessment.office,
+            forms: assessment.forms,
+            decision: Some(card.clone()),
+        };
+        match self.ledger.commit(op, by, now) {
+            Ok(_) => {}
+            Err(LedgerError::Refused(refusal)) => {
+                // Withdrawn meanwhile.
+                self.blobs.remove(&[card.blob])?;
+                anyhow::bail!("{number} was not decided: {refusal}");
+            }
+            Err(e) => return Err(e.into()),
+        }
+        tracing::info!(%number, outcome = ?assessment.outcome, "a held submission was decided");
+        if assessment.outcome == Outcome::Accepted {
+            (self.accepted)();
+        }
+        Ok(assessment.outcome)
+    }
+}
+
+fn by_operator() -> crate::model::finding::Finding {
+    use crate::model::finding::{Finding, Severity, Text};
+    Finding {
+        severity: Severity::Error,
+        rule: "OPERATOR-REFUSED".into(),
+        file: None,
+        line: None,
+        form: None,
+        field: None,
+        field_name: None,
+        insured: None,
+        value: None,
+        column: None,
+        message: Text::new("保留していた送信を、確認のうえ受付不可としました。", "The held submission was looked at and refused."),
+        action: Text::new("健康保険組合へお問い合わせください。", "Ask the insurer."),
+    }
+}
