@@ -3,8 +3,11 @@
 pub mod model;
 
 pub mod filing;
+pub mod rules;
 pub mod signed;
 
 pub mod store;
+
+pub mod work;
 
 pub mod doors;

@@ -1,0 +1,4 @@
+//! Decisions from values: no I/O, no clock.
+
+pub mod notice;
+pub mod retry;

@@ -1,0 +1,3 @@
+//! Stages: each looks at the ledger and moves things on.
+
+pub mod ports;
