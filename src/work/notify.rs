@@ -1,0 +1,353 @@
+//! Mails: sealed first (members, text and Message-ID fixed in one event), then sent until the next host takes them or
+//! the schedule ends. At worst the same mail goes out twice, with the same Message-ID.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use chrono_tz::Tz;
+
+use super::intake::salt;
+use super::ports::{Delivery, Envelope, Mailer};
+use crate::model::card::{AccountCard, InsurerCard, MailCard, OfficeCard};
+use crate::model::document::Document;
+use crate::model::event::{MailResult, Series};
+use crate::model::ids::{AccountId, DocumentId, MailId, Number, OfficeCode};
+use crate::model::mail::{Mail, MailState, Subject};
+use crate::model::party::{Account, Actor};
+use crate::model::time::{SECOND, Timestamp};
+use crate::rules::notice::{self, Letter, Notice, Templates};
+use crate::rules::retry::{Retry, Schedule};
+use crate::store::alarms::Alarms;
+use crate::store::blobs::Blobs;
+use crate::store::ledger::{Done, Ledger, Op, Queue, Task};
+use crate::store::receipts::{Receipts, read_card, write_card};
+
+/// Policy of notices.
+#[derive(Debug, Clone)]
+pub struct NoticePolicy {
+    /// The gateway's mail address.
+    pub from: String,
+    /// The name readers see beside it.
+    pub from_name: String,
+    /// Whom to ask, when the insurer's own policy says nothing.
+    pub contact: String,
+    /// Right side of Message-IDs.
+    pub domain: String,
+    /// Documents that arrive within so long of each other share a mail.
+    pub gather: i64,
+    /// When to try again, and when to give up.
+    pub schedule: Schedule,
+    /// Mails under way at the same time.
+    pub connections: usize,
+    /// Days are counted here.
+    pub zone: Tz,
+}
+
+/// What notices are made of.
+pub struct Notifier {
+    /// What is to be announced, and the queue.
+    pub ledger: Arc<dyn Ledger>,
+    /// Cards.
+    pub blobs: Arc<dyn Blobs>,
+    /// Findings of refusals.
+    pub receipts: Arc<Receipts>,
+    /// Texts; replaced as a whole at reload.
+    pub templates: Arc<RwLock<Arc<Templates>>>,
+    /// The next host.
+    pub mailer: Arc<dyn Mailer>,
+    /// Tells the operator.
+    pub alarms: Arc<Alarms>,
+    /// Policy; replaced as a whole at reload.
+    pub policy: Arc<RwLock<Arc<NoticePolicy>>>,
+}
+
+const LEASE: i64 = 600 * SECOND;
+const BATCH: usize = 1_000;
+/// Documents one mail announces; more make a second mail.
+const DOCUMENTS_PER_MAIL_MAX: usize = 2_000;
+
+impl Notifier {
+    fn policy(&self) -> Arc<NoticePolicy> {
+        Arc::clone(&self.policy.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Seals what is to be announced, then sends what is due; gives how many mails went out.
+    pub fn step(&self, now: Timestamp) -> anyhow::Result<usize> {
+        self.announce(now)?;
+        self.tell(now)?;
+        self.send(now)
+    }
+
+    /// One mail for each account and office whose documents have gathered.
+    pub fn announce(&self, now: Timestamp) -> anyhow::Result<usize> {
+        let policy = self.policy();
+        let mut groups: BTreeMap<(AccountId, OfficeCode), Vec<Document>> = BTreeMap::new();
+        for task in self.ledger.claim(Queue::Announce, now, LEASE, BATCH)? {
+            let Task::Document(id) = task else { continue };
+            // Gone meanwhile: it leaves the queue with its removal.
+            let Some(document) = self.ledger.document(id)? else { continue };
+            groups.entry((document.account.clone(), document.office.clone())).or_default().push(document);
+        }
+        let mut sealed = 0;
+        for ((account, office), documents) in groups {
+            let youngest = documents.iter().map(|d| d.placed_at).max().unwrap_or(now);
+            let oldest = documents.iter().map(|d| d.placed_at).min().unwrap_or(now);
+            // A steady trickle must not postpone the mail for ever.
+            if now.since(youngest) < policy.gather && now.since(oldest) < policy.gather * 5 {
+                let tasks: Vec<Task> = documents.iter().map(|d| Task::Document(d.id)).collect();
+                self.ledger.postpone(Queue::Announce, &tasks, youngest.plus(policy.gather));
+                continue;
+            }
+            for documents in documents.chunks(DOCUMENTS_PER_MAIL_MAX) {
+                match self.arrival(&account, &office, documents, now) {
+                    Ok(()) => sealed += 1,
+                    Err(error) => {
+                        // Others' mails go on; this one's documents come again when the lease ends.
+                        tracing::error!(%account, error = format!("{error:#}"), "an arrival could not be announced");
+                        self.alarms.raise("NOTICE-FAILED", &format!("account {account}: {error:#}"), now);
+                    }
+                }
+            }
+        }
+        Ok(sealed)
+    }
+
+    /// Tells of submissions that were refused after their client had been told "received".
+    fn tell(&self, now: Timestamp) -> anyhow::Result<()> {
+        for task in self.ledger.claim(Queue::Tell, now, LEASE, BATCH)? {
+            let Task::Submission(number) = task else { continue };
+            if let Err(error) = self.refusal(number, now) {
+                tracing::error!(%number, error = format!("{error:#}"), "a refusal could not be told");
+                self.alarms.raise("NOTICE-FAILED", &format!("submission {number}: {error:#}"), now);
+            }
+        }
+        Ok(())
+    }
+
+    fn names(&self, account: &Account, office: Option<&OfficeCode>) -> anyhow::Result<(String, String)> {
+        let insurer = self.ledger.insurer(&account.insurer)?;
+        let insurer = match insurer {
+            Some(insurer) => read_card::<InsurerCard>(self.blobs.as_ref(), &insurer.card)?.name,
+            None => account.insurer.to_string(),
+        };
+        let office = office.or(account.offices.first());
+        let office = match office {
+            Some(code) => match self.ledger.office(&account.insurer, code)? {
+                Some(office) => read_card::<OfficeCard>(self.blobs.as_ref(), &office.card)?.name,
+                None => code.to_string(),
+            },
+            None => account.id.to_string(),
+        };
+        Ok((office, insurer))
+    }
+
+    fn account(&self, id: &AccountId) -> anyhow::Result<Account> {
+        self.ledger.account(id)?.ok_or_else(|| anyhow::anyhow!("account {id} is not in the ledger"))
+    }
+
+    fn arrival(
+        &self,
+        account: &AccountId,
+        office: &OfficeCode,
+        documents: &[Document],
+        now: Timestamp,
+    ) -> anyhow::Result<()> {
+        let policy = self.policy();
+        let account = self.account(account)?;
+        let (office_name, insurer_name) = self.names(&account, Some(office))?;
+        let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+        for document in documents {
+            *counts.entry(&document.kind).or_default() += 1;
+        }
+        let expires = documents.iter().map(|d| d.expires_at).min().unwrap_or(now);
+        let notice = Notice::Arrival(notice::ArrivalNotice {
+            office_name,
+            insurer_name,
+            counts: counts.into_iter().map(|(kind, n)| (kind.to_owned(), n)).collect(),
+            last_day: notice::last_day(expires, policy.zone),
+            contact: policy.contact.clone(),
+            folder: format!("/outbox/{office}/"),
+        });
+        let ids: Vec<DocumentId> = documents.iter().map(|d| d.id).collect();
+        self.seal(&account, &notice, Subject::Arrival(ids), now)
+    }
+
+    fn refusal(&self, number: Number, now: Timestamp) -> anyhow::Result<()> {
+        let Some(submission) = self.ledger.submission(number)? else { return Ok(()) };
+        let account = self.account(&submission.account)?;
+        let (office_name, insurer_name) = self.names(&account, submission.office.as_ref())?;
+        let (findings, _) = self.receipts.findings(&submission)?;
+        let notice = Notice::Refusal(notice::RefusalNotice {
+            office_name,
+            insurer_name,
+            number,
+            reasons: notice::summarise(&findings),
+            findings_file: format!("/receipts/{number}.findings.csv"),
+            contact: self.policy().contact.clone(),
+        });
+        self.seal(&account, &notice, Subject::Refusal(number), now)
+    }
+
+    /// Tells that an unfinished set was removed.
+    pub fn swept(
+        &self,
+        account: &AccountId,
+        files: u64,
+        days: u32,
+        sent_at: Timestamp,
+        now: Timestamp,
+    ) -> anyhow::Result<()> {
+        let account = self.account(account)?;
+        let (office_name, insurer_name) = self.names(&account, None)?;
+        let policy = self.policy();
+        let notice = Notice::Swept(notice::SweptNotice {
+            office_name,
+            insurer_name,
+            files,
+            days,
+            sent_on: sent_at.date_in(policy.zone),
+            contact: policy.contact.clone(),
+        });
+        self.seal(&account, &notice, Subject::Swept, now)
+    }
+
+    /// Tells that a document was taken back (誤配信).
+    pub fn recalled(&self, document: &Document, now: Timestamp) -> anyhow::Result<()> {
+        let account = self.account(&document.account)?;
+        let (office_name, insurer_name) = self.names(&account, Some(&document.office))?;
+        let policy = self.policy();
+        let notice = Notice::Recall(notice::RecallNotice {
+            office_name,
+            insurer_name,
+            kind: document.kind.clone(),
+            file: document.name(),
+            placed_on: document.placed_at.date_in(policy.zone),
+            fetched: document.fetched.is_some(),
+            contact: policy.contact.clone(),
+        });
+        self.seal(&account, &notice, Subject::Recall(document.id), now)
+    }
+
+    /// Fixes a mail: text, recipient, Message-ID. From now on every attempt sends these bytes.
+    fn seal(
+        &self,
+        account: &Account,
+        notice: &Notice,
+        subject: Subject,
+        now: Timestamp,
+    ) -> anyhow::Result<()> {
+        let policy = self.policy();
+        let to = read_card::<AccountCard>(self.blobs.as_ref(), &account.card)?.mail;
+        let head = self.ledger.head();
+        let id = MailId { epoch: head.epoch, serial: self.ledger.next_serial(Series::Mail, now)? };
+        let mut random = [0; 8];
+        crate::store::keys::random(&mut random)?;
+        let message_id = format!("{id}.{}@{}", hex::encode(random), policy.domain);
+        let templates = Arc::clone(&self.templates.read().unwrap_or_else(PoisonError::into_inner));
+        let text = templates.render(notice, account.language);
+        let letter = Letter {
+            from_name: &policy.from_name,
+            from: &policy.from,
+            to: &to,
+            message_id: &message_id,
+            at: now,
+            language: account.language,
+        };
+        let message = BASE64.encode(notice::compose(&letter, &text)?);
+        let card = MailCard { salt: salt()?, from: policy.from.clone(), to, message };
+        let card = write_card(self.blobs.as_ref(), &card, now)?;
+        self.blobs.sync(std::slice::from_ref(&card.blob))?;
+        let blob = card.blob.clone();
+        let mail = Mail {
+            id,
+            message_id,
+            account: Some(account.id.clone()),
+            subject,
+            card,
+            sealed_at: now,
+            state: MailState::Queued,
+            attempts: 0,
+            due_at: now,
+            last_reply: None,
+        };
+        match self.ledger.commit(Op::SealMail(Box::new(mail)), Actor::Daemon, now)? {
+            // Announced by another mail meanwhile.
+            Done::Sealed(false) => self.blobs.remove(&[blob])?,
+            _ => tracing::info!(mail = %id, account = %account.id, "a mail was sealed"),
+        }
+        Ok(())
+    }
+
+    /// One attempt for each mail that is due.
+    pub fn send(&self, now: Timestamp) -> anyhow::Result<usize> {
+        let tasks = self.ledger.claim(Queue::Mail, now, LEASE, BATCH)?;
+        if tasks.is_empty() {
+            return Ok(0);
+        }
+        let policy = self.policy();
+        let queue = std::sync::Mutex::new(tasks.into_iter());
+        let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let attempt = || {
+            let mut sent = 0;
+            while let Some(task) = next() {
+                let Task::Mail(id) = task else { continue };
+                match self.attempt(id, &policy, now) {
+                    Ok(true) => sent += 1,
+                    Ok(false) => {}
+                    Err(error) => {
+                        tracing::error!(mail = %id, error = format!("{error:#}"), "a mail could not be tried");
+                        self.alarms.raise("MAIL-FAILED", &format!("{id}: {error:#}"), now);
+                    }
+                }
+            }
+            sent
+        };
+        let sent = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..policy.connections.max(1)).map(|_| scope.spawn(attempt)).collect();
+            threads.into_iter().map(|t| t.join().unwrap_or(0)).sum()
+        });
+        Ok(sent)
+    }
+
+    fn attempt(&self, id: MailId, policy: &NoticePolicy, now: Timestamp) -> anyhow::Result<bool> {
+        let Some(mail) = self.ledger.mail(id)?.filter(|m| m.state == MailState::Queued) else {
+            return Ok(false);
+        };
+        let card: MailCard = read_card(self.blobs.as_ref(), &mail.card)?;
+        let message = BASE64.decode(&card.message)?;
+        let envelope = Envelope { from: Some(card.from), to: card.to };
+        let started = std::time::Instant::now();
+        let delivery = self.mailer.send(&envelope, &message);
+        let result = match delivery {
+            Delivery::Sent { reply } => MailResult::Sent { reply },
+            Delivery::Failed { reply } => MailResult::Failed { reply },
+            Delivery::Deferred { reply } => {
+                match policy.schedule.next(mail.attempts + 1, mail.sealed_at, now) {
+                    Retry::At(until) => MailResult::Deferred { reply, until },
+                    Retry::GiveUp => MailResult::Failed { reply: format!("expired: {reply}") },
+                }
+            }
+        };
+        let word = match &result {
+            MailResult::Sent { .. } => "sent",
+            MailResult::Deferred { .. } => "deferred",
+            MailResult::Failed { .. } | MailResult::Dropped => "failed",
+        };
+        metrics::histogram!("todoke_mail_attempt_seconds", "result" => word)
+            .record(started.elapsed().as_secs_f64());
+        let sent = matches!(result, MailResult::Sent { .. });
+        if let MailResult::Failed { reply } = &result {
+            let account = mail.account.as_ref().map(ToString::to_string).unwrap_or_default();
+            self.alarms.raise(
+                "MAIL-GIVEN-UP",
+                &format!("mail {id} to account {account} was given up ({reply}); correct the address (`todoke account change`), then `todoke mail retry {id}`"),
+                now,
+            );
+        }
+        tracing::info!(mail = %id, ?result, "a mail was tried");
+        self.ledger.commit(Op::TryMail { id, result }, Actor::Daemon, now)?;
+        Ok(sent)
+    }
+}
