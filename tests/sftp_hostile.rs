@@ -559,8 +559,8 @@ fn idle_sessions_end() {
 fn a_newer_session_can_take_over() {
     let world = World::new();
     talk(&world, async |raw| {
-        let evict = world.gate.evictions.lock().unwrap().values().next().unwrap().clone();
-        evict();
+        let link = world.gate.evictions.lock().unwrap().values().next().unwrap().clone();
+        link.evict();
         assert!(raw.goodbye().await.starts_with("SESSION-REPLACED"));
     });
 }

@@ -28,9 +28,9 @@ use crate::signed::receipt::{
     self, RECEIPT_SCHEMA, Receipt, ReceiptFile, ReceiptSigner, Stage as ReceiptStage, Stages,
 };
 use crate::signed::sshsig::{self, Signer};
-use crate::store::alarms::Alarms;
+use super::alarms::Alarms;
 use crate::store::blobs::Blobs;
-use crate::store::desk::{Desk, Pending, Reply, Said};
+use crate::store::handover::{Handover, Pending, Reply, Said};
 use crate::store::dropbox::{ClaimedSet, Dropbox};
 use crate::store::keys::{self, Keys, SUBMISSION_NAMESPACE};
 use crate::store::ledger::{Done, Ledger, LedgerError, Op, Received, Refusal};
@@ -79,7 +79,7 @@ pub struct Intake {
     /// Policy.
     pub policy: IntakePolicy,
     /// Tells the operator.
-    pub alarms: Arc<Alarms>,
+    pub alarms: Arc<dyn Alarms>,
     /// Rung when something was accepted: publication may look.
     pub accepted: Box<dyn Fn() + Send + Sync>,
     /// Recent refusals by account.
@@ -155,13 +155,13 @@ fn error(rule: &str, file: Option<String>, message: Text, action: Text) -> Findi
 }
 
 impl Intake {
-    /// Answers sets from the desk until it is closed and empty. Run by `intake_threads` threads.
-    pub fn run(&self, desk: &Desk, mut beat: impl FnMut()) {
+    /// Answers sets from the handover until it is closed and empty. Run by `intake_threads` threads.
+    pub fn run(&self, handover: &Handover, mut beat: impl FnMut()) {
         loop {
             beat();
-            match desk.take(Duration::from_secs(1)) {
+            match handover.take(Duration::from_secs(1)) {
                 Some(pending) => self.take(pending),
-                None if desk.is_done() => return,
+                None if handover.is_done() => return,
                 None => {}
             }
         }

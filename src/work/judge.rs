@@ -11,7 +11,7 @@ use crate::model::submission::{HoldReason, Outcome, State, Submission};
 use crate::model::time::{SECOND, Timestamp};
 use crate::signed::manifest::Manifest;
 use crate::signed::receipt::Fact;
-use crate::store::alarms::Alarms;
+use super::alarms::Alarms;
 use crate::store::blobs::Blobs;
 use crate::store::keys::Keys;
 use crate::store::ledger::{Ledger, LedgerError, Op, Queue, Task};
@@ -28,7 +28,7 @@ pub struct Judge {
     /// Signs the decision.
     pub keys: Arc<Keys>,
     /// Tells the operator that something waits.
-    pub alarms: Arc<Alarms>,
+    pub alarms: Arc<dyn Alarms>,
     /// Rung when something was accepted.
     pub accepted: Box<dyn Fn() + Send + Sync>,
 }

@@ -19,7 +19,7 @@ use crate::model::party::{Account, Actor};
 use crate::model::time::{SECOND, Timestamp};
 use crate::rules::notice::{self, Letter, Notice, Templates};
 use crate::rules::retry::{Retry, Schedule};
-use crate::store::alarms::Alarms;
+use super::alarms::Alarms;
 use crate::store::blobs::Blobs;
 use crate::store::ledger::{Done, Ledger, Op, Queue, Task};
 use crate::store::receipts::{Receipts, read_card, write_card};
@@ -58,7 +58,7 @@ pub struct Notifier {
     /// The next host.
     pub mailer: Arc<dyn Mailer>,
     /// Tells the operator.
-    pub alarms: Arc<Alarms>,
+    pub alarms: Arc<dyn Alarms>,
     /// Policy; replaced as a whole at reload.
     pub policy: Arc<RwLock<Arc<NoticePolicy>>>,
 }

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use rustix::buffer::spare_capacity;
 use russh::keys::ssh_key;
 use todoke::doors::sftp::port::{
-    Answer, Attributes, Entered, Entry, Fault, Gate, Listing, OpenFile, OpenFlags, SetAttributes, Space, Status, Tree,
+    Answer, Attributes, Entered, Entry, Fault, Gate, Link, Listing, OpenFile, OpenFlags, SetAttributes, Space, Status, Tree,
     VirtualPath,
 };
 use todoke::model::finding::Language;
@@ -229,7 +229,7 @@ pub struct Keys {
     pub sessions: Arc<AtomicUsize>,
     /// How each session can be ended.
     #[allow(clippy::type_complexity)]
-    pub evictions: Mutex<HashMap<u64, Arc<dyn Fn() + Send + Sync>>>,
+    pub evictions: Mutex<HashMap<u64, Arc<dyn Link>>>,
 }
 
 impl Keys {
@@ -263,17 +263,17 @@ impl Gate for Keys {
         _: &ssh_key::PublicKey,
         _: SocketAddr,
         session: u64,
-        evict: Arc<dyn Fn() + Send + Sync>,
+        link: Arc<dyn Link>,
     ) -> Result<Entered, Fault> {
         if self.suspended.lock().unwrap().iter().any(|suspended| suspended == account) {
             return Err(Fault {
                 status: Status::PermissionDenied,
-                code: "ACCOUNT-SUSPENDED",
+                code: "ACCOUNT-SUSPENDED".into(),
                 text: "アカウントは停止中です。".to_owned(),
                 loud: true,
             });
         }
-        self.evictions.lock().unwrap().insert(session, evict);
+        self.evictions.lock().unwrap().insert(session, link);
         self.sessions.fetch_add(1, Ordering::SeqCst);
         Ok(Entered {
             account: AccountId::parse(account).unwrap(),

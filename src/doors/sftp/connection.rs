@@ -2,16 +2,18 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::time::Duration;
 
 use russh::Disconnect;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::config::Limits;
-use super::port::Tree;
+use super::port::{Link, Tree};
 use super::queue::Budget;
 use super::stream::Stream;
+use super::texts;
 use crate::model::finding::Language;
 use crate::model::ids::AccountId;
 use crate::model::time::{Clock, Timestamp};
@@ -139,7 +141,7 @@ impl Connection {
 
     /// When the session becomes idle if nothing happens.
     pub(crate) fn idle_at(&self) -> Instant {
-        let active = std::time::Duration::from_millis(self.active.load(Ordering::Relaxed));
+        let active = Duration::from_millis(self.active.load(Ordering::Relaxed));
         self.started + active + self.limits.idle()
     }
 
@@ -151,5 +153,22 @@ impl Connection {
 
     pub(crate) fn busy(&self) -> usize {
         self.busy.load(Ordering::Relaxed)
+    }
+}
+
+/// A connection as a gate holds it: it may be gone.
+pub(crate) struct WeakLink(pub(crate) Weak<Connection>);
+
+impl Link for WeakLink {
+    fn evict(&self) {
+        if let Some(connection) = self.0.upgrade() {
+            connection.close(Disconnect::ByApplication, texts::EVICTED.both());
+        }
+    }
+
+    fn idle(&self) -> Duration {
+        let Some(connection) = self.0.upgrade() else { return Duration::MAX };
+        let active = Duration::from_millis(connection.active.load(Ordering::Relaxed));
+        connection.started.elapsed().saturating_sub(active)
     }
 }

@@ -2,19 +2,20 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use russh::keys::ssh_key::{HashAlg, PublicKey};
 use serde::{Deserialize, Serialize};
 
 use super::insurer::{InsurerParts, InsurerTree};
 use super::office::{OfficeParts, OfficeTree};
-use super::port::{Entered, Fault, Gate, Status, Tree};
+use super::port::{Entered, Fault, Gate, Link, Status, Tree};
 use crate::model::finding::Language;
 use crate::model::ids::AccountId;
 use crate::model::party::{Account, Role, Standing};
-use crate::model::time::{Clock, SECOND, Timestamp};
+use crate::model::time::{Clock, Timestamp};
 use crate::signed::sshsig;
 use crate::store::dropbox::Login;
 use crate::store::dropboxes::Dropboxes;
@@ -47,9 +48,8 @@ struct Entry {
     fingerprint: String,
     source: IpAddr,
     since: Timestamp,
-    active: Arc<AtomicI64>,
     tree: Weak<dyn Tree>,
-    connections: HashMap<u64, Arc<dyn Fn() + Send + Sync>>,
+    connections: HashMap<u64, Arc<dyn Link>>,
 }
 
 type Logins = Arc<Mutex<HashMap<AccountId, Vec<Entry>>>>;
@@ -156,7 +156,7 @@ impl Gate for KeyGate {
         key: &PublicKey,
         from: SocketAddr,
         session: u64,
-        evict: Arc<dyn Fn() + Send + Sync>,
+        link: Arc<dyn Link>,
     ) -> Result<Entered, Fault> {
         let account = self.check(account, key).map_err(|reason| {
             tracing::info!(%from, reason, "a key was let in and then not");
@@ -185,15 +185,14 @@ impl Gate for KeyGate {
                     &format!("This login has as many connections as it may ({}). Close others first.", policy.connections_per_login_max),
                 ));
             }
-            entry.connections.insert(session, evict);
-            entry.active.store(now.0, Ordering::Relaxed);
-            let (login, active) = (entry.login, Arc::clone(&entry.active));
+            entry.connections.insert(session, link);
+            let login = entry.login;
             drop(logins);
-            return Ok(self.entered(account.id, tree, login, session, active));
+            return Ok(self.entered(account.id, tree, login, session));
         }
         if entries.len() >= max {
-            let idle = |e: &Entry| now.since(Timestamp(e.active.load(Ordering::Relaxed)));
-            let patience = i64::from(policy.replace_idle_seconds) * SECOND;
+            let idle = |e: &Entry| e.connections.values().map(|c| c.idle()).min().unwrap_or(Duration::MAX);
+            let patience = Duration::from_secs(policy.replace_idle_seconds.into());
             let dead = entries
                 .iter()
                 .position(|e| e.tree.strong_count() == 0 || (e.fingerprint == fingerprint && idle(e) >= patience));
@@ -210,41 +209,29 @@ impl Gate for KeyGate {
             };
             let replaced = entries.remove(dead);
             tracing::info!(account = %account.id, from = %replaced.source, "an idle login makes way for a new one");
-            for evict in replaced.connections.values() {
-                evict();
+            for link in replaced.connections.values() {
+                link.evict();
             }
         }
         let login = self.next_login.fetch_add(1, Ordering::Relaxed);
         let tree = self.tree(&account, login)?;
-        let active = Arc::new(AtomicI64::new(now.0));
         entries.push(Entry {
             login,
             fingerprint,
             source: from.ip(),
             since: now,
-            active: Arc::clone(&active),
             tree: Arc::downgrade(&tree),
-            connections: HashMap::from([(session, evict)]),
+            connections: HashMap::from([(session, link)]),
         });
         drop(logins);
-        Ok(self.entered(account.id, tree, login, session, active))
+        Ok(self.entered(account.id, tree, login, session))
     }
 }
 
 impl KeyGate {
-    fn entered(
-        &self,
-        account: AccountId,
-        tree: Arc<dyn Tree>,
-        login: Login,
-        session: u64,
-        active: Arc<AtomicI64>,
-    ) -> Entered {
-        let guard =
-            Leave { logins: Arc::clone(&self.logins), account: account.clone(), login, session };
-        let clock = Arc::clone(&self.clock);
-        let touch = move || active.store(clock.now().0, Ordering::Relaxed);
-        Entered { account, tree, touch: Box::new(touch), guard: Box::new(guard) }
+    fn entered(&self, account: AccountId, tree: Arc<dyn Tree>, login: Login, session: u64) -> Entered {
+        let guard = Leave { logins: Arc::clone(&self.logins), account: account.clone(), login, session };
+        Entered { account, tree, guard: Box::new(guard) }
     }
 }
 

@@ -13,7 +13,7 @@ use russh::{ChannelId, ChannelOpenFailure, ChannelWriteHalf, Disconnect, Pty, Si
 use tokio::time::sleep;
 
 use super::config::ACCOUNT_BYTES_MAX;
-use super::connection::{Connection, Login};
+use super::connection::{WeakLink, Connection, Login};
 use super::engine::one_line;
 use super::port::{Fault, Gate};
 use super::queue::Pushed;
@@ -83,13 +83,8 @@ impl Handler {
         let (gate, connection) = (self.gate.clone(), self.connection.clone());
         let (user, key) = (user.to_owned(), key.clone());
         let begun = tokio::task::spawn_blocking(move || -> Result<Login, Fault> {
-            let weak = Arc::downgrade(&connection);
-            let evict = Arc::new(move || {
-                if let Some(connection) = weak.upgrade() {
-                    connection.close(Disconnect::ByApplication, texts::EVICTED.both());
-                }
-            });
-            let entered = gate.enter(&user, &key, connection.peer, connection.id, evict)?;
+            let link = Arc::new(WeakLink(Arc::downgrade(&connection)));
+            let entered = gate.enter(&user, &key, connection.peer, connection.id, link)?;
             let language = entered.tree.language();
             Ok(Login { account: entered.account, tree: entered.tree, language, guard: entered.guard })
         });

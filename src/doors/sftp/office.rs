@@ -17,7 +17,7 @@ use crate::model::party::Account;
 use crate::model::submission::Submission;
 use crate::model::time::Clock;
 use crate::store::blobs::Blobs;
-use crate::store::desk::Desk;
+use crate::store::handover::Handover;
 use crate::store::dropbox::{Begin, Dropbox, Login, Place, Shown};
 use crate::store::history;
 use crate::store::ledger::{Ledger, SubmissionFilter};
@@ -30,7 +30,7 @@ pub struct OfficeParts {
     /// Documents' bytes.
     pub blobs: Arc<dyn Blobs>,
     /// Complete sets go here.
-    pub desk: Arc<Desk>,
+    pub handover: Arc<Handover>,
     /// `/receipts`
     pub receipts: Arc<Receipts>,
     /// Now.

@@ -68,8 +68,8 @@ mod tests {
 
     fn check(bytes: &[u8], expected: Result<&str, &str>) {
         let got = resolve(bytes, &Limits::default(), Language::En);
-        let got = got.as_ref().map(display).map_err(|fault| fault.code);
-        assert_eq!(got.as_deref().map_err(|code| *code), expected, "{:?}", bytes.escape_ascii().to_string());
+        let got = got.as_ref().map(display).map_err(|fault| fault.code.to_string());
+        assert_eq!(got.as_deref().map_err(String::as_str), expected, "{:?}", bytes.escape_ascii().to_string());
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use russh::keys::ssh_key;
 
@@ -167,6 +168,14 @@ pub trait Tree: Send + Sync {
     fn language(&self) -> Language;
 }
 
+/// The connection that a session came over, as far as a gate needs it.
+pub trait Link: Send + Sync {
+    /// Ends it, with the words that another login took its place.
+    fn evict(&self);
+    /// Since when nothing came over it.
+    fn idle(&self) -> Duration;
+}
+
 /// Who may come in. Blocking.
 pub trait Gate: Send + Sync {
     /// May this key log in as this account? Called when a key is offered (a probe) and again when its possession was
@@ -180,7 +189,7 @@ pub trait Gate: Send + Sync {
         key: &ssh_key::PublicKey,
         from: SocketAddr,
         session: u64,
-        evict: Arc<dyn Fn() + Send + Sync>,
+        link: Arc<dyn Link>,
     ) -> Result<Entered, Fault>;
 }
 

@@ -22,7 +22,7 @@ impl Message {
 
     /// As an answer to a request.
     pub(crate) fn fault(&self, status: Status, language: Language) -> Fault {
-        Fault { status, code: self.code, text: self.text(language).to_owned(), loud: false }
+        Fault { status, code: self.code.into(), text: self.text(language).to_owned(), loud: false }
     }
 
     /// `CODE text`, for when the reader's language is known.

@@ -9,7 +9,7 @@ use crate::model::ids::AccountId;
 use crate::model::time::Timestamp;
 use crate::signed::secrets::{self, HEAD_BYTES};
 use crate::store::blobs::BlobWriter;
-use crate::store::desk::{Pending, Reply};
+use crate::store::handover::{Pending, Reply};
 use crate::store::dropbox::{Begin, ClaimedSet, Dropbox, DropboxError, Login, Place, Upload};
 
 /// What an upload needs of its session.
@@ -43,7 +43,7 @@ impl Sender {
         self.parts.clock.now()
     }
 
-    /// Puts a complete set on the desk; the answer comes when intake has durably received it.
+    /// Puts a complete set on the handover; the answer comes when intake has durably received it.
     fn hand_over(&self, set: ClaimedSet) -> Answer {
         let now = self.now();
         let (tell, told) = tokio::sync::oneshot::channel();
@@ -58,7 +58,7 @@ impl Sender {
             }),
         };
         let words = self.words;
-        if let Err(pending) = self.parts.desk.put(pending) {
+        if let Err(pending) = self.parts.handover.put(pending) {
             let given_back = self.dropbox.give_back(pending.set);
             return Answer::Now(Err(given_back.map_or_else(|e| words.io(&e), |()| words.busy())));
         }

@@ -49,13 +49,13 @@ struct Inside {
 }
 
 /// The queue between doors and intake.
-pub struct Desk {
+pub struct Handover {
     inside: Mutex<Inside>,
     bell: Condvar,
     waiting_max: usize,
 }
 
-impl Desk {
+impl Handover {
     /// Takes at most `waiting_max` sets at a time (`sets_waiting_max`).
     pub fn new(waiting_max: usize) -> Self {
         Self {
@@ -81,7 +81,7 @@ impl Desk {
         Ok(())
     }
 
-    /// Takes the next set; none after `patience` without one, and when the desk is closed and empty.
+    /// Takes the next set; none after `patience` without one, and when the queue is closed and empty.
     pub fn take(&self, patience: Duration) -> Option<Pending> {
         let mut inside = self.lock();
         loop {
