@@ -3,6 +3,7 @@
 pub mod card;
 pub mod document;
 pub mod event;
+pub mod escape;
 pub mod finding;
 pub mod ids;
 pub mod mail;

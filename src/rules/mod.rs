@@ -1,0 +1,3 @@
+//! Decisions as pure functions of values.
+
+pub mod retention;
