@@ -1,3 +1,8 @@
 //! Doors translate between the outside and the inside; they decide nothing.
 
+pub mod clamd;
+pub mod log;
+pub mod metrics;
 pub mod sftp;
+pub mod smtp;
+pub mod systemd;

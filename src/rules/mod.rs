@@ -1,3 +1,5 @@
-//! Decisions as pure functions of values.
+//! Decisions from values: no I/O, no clock.
 
+pub mod notice;
 pub mod retention;
+pub mod retry;

@@ -20,6 +20,7 @@ use rustix::fs::{FlockOperation, OFlags};
 use serde::{Deserialize, Serialize};
 
 use super::alarms::Alarms;
+use super::ports::Scanner;
 use super::step::{Doing as _, Points, Progress, WorkError};
 use crate::model::escape;
 use crate::model::ids::InsurerCode;
@@ -117,22 +118,6 @@ impl DocumentTable {
     }
 }
 
-/// What the virus scanner says about one document.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Scanned {
-    /// Nothing known was found.
-    Clean,
-    /// A virus.
-    Infected,
-    /// It could not be scanned as a whole (too large, nested too deep).
-    NotScanned,
-    /// The scanner does not answer: the set waits.
-    Down,
-}
-
-/// The scanner, as deliveries need it: content and its size.
-pub type ScanDocument = dyn Fn(&mut dyn io::Read, u64) -> Scanned + Send + Sync;
-
 /// The stage.
 pub struct Deliveries {
     /// What is true.
@@ -148,7 +133,7 @@ pub struct Deliveries {
     /// An insurer's table.
     pub tables: Arc<dyn Fn(&InsurerCode) -> DocumentTable + Send + Sync>,
     /// The scanner.
-    pub scan: Arc<ScanDocument>,
+    pub scanner: Arc<dyn Scanner>,
     /// Where trouble is said.
     pub alarms: Arc<dyn Alarms>,
     /// What the last looks saw. Starts empty.

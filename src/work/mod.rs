@@ -3,6 +3,7 @@
 pub mod alarms;
 pub mod deliver;
 pub mod imports;
+pub mod ports;
 pub mod publish;
 pub mod purge;
 pub mod retention;

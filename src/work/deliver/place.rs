@@ -8,7 +8,7 @@ use super::report::Outcome;
 use super::resolve::{Parties, Target};
 use super::sheet::{Address, Fault};
 use super::take::Prepared;
-use super::{Deliveries, Scanned};
+use super::Deliveries;
 use crate::model::card::{CardRef, DocumentCard, Salt};
 use crate::model::document::{Document, Format};
 use crate::model::ids::{BlobId, Digest, DocumentId, InsurerCode};
@@ -17,6 +17,7 @@ use crate::model::time::Timestamp;
 use crate::rules::retention::{expires_at, month_of};
 use crate::model::event::Series;
 use crate::store::ledger::{Done, Op};
+use crate::work::ports::{Scan, Unscanned};
 use crate::work::step::{Doing as _, WorkError};
 
 /// Documents placed in one event batch.
@@ -174,15 +175,11 @@ impl Deliveries {
         };
         let scanned = {
             let reader = self.blobs.open(&blob).doing(doing)?;
-            (self.scan)(&mut reader.stream(), size)
+            self.scanner.scan(&mut *reader.stream(), size)
         };
-        if scanned != Scanned::Clean {
+        if let Some(answer) = not_clean(scanned) {
             self.blobs.remove(&[blob]).doing(doing)?;
-            return Ok(match scanned {
-                Scanned::Infected => Prepared::Not(infected()),
-                Scanned::NotScanned => Prepared::Not(not_scanned()),
-                Scanned::Down | Scanned::Clean => Prepared::ScannerDown,
-            });
+            return Ok(answer);
         }
         let known = table.types.iter().any(|kind| kind == content.kind);
         let kind = if known { content.kind } else { OTHER_KIND };
@@ -299,6 +296,17 @@ impl Deliveries {
     fn discard(&self, document: &Document) -> Result<(), WorkError> {
         let blobs = [document.blob.clone(), document.card.blob.clone()];
         self.blobs.remove(&blobs).doing(|| "removing a second copy".into())
+    }
+}
+
+/// Fail closed: whatever is not clean is not delivered, and an absent answer is no answer. An installation that has decided
+/// on no scanner (`Unscanned::NoScanner`) delivers, as intake accepts.
+fn not_clean(scan: Scan) -> Option<Prepared> {
+    match scan {
+        Scan::Clean { .. } | Scan::NotScanned { why: Unscanned::NoScanner } => None,
+        Scan::Infected { .. } => Some(Prepared::Not(infected())),
+        Scan::NotScanned { .. } => Some(Prepared::Not(not_scanned())),
+        Scan::Down { .. } => Some(Prepared::ScannerDown),
     }
 }
 

@@ -306,7 +306,7 @@ pub(super) enum Prepared {
 }
 
 fn name_left_over(folder: &Folder, begun: &Begun, report: &mut Report) -> io::Result<()> {
-    let mut names = Vec::new();
+    let mut names: Vec<String> = Vec::new();
     for name in folder.names()?.take(LEFT_OVER_MAX) {
         let name = name?.to_string_lossy().into_owned();
         let ours = begun.files.contains_key(&name) || name.starts_with(SHEET);
