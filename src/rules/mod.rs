@@ -1,4 +1,5 @@
 //! Decisions from values: no I/O, no clock.
 
 pub mod notice;
+pub mod retention;
 pub mod retry;
