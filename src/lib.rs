@@ -1,6 +1,11 @@
 //! todoke, a batch file gateway: the map of the crate, in reading order.
 
 pub mod model;
+pub mod rules;
 pub mod store;
 
+pub mod work;
+
 pub mod doors;
+
+pub mod config;

@@ -1,0 +1,3 @@
+//! Decisions from values: no I/O, no clock.
+
+pub mod policy;

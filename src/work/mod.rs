@@ -1,0 +1,3 @@
+//! What moves things: stages over the ledger and the blobs. Blocking; time comes in.
+
+pub mod parties;
