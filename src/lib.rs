@@ -1,7 +1,10 @@
 //! todoke, a batch file gateway: the map of the crate, in reading order.
 
 pub mod model;
+
+pub mod filing;
 pub mod rules;
+pub mod signed;
 pub mod store;
 
 pub mod work;

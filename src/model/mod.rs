@@ -2,6 +2,7 @@
 
 pub mod card;
 pub mod document;
+pub mod escape;
 pub mod event;
 pub mod finding;
 pub mod ids;
