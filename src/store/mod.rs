@@ -1,4 +1,6 @@
 //! What lasts: durable writes, the journal, the ledger over it, blobs, the insurers' spool.
 
 pub mod blobs;
+pub mod cards;
 pub mod ledger;
+pub mod spool;
