@@ -12,3 +12,4 @@ pub mod work;
 pub mod doors;
 
 pub mod config;
+pub mod desk;
