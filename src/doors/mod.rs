@@ -1,4 +1,9 @@
 //! Doors translate between the outside and the inside; they decide nothing.
 
 pub mod control;
+pub mod clamd;
+pub mod log;
+pub mod metrics;
 pub mod sftp;
+pub mod smtp;
+pub mod systemd;

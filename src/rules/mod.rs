@@ -1,3 +1,5 @@
 //! Decisions from values: no I/O, no clock.
 
 pub mod policy;
+pub mod notice;
+pub mod retry;

@@ -1,0 +1,287 @@
+use expect_test::{Expect, expect};
+
+use super::*;
+use crate::model::time::DAY;
+
+const OFFICE: &str = "株式会社見本工業";
+const INSURER: &str = "東京見本健康保険組合";
+const CONTACT: &str = "東京見本健康保険組合 適用課\n電話 03-0000-0000";
+
+fn date(y: i32, m: u32, d: u32) -> NaiveDate {
+    NaiveDate::from_ymd_opt(y, m, d).unwrap()
+}
+
+fn arrival() -> ArrivalNotice {
+    ArrivalNotice {
+        office_name: OFFICE.into(),
+        insurer_name: INSURER.into(),
+        counts: vec![("納入告知書".into(), 1), ("決定通知書".into(), 2)],
+        last_day: date(2027, 2, 1),
+        contact: CONTACT.into(),
+        folder: "/outbox/1234/".into(),
+    }
+}
+
+fn refusal() -> RefusalNotice {
+    let reason = |code: &str, count, ja: &str, en: &str| RefusalReason { code: code.into(), count, action: Text::new(ja, en) };
+    RefusalNotice {
+        office_name: OFFICE.into(),
+        insurer_name: INSURER.into(),
+        number: Number { epoch: 1, serial: 123 },
+        reasons: vec![
+            reason(
+                "KPFD-FIELD-COUNT",
+                12,
+                "届書作成プログラムまたは給与ソフトで作り直してください。表計算ソフトで開いて保存すると、項目の数が変わることがあります。",
+                "Make the file again with the filing program or the payroll software. Opening and saving it in a spreadsheet can change the number of fields.",
+            ),
+            reason("SET-COVER-MISSING", 1, "総括表を添付してください。", "Attach the cover sheet (総括表)."),
+        ],
+        findings_file: "/receipts/1-000123-3.findings.csv".into(),
+        contact: CONTACT.into(),
+    }
+}
+
+fn swept() -> SweptNotice {
+    SweptNotice {
+        office_name: OFFICE.into(),
+        insurer_name: INSURER.into(),
+        files: 3,
+        days: 7,
+        sent_on: date(2026, 11, 23),
+        contact: CONTACT.into(),
+    }
+}
+
+fn recall(fetched: bool) -> RecallNotice {
+    RecallNotice {
+        office_name: OFFICE.into(),
+        insurer_name: INSURER.into(),
+        kind: "納入告知書".into(),
+        file: "2026-11_納入告知書_D1-000123-3.pdf".into(),
+        placed_on: date(2026, 11, 23),
+        fetched,
+        contact: CONTACT.into(),
+    }
+}
+
+fn check(notice: &Notice, language: Language, expected: &Expect) {
+    let rendered = Templates::builtin().unwrap().render(notice, language);
+    expected.assert_eq(&format!("{}\n---\n{}", rendered.subject, rendered.body));
+}
+
+#[test]
+fn arrival_in_both_languages() {
+    check(&Notice::Arrival(arrival()), Language::Ja, &expect![[]]);
+    check(&Notice::Arrival(arrival()), Language::En, &expect![[]]);
+}
+
+#[test]
+fn refusal_in_both_languages() {
+    check(&Notice::Refusal(refusal()), Language::Ja, &expect![[]]);
+    check(&Notice::Refusal(refusal()), Language::En, &expect![[]]);
+}
+
+#[test]
+fn swept_in_both_languages() {
+    check(&Notice::Swept(swept()), Language::Ja, &expect![[]]);
+    check(&Notice::Swept(swept()), Language::En, &expect![[]]);
+}
+
+#[test]
+fn recall_says_whether_it_was_fetched() {
+    check(&Notice::Recall(recall(false)), Language::Ja, &expect![[]]);
+    check(&Notice::Recall(recall(true)), Language::Ja, &expect![[]]);
+    check(&Notice::Recall(recall(true)), Language::En, &expect![[]]);
+}
+
+#[test]
+fn alarm_is_english() {
+    let alarm = AlarmNotice {
+        code: "SCANNER-PATTERNS-STALE".into(),
+        host: "gateway.example.jp".into(),
+        at: Timestamp(1_795_392_000_000),
+        summary: "virus patterns are 9 days old; 3 are allowed".into(),
+        details: vec![
+            "Scanner: ClamAV 1.4.6/27001 at unix:/run/clamav/clamd.ctl".into(),
+            "Submissions are still taken and scanned. See whether freshclam runs and reaches its mirror (systemctl status clamav-freshclam).".into(),
+        ],
+    };
+    let rendered = render_alarm(&alarm);
+    expect![[]].assert_eq(&format!("{}\n---\n{}", rendered.subject, rendered.body));
+}
+
+#[test]
+fn names_cannot_break_out_of_their_line() {
+    let nasty = "見本\r\nBcc: everybody@example.jp\r\n\r\nhello\u{202e}gpj\u{200b}{insurer}\u{2028}x";
+    let notice = ArrivalNotice {
+        office_name: nasty.into(),
+        insurer_name: nasty.into(),
+        counts: vec![(nasty.into(), 1)],
+        folder: nasty.into(),
+        contact: nasty.into(),
+        ..arrival()
+    };
+    let rendered = Templates::builtin().unwrap().render(&Notice::Arrival(notice), Language::Ja);
+    assert!(!rendered.subject.contains(['\r', '\n', '\u{202e}', '\u{200b}', '\u{2028}']), "{:?}", rendered.subject);
+    assert!(rendered.subject.contains("{insurer}"), "a value is not looked at for places: {}", rendered.subject);
+    assert!(!rendered.body.contains(['\r', '\u{202e}', '\u{200b}', '\u{2028}']));
+
+    let letter = Letter {
+        from_name: "todoke\r\nBcc: a@example.jp",
+        from: "no-reply@gateway.example.jp",
+        to: "soumu@example.jp",
+        message_id: "M1-000001-2.x@gateway.example.jp",
+        at: Timestamp(0),
+        language: Language::Ja,
+    };
+    let bytes = String::from_utf8(compose(&letter, &rendered).unwrap()).unwrap();
+    let (head, _) = bytes.split_once("\r\n\r\n").unwrap();
+    let mut names: Vec<&str> =
+        head.split("\r\n").filter(|l| !l.starts_with(' ')).map(|l| l.split(':').next().unwrap()).collect();
+    names.sort_unstable();
+    let expected = [
+        "Auto-Submitted", "Content-Language", "Content-Transfer-Encoding", "Content-Type", "Date", "From", "MIME-Version",
+        "Message-ID", "Subject", "To", "X-Auto-Response-Suppress",
+    ];
+    assert_eq!(names, expected, "{head}");
+}
+
+#[test]
+fn letters_are_the_same_every_time_and_fit_the_wire() {
+    let texts = Templates::builtin().unwrap();
+    let letter = Letter {
+        from_name: "届け",
+        from: "no-reply@gateway.example.jp",
+        to: "soumu@example.jp",
+        message_id: "M1-000001-2.9f3c@gateway.example.jp",
+        at: Timestamp(1_795_392_000_000),
+        language: Language::Ja,
+    };
+    let long = ArrivalNotice { office_name: "長".repeat(300), counts: vec![("種".repeat(50), 1); 200], ..arrival() };
+    for language in [Language::Ja, Language::En] {
+        let notices = [
+            Notice::Arrival(arrival()),
+            Notice::Arrival(long.clone()),
+            Notice::Refusal(refusal()),
+            Notice::Swept(swept()),
+            Notice::Recall(recall(true)),
+        ];
+        for notice in notices {
+            let rendered = texts.render(&notice, language);
+            let letter = Letter { language, ..letter.clone() };
+            let bytes = compose(&letter, &rendered).unwrap();
+            assert_eq!(bytes, compose(&letter, &rendered).unwrap());
+            assert!(bytes.is_ascii() && !bytes.windows(2).any(|w| w[1] == b'\n' && w[0] != b'\r'));
+            assert!(bytes.split(|b| *b == b'\n').all(|l| l.len() <= 79), "{}", String::from_utf8_lossy(&bytes));
+        }
+    }
+    let rendered = texts.render(&Notice::Arrival(long), Language::Ja);
+    assert!(rendered.body.contains("ほか170種類") && rendered.body.contains("…"));
+}
+
+#[test]
+fn letters_refuse_addresses_and_ids_that_would_break_headers() {
+    let good = Letter {
+        from_name: "",
+        from: "no-reply@gateway.example.jp",
+        to: "soumu@example.jp",
+        message_id: "a@b",
+        at: Timestamp(0),
+        language: Language::En,
+    };
+    let text = Rendered { subject: "x".into(), body: "y\n".into() };
+    assert!(compose(&good, &text).is_ok());
+    for to in ["", "soumu", "a@example.jp\r\nBcc: b@example.jp", "a@example.jp, b@example.jp", "Soumu <a@example.jp>", "総務@example.jp", "a b@example.jp"] {
+        let error = compose(&Letter { to, ..good.clone() }, &text).unwrap_err();
+        assert_eq!(error, LetterError::Address("recipient's"), "{to}");
+        assert!(!error.to_string().contains("example"), "an address is not repeated");
+    }
+    for message_id in ["", "a", "@b", "a@", "a@b@c", "a b@c", "a@b>\r\nX: y", &"x".repeat(251)] {
+        assert!(matches!(compose(&Letter { message_id, ..good.clone() }, &text), Err(LetterError::MessageId(_))));
+    }
+}
+
+#[test]
+fn texts_are_checked_when_they_are_loaded() {
+    let mut texts = Templates::builtin().unwrap();
+    let good = NoticeKind::Swept.default_text();
+    let mut check = |from: &str, to: &str, expected: &str| {
+        assert!(good.contains(from), "{from}");
+        let error = texts.set(NoticeKind::Swept, "conf/notices/swept.toml", &good.replacen(from, to, 1)).unwrap_err();
+        let told = error.to_string();
+        assert!(told.starts_with("conf/notices/swept.toml: ") && told.contains(expected), "{told}");
+    };
+    check("{office}: unfinished", "unfinished", "en.subject: {office} is missing; allowed here are {office} {insurer}");
+    check("{sent_on}に", "{sent_at}に", "ja.body: {sent_at} is not known; allowed here are {office} {insurer} {files}");
+    check("{sent_on}に", "", "ja.body: {sent_on} is missing");
+    check("({insurer})\"", "({contact})\"", "ja.subject: {contact} is not known");
+    check("{office} 御中", "{office 御中", "ja.body: {office 御中");
+    check("{office} 御中", "{office} } 御中", "a } stands alone");
+    check("subject = ", "subjekt = ", "toml: ");
+    check("[en]", "[fr]", "toml: ");
+    check("\"{office} 様", "\"{office} \\n様", "ja.subject: must be one line");
+    check("御中", "\\u001b[2J", "ja.body: holds a control character");
+
+    let braces = good.replacen("御中", "{{御中}}", 1);
+    texts.set(NoticeKind::Swept, "x", &braces).unwrap();
+    assert!(texts.render(&Notice::Swept(swept()), Language::Ja).body.contains("見本工業 {御中}"));
+}
+
+#[test]
+fn no_mail_holds_a_link() {
+    for kind in NoticeKind::ALL {
+        assert!(!kind.default_text().contains("://") && !kind.default_text().contains("www."), "{kind:?}");
+    }
+}
+
+#[test]
+fn the_last_day_is_over_before_the_document_goes() {
+    let tokyo = chrono_tz::Asia::Tokyo;
+    let midnight = Timestamp(1_801_407_600_000); // 2027-02-01T00:00:00+09:00
+    assert_eq!(last_day(midnight, tokyo), date(2027, 1, 31));
+    assert_eq!(last_day(midnight.plus(DAY - 1), tokyo), date(2027, 1, 31));
+    assert_eq!(last_day(midnight.plus(-1), tokyo), date(2027, 1, 30));
+}
+
+#[test]
+fn findings_are_summed_up_without_values() {
+    let finding = |rule: &str, severity| Finding {
+        severity,
+        rule: rule.into(),
+        file: Some("KPFD0006.CSV".into()),
+        line: Some(6),
+        form: None,
+        field: None,
+        field_name: None,
+        insured: Some("4711".into()),
+        value: Some("secret".into()),
+        column: None,
+        message: Text::new("氏名", "name"),
+        action: Text::new("直す", "fix"),
+    };
+    let findings =
+        [finding("B", Severity::Error), finding("W", Severity::Warning), finding("A", Severity::Error), finding("B", Severity::Error)];
+    let reasons = summarise(&findings);
+    let codes: Vec<_> = reasons.iter().map(|r| (r.code.as_str(), r.count)).collect();
+    assert_eq!(codes, [("B", 2), ("A", 1)]);
+    assert!(!format!("{reasons:?}").contains("secret"));
+}
+
+#[test]
+fn lines_fold_where_readers_expect_it() {
+    let columns = |line: &str| line.chars().map(|c| if c.is_ascii() { 1 } else { 2 }).sum::<usize>();
+    for text in [
+        "あいうえお、かきくけこ。".repeat(20),
+        "a word and another word ".repeat(20),
+        "KPFD0006.CSVを開いて、mixed言語のtextを直してください。".repeat(10),
+    ] {
+        let folded = fold(&text, 4);
+        for (at, line) in folded.lines().enumerate() {
+            assert!(columns(line) + if at == 0 { 4 } else { 0 } <= COLUMNS, "{line}");
+            assert!(!line.trim_start().starts_with(['、', '。']), "{line}");
+        }
+        let joined: String = folded.split("\n    ").collect::<Vec<_>>().join(if text.contains(' ') { " " } else { "" });
+        assert!(joined == text.trim_end() || text.contains("mixed"), "{joined}");
+    }
+}
