@@ -6,6 +6,7 @@
 mod places;
 mod reload;
 pub mod source;
+mod tables;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ use crate::rules::policy::{ControlPolicy, GatewayPolicy, SessionsPolicy, SubmitP
 pub use places::Places;
 pub use reload::{Change, changes};
 pub use source::{ConfigError, Problem};
+pub use tables::{LogPolicy, MailPolicy, MailTable, MetricsTable, ScannerPolicy, ScannerTable};
 
 use source::Source;
 
@@ -57,8 +59,16 @@ pub struct Config {
     pub sessions: SessionsPolicy,
     /// `[submit]`
     pub submit: SubmitPolicy,
+    /// `[scanner]`
+    pub scanner: ScannerPolicy,
+    /// `[mail]`
+    pub mail: MailPolicy,
     /// `[control]`
     pub control: ControlPolicy,
+    /// `[metrics] listen`; none means nowhere.
+    pub metrics_listen: Option<SocketAddr>,
+    /// `[log]`
+    pub log: LogPolicy,
     /// As written, for telling what a reload changed.
     raw: toml::Table,
 }
@@ -78,7 +88,11 @@ impl Config {
         let sftp: SftpPolicy = source.table("sftp");
         let sessions: SessionsPolicy = source.table("sessions");
         let submit: SubmitPolicy = source.table("submit");
+        let scanner: ScannerTable = source.table("scanner");
+        let mail: MailTable = source.table("mail");
         let control: ControlPolicy = source.table("control");
+        let metrics: MetricsTable = source.table("metrics");
+        let log: LogPolicy = source.table("log");
 
         check_gateway(&mut source, &gateway);
         let sftp_listen = address(&mut source, "sftp.listen", &sftp.listen);
@@ -87,10 +101,32 @@ impl Config {
         check_submit(&mut source, &submit);
         at_least_one(&mut source, "control.clients_max", control.clients_max as u64);
         at_least_one(&mut source, "control.timeout_seconds", control.timeout_seconds);
-        source.finish()?;
+        let scanner = scanner.check(&mut source);
+        let mail = mail.check(&mut source);
+        let metrics_listen = metrics.check(&mut source);
+        log.check(&mut source);
+        let rest = source.finish();
+        // A table that did not check left a problem, so that this is one of both.
+        let mail = match (rest, mail) {
+            (Ok(()), Some(mail)) => mail,
+            (Err(error), _) => return Err(error),
+            (Ok(()), None) => return Err(ConfigError(Vec::new())),
+        };
         let places = Places::of(file, &gateway.root);
         let raw = toml::from_str(text).unwrap_or_default();
-        Ok(Self { places, gateway, sftp_listen, sessions, submit, control, raw })
+        Ok(Self {
+            places,
+            gateway,
+            sftp_listen,
+            sessions,
+            submit,
+            scanner,
+            mail,
+            control,
+            metrics_listen,
+            log,
+            raw,
+        })
     }
 
     /// One table of an insurer's own policy; the defaults when it has no file or no such table.

@@ -51,7 +51,7 @@ fn flatten(table: &toml::Table) -> BTreeMap<String, String> {
                 }
             }
             other => {
-                into.insert(path.to_owned(), other.to_string());
+                into.insert(path.to_owned(), super::source::redact(&other.to_string()));
             }
         }
     }

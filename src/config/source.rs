@@ -239,7 +239,19 @@ fn line_of(text: &str, at: usize) -> usize {
     text.as_bytes().iter().take(at).filter(|byte| **byte == b'\n').count() + 1
 }
 
+/// A password that somebody wrote into a URL is not repeated.
+pub(super) fn redact(value: &str) -> String {
+    match value.split_once("://") {
+        Some((scheme, rest)) => match rest.rsplit_once('@') {
+            Some((_, host)) => format!("{scheme}://…@{host}"),
+            None => value.to_owned(),
+        },
+        None => value.to_owned(),
+    }
+}
+
 fn shorten(value: &str) -> String {
+    let value = redact(value);
     let line = value.lines().next().unwrap_or_default();
     if line.chars().count() > 60 || line.len() < value.len() {
         format!("{}…", line.chars().take(60).collect::<String>())

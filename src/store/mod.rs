@@ -2,5 +2,6 @@
 
 pub mod blobs;
 pub mod cards;
+pub mod gateway_keys;
 pub mod ledger;
 pub mod spool;
