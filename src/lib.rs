@@ -11,3 +11,6 @@ pub mod store;
 pub mod work;
 
 pub mod doors;
+
+pub mod config;
+pub mod desk;

@@ -1,5 +1,6 @@
 //! Doors translate between the outside and the inside; they decide nothing.
 
+pub mod control;
 pub mod clamd;
 pub mod log;
 pub mod metrics;

@@ -1,8 +1,9 @@
-//! Stages: each looks at the ledger and moves things on.
+//! What moves things: stages over the ledger and the blobs. Blocking; time comes in.
 
 pub mod alarms;
 pub mod deliver;
 pub mod imports;
+pub mod parties;
 pub mod ports;
 pub mod publish;
 pub mod purge;

@@ -1,0 +1,224 @@
+//! The configuration: raw TOML, then checked values. Policy only; parties live in the ledger.
+//!
+//! Each component owns its policy (a struct with `serde(default, deny_unknown_fields)` and `Default`); this file composes
+//! them as tables. An insurer's own policy is in `conf/insurers/CODE.toml`, of which each module reads its own table.
+
+mod places;
+mod reload;
+pub mod source;
+mod tables;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::model::ids::InsurerCode;
+use crate::rules::policy::{ControlPolicy, GatewayPolicy, SessionsPolicy, SubmitPolicy};
+
+pub use places::Places;
+pub use reload::{Change, changes};
+pub use source::{ConfigError, Problem};
+pub use tables::{LogPolicy, MailPolicy, MailTable, MetricsTable, ScannerPolicy, ScannerTable};
+
+use source::Source;
+
+/// The default configuration, as a checkout has it.
+pub const DEFAULT_TEXT: &str = include_str!("../conf/todoke.toml");
+
+/// Tables an insurer's file may have; each is read by the module named after it.
+pub const INSURER_TABLES: &[&str] =
+    &["accounts", "filing", "forms", "attachments", "cover", "calendar", "documents", "retention", "spool", "mail"];
+
+/// `[sftp]`: where the SFTP door listens.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SftpPolicy {
+    /// Address and port.
+    pub listen: String,
+}
+
+impl Default for SftpPolicy {
+    fn default() -> Self {
+        Self { listen: "127.0.0.1:2222".to_owned() }
+    }
+}
+
+/// The checked configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where its files and the data root are.
+    pub places: Places,
+    /// `[gateway]`
+    pub gateway: GatewayPolicy,
+    /// `[sftp] listen`
+    pub sftp_listen: SocketAddr,
+    /// `[sessions]`
+    pub sessions: SessionsPolicy,
+    /// `[submit]`
+    pub submit: SubmitPolicy,
+    /// `[scanner]`
+    pub scanner: ScannerPolicy,
+    /// `[mail]`
+    pub mail: MailPolicy,
+    /// `[control]`
+    pub control: ControlPolicy,
+    /// `[metrics] listen`; none means nowhere.
+    pub metrics_listen: Option<SocketAddr>,
+    /// `[log]`
+    pub log: LogPolicy,
+    /// As written, for telling what a reload changed.
+    raw: toml::Table,
+}
+
+impl Config {
+    /// Reads and checks `file`. Relative paths in it are relative to the folder that holds its folder (`DIR` of
+    /// `DIR/conf/todoke.toml`).
+    pub fn load(file: &Path) -> Result<Self, ConfigError> {
+        let text = source::read_text(file)?;
+        Self::parse(file, &text)
+    }
+
+    /// Checks a text as if it stood in `file`.
+    pub fn parse(file: &Path, text: &str) -> Result<Self, ConfigError> {
+        let mut source = Source::parse(file, text)?;
+        let gateway: GatewayPolicy = source.table("gateway");
+        let sftp: SftpPolicy = source.table("sftp");
+        let sessions: SessionsPolicy = source.table("sessions");
+        let submit: SubmitPolicy = source.table("submit");
+        let scanner: ScannerTable = source.table("scanner");
+        let mail: MailTable = source.table("mail");
+        let control: ControlPolicy = source.table("control");
+        let metrics: MetricsTable = source.table("metrics");
+        let log: LogPolicy = source.table("log");
+
+        check_gateway(&mut source, &gateway);
+        let sftp_listen = address(&mut source, "sftp.listen", &sftp.listen);
+        at_least_one(&mut source, "sessions.person_max", sessions.person_max as u64);
+        at_least_one(&mut source, "sessions.machine_max", sessions.machine_max as u64);
+        check_submit(&mut source, &submit);
+        at_least_one(&mut source, "control.clients_max", control.clients_max as u64);
+        at_least_one(&mut source, "control.timeout_seconds", control.timeout_seconds);
+        let scanner = scanner.check(&mut source);
+        let mail = mail.check(&mut source);
+        let metrics_listen = metrics.check(&mut source);
+        log.check(&mut source);
+        let rest = source.finish();
+        // A table that did not check left a problem, so that this is one of both.
+        let mail = match (rest, mail) {
+            (Ok(()), Some(mail)) => mail,
+            (Err(error), _) => return Err(error),
+            (Ok(()), None) => return Err(ConfigError(Vec::new())),
+        };
+        let places = Places::of(file, &gateway.root);
+        let raw = toml::from_str(text).unwrap_or_default();
+        Ok(Self {
+            places,
+            gateway,
+            sftp_listen,
+            sessions,
+            submit,
+            scanner,
+            mail,
+            control,
+            metrics_listen,
+            log,
+            raw,
+        })
+    }
+
+    /// One table of an insurer's own policy; the defaults when it has no file or no such table.
+    pub fn insurer_table<T: DeserializeOwned + Default>(
+        &self,
+        insurer: &InsurerCode,
+        table: &'static str,
+    ) -> Result<T, ConfigError> {
+        let file = self.places.insurer_file(insurer);
+        if !file.exists() {
+            return Ok(T::default());
+        }
+        let text = source::read_text(&file)?;
+        let mut source = Source::parse(&file, &text)?;
+        source.allow(INSURER_TABLES);
+        debug_assert!(INSURER_TABLES.contains(&table), "[{table}] is not listed");
+        let policy = source.table(table);
+        source.finish()?;
+        Ok(policy)
+    }
+}
+
+fn check_gateway(source: &mut Source<'_>, gateway: &GatewayPolicy) {
+    let name = &gateway.name;
+    if name.is_empty() || name.chars().count() > 60 || name.chars().any(char::is_control) {
+        source.reject("gateway.name", "must be 1 to 60 characters without control characters");
+    }
+    if gateway.root.is_empty() || gateway.root.contains('\0') {
+        source.reject("gateway.root", "must be a folder, such as spool or /var/lib/todoke");
+    }
+}
+
+fn check_submit(source: &mut Source<'_>, submit: &SubmitPolicy) {
+    if !(1..=120).contains(&submit.verdict_wait_seconds) {
+        source.reject("submit.verdict_wait_seconds", "must be 1 to 120 seconds");
+    }
+    at_least_one(source, "submit.account_bytes_max", submit.account_bytes_max);
+    at_least_one(source, "submit.account_files_max", submit.account_files_max);
+    at_least_one(source, "submit.refusals_per_hour_max", u64::from(submit.refusals_per_hour_max));
+    at_least_one(source, "submit.unfinished_hours", u64::from(submit.unfinished_hours));
+    if !(1..=12).contains(&submit.year_begins_month) {
+        source.reject("submit.year_begins_month", "must be a month, 1 to 12");
+    }
+}
+
+fn at_least_one(source: &mut Source<'_>, key: &str, value: u64) {
+    if value == 0 {
+        source.reject(key, "must be at least 1");
+    }
+}
+
+fn address(source: &mut Source<'_>, key: &str, text: &str) -> SocketAddr {
+    text.parse().unwrap_or_else(|_| {
+        source.reject(key, "must be ADDRESS:PORT, such as 127.0.0.1:2222, 0.0.0.0:22 or [::]:22");
+        SocketAddr::from(([127, 0, 0, 1], 2222))
+    })
+}
+
+/// The configuration in force, replaced as a whole by a reload.
+#[derive(Debug)]
+pub struct ConfigCell(RwLock<Arc<Config>>);
+
+impl ConfigCell {
+    /// Begins with this one.
+    pub fn new(config: Config) -> Self {
+        Self(RwLock::new(Arc::new(config)))
+    }
+
+    /// The one in force now; does not change under the caller's feet.
+    pub fn get(&self) -> Arc<Config> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Puts another in force.
+    pub fn set(&self, config: Config) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+    }
+
+    /// Reads the file again: puts it in force and says what changed, or leaves everything as it is and says what is wrong.
+    pub fn reload(&self) -> Result<Vec<Change>, ConfigError> {
+        let old = self.get();
+        let new = Config::load(&old.places.file)?;
+        let changed = changes(&old, &new);
+        self.set(new);
+        Ok(changed)
+    }
+}
+
+/// The file that `-C DIR` means.
+pub fn file_in(dir: &Path) -> PathBuf {
+    dir.join("conf").join("todoke.toml")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,63 @@
+//! What a reload changed, and what of it waits for a restart.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::Config;
+
+/// Keys (or tables) that are read once, at start.
+const NEEDS_RESTART: &[&str] =
+    &["gateway.root", "sftp.listen", "control", "metrics.listen", "metrics", "log.format", "spool"];
+
+/// One key that a reload changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Change {
+    /// `table.key`
+    pub key: String,
+    /// As it was; none when the file did not name it (the default was in force).
+    pub old: Option<String>,
+    /// As it is.
+    pub new: Option<String>,
+    /// Takes effect only when the daemon is started anew.
+    pub needs_restart: bool,
+}
+
+/// What differs between two readings of the configuration, in order of keys.
+pub fn changes(old: &Config, new: &Config) -> Vec<Change> {
+    let (old, new) = (flatten(&old.raw), flatten(&new.raw));
+    let mut keys: Vec<&String> = old.keys().chain(new.keys()).collect();
+    keys.sort();
+    keys.dedup();
+    keys.into_iter()
+        .filter(|key| old.get(*key) != new.get(*key))
+        .map(|key| Change {
+            key: key.clone(),
+            old: old.get(key).cloned(),
+            new: new.get(key).cloned(),
+            needs_restart: NEEDS_RESTART.iter().any(|prefix| {
+                key.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            }),
+        })
+        .collect()
+}
+
+fn flatten(table: &toml::Table) -> BTreeMap<String, String> {
+    fn walk(path: &str, value: &toml::Value, into: &mut BTreeMap<String, String>) {
+        match value {
+            toml::Value::Table(table) => {
+                for (key, value) in table {
+                    walk(&format!("{path}.{key}"), value, into);
+                }
+            }
+            other => {
+                into.insert(path.to_owned(), super::source::redact(&other.to_string()));
+            }
+        }
+    }
+    let mut flat = BTreeMap::new();
+    for (key, value) in table {
+        walk(key, value, &mut flat);
+    }
+    flat
+}

@@ -1,0 +1,66 @@
+//! The desk: everything an operator can ask for, once. The command line carries a [`Request`] here, over the control
+//! socket when the daemon runs and by a plain call when it does not; the answer is the same.
+
+mod listing;
+mod mails;
+mod outbox;
+mod parties;
+mod parts;
+mod request;
+pub mod status;
+mod submissions;
+mod trouble;
+
+use std::io::Read;
+
+use serde_json::Value;
+
+use crate::model::party::Actor;
+use crate::model::time::Timestamp;
+
+pub use parts::{DeliverOrder, Live, Parts, Session, Works};
+pub use request::{
+    Answer, MailRequest, OutboxRequest, PartyRequest, PurgeRequest, Request, Response, SubmissionRequest,
+};
+pub use trouble::{Kind, Trouble};
+
+/// Does what is asked. `payload` is the file that came along (`deliver`); requests without one leave it unread.
+pub fn execute(
+    parts: &Parts,
+    request: Request,
+    payload: &mut dyn Read,
+    by: &Actor,
+    now: Timestamp,
+) -> Response {
+    let done = match request {
+        Request::Status => status::answer(parts, now),
+        Request::Party(request) => parties::answer(parts, request, by, now),
+        Request::Submission(request) => submissions::answer(parts, request, by, now),
+        Request::Outbox(request) => outbox::answer(parts, request, by, now),
+        Request::Mail(request) => mails::answer(parts, request, by, now),
+        Request::Purge(request) => outbox::purge(parts, request, by, now),
+        Request::Deliver(order) => outbox::deliver(parts, &order, payload, by, now),
+        Request::Reload => parts.live()?.reload().map(Answer::of),
+        Request::Reconcile => reconcile(parts, by, now),
+    };
+    if let Err(trouble) = &done
+        && trouble.kind == Kind::Fault
+    {
+        tracing::error!(code = trouble.code, text = trouble.text, "an operator's request failed");
+    }
+    done
+}
+
+fn reconcile(parts: &Parts, by: &Actor, now: Timestamp) -> Response {
+    use crate::store::ledger::Op;
+    if !parts.ledger.head().unreconciled {
+        let note = "there is nothing to reconcile; nothing changed".to_owned();
+        return Ok(Answer { notes: vec![note], ..Answer::of(Value::Null) });
+    }
+    parts.ledger.commit(Op::EpochReconciled, by.clone(), now)?;
+    let note = "the restored data root is in use; what was held for it is judged now".to_owned();
+    Ok(Answer { notes: vec![note], ..Answer::of(Value::Null) })
+}
+
+#[cfg(test)]
+mod tests;

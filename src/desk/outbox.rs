@@ -1,0 +1,132 @@
+//! Documents: outboxes, deliveries by hand, recall, and what expires.
+
+use std::io::Read;
+
+use serde_json::{Value, json};
+
+use super::listing::{PAGE, page, time, time_or_null};
+use super::parts::{DeliverOrder, Parts};
+use super::request::{Answer, OutboxRequest, PurgeRequest, Response};
+use super::trouble::Trouble;
+use crate::model::card::DocumentCard;
+use crate::model::document::Document;
+use crate::model::ids::DocumentId;
+use crate::model::party::Actor;
+use crate::model::time::Timestamp;
+use crate::store::cards;
+use crate::store::ledger::{Queue, Task};
+
+/// Documents that a dry run of the purge lists.
+const DRY_RUN_MAX: usize = 10_000;
+
+pub(super) fn answer(parts: &Parts, request: OutboxRequest, by: &Actor, now: Timestamp) -> Response {
+    match request {
+        OutboxRequest::List { account, office, after } => {
+            if parts.ledger.account(&account)?.is_none() {
+                return Err(Trouble::unknown(format!("account {account}")));
+            }
+            let rows = parts.ledger.documents(&account, office.as_ref(), after, PAGE)?;
+            page(rows, |row| row.id.to_string(), |row| row_of(parts, &row))
+        }
+        OutboxRequest::Recall(id) => recall(parts, id, by, now),
+    }
+}
+
+/// A document as `outbox list --json` shows it.
+fn row_of(parts: &Parts, document: &Document) -> Result<Value, Trouble> {
+    let title = match cards::get::<DocumentCard>(parts.blobs.as_ref(), &document.card) {
+        Ok(card) => Some(card.title),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => return Err(error.into()),
+    };
+    Ok(json!({
+        "document": document.id,
+        "name": document.name(),
+        "account": document.account,
+        "office": document.office,
+        "insurer": document.insurer,
+        "in_reply_to": document.in_reply_to,
+        "type": document.kind,
+        "title": title,
+        "format": document.format,
+        "size": document.size,
+        "sha256": document.sha256,
+        "placed_at": time(document.placed_at),
+        "expires_at": time(document.expires_at),
+        "first_fetched_at": time_or_null(document.fetched.map(|(first, _)| first)),
+        "last_fetched_at": time_or_null(document.fetched.map(|(_, last)| last)),
+    }))
+}
+
+fn recall(parts: &Parts, id: DocumentId, by: &Actor, now: Timestamp) -> Response {
+    let document = parts.ledger.document(id)?.ok_or_else(|| Trouble::unknown(format!("document {id}")))?;
+    let fetched = parts.works.recall(id, by, now)?;
+    let note = match fetched {
+        None => format!("{id} is gone; nobody had fetched it. {} and the insurer are told.", document.account),
+        Some((first, last)) => format!(
+            "{id} is gone, but {} had fetched it (first {first}, last {last}): see to it that the copy is destroyed. Both \
+             sides are told.",
+            document.account
+        ),
+    };
+    let row = json!({
+        "document": id,
+        "account": document.account,
+        "insurer": document.insurer,
+        "fetched": fetched.is_some(),
+        "first_fetched_at": time_or_null(fetched.map(|(first, _)| first)),
+        "last_fetched_at": time_or_null(fetched.map(|(_, last)| last)),
+    });
+    Ok(Answer { notes: vec![note], ..Answer::of(row) })
+}
+
+pub(super) fn deliver(
+    parts: &Parts,
+    order: &DeliverOrder,
+    payload: &mut dyn Read,
+    by: &Actor,
+    now: Timestamp,
+) -> Response {
+    let id = parts.works.deliver(order, payload, by, now)?;
+    let placed = parts.ledger.document(id)?;
+    let placed = placed.ok_or_else(|| Trouble::fault(format!("document {id} was placed but is not there")))?;
+    Ok(Answer::of(row_of(parts, &placed)?))
+}
+
+pub(super) fn purge(parts: &Parts, request: PurgeRequest, _by: &Actor, now: Timestamp) -> Response {
+    match request {
+        PurgeRequest::DryRun(at) => dry_run(parts, at),
+        PurgeRequest::Run => Ok(Answer::of(json!({ "removed": parts.works.purge(now)? }))),
+        PurgeRequest::Confirm => {
+            let was = parts.works.confirm_purge(now)?;
+            let note = if was { "The purge goes on." } else { "The purge was not paused; nothing changed." };
+            Ok(Answer { notes: vec![note.to_owned()], ..Answer::of(json!({ "was_paused": was })) })
+        }
+    }
+}
+
+fn dry_run(parts: &Parts, at: Timestamp) -> Response {
+    let due = parts.ledger.due(Queue::Expire, at, DRY_RUN_MAX)?;
+    let mut rows = Vec::new();
+    for task in &due {
+        let Task::Document(id) = task else { continue };
+        if let Some(document) = parts.ledger.document(*id)? {
+            rows.push(json!({
+                "document": id,
+                "account": document.account,
+                "office": document.office,
+                "insurer": document.insurer,
+                "type": document.kind,
+                "reason": "expired",
+                "placed_at": time(document.placed_at),
+                "expires_at": time(document.expires_at),
+                "fetched": document.fetched.is_some(),
+            }));
+        }
+    }
+    let mut notes = Vec::new();
+    if due.len() == DRY_RUN_MAX {
+        notes.push(format!("Only the first {DRY_RUN_MAX} are listed."));
+    }
+    Ok(Answer { notes, ..Answer::of(Value::Array(rows)) })
+}

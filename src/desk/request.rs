@@ -1,0 +1,190 @@
+//! What can be asked, and how answers look. Carried as JSON between the command line and the daemon of the same version;
+//! not a public contract (that is the command line).
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::parts::DeliverOrder;
+use super::trouble::Trouble;
+use crate::model::ids::{AccountId, DocumentId, InsurerCode, MailId, Number, OfficeCode};
+use crate::model::mail::MailState;
+use crate::model::party::Standing;
+use crate::model::submission::State;
+use crate::model::time::Timestamp;
+use crate::work::parties::csv::{Kind, Row};
+use crate::work::parties::{AccountForm, InsurerForm, Mode, OfficeForm, PartyName};
+
+/// One thing an operator asks for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Request {
+    /// How things are.
+    Status,
+    /// About insurers, offices and accounts.
+    Party(PartyRequest),
+    /// About submissions.
+    Submission(SubmissionRequest),
+    /// About documents.
+    Outbox(OutboxRequest),
+    /// About mails.
+    Mail(MailRequest),
+    /// About what has expired.
+    Purge(PurgeRequest),
+    /// Place the document that comes along.
+    Deliver(DeliverOrder),
+    /// Read the configuration again (the daemon only).
+    Reload,
+    /// A restored data root was reconciled.
+    Reconcile,
+}
+
+/// About insurers, offices and accounts.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PartyRequest {
+    /// Add or change an insurer.
+    SetInsurer(InsurerForm, Mode),
+    /// Add or change an office.
+    SetOffice(OfficeForm, Mode),
+    /// Add or change an account.
+    SetAccount(Box<AccountForm>, Mode),
+    /// Take a key away.
+    RemoveKey(AccountId, String),
+    /// Suspend, resume, close.
+    Stand(PartyName, Standing),
+    /// Many at once.
+    Import {
+        /// What they are.
+        kind: Kind,
+        /// The file's rows, keys as lines and groups as numbers.
+        rows: Vec<Row>,
+        /// Only say what would happen.
+        dry_run: bool,
+    },
+    /// All insurers.
+    Insurers,
+    /// All offices, or an insurer's, after this one (`INSURER/OFFICE`).
+    Offices {
+        /// Of this insurer.
+        insurer: Option<InsurerCode>,
+        /// After the last one of the page before.
+        after: Option<String>,
+    },
+    /// All accounts, or an insurer's, or an office's.
+    Accounts {
+        /// Of this insurer.
+        insurer: Option<InsurerCode>,
+        /// That act for this office.
+        office: Option<OfficeCode>,
+        /// After the last one of the page before.
+        after: Option<String>,
+    },
+    /// One of them.
+    Show(PartyName),
+}
+
+/// About submissions.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SubmissionRequest {
+    /// Newest first.
+    List {
+        /// Of this sender.
+        account: Option<AccountId>,
+        /// For this insurer.
+        insurer: Option<InsurerCode>,
+        /// In one of these states; empty means all.
+        states: Vec<State>,
+        /// Before the last one of the page before.
+        before: Option<Number>,
+    },
+    /// One, with what its card holds.
+    Show(Number),
+    /// Withdraw it as the operator.
+    Withdraw(Number),
+    /// Decide a held one.
+    Judge {
+        /// Which.
+        number: Number,
+        /// Let it pass (else refuse it).
+        release: bool,
+    },
+}
+
+/// About documents.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OutboxRequest {
+    /// In order of numbers.
+    List {
+        /// Whose.
+        account: AccountId,
+        /// For this office.
+        office: Option<OfficeCode>,
+        /// After the last one of the page before.
+        after: Option<DocumentId>,
+    },
+    /// Take a document back (誤配信).
+    Recall(DocumentId),
+}
+
+/// About mails.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MailRequest {
+    /// Newest first.
+    List {
+        /// To this account.
+        account: Option<AccountId>,
+        /// In this state.
+        state: Option<MailState>,
+        /// Before the last one of the page before.
+        before: Option<MailId>,
+    },
+    /// One.
+    Show(MailId),
+    /// Try it now.
+    Retry(MailId),
+    /// Give it up.
+    Drop(MailId),
+    /// Send a test mail there, past the queue.
+    Test(String),
+}
+
+/// About what has expired.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PurgeRequest {
+    /// What would go at this time.
+    DryRun(Timestamp),
+    /// Remove what is due now.
+    Run,
+    /// A paused purge may go on.
+    Confirm,
+}
+
+/// What came of a request.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Answer {
+    /// What `--json` prints; a page of it when `next` says so.
+    pub value: Value,
+    /// What the operator should know, for standard error.
+    #[serde(default)]
+    pub notes: Vec<String>,
+    /// Where the next page begins: what `after` or `before` of the same request must be.
+    #[serde(default)]
+    pub next: Option<String>,
+    /// It was done but has findings (exit code 1), such as refused rows.
+    #[serde(default)]
+    pub findings: bool,
+}
+
+impl Answer {
+    /// Nothing but this.
+    pub fn of(value: Value) -> Self {
+        Self { value, notes: Vec::new(), next: None, findings: false }
+    }
+}
+
+/// Done, or why not.
+pub type Response = Result<Answer, Trouble>;

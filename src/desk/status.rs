@@ -1,0 +1,59 @@
+//! How things are, at a glance and for a monitor.
+
+use serde_json::{Value, json};
+
+use super::listing::{time, time_or_null};
+use super::parts::Parts;
+use super::request::{Answer, Response};
+use super::trouble::Trouble;
+use crate::model::time::Timestamp;
+use crate::store::ledger::Queue;
+
+const QUEUES: [(&str, Queue); 5] = [
+    ("judge", Queue::Judge),
+    ("publish", Queue::Publish),
+    ("expire", Queue::Expire),
+    ("announce", Queue::Announce),
+    ("mail", Queue::Mail),
+];
+
+pub(super) fn answer(parts: &Parts, now: Timestamp) -> Response {
+    let head = parts.ledger.head();
+    let config = parts.config.get();
+    let mut status = json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "name": config.gateway.name,
+        "root": config.places.root,
+        "running": parts.live.is_some(),
+        "pid": std::process::id(),
+        "now": time(now),
+        "epoch": head.epoch,
+        "unreconciled": head.unreconciled,
+        "journal": { "seq": head.seq, "at": time(head.at) },
+        "queues": queues(parts, now)?,
+        "disk_free_bytes": parts.blobs.free_bytes()?,
+    });
+    if let Some(live) = &parts.live {
+        status["started_at"] = time(live.started_at());
+        status["sessions"] = serde_json::to_value(live.sessions())?;
+        status["alarms"] = Value::Array(live.alarms());
+        status["scanner"] = live.scanner();
+        status["purge"] = live.purge();
+        status["health"] = live.health();
+    }
+    Ok(Answer::of(status))
+}
+
+/// How many wait, since when the first was due, and for how many seconds that is.
+fn queues(parts: &Parts, now: Timestamp) -> Result<Value, Trouble> {
+    let mut all = serde_json::Map::new();
+    for (name, queue) in QUEUES {
+        let (count, since) = parts.ledger.waiting(queue)?;
+        let late = since.map(|since| (now.since(since) / 1000).max(0));
+        all.insert(
+            name.to_owned(),
+            json!({ "waiting": count, "first_due_at": time_or_null(since), "late_seconds": late }),
+        );
+    }
+    Ok(Value::Object(all))
+}

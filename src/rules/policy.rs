@@ -1,0 +1,129 @@
+//! Policies that belong to no single component: how the gateway is called, how much one account may send, how many
+//! sessions it may have. Values only; the configuration fills them.
+
+use chrono_tz::Tz;
+use serde::Deserialize;
+
+use crate::model::finding::Language;
+
+/// `[gateway]`: what the whole gateway shares.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GatewayPolicy {
+    /// How it calls itself in mails, receipts and logs.
+    pub name: String,
+    /// The data root, relative to the folder that holds `conf/`.
+    pub root: String,
+    /// Where days begin and end, IANA name.
+    #[serde(deserialize_with = "zone")]
+    pub zone: Tz,
+    /// Language of accounts that chose none.
+    pub language: Language,
+}
+
+fn zone<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Tz, D::Error> {
+    let name = String::deserialize(from)?;
+    name.parse().map_err(|_| serde::de::Error::custom("must be an IANA zone, such as Asia/Tokyo"))
+}
+
+impl Default for GatewayPolicy {
+    fn default() -> Self {
+        Self {
+            name: "todoke".to_owned(),
+            root: "spool".to_owned(),
+            zone: chrono_tz::Asia::Tokyo,
+            language: Language::Ja,
+        }
+    }
+}
+
+/// `[control]`: the Unix socket through which the command line talks to the daemon.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ControlPolicy {
+    /// Unix group (name or number) that may use it beside the daemon's own user and root; empty means nobody.
+    pub group: String,
+    /// Commands under way at the same time.
+    pub clients_max: usize,
+    /// A command line that stays silent for so long is disconnected.
+    pub timeout_seconds: u64,
+    /// The largest file that `deliver` or `import` may bring.
+    pub payload_bytes_max: u64,
+}
+
+impl Default for ControlPolicy {
+    fn default() -> Self {
+        Self { group: String::new(), clients_max: 32, timeout_seconds: 30, payload_bytes_max: 256 << 20 }
+    }
+}
+
+/// `[sessions]`: logins at the same time (K14).
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SessionsPolicy {
+    /// Of an account that people use. Connections of one key from one address count as one.
+    pub person_max: usize,
+    /// Of an account that a payroll system uses (`account add --machine`).
+    pub machine_max: usize,
+}
+
+impl Default for SessionsPolicy {
+    fn default() -> Self {
+        Self { person_max: 1, machine_max: 8 }
+    }
+}
+
+/// `[submit]`: what one account may send, and how long todoke waits.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SubmitPolicy {
+    /// The close that completes a set waits this long for the verdict.
+    pub verdict_wait_seconds: u64,
+    /// Bytes of unfinished sets in one account's drop-box.
+    pub account_bytes_max: u64,
+    /// Files of unfinished sets in one account's drop-box.
+    pub account_files_max: u64,
+    /// Below so much free disk nothing is taken in.
+    pub free_bytes_min: u64,
+    /// Refused submissions of one account in an hour; beyond that it is told to wait.
+    pub refusals_per_hour_max: u32,
+    /// Files of a set that stays unfinished are removed after so many hours.
+    pub unfinished_hours: u32,
+    /// A receipt's `# id:` is reserved for a filing year that begins in this month.
+    pub year_begins_month: u32,
+}
+
+impl Default for SubmitPolicy {
+    fn default() -> Self {
+        Self {
+            verdict_wait_seconds: 8,
+            account_bytes_max: 2 << 30,
+            account_files_max: 2_000,
+            free_bytes_min: 1 << 30,
+            refusals_per_hour_max: 60,
+            unfinished_hours: 72,
+            year_begins_month: 4,
+        }
+    }
+}
+
+/// `[accounts]` of an insurer's file: how many accounts an office may have (K4 K10).
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+pub struct AccountsPolicy {
+    /// What happens when an office gets a second account of its own.
+    pub second_account: SecondAccount,
+}
+
+/// What happens when an office gets a second account of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Default)]
+#[serde(rename_all = "lowercase")]
+pub enum SecondAccount {
+    /// It is made.
+    Allow,
+    /// It is made, and the operator is told.
+    #[default]
+    Warn,
+    /// It is refused, but for `--second`.
+    Refuse,
+}
