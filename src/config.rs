@@ -164,8 +164,8 @@ fn check_submit(source: &mut Source<'_>, submit: &SubmitPolicy) {
         source.reject("submit.verdict_wait_seconds", "must be 1 to 120 seconds");
     }
     at_least_one(source, "submit.account_bytes_max", submit.account_bytes_max);
-    at_least_one(source, "submit.account_files_max", submit.account_files_max);
-    at_least_one(source, "submit.refusals_per_hour_max", u64::from(submit.refusals_per_hour_max));
+    at_least_one(source, "submit.account_files_max", submit.account_files_max as u64);
+    at_least_one(source, "submit.refusals_per_hour_max", submit.refusals_per_hour_max as u64);
     at_least_one(source, "submit.unfinished_hours", u64::from(submit.unfinished_hours));
     if !(1..=12).contains(&submit.year_begins_month) {
         source.reject("submit.year_begins_month", "must be a month, 1 to 12");

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::card::CardRef;
 use super::document::{Document, RemovalReason};
-use super::ids::{AccountId, Digest, DocumentId, InsurerCode, MailId, Number};
+use super::ids::{AccountId, Digest, DocumentId, InsurerCode, MailId, Number, OfficeCode};
 use super::mail::Mail;
 use super::party::{Account, Actor, Insurer, Office};
 use super::submission::{Outcome, StageVerdict, Submission};
@@ -78,6 +78,10 @@ pub enum Event {
         outcome: Outcome,
         /// All verdicts, replacing the earlier ones.
         verdicts: Vec<StageVerdict>,
+        /// The office, now that it is known.
+        office: Option<OfficeCode>,
+        /// Records per form code.
+        forms: Vec<(String, u64)>,
         /// [`super::card::DecisionCard`]; none while it stays held.
         decision: Option<CardRef>,
     },
@@ -108,6 +112,8 @@ pub enum Event {
     Withdrawn {
         /// Which.
         number: Number,
+        /// By which submission; none when the operator did it.
+        withdrawn_by: Option<Number>,
     },
     /// Its payload (and its folder in the insurer's spool) is about to be erased.
     EraseIntended {

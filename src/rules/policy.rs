@@ -79,30 +79,48 @@ impl Default for SessionsPolicy {
 pub struct SubmitPolicy {
     /// The close that completes a set waits this long for the verdict.
     pub verdict_wait_seconds: u64,
+    /// Sets judged at the same time.
+    pub intake_threads: usize,
+    /// Complete sets that may wait for a thread; beyond, a close is answered "try again".
+    pub sets_waiting_max: usize,
+    /// Bytes of one file.
+    pub file_bytes_max: u64,
     /// Bytes of unfinished sets in one account's drop-box.
     pub account_bytes_max: u64,
     /// Files of unfinished sets in one account's drop-box.
-    pub account_files_max: u64,
+    pub account_files_max: usize,
+    /// Folders in one account's drop-box.
+    pub account_folders_max: usize,
     /// Below so much free disk nothing is taken in.
     pub free_bytes_min: u64,
     /// Refused submissions of one account in an hour; beyond that it is told to wait.
-    pub refusals_per_hour_max: u32,
+    pub refusals_per_hour_max: usize,
     /// Files of a set that stays unfinished are removed after so many hours.
     pub unfinished_hours: u32,
+    /// The same files under another manifest are held until the operator has looked (else they pass).
+    pub hold_same_content: bool,
     /// A receipt's `# id:` is reserved for a filing year that begins in this month.
     pub year_begins_month: u32,
+    /// Newest submissions or documents that `/receipts` and `/history` show.
+    pub listed_max: usize,
 }
 
 impl Default for SubmitPolicy {
     fn default() -> Self {
         Self {
             verdict_wait_seconds: 8,
+            intake_threads: 16,
+            sets_waiting_max: 1_000,
+            file_bytes_max: 100 << 20,
             account_bytes_max: 2 << 30,
             account_files_max: 2_000,
+            account_folders_max: 500,
             free_bytes_min: 1 << 30,
             refusals_per_hour_max: 60,
             unfinished_hours: 72,
+            hold_same_content: true,
             year_begins_month: 4,
+            listed_max: 10_000,
         }
     }
 }

@@ -10,6 +10,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{self, BufRead, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -19,6 +20,7 @@ use super::blobs::Blobs;
 use super::durable;
 use crate::model::ids::{AccountId, BlobId, Digest};
 use crate::model::time::Timestamp;
+use crate::rules::policy::SubmitPolicy;
 use crate::signed::manifest::{Manifest, ManifestError, ManifestLimits};
 use crate::signed::names::FileName;
 
@@ -26,37 +28,6 @@ use crate::signed::names::FileName;
 pub const MANIFEST: &str = "SHA256SUMS";
 /// The SSHSIG signature's name.
 pub const SIGNATURE: &str = "SHA256SUMS.sig";
-
-/// Bounds on what one account may leave in its drop-box.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct DropboxLimits {
-    /// Bytes of all unclaimed files of an account.
-    pub dropbox_bytes_max: u64,
-    /// Unclaimed files of an account, unfinished ones included.
-    pub dropbox_files_max: usize,
-    /// Folders in `/submit`.
-    pub dropbox_folders_max: usize,
-    /// Bytes of one file.
-    pub file_bytes_max: u64,
-    /// Bytes of free disk below which nothing new is written.
-    pub free_bytes_min: u64,
-    /// Hours after which an incomplete set is removed, counted from its last change.
-    pub incomplete_hours: u32,
-}
-
-impl Default for DropboxLimits {
-    fn default() -> Self {
-        Self {
-            dropbox_bytes_max: 512 << 20,
-            dropbox_files_max: 2_000,
-            dropbox_folders_max: 500,
-            file_bytes_max: 100 << 20,
-            free_bytes_min: 1 << 30,
-            incomplete_hours: 72,
-        }
-    }
-}
 
 /// A file's place: the folder's name (empty for the top) and its own.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -223,7 +194,7 @@ enum Line {
 pub struct Dropbox {
     account: AccountId,
     path: PathBuf,
-    limits: DropboxLimits,
+    limits: SubmitPolicy,
     manifest_limits: ManifestLimits,
     blobs: Arc<dyn Blobs>,
     state: Mutex<State>,
@@ -235,7 +206,7 @@ impl Dropbox {
     pub fn open(
         account: AccountId,
         uploads: &Path,
-        limits: DropboxLimits,
+        limits: SubmitPolicy,
         manifest_limits: ManifestLimits,
         blobs: Arc<dyn Blobs>,
         claimed: &dyn Fn(&BlobId) -> bool,
@@ -312,11 +283,11 @@ impl Dropbox {
     fn room(&self, state: &State, files: usize, bytes: u64) -> Result<(), DropboxError> {
         let limits = &self.limits;
         let full = |bound, max| Err(DropboxError::Full { bound, max });
-        if state.files + files > limits.dropbox_files_max {
-            return full("dropbox_files_max", limits.dropbox_files_max as u64);
+        if state.files + files > limits.account_files_max {
+            return full("account_files_max", limits.account_files_max as u64);
         }
-        if state.bytes.saturating_add(bytes) > limits.dropbox_bytes_max {
-            return full("dropbox_bytes_max", limits.dropbox_bytes_max);
+        if state.bytes.saturating_add(bytes) > limits.account_bytes_max {
+            return full("account_bytes_max", limits.account_bytes_max);
         }
         Ok(())
     }
@@ -572,10 +543,10 @@ impl Dropbox {
         if state.folders.contains_key(name) {
             return Err(DropboxError::Exists);
         }
-        if state.folders.len() >= self.limits.dropbox_folders_max {
+        if state.folders.len() >= self.limits.account_folders_max {
             return Err(DropboxError::Full {
-                bound: "dropbox_folders_max",
-                max: self.limits.dropbox_folders_max as u64,
+                bound: "account_folders_max",
+                max: self.limits.account_folders_max as u64,
             });
         }
         self.log(&mut state, &Line::Folder { name: name.to_owned(), at: now })?;
@@ -628,7 +599,7 @@ impl Dropbox {
 
     /// Removes what was left alone for too long; gives the number of files and bytes that went.
     pub fn sweep(&self, now: Timestamp) -> io::Result<(u64, u64)> {
-        let before = now.plus(-i64::from(self.limits.incomplete_hours) * 3_600_000);
+        let before = now.plus(-i64::from(self.limits.unfinished_hours) * 3_600_000);
         let mut state = self.lock();
         let mut gone = Vec::new();
         let mut bytes = 0;
@@ -661,9 +632,9 @@ impl Dropbox {
     }
 
     /// Files and bytes in use, and the bounds on them.
-    pub fn usage(&self) -> (usize, u64, DropboxLimits) {
+    pub fn usage(&self) -> (usize, u64, &SubmitPolicy) {
         let state = self.lock();
-        (state.files, state.bytes, self.limits)
+        (state.files, state.bytes, &self.limits)
     }
 
     fn log(&self, state: &mut State, line: &Line) -> io::Result<()> {
@@ -671,7 +642,7 @@ impl Dropbox {
         bytes.push(b'\n');
         let log = match &mut state.log {
             Some(log) => log,
-            None => state.log.insert(durable::append_private(&self.path)?),
+            None => state.log.insert(File::options().append(true).create(true).mode(0o600).open(&self.path)?),
         };
         log.write_all(&bytes)?;
         state.log_lines += 1;
@@ -708,7 +679,7 @@ impl Dropbox {
             }
         }
         state.log = None;
-        durable::replace(&self.path, &text)?;
+        durable::replace(&self.path, &text, 0o600)?;
         state.log_lines = lines;
         Ok(())
     }

@@ -6,15 +6,16 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::blobs::Blobs;
-use super::dropbox::{Dropbox, DropboxLimits};
+use super::dropbox::Dropbox;
 use super::ledger::Ledger;
 use crate::model::ids::{AccountId, BlobId};
+use crate::rules::policy::SubmitPolicy;
 use crate::signed::manifest::ManifestLimits;
 
 /// All drop-boxes.
 pub struct Dropboxes {
     uploads: PathBuf,
-    limits: DropboxLimits,
+    limits: SubmitPolicy,
     manifest_limits: ManifestLimits,
     blobs: Arc<dyn Blobs>,
     ledger: Arc<dyn Ledger>,
@@ -25,7 +26,7 @@ impl Dropboxes {
     /// Over the folder `uploads/` of the data root.
     pub fn new(
         uploads: PathBuf,
-        limits: DropboxLimits,
+        limits: SubmitPolicy,
         manifest_limits: ManifestLimits,
         blobs: Arc<dyn Blobs>,
         ledger: Arc<dyn Ledger>,
@@ -43,7 +44,7 @@ impl Dropboxes {
         let dropbox = Arc::new(Dropbox::open(
             account.clone(),
             &self.uploads,
-            self.limits,
+            self.limits.clone(),
             self.manifest_limits,
             Arc::clone(&self.blobs),
             &claimed,

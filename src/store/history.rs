@@ -5,7 +5,7 @@ use chrono_tz::Tz;
 
 use super::blobs::Blobs;
 use super::ledger::{Ledger, LedgerError, SubmissionFilter};
-use super::receipts::read_card;
+use super::cards;
 use crate::model::card::{DocumentCard, SubmissionCard};
 use crate::model::escape;
 use crate::model::finding::Language;
@@ -75,7 +75,7 @@ impl Reader<'_> {
         );
         let filter = SubmissionFilter { account: Some(account.id.clone()), ..SubmissionFilter::default() };
         for s in self.ledger.submissions(&filter, self.rows_max)? {
-            let card: Option<SubmissionCard> = read_card(self.blobs, &s.card).ok();
+            let card: Option<SubmissionCard> = cards::get(self.blobs, &s.card).ok();
             let (id, subject, files) = card.map_or_else(
                 || (String::new(), String::new(), 0),
                 |c| (c.id.unwrap_or_default(), c.subject.unwrap_or_default(), c.names.len()),
@@ -117,7 +117,7 @@ impl Reader<'_> {
             &["document", "placed", "office", "type", "title", "file", "bytes", "kept_until", "first_fetched", "last_fetched", "in_reply_to"],
         );
         for d in self.ledger.documents(&account.id, None, None, self.rows_max)? {
-            let card: Option<DocumentCard> = read_card(self.blobs, &d.card).ok();
+            let card: Option<DocumentCard> = cards::get(self.blobs, &d.card).ok();
             row(
                 &mut out,
                 &[

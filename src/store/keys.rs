@@ -4,10 +4,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use hmac::{Hmac, KeyInit, Mac};
-use russh::keys::ssh_key::{Algorithm, LineEnding, PrivateKey, PublicKey, private::Ed25519Keypair, private::KeypairData};
+use russh::keys::ssh_key::{PrivateKey, PublicKey};
 use zeroize::Zeroizing;
 
-use super::durable;
+use super::{durable, gateway_keys};
 use crate::model::ids::Digest;
 use crate::signed::sshsig::{self, SignatureError};
 
@@ -17,8 +17,6 @@ pub const RECEIPT_NAMESPACE: &str = "todoke-receipt";
 pub const SUBMISSION_NAMESPACE: &str = "todoke";
 
 /// Files in `keys/`.
-const HOST_KEY: &str = "ssh_host_ed25519_key";
-const RECEIPT_KEY: &str = "receipt_ed25519_key";
 const TAG_KEY: &str = "tag_key";
 /// Former receipt keys, as lines of `allowed_signers` with their periods.
 const FORMER_SIGNERS: &str = "former_signers";
@@ -33,14 +31,6 @@ pub enum KeyError {
         path: PathBuf,
         /// What the system says.
         source: io::Error,
-    },
-    /// Not a key.
-    #[error("{path} is not an unencrypted OpenSSH private key: {reason}; restore it from the backup, or move it away and start again to have a new one made")]
-    Malformed {
-        /// Which file.
-        path: PathBuf,
-        /// What the parser says.
-        reason: String,
     },
     /// Others could read it.
     #[error("{path} can be read by others (mode {mode:o}); run: chmod 600 {path}")]
@@ -64,15 +54,18 @@ pub struct Keys {
 impl Keys {
     /// Reads the keys in this folder; makes those that are not there yet.
     pub fn load_or_make(folder: &Path) -> Result<Self, KeyError> {
-        let host = key_file(&folder.join(HOST_KEY))?;
-        let receipt = key_file(&folder.join(RECEIPT_KEY))?;
+        let io = |path: PathBuf| move |source| KeyError::Io { path, source };
+        gateway_keys::ensure(folder).map_err(io(folder.to_owned()))?;
+        let load = |name| gateway_keys::load(folder, name).map_err(io(folder.join(name)));
+        let host = load(gateway_keys::HOST_KEY)?;
+        let receipt = load(gateway_keys::RECEIPT_KEY)?;
         let tag_path = folder.join(TAG_KEY);
         let tag = match read_private(&tag_path)? {
             Some(tag) => tag,
             None => {
                 let mut tag = Zeroizing::new(vec![0; 32]);
                 random(&mut tag).map_err(|source| KeyError::Io { path: tag_path.clone(), source })?;
-                durable::create_private(&tag_path, &tag)
+                durable::write_new(&tag_path, &tag, 0o600)
                     .map_err(|source| KeyError::Io { path: tag_path, source })?;
                 tag
             }
@@ -130,14 +123,6 @@ pub fn random(bytes: &mut [u8]) -> io::Result<()> {
     getrandom::fill(bytes).map_err(|e| io::Error::other(e.to_string()))
 }
 
-/// A new Ed25519 key.
-pub fn new_ed25519(comment: &str) -> io::Result<PrivateKey> {
-    let mut seed = Zeroizing::new([0; 32]);
-    random(seed.as_mut_slice())?;
-    let pair = Ed25519Keypair::from_seed(&seed);
-    PrivateKey::new(KeypairData::Ed25519(pair), comment).map_err(io::Error::other)
-}
-
 fn read_private(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, KeyError> {
     use std::os::unix::fs::PermissionsExt;
     let io = |source| KeyError::Io { path: path.to_owned(), source };
@@ -152,23 +137,4 @@ fn read_private(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, KeyError> {
         }
     }
     std::fs::read(path).map(|bytes| Some(Zeroizing::new(bytes))).map_err(io)
-}
-
-fn key_file(path: &Path) -> Result<PrivateKey, KeyError> {
-    let io = |source| KeyError::Io { path: path.to_owned(), source };
-    let malformed = |reason: String| KeyError::Malformed { path: path.to_owned(), reason };
-    if let Some(text) = read_private(path)? {
-        let key = PrivateKey::from_openssh(&text).map_err(|e| malformed(e.to_string()))?;
-        if key.is_encrypted() {
-            return Err(malformed("it has a passphrase".into()));
-        }
-        if key.algorithm() != Algorithm::Ed25519 {
-            return Err(malformed(format!("it is {}, not ssh-ed25519", key.algorithm())));
-        }
-        return Ok(key);
-    }
-    let key = new_ed25519("todoke").map_err(io)?;
-    let text = key.to_openssh(LineEnding::LF).map_err(|e| io(io::Error::other(e)))?;
-    durable::create_private(path, text.as_bytes()).map_err(io)?;
-    Ok(key)
 }

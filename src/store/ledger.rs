@@ -39,13 +39,14 @@ pub enum Op {
         /// Must not exist yet (else: must exist).
         new: bool,
     },
-    /// A completed, verified submission. Idempotent by (account, manifest): see [`Done::Received`].
+    /// A completed, verified submission. Idempotent by (account, manifest): see [`Done::Received`]. An accepted withdrawal
+    /// (`withdraws`) withdraws the other submission in the same step, or is refused as `Withdraw` would be.
     Receive {
         /// The whole record; `state`, `decided_at` are set from the outcome.
         submission: Box<Submission>,
         /// What became of it.
         outcome: Outcome,
-        /// The same content under another manifest is held (*policy*); else it passes.
+        /// If the same content lies under another manifest, record nothing and say so ([`Received::SameContent`]).
         hold_same_content: bool,
         /// Filing years begin here: an id is reserved from then on. Earlier uses of the same id do not count.
         id_since: Timestamp,
@@ -58,6 +59,10 @@ pub enum Op {
         outcome: Outcome,
         /// All verdicts.
         verdicts: Vec<StageVerdict>,
+        /// The office, now that it is known.
+        office: Option<OfficeCode>,
+        /// Records per form code.
+        forms: Vec<(String, u64)>,
         /// The decision's card; none while it stays held.
         decision: Option<CardRef>,
     },
@@ -166,6 +171,9 @@ pub enum Received {
     Same(Number),
     /// The sender's id is taken by this submission, whose content differs: nothing was recorded.
     IdTaken(Number),
+    /// This submission has the same content under another manifest, and `hold_same_content` asked for it to be told:
+    /// nothing was recorded.
+    SameContent(Number),
 }
 
 /// Why the ledger did not do it.
@@ -226,6 +234,8 @@ pub enum Queue {
     Expire,
     /// Documents not announced yet. Key: document.
     Announce,
+    /// Held submissions that were refused later: their senders must be told by mail. Key: number.
+    Tell,
     /// Sealed mails. Key: mail.
     Mail,
 }
@@ -233,7 +243,7 @@ pub enum Queue {
 /// One thing that is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Task {
-    /// Of `Judge`, `Publish`.
+    /// Of `Judge`, `Publish`, `Tell`.
     Submission(Number),
     /// Of `Expire`, `Announce`.
     Document(DocumentId),

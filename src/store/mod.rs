@@ -2,6 +2,13 @@
 
 pub mod blobs;
 pub mod cards;
+pub mod dropbox;
+pub mod dropboxes;
+pub mod durable;
 pub mod gateway_keys;
+pub mod handover;
+pub mod history;
+pub mod keys;
 pub mod ledger;
+pub mod receipts;
 pub mod spool;

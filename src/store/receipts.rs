@@ -4,21 +4,17 @@
 use std::io;
 use std::sync::Arc;
 
-use serde::de::DeserializeOwned;
-
 use super::blobs::Blobs;
+use super::cards;
 use super::keys::Keys;
 use super::ledger::{Ledger, LedgerError};
 use crate::filing::report;
-use crate::model::card::{CardRef, DecisionCard, SubmissionCard};
+use crate::model::card::{DecisionCard, SubmissionCard};
 use crate::model::finding::{Finding, Language};
 use crate::model::ids::{AccountId, Digest, Number};
 use crate::model::submission::{State, Submission};
 use crate::model::time::Timestamp;
 use crate::signed::receipt::{FACT_SCHEMA, Fact, LaterFact};
-
-/// Most bytes of a card.
-pub const CARD_BYTES_MAX: u64 = 8 << 20;
 
 /// Why a receipt cannot be given.
 #[derive(Debug, thiserror::Error)]
@@ -37,22 +33,6 @@ pub enum ReceiptsError {
         /// Why.
         source: io::Error,
     },
-}
-
-/// Reads a card and checks it against its digest.
-pub fn read_card<C: DeserializeOwned>(blobs: &dyn Blobs, card: &CardRef) -> io::Result<C> {
-    let bytes = blobs.get(&card.blob, CARD_BYTES_MAX)?;
-    if Digest::of(&bytes) != card.digest {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("card {} was altered", card.blob)));
-    }
-    serde_json::from_slice(&bytes).map_err(io::Error::from)
-}
-
-/// Writes a card; not durable until [`Blobs::sync`].
-pub fn write_card<C: serde::Serialize>(blobs: &dyn Blobs, card: &C, now: Timestamp) -> io::Result<CardRef> {
-    let bytes = serde_json::to_vec(card)?;
-    let blob = blobs.put(&bytes, now)?;
-    Ok(CardRef { blob, digest: Digest::of(&bytes) })
 }
 
 /// A file that is made when it is asked for.
@@ -184,7 +164,7 @@ impl Receipts {
         match (part, signature) {
             (Part::Receipt, _) => {
                 let card: SubmissionCard =
-                    read_card(self.blobs.as_ref(), &submission.card).map_err(card_error)?;
+                    cards::get(self.blobs.as_ref(), &submission.card).map_err(card_error)?;
                 let text = if signature { card.receipt_signature } else { card.receipt };
                 Ok(Made { bytes: text.into_bytes(), at: submission.received_at })
             }
@@ -194,7 +174,7 @@ impl Receipts {
                 let text = match form {
                     FindingsForm::Csv => report::findings_csv(&findings, more, language),
                     FindingsForm::Html => {
-                        let head = report::PageHead::of_submission(submission, language);
+                        let head = page_head(submission, language);
                         report::findings_html(&head, &findings, more, language)
                     }
                 };
@@ -209,7 +189,7 @@ impl Receipts {
                 let stored = match (fact, &submission.decision) {
                     (Fact::Accepted | Fact::Refused, Some(decision)) => {
                         let card: DecisionCard =
-                            read_card(self.blobs.as_ref(), decision).map_err(card_error)?;
+                            cards::get(self.blobs.as_ref(), decision).map_err(card_error)?;
                         card.receipt_signature
                     }
                     _ => self.keys.sign_receipt(&bytes).map_err(|e| card_error(io::Error::other(e)))?,
@@ -224,10 +204,10 @@ impl Receipts {
         let card_error =
             |source| ReceiptsError::Card { what: format!("submission {}", submission.number), source };
         if let Some(decision) = &submission.decision {
-            let card: DecisionCard = read_card(self.blobs.as_ref(), decision).map_err(card_error)?;
+            let card: DecisionCard = cards::get(self.blobs.as_ref(), decision).map_err(card_error)?;
             return Ok((card.findings, card.more_findings));
         }
-        let card: SubmissionCard = read_card(self.blobs.as_ref(), &submission.card).map_err(card_error)?;
+        let card: SubmissionCard = cards::get(self.blobs.as_ref(), &submission.card).map_err(card_error)?;
         Ok((card.findings, card.more_findings))
     }
 
@@ -240,7 +220,7 @@ impl Receipts {
             .map(|(_, at)| at)
             .ok_or(ReceiptsError::Missing)?;
         if let (Fact::Accepted | Fact::Refused, Some(decision)) = (fact, &submission.decision) {
-            let card: DecisionCard = read_card(self.blobs.as_ref(), decision).map_err(card_error)?;
+            let card: DecisionCard = cards::get(self.blobs.as_ref(), decision).map_err(card_error)?;
             return Ok((card.receipt.into_bytes(), at));
         }
         let fact = later_fact(submission, fact, at, Vec::new(), 0);
@@ -269,6 +249,24 @@ pub fn later_fact(
         by: if fact == Fact::Withdrawn { submission.withdrawn_by } else { None },
         findings,
         more_findings,
+    }
+}
+
+/// What stands above the findings of a submission.
+fn page_head(submission: &Submission, language: Language) -> report::PageHead {
+    let label = |ja: &str, en: &str| match language {
+        Language::Ja => ja.to_owned(),
+        Language::En => en.to_owned(),
+    };
+    let office = submission.office.as_ref().map(ToString::to_string).unwrap_or_default();
+    report::PageHead {
+        rows: vec![
+            (label("受付番号", "Receipt"), submission.number.to_string()),
+            (label("アカウント", "Account"), submission.account.to_string()),
+            (label("事業所番号", "Office"), office),
+            (label("状態", "State"), super::history::state_word(submission.state, language).to_owned()),
+            (label("受信(UTC)", "Received (UTC)"), submission.received_at.to_string()),
+        ],
     }
 }
 

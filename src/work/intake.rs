@@ -7,15 +7,14 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use serde::{Deserialize, Serialize};
 
 use super::assess::{Assessment, Assessor, Candidate, CandidateFile};
-use crate::model::card::{Salt, SubmissionCard};
+use crate::model::card::SubmissionCard;
 use crate::model::finding::{Finding, Severity, Text};
 use crate::model::ids::{AccountId, BlobId, Digest, Number};
 use crate::model::party::{Account, Actor, Standing};
@@ -23,6 +22,7 @@ use crate::model::submission::{
     HoldReason, Outcome, Stage, StageVerdict, State, Submission, SubmittedFile, Verdict,
 };
 use crate::model::time::{Clock, SECOND, Timestamp};
+use crate::rules::policy::SubmitPolicy;
 use crate::signed::manifest::Manifest;
 use crate::signed::receipt::{
     self, RECEIPT_SCHEMA, Receipt, ReceiptFile, ReceiptSigner, Stage as ReceiptStage, Stages,
@@ -30,39 +30,12 @@ use crate::signed::receipt::{
 use crate::signed::sshsig::{self, Signer};
 use super::alarms::Alarms;
 use crate::store::blobs::Blobs;
+use crate::store::cards;
 use crate::store::handover::{Handover, Pending, Reply, Said};
 use crate::store::dropbox::{ClaimedSet, Dropbox};
 use crate::store::keys::{self, Keys, SUBMISSION_NAMESPACE};
 use crate::store::ledger::{Done, Ledger, LedgerError, Op, Received, Refusal};
 use crate::store::receipts;
-
-/// Policy of intake.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct IntakePolicy {
-    /// How long the close that completes a set waits for the verdict, in seconds; then OK means durably received.
-    pub verdict_wait_seconds: u32,
-    /// Sets checked at the same time.
-    pub intake_threads: usize,
-    /// Complete sets that may wait for a thread; beyond, a close is answered "try again".
-    pub sets_waiting_max: usize,
-    /// Refusals an account may collect in an hour; beyond, its submissions are answered "try again later".
-    pub refusals_per_hour_max: usize,
-    /// The same files under another manifest are held for the operator (else they pass with a warning).
-    pub hold_same_content: bool,
-}
-
-impl Default for IntakePolicy {
-    fn default() -> Self {
-        Self {
-            verdict_wait_seconds: 8,
-            intake_threads: 16,
-            sets_waiting_max: 1_000,
-            refusals_per_hour_max: 60,
-            hold_same_content: true,
-        }
-    }
-}
 
 /// What intake is made of.
 pub struct Intake {
@@ -77,7 +50,7 @@ pub struct Intake {
     /// Now.
     pub clock: Arc<dyn Clock>,
     /// Policy.
-    pub policy: IntakePolicy,
+    pub policy: Arc<RwLock<SubmitPolicy>>,
     /// Tells the operator.
     pub alarms: Arc<dyn Alarms>,
     /// Rung when something was accepted: publication may look.
@@ -155,6 +128,10 @@ fn error(rule: &str, file: Option<String>, message: Text, action: Text) -> Findi
 }
 
 impl Intake {
+    fn policy(&self) -> SubmitPolicy {
+        self.policy.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Answers sets from the handover until it is closed and empty. Run by `intake_threads` threads.
     pub fn run(&self, handover: &Handover, mut beat: impl FnMut()) {
         loop {
@@ -182,7 +159,7 @@ impl Intake {
                 match failed {
                     Failed::Stays(said) => {
                         tracing::info!(%account, code = %said.code, "a set was not taken");
-                        self.refusals.add(&account, started, self.policy.refusals_per_hour_max);
+                        self.refusals.add(&account, started, self.policy().refusals_per_hour_max);
                         Reply::Refused(said)
                     }
                     Failed::Incomplete => Reply::Fine(None),
@@ -244,7 +221,7 @@ impl Intake {
         if account.standing != Standing::Active {
             return Err(gone());
         }
-        if self.refusals.count(&account.id, now) >= self.policy.refusals_per_hour_max {
+        if self.refusals.count(&account.id, now) >= self.policy().refusals_per_hour_max {
             self.alarms.raise(
                 "REFUSAL-RATE",
                 &format!("account {} reached refusals_per_hour_max; its submissions wait", account.id),
@@ -302,7 +279,7 @@ impl Intake {
     ) -> Result<Reply, Failed> {
         let payload: Vec<BlobId> = set.files.iter().map(|f| f.blob.clone()).collect();
         let id_since = self.assessor.filing_year_began(received_at);
-        let mut hold_same_content = self.policy.hold_same_content;
+        let mut hold_same_content = self.policy().hold_same_content;
         // Each turn either records or learns one more reason; there are two such reasons.
         for _ in 0..4 {
             let head = self.ledger.head();
@@ -384,7 +361,7 @@ impl Intake {
             }
             Outcome::Refused(code) => {
                 metrics::counter!("todoke_submissions_total", "outcome" => "refused").increment(1);
-                self.refusals.add(&account.id, now, self.policy.refusals_per_hour_max);
+                self.refusals.add(&account.id, now, self.policy().refusals_per_hour_max);
                 Reply::Refused(refusal(number, code, &assessment.findings, assessment.more_findings))
             }
         }
@@ -436,7 +413,7 @@ impl Intake {
         let receipt = receipt.to_json().map_err(io::Error::from)?;
         let receipt_signature = self.keys.sign_receipt(&receipt).map_err(io::Error::other)?;
         let card = SubmissionCard {
-            salt: salt()?,
+            salt: cards::salt()?,
             id: manifest.id.as_ref().map(|id| id.as_str().to_owned()),
             subject: manifest.subject.clone(),
             comment: manifest.comment.clone(),
@@ -449,7 +426,7 @@ impl Intake {
             receipt: String::from_utf8(receipt).map_err(io::Error::other)?,
             receipt_signature,
         };
-        let card = receipts::write_card(self.blobs.as_ref(), &card, now)?;
+        let card = cards::put(self.blobs.as_ref(), &card, now)?;
         let mut durable: Vec<BlobId> = set.files.iter().map(|f| f.blob.clone()).collect();
         durable.push(card.blob.clone());
         self.blobs.sync(&durable)?;
@@ -504,13 +481,6 @@ impl Intake {
         parts.extend(hashes.iter().map(<[u8; 32]>::as_slice));
         self.keys.tag("content", &parts)
     }
-}
-
-/// Sixteen random bytes for a card.
-pub fn salt() -> io::Result<Salt> {
-    let mut bytes = [0; 16];
-    keys::random(&mut bytes)?;
-    Ok(Salt(hex::encode(bytes)))
 }
 
 fn digest_of(content: &mut dyn io::Read) -> io::Result<Digest> {

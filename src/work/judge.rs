@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use super::assess::{Assessment, Assessor, Candidate, CandidateFile};
-use super::intake::salt;
 use crate::model::card::{DecisionCard, SubmissionCard};
 use crate::model::ids::Number;
 use crate::model::party::Actor;
@@ -13,9 +12,10 @@ use crate::signed::manifest::Manifest;
 use crate::signed::receipt::Fact;
 use super::alarms::Alarms;
 use crate::store::blobs::Blobs;
+use crate::store::cards;
 use crate::store::keys::Keys;
 use crate::store::ledger::{Ledger, LedgerError, Op, Queue, Task};
-use crate::store::receipts::{self, CARD_BYTES_MAX};
+use crate::store::receipts;
 
 /// What judging is made of.
 pub struct Judge {
@@ -102,7 +102,7 @@ impl Judge {
         let Some(submission) = self.ledger.submission(number)?.filter(|s| s.state == State::Held) else {
             return Ok(None);
         };
-        let card: SubmissionCard = receipts::read_card(self.blobs.as_ref(), &submission.card)?;
+        let card: SubmissionCard = cards::get(self.blobs.as_ref(), &submission.card)?;
         let manifest = self.manifest(&card)?;
         let Some(account) = self.ledger.account(&submission.account)? else {
             anyhow::bail!("account {} is not in the ledger", submission.account);
@@ -141,7 +141,6 @@ impl Judge {
     fn manifest(&self, card: &SubmissionCard) -> anyhow::Result<Manifest> {
         use base64::Engine as _;
         let bytes = base64::engine::general_purpose::STANDARD.decode(&card.manifest)?;
-        anyhow::ensure!(bytes.len() as u64 <= CARD_BYTES_MAX, "the stored manifest is too large");
         Ok(Manifest::parse(&bytes)?)
     }
 
@@ -166,13 +165,13 @@ impl Judge {
         );
         let receipt = fact.to_json()?;
         let card = DecisionCard {
-            salt: salt()?,
+            salt: cards::salt()?,
             findings: assessment.findings,
             more_findings: assessment.more_findings,
             receipt_signature: self.keys.sign_receipt(&receipt)?,
             receipt: String::from_utf8(receipt)?,
         };
-        let card = receipts::write_card(self.blobs.as_ref(), &card, now)?;
+        let card = cards::put(self.blobs.as_ref(), &card, now)?;
         self.blobs.sync(std::slice::from_ref(&card.blob))?;
         let op = Op::Judge {
             number,

@@ -1,6 +1,7 @@
 //! What moves things: stages over the ledger and the blobs. Blocking; time comes in.
 
 pub mod alarms;
+pub mod notify;
 pub mod deliver;
 pub mod imports;
 pub mod parties;

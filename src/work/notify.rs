@@ -8,7 +8,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use chrono_tz::Tz;
 
-use super::intake::salt;
 use super::ports::{Delivery, Envelope, Mailer};
 use crate::model::card::{AccountCard, InsurerCard, MailCard, OfficeCard};
 use crate::model::document::Document;
@@ -21,8 +20,9 @@ use crate::rules::notice::{self, Letter, Notice, Templates};
 use crate::rules::retry::{Retry, Schedule};
 use super::alarms::Alarms;
 use crate::store::blobs::Blobs;
+use crate::store::cards;
 use crate::store::ledger::{Done, Ledger, Op, Queue, Task};
-use crate::store::receipts::{Receipts, read_card, write_card};
+use crate::store::receipts::Receipts;
 
 /// Policy of notices.
 #[derive(Debug, Clone)]
@@ -129,13 +129,13 @@ impl Notifier {
     fn names(&self, account: &Account, office: Option<&OfficeCode>) -> anyhow::Result<(String, String)> {
         let insurer = self.ledger.insurer(&account.insurer)?;
         let insurer = match insurer {
-            Some(insurer) => read_card::<InsurerCard>(self.blobs.as_ref(), &insurer.card)?.name,
+            Some(insurer) => cards::get::<InsurerCard>(self.blobs.as_ref(), &insurer.card)?.name,
             None => account.insurer.to_string(),
         };
         let office = office.or(account.offices.first());
         let office = match office {
             Some(code) => match self.ledger.office(&account.insurer, code)? {
-                Some(office) => read_card::<OfficeCard>(self.blobs.as_ref(), &office.card)?.name,
+                Some(office) => cards::get::<OfficeCard>(self.blobs.as_ref(), &office.card)?.name,
                 None => code.to_string(),
             },
             None => account.id.to_string(),
@@ -239,7 +239,7 @@ impl Notifier {
         now: Timestamp,
     ) -> anyhow::Result<()> {
         let policy = self.policy();
-        let to = read_card::<AccountCard>(self.blobs.as_ref(), &account.card)?.mail;
+        let to = cards::get::<AccountCard>(self.blobs.as_ref(), &account.card)?.mail;
         let head = self.ledger.head();
         let id = MailId { epoch: head.epoch, serial: self.ledger.next_serial(Series::Mail, now)? };
         let mut random = [0; 8];
@@ -256,8 +256,8 @@ impl Notifier {
             language: account.language,
         };
         let message = BASE64.encode(notice::compose(&letter, &text)?);
-        let card = MailCard { salt: salt()?, from: policy.from.clone(), to, message };
-        let card = write_card(self.blobs.as_ref(), &card, now)?;
+        let card = MailCard { salt: cards::salt()?, from: policy.from.clone(), to, message };
+        let card = cards::put(self.blobs.as_ref(), &card, now)?;
         self.blobs.sync(std::slice::from_ref(&card.blob))?;
         let blob = card.blob.clone();
         let mail = Mail {
@@ -315,7 +315,7 @@ impl Notifier {
         let Some(mail) = self.ledger.mail(id)?.filter(|m| m.state == MailState::Queued) else {
             return Ok(false);
         };
-        let card: MailCard = read_card(self.blobs.as_ref(), &mail.card)?;
+        let card: MailCard = cards::get(self.blobs.as_ref(), &mail.card)?;
         let message = BASE64.decode(&card.message)?;
         let envelope = Envelope { from: Some(card.from), to: card.to };
         let started = std::time::Instant::now();

@@ -71,7 +71,7 @@ impl Retention {
         let table: [(&[State], u32); 3] = [
             (&collected, self.policy.collected_days),
             (&[State::Refused], self.policy.refused_days),
-            (&[State::Withdrawn], self.policy.withdrawn_days),
+            (&[State::Withdrawn, State::CarriedOut], self.policy.withdrawn_days),
         ];
         let mut progress = Progress::default();
         for (states, days) in table {
@@ -220,7 +220,7 @@ pub fn erased_after(policy: &RetentionPolicy, state: State) -> Option<u32> {
     match state {
         State::Collected | State::Imported | State::ImportFailed => Some(policy.collected_days),
         State::Refused => Some(policy.refused_days),
-        State::Withdrawn => Some(policy.withdrawn_days),
+        State::Withdrawn | State::CarriedOut => Some(policy.withdrawn_days),
         State::Held | State::Accepted | State::Publishing | State::Published => None,
     }
 }

@@ -7,12 +7,16 @@
 //! [`wire`], resolves names by [`path`], and keeps open files in `handles`.
 
 pub mod config;
+pub mod office;
 pub mod path;
 pub mod port;
 pub mod server;
 pub mod wire;
 
 mod connection;
+mod readers;
+mod uploads;
+mod words;
 mod engine;
 mod handler;
 mod handles;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::port::{
-    Answer, Attributes, Entry, Fault, Listing, OpenFile, OpenFlags, SetAttributes, Space, Status, Tree,
+    Answer, Attributes, Entry, Fault, Listing, OpenFile, OpenFlags, SetAttributes, Space, Tree,
     VirtualPath,
 };
 use super::readers::{MadeFile, StoredDocument};
@@ -39,6 +39,8 @@ pub struct OfficeParts {
     pub verdict_wait: i64,
     /// Most submissions that listings and histories show (`listed_max`).
     pub listed_max: usize,
+    /// Tells the operator: code and text.
+    pub alarm: Box<dyn Fn(&str, String) + Send + Sync>,
     /// The gateway's zone, for histories.
     pub zone: chrono_tz::Tz,
 }
@@ -396,7 +398,7 @@ impl Tree for OfficeTree {
                     };
                     submission.id_tag?;
                     let card: crate::model::card::SubmissionCard =
-                        crate::store::receipts::read_card(blobs.as_ref(), &submission.card).ok()?;
+                        crate::store::cards::get(blobs.as_ref(), &submission.card).ok()?;
                     let size = card.receipt.len() as u64;
                     let attributes = file(size, submission.received_at.unix_seconds(), 0o440);
                     Some(Ok(Entry { name: format!("{}.json", card.id?), attributes }))
@@ -471,7 +473,7 @@ impl Tree for OfficeTree {
             create: flags.create || flags.truncate,
         };
         let upload = UploadFile::begin(self, place, begin, flags.append)?;
-        Ok(Box::new(upload))
+        Ok(upload)
     }
 
     fn set_stat(&self, path: &VirtualPath, to: SetAttributes) -> Result<(), Fault> {
@@ -548,12 +550,12 @@ impl Tree for OfficeTree {
     fn space(&self) -> Result<Space, Fault> {
         let (files, bytes, limits) = self.dropbox.usage();
         let disk = self.parts.blobs.free_bytes().map_err(|e| self.words.io(&e))?;
-        let quota_free = limits.dropbox_bytes_max.saturating_sub(bytes);
+        let quota_free = limits.account_bytes_max.saturating_sub(bytes);
         Ok(Space {
-            bytes_total: limits.dropbox_bytes_max,
+            bytes_total: limits.account_bytes_max,
             bytes_free: quota_free.min(disk.saturating_sub(limits.free_bytes_min)),
-            files_total: limits.dropbox_files_max as u64,
-            files_free: limits.dropbox_files_max.saturating_sub(files) as u64,
+            files_total: limits.account_files_max as u64,
+            files_free: limits.account_files_max.saturating_sub(files) as u64,
         })
     }
 
@@ -570,9 +572,4 @@ impl Drop for OfficeTree {
             tracing::warn!(account = %self.account.id, %error, "the drop-box's log could not be written");
         }
     }
-}
-
-/// Makes a fault that the status alone explains.
-pub(super) fn quiet(status: Status, code: &'static str, text: String) -> Fault {
-    Fault { status, code: code.into(), text, loud: false }
 }

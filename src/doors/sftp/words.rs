@@ -220,7 +220,7 @@ impl Words {
                 format!("ファイルが大きすぎます({max} バイトまで)。分けて送ってください。"),
                 format!("The file is too large (at most {max} bytes). Send it in parts."),
             ),
-            "dropbox_bytes_max" => (
+            "account_bytes_max" => (
                 format!("/submit の容量の上限({max} バイト)に達しました。不要なファイルを削除するか、未完成の送信を完成させてください。"),
                 format!("/submit holds as many bytes as it may ({max}). Remove files or complete what is unfinished."),
             ),
@@ -231,8 +231,8 @@ impl Words {
         };
         let code = match bound {
             "file_bytes_max" => "QUOTA-FILE-SIZE",
-            "dropbox_bytes_max" => "QUOTA-BYTES",
-            "dropbox_files_max" => "QUOTA-FILES",
+            "account_bytes_max" => "QUOTA-BYTES",
+            "account_files_max" => "QUOTA-FILES",
             _ => "QUOTA-FOLDERS",
         };
         self.fault(Status::Failure, code, true, ja, en)
