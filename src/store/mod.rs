@@ -1,14 +1,29 @@
 //! What lasts: durable writes, the journal, the ledger over it, blobs, the insurers' spool.
 
+pub mod durable;
+pub mod root;
+
+pub mod journal;
+
+mod decide;
+pub mod index;
+pub mod journal_ledger;
+pub mod ledger;
+mod project;
+pub mod recover;
+mod tables;
+mod writer;
+
 pub mod blobs;
 pub mod cards;
+
+pub mod gateway_keys;
+pub mod keys;
+
 pub mod dropbox;
 pub mod dropboxes;
-pub mod durable;
-pub mod gateway_keys;
 pub mod handover;
 pub mod history;
-pub mod keys;
-pub mod ledger;
 pub mod receipts;
+
 pub mod spool;
