@@ -9,7 +9,7 @@ use super::tables::{self, Draft, IdUse, Payload, StoredMail, StoredSubmission, a
 use crate::model::document::Document;
 use crate::model::event::Event;
 use crate::model::ids::{AccountId, Digest, DocumentId, MailId, Number};
-use crate::model::mail::{Mail, MailState};
+use crate::model::mail::{Mail, MailState, Subject};
 use crate::model::party::{Account, Insurer, Office};
 use crate::model::submission::{HoldReason, Outcome, State, Submission};
 use crate::model::time::Timestamp;
@@ -45,13 +45,13 @@ pub(super) fn decide<I: Index>(draft: &mut Draft<'_, I>, op: Op, at: Timestamp) 
         Op::Receive { submission, outcome, hold_same_content, id_since } => {
             receive(draft, submission, outcome, hold_same_content, id_since, at)
         }
-        Op::Judge { number, outcome, verdicts, decision } => {
+        Op::Judge { number, outcome, verdicts, office, forms, decision } => {
             let stored = submission(draft, number)?;
             from_states(&stored, &[State::Held])?;
             if outcome == Outcome::Accepted {
                 reconciled(draft)?;
             }
-            ok(Event::SubmissionJudged { number, outcome, verdicts, decision })
+            ok(Event::SubmissionJudged { number, outcome, verdicts, office, forms, decision })
         }
         Op::PublishIntend(numbers) => {
             reconciled(draft)?;
@@ -84,7 +84,9 @@ pub(super) fn decide<I: Index>(draft: &mut Draft<'_, I>, op: Op, at: Timestamp) 
                 ok(Event::ImportEnded { number, ok: done })
             }
         }
-        Op::Withdraw { number, account } => withdraw(draft, number, account.as_ref()),
+        Op::Withdraw { number, account } => {
+            ok(withdraw(draft, number, account.as_ref(), None)?)
+        }
         Op::EraseIntend(numbers) => erase_intend(draft, numbers),
         Op::Erased(numbers) => {
             each(draft, numbers, |s| s.payload == Payload::Erasing, |number| Event::Erased { number })
@@ -249,15 +251,23 @@ fn receive<I: Index>(
             return Ok((Vec::new(), Done::Received(Received::Same(number))));
         }
     }
+    if let (Some(target), Outcome::Accepted) = (of.withdraws, &outcome) {
+        let withdrawn = withdraw(draft, target, Some(&of.account), Some(of.number))?;
+        (submission.state, submission.decided_at) = (State::CarriedOut, Some(at));
+        let received = Event::SubmissionReceived { submission, outcome: Outcome::Accepted };
+        return Ok((vec![received, withdrawn], Done::Received(Received::New(Outcome::Accepted))));
+    }
     if !matches!(outcome, Outcome::Refused(_)) {
         if let Some(number) = id_holder(draft, of, id_since)? {
             return Ok((Vec::new(), Done::Received(Received::IdTaken(number))));
         }
     }
     if outcome == Outcome::Accepted {
-        if hold_same_content && draft.has(&tables::content_tag(&of.account, &of.content_tag))? {
-            outcome = Outcome::Held(HoldReason::SameContent);
-        } else if draft.meta.unreconciled {
+        let same: Option<Vec<Number>> = draft.fetch(&tables::content_tag(&of.account, &of.content_tag))?;
+        if let Some(earlier) = same.filter(|_| hold_same_content).and_then(|same| same.last().copied()) {
+            return Ok((Vec::new(), Done::Received(Received::SameContent(earlier))));
+        }
+        if draft.meta.unreconciled {
             outcome = Outcome::Held(HoldReason::Epoch);
         }
     }
@@ -283,7 +293,12 @@ fn id_holder<I: Index>(
     Ok(stored.filter(|stored| stored.submission.received_at >= since).map(|_| holder))
 }
 
-fn withdraw<I: Index>(draft: &mut Draft<'_, I>, number: Number, account: Option<&AccountId>) -> Decided {
+fn withdraw<I: Index>(
+    draft: &mut Draft<'_, I>,
+    number: Number,
+    account: Option<&AccountId>,
+    withdrawn_by: Option<Number>,
+) -> Result<Event, No> {
     let stored = submission(draft, number)?;
     if account.is_some_and(|account| *account != stored.submission.account) {
         return Err(Refusal::NotYours(format!("submission {number}")).into());
@@ -293,7 +308,7 @@ fn withdraw<I: Index>(draft: &mut Draft<'_, I>, number: Number, account: Option<
         return Err(Refusal::NotNow(why).into());
     }
     from_states(&stored, &[State::Held, State::Accepted, State::Published])?;
-    ok(Event::Withdrawn { number })
+    Ok(Event::Withdrawn { number, withdrawn_by })
 }
 
 /// One event for each submission of which `when` is true; the others are left out.
@@ -395,6 +410,12 @@ fn seal<I: Index>(draft: &mut Draft<'_, I>, mut mail: Box<Mail>) -> Decided {
     for id in arrivals(&mail) {
         let waits = stored_document(draft, *id)?.is_some_and(|stored| stored.announce_at.is_some());
         if !waits || !seen.insert(*id) {
+            return Ok((Vec::new(), Done::Sealed(false)));
+        }
+    }
+    if let Subject::Refusal(number) = mail.subject {
+        let stored: Option<StoredSubmission> = draft.fetch(&tables::submission(number))?;
+        if stored.is_none_or(|stored| stored.tell_at.is_none()) {
             return Ok((Vec::new(), Done::Sealed(false)));
         }
     }

@@ -9,7 +9,7 @@ use crate::model::card::CardRef;
 use crate::model::document::Document;
 use crate::model::event::{Event, MailResult, Record};
 use crate::model::ids::{Digest, DocumentId, MailId, Number};
-use crate::model::mail::{Mail, MailState};
+use crate::model::mail::{Mail, MailState, Subject};
 use crate::model::party::{Account, Insurer, Office};
 use crate::model::submission::{HoldReason, Outcome, State, Submission};
 use crate::model::time::Timestamp;
@@ -33,13 +33,19 @@ pub(super) fn project<I: Index>(
         Event::OfficeSet(office) => set_office(draft, office)?,
         Event::AccountSet(account) => set_account(draft, account)?,
         Event::SubmissionReceived { submission, outcome } => received(draft, submission, outcome, at)?,
-        Event::SubmissionJudged { number, outcome, verdicts, decision } => {
+        Event::SubmissionJudged { number, outcome, verdicts, office, forms, decision } => {
             change(draft, *number, |stored| {
                 stored.submission.verdicts.clone_from(verdicts);
+                if office.is_some() {
+                    stored.submission.office.clone_from(office);
+                }
+                stored.submission.forms.clone_from(forms);
                 if decision.is_some() {
                     stored.submission.decision.clone_from(decision);
                 }
                 decide(stored, outcome, at);
+                // Its client was told "received" at the time.
+                stored.tell_at = (stored.submission.state == State::Refused).then_some(at);
             })?;
         }
         Event::PublishIntended { number } => {
@@ -54,13 +60,15 @@ pub(super) fn project<I: Index>(
             stored.submission.collected_at.get_or_insert(at);
             enter(stored, if *ok { State::Imported } else { State::ImportFailed }, at);
         })?,
-        Event::Withdrawn { number } => change(draft, *number, |stored| {
+        Event::Withdrawn { number, withdrawn_by } => change(draft, *number, |stored| {
             stored.submission.withdrawn_at = Some(at);
+            stored.submission.withdrawn_by = *withdrawn_by;
             enter(stored, State::Withdrawn, at);
         })?,
         Event::EraseIntended { number } => change(draft, *number, |s| s.payload = Payload::Erasing)?,
         Event::Erased { number } => change(draft, *number, |stored| {
             stored.payload = Payload::Erased;
+            stored.tell_at = None;
             stored.submission.files.clear();
         })?,
         Event::CardErased { number } => change(draft, *number, |s| s.payload = Payload::CardGone)?,
@@ -164,6 +172,7 @@ fn enter(stored: &mut StoredSubmission, state: State, at: Timestamp) {
 
 fn decide(stored: &mut StoredSubmission, outcome: &Outcome, at: Timestamp) {
     let (state, hold) = match outcome {
+        Outcome::Accepted if stored.submission.withdraws.is_some() => (State::CarriedOut, None),
         Outcome::Accepted => (State::Accepted, None),
         Outcome::Refused(_) => (State::Refused, None),
         Outcome::Held(reason) => (State::Held, Some(*reason)),
@@ -184,9 +193,14 @@ fn received<I: Index>(
         changed_at: at,
         hold: None,
         due_at: None,
+        tell_at: None,
         payload: Payload::Here,
     };
     decide(&mut stored, outcome, at);
+    if stored.hold == Some(HoldReason::Epoch) && !draft.meta.unreconciled {
+        // Reconciled while it was being judged.
+        stored.due_at = Some(at);
+    }
     let of = &stored.submission;
     draft.put(&tables::manifest(&of.account, &of.manifest), &of.number)?;
     if let Some(tag) = &of.id_tag {
@@ -196,16 +210,20 @@ fn received<I: Index>(
         draft.put(&key, &IdUse { latest: of.number, holder })?;
     }
     if counts(of.state) {
-        count_content(draft, of, 1)?;
+        count_content(draft, of, true)?;
     }
     draft.derive(&[], stored.derived());
     draft.put_new(tables::submission(stored.submission.number), &stored)
 }
 
-fn count_content<I: Index>(draft: &mut Draft<'_, I>, of: &Submission, by: i64) -> Result<(), IndexError> {
+fn count_content<I: Index>(draft: &mut Draft<'_, I>, of: &Submission, counts: bool) -> Result<(), IndexError> {
     let key = tables::content_tag(&of.account, &of.content_tag);
-    let count = draft.fetch::<u64>(&key)?.unwrap_or(0).saturating_add_signed(by);
-    if count == 0 { draft.remove(&key) } else { draft.put(&key, &count) }
+    let mut same: Vec<Number> = draft.fetch(&key)?.unwrap_or_default();
+    same.retain(|number| *number != of.number);
+    if counts {
+        same.push(of.number);
+    }
+    if same.is_empty() { draft.remove(&key) } else { draft.put(&key, &same) }
 }
 
 fn change<I: Index>(
@@ -221,7 +239,7 @@ fn change<I: Index>(
     how(&mut stored);
     let of = &stored.submission;
     if counted && !counts(of.state) {
-        count_content(draft, of, -1)?;
+        count_content(draft, of, false)?;
         if let Some(tag) = &of.id_tag {
             let key = tables::id_tag(&of.account, tag);
             if let Some(uses) = draft.fetch::<IdUse>(&key)?.filter(|uses| uses.holder == Some(number)) {
@@ -288,6 +306,9 @@ fn sealed<I: Index>(draft: &mut Draft<'_, I>, mail: &Mail) -> Result<(), IndexEr
     let stored = StoredMail { mail: mail.clone(), ended_at: None, card_gone: false };
     for id in stored.arrivals() {
         change_document(draft, *id, |document| document.announce_at = None)?;
+    }
+    if let Subject::Refusal(number) = mail.subject {
+        change(draft, number, |stored| stored.tell_at = None)?;
     }
     draft.derive(&[], stored.derived());
     draft.put_new(tables::mail(mail.id), &stored)

@@ -19,7 +19,7 @@ use crate::model::submission::{HoldReason, State, Submission};
 use crate::model::time::Timestamp;
 
 /// Changes with every change of keys or values: an index of another number is rebuilt.
-pub(super) const SCHEMA: u32 = 1;
+pub(super) const SCHEMA: u32 = 2;
 
 pub(super) const META: &[u8] = b"\0meta";
 
@@ -148,7 +148,7 @@ pub(super) fn manifest(account: &AccountId, manifest: &Digest) -> Vec<u8> {
 pub(super) fn id_tag(account: &AccountId, tag: &Digest) -> Vec<u8> {
     Key::of(b'n').text(account.as_str()).digest(tag).done()
 }
-/// How many submissions with this content are neither refused nor withdrawn.
+/// Submissions with this content that are neither refused nor withdrawn.
 pub(super) fn content_tag(account: &AccountId, tag: &Digest) -> Vec<u8> {
     Key::of(b'c').text(account.as_str()).digest(tag).done()
 }
@@ -202,7 +202,8 @@ fn queued(which: Queue, due: Timestamp, epoch: u32, serial: u64) -> Vec<u8> {
     queue(which).time(due).numbered(epoch, serial).done()
 }
 
-const QUEUES: [Queue; 5] = [Queue::Judge, Queue::Publish, Queue::Expire, Queue::Announce, Queue::Mail];
+const QUEUES: [Queue; 6] =
+    [Queue::Judge, Queue::Publish, Queue::Expire, Queue::Announce, Queue::Mail, Queue::Tell];
 
 pub(super) fn queue_byte(queue: Queue) -> u8 {
     match queue {
@@ -211,6 +212,7 @@ pub(super) fn queue_byte(queue: Queue) -> u8 {
         Queue::Expire => 2,
         Queue::Announce => 3,
         Queue::Mail => 4,
+        Queue::Tell => 5,
     }
 }
 
@@ -220,7 +222,7 @@ pub(super) fn task_in(key: &[u8]) -> Option<(Queue, Task)> {
     let queue = *QUEUES.get(usize::from(*queue))?;
     let (epoch, serial) = numbered_in(key)?;
     let task = match queue {
-        Queue::Judge | Queue::Publish => Task::Submission(Number { epoch, serial }),
+        Queue::Judge | Queue::Publish | Queue::Tell => Task::Submission(Number { epoch, serial }),
         Queue::Expire | Queue::Announce => Task::Document(DocumentId { epoch, serial }),
         Queue::Mail => Task::Mail(MailId { epoch, serial }),
     };
@@ -246,6 +248,7 @@ fn state_byte(state: State) -> u8 {
         State::ImportFailed => 6,
         State::Refused => 7,
         State::Withdrawn => 8,
+        State::CarriedOut => 9,
     }
 }
 
@@ -268,6 +271,8 @@ pub(super) struct StoredSubmission {
     pub hold: Option<HoldReason>,
     /// Since when it is due in `Judge` or `Publish`, while it is in one of them.
     pub due_at: Option<Timestamp>,
+    /// Since when its sender is to be told of the refusal by mail.
+    pub tell_at: Option<Timestamp>,
     pub payload: Payload,
 }
 
@@ -300,6 +305,7 @@ impl StoredSubmission {
         if let Some((queue, due)) = self.queue() {
             keys.push(queued(queue, due, number.epoch, number.serial));
         }
+        keys.extend(self.tell_at.map(|due| queued(Queue::Tell, due, number.epoch, number.serial)));
         let refer = |id: &BlobId| blob(id).byte(b's').number(number).done();
         keys.extend(of.files.iter().map(|file| refer(&file.blob)));
         if self.payload != Payload::CardGone {
@@ -415,7 +421,7 @@ pub(super) struct Meta {
     /// Serials reserved in each series.
     pub serials: [u64; 3],
     /// How many wait in each queue.
-    pub waiting: [u64; 5],
+    pub waiting: [u64; 6],
 }
 
 impl Meta {
@@ -431,7 +437,7 @@ impl Meta {
             entries: 0,
             digest: 0,
             serials: [0; 3],
-            waiting: [0; 5],
+            waiting: [0; 6],
         }
     }
 }

@@ -13,7 +13,9 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
+use super::alarms::Alarms;
 use super::assess::{Assessment, Assessor, Candidate, CandidateFile};
+use super::publish::{Publisher, Withdrawal};
 use crate::model::card::SubmissionCard;
 use crate::model::finding::{Finding, Severity, Text};
 use crate::model::ids::{AccountId, BlobId, Digest, Number};
@@ -28,7 +30,6 @@ use crate::signed::receipt::{
     self, RECEIPT_SCHEMA, Receipt, ReceiptFile, ReceiptSigner, Stage as ReceiptStage, Stages,
 };
 use crate::signed::sshsig::{self, Signer};
-use super::alarms::Alarms;
 use crate::store::blobs::Blobs;
 use crate::store::cards;
 use crate::store::handover::{Handover, Pending, Reply, Said};
@@ -45,6 +46,8 @@ pub struct Intake {
     pub blobs: Arc<dyn Blobs>,
     /// Virus, format, routing.
     pub assessor: Arc<Assessor>,
+    /// Takes withdrawn submissions out of spools.
+    pub publisher: Arc<Publisher>,
     /// Signs receipts, makes tags.
     pub keys: Arc<Keys>,
     /// Now.
@@ -198,14 +201,14 @@ impl Intake {
             dropbox.consume(set, &[])?;
             return Ok(Reply::Fine(Some(number)));
         }
-        let mut findings = self.hash(set)?;
+        let findings = self.hash(set)?;
         let candidate = candidate(set, &account);
         let assessment = if findings.is_empty() {
             self.assessor.assess(&candidate, received_at, Some(deadline)).map_err(Failed::Fault)?
         } else {
-            Assessment::refused_at(Stage::Upload, std::mem::take(&mut findings))
+            self.assessor.begin(&candidate).refuse(Stage::Upload, findings)
         };
-        self.record(set, dropbox, &account, &signer, assessment, received_at)
+        self.record(set, dropbox, &account, &signer, &candidate, assessment, received_at)
     }
 
     /// The account, if it may send now.
@@ -267,13 +270,47 @@ impl Intake {
         if findings.is_empty() && leftover { Err(Failed::Incomplete) } else { Ok(findings) }
     }
 
+    /// Commits; a withdrawal while the other submission is out of the insurer's reach.
+    fn commit(
+        &self,
+        op: Op,
+        account: &Account,
+        withdraw: Option<Number>,
+        now: Timestamp,
+    ) -> Result<Result<Done, LedgerError>, Failed> {
+        let refused = matches!(&op, Op::Receive { outcome: Outcome::Refused(_), .. });
+        let by = Actor::Account(account.id.clone());
+        let Some(number) = withdraw.filter(|_| !refused) else { return Ok(self.ledger.commit(op, by, now)) };
+        let done = self
+            .publisher
+            .taking_out(number, Some(&account.id), now, || self.ledger.commit(op, by, now))
+            .map_err(|e| Failed::Fault(e.into()))?;
+        Ok(match done {
+            Ok(done) => done,
+            Err(Withdrawal::Refused(refusal)) => Err(LedgerError::Refused(refusal)),
+            Err(Withdrawal::Collected | Withdrawal::Withdrawn) => {
+                let state = State::Collected;
+                Err(LedgerError::Refused(Refusal::State { number, state }))
+            }
+            Err(Withdrawal::NotNow) => {
+                return Err(Failed::Stays(said(
+                    "WITHDRAW-LATER",
+                    "取り下げる送信が、ちょうど健康保険組合へ渡されるところです。1 分ほど待ってから SHA256SUMS.sig を送り直してください。",
+                    "The submission is just being handed to the insurer. Send SHA256SUMS.sig again in a minute.",
+                )));
+            }
+        })
+    }
+
     /// Makes the receipt and the card durable, then commits.
+    #[allow(clippy::too_many_arguments, reason = "each is a different thing, and there is one caller")]
     fn record(
         &self,
         set: &ClaimedSet,
         dropbox: &Dropbox,
         account: &Account,
         signer: &Signer,
+        candidate: &Candidate,
         mut assessment: Assessment,
         received_at: Timestamp,
     ) -> Result<Reply, Failed> {
@@ -299,14 +336,17 @@ impl Intake {
                 hold_same_content,
                 id_since,
             };
-            let done = self.ledger.commit(op, Actor::Account(account.id.clone()), now);
+            let done = self.commit(op, account, set.manifest.withdraw, now)?;
             let received = match done {
                 Ok(Done::Received(received)) => received,
                 Ok(other) => return Err(Failed::Fault(anyhow::anyhow!("unexpected {other:?}"))),
                 Err(LedgerError::Refused(refusal)) => {
                     // Only a withdrawal can be refused by the state.
                     self.blobs.remove(&[card])?;
-                    assessment = Assessment::refused_at(Stage::Routing, vec![withdrawal_refused(&refusal)]);
+                    assessment = self
+                        .assessor
+                        .begin(candidate)
+                        .refuse(Stage::Routing, vec![withdrawal_refused(&refusal)]);
                     continue;
                 }
                 Err(e) => {
@@ -327,7 +367,8 @@ impl Intake {
                 }
                 Received::IdTaken(earlier) => {
                     self.blobs.remove(&[card])?;
-                    assessment = Assessment::refused_at(Stage::Routing, vec![id_taken(earlier)]);
+                    assessment =
+                        self.assessor.begin(candidate).refuse(Stage::Routing, vec![id_taken(earlier)]);
                 }
                 Received::SameContent(earlier) => {
                     self.blobs.remove(&[card])?;

@@ -259,8 +259,6 @@ impl Publisher {
 
     /// Withdraws a submission (H26), out of `new/` where it is there already. `account` is the sender's; none for the
     /// operator.
-    ///
-    /// Order: one rename out of `new/` (or the importer was faster), both folders durable, the event, the erasure.
     pub fn withdraw(
         &self,
         number: Number,
@@ -268,22 +266,43 @@ impl Publisher {
         by: &Actor,
         now: Timestamp,
     ) -> Result<Withdrawal, WorkError> {
+        let op = Op::Withdraw { number, account: account.cloned() };
+        let done = self.taking_out(number, account, now, || self.ledger.commit(op, by.clone(), now))?;
+        match done {
+            Ok(Ok(_)) => Ok(Withdrawal::Withdrawn),
+            Ok(Err(LedgerError::Refused(refusal))) => Ok(Withdrawal::Refused(refusal)),
+            Ok(Err(error)) => Err(error.into()),
+            Err(withdrawal) => Ok(withdrawal),
+        }
+    }
+
+    /// Takes a submission out of `new/`, where it is there already, while `commit` records its withdrawal; puts it back when
+    /// the ledger did not. The inner error says why `commit` was not asked.
+    ///
+    /// Order: one rename out of `new/` (or the importer was faster), both folders durable, the event, the erasure.
+    pub fn taking_out<T>(
+        &self,
+        number: Number,
+        account: Option<&AccountId>,
+        now: Timestamp,
+        commit: impl FnOnce() -> T,
+    ) -> Result<Result<T, Withdrawal>, WorkError> {
         let _turn = self.turn.take();
-        let missing = || Withdrawal::Refused(Refusal::Missing(number.to_string()));
-        let Some(mut submission) = self.ledger.submission(number)? else { return Ok(missing()) };
+        let missing = || Ok(Err(Withdrawal::Refused(Refusal::Missing(number.to_string()))));
+        let Some(mut submission) = self.ledger.submission(number)? else { return missing() };
         if account.is_some_and(|account| *account != submission.account) {
-            return Ok(Withdrawal::Refused(Refusal::NotYours(number.to_string())));
+            return Ok(Err(Withdrawal::Refused(Refusal::NotYours(number.to_string()))));
         }
         if submission.state == State::Publishing {
             self.publish(&[number], now)?;
-            let Some(again) = self.ledger.submission(number)? else { return Ok(missing()) };
+            let Some(again) = self.ledger.submission(number)? else { return missing() };
             submission = again;
         }
         match submission.state {
-            State::Publishing => return Ok(Withdrawal::NotNow),
-            State::Collected | State::Imported | State::ImportFailed => return Ok(Withdrawal::Collected),
+            State::Publishing => return Ok(Err(Withdrawal::NotNow)),
+            State::Collected | State::Imported | State::ImportFailed => return Ok(Err(Withdrawal::Collected)),
             State::Published => {}
-            _ => return self.record_withdrawal(number, account, by, now),
+            _ => return Ok(Ok(commit())),
         }
         let spool = spool::open_for(&self.spool_root, &submission.insurer, submission.test)
             .doing(|| format!("opening the spool of {}", submission.insurer))?;
@@ -294,31 +313,17 @@ impl Publisher {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let importer = Actor::Importer(submission.insurer.clone());
                 self.ledger.commit(Op::Collect(number), importer, now)?;
-                return Ok(Withdrawal::Collected);
+                return Ok(Err(Withdrawal::Collected));
             }
             Err(error) => return Err(error).doing(|| format!("taking {name} out of new/")),
         }
         spool.new.sync().doing(|| "making new/ durable".into())?;
         spool.tmp.sync().doing(|| "making .tmp/ durable".into())?;
         self.points.pass("aside")?;
-        let withdrawal = self.record_withdrawal(number, account, by, now)?;
+        let done = commit();
         self.points.pass("recorded")?;
         self.settle_aside(&spool, number)?;
-        Ok(withdrawal)
-    }
-
-    fn record_withdrawal(
-        &self,
-        number: Number,
-        account: Option<&AccountId>,
-        by: &Actor,
-        now: Timestamp,
-    ) -> Result<Withdrawal, WorkError> {
-        match self.ledger.commit(Op::Withdraw { number, account: account.cloned() }, by.clone(), now) {
-            Ok(_) => Ok(Withdrawal::Withdrawn),
-            Err(LedgerError::Refused(refusal)) => Ok(Withdrawal::Refused(refusal)),
-            Err(error) => Err(error.into()),
-        }
+        Ok(Ok(done))
     }
 
     /// What lies in `.tmp/withdrawn-NUMBER` goes where the ledger says: away, or back.
