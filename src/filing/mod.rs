@@ -12,13 +12,17 @@ mod era;
 mod findings;
 pub mod level;
 mod lines;
+pub mod pdf;
 mod record;
 pub mod report;
 pub mod rules;
+pub mod sample;
+pub mod set;
 pub mod tables;
 mod words;
 
 pub use check::{Context, FILING_NAME, FormCount, RecordKey, Summary, check, check_observed};
 pub use findings::{Findings, LISTED_MAX};
+pub use pdf::{PdfFacts, inspect_pdf};
 pub use rules::RuleSet;
 pub use tables::{Profile, TableError};

@@ -105,6 +105,8 @@ pub struct Field {
     pub values: Vec<Box<[u8]>>,
     /// Its value is never shown (the individual number, K54).
     pub secret: bool,
+    /// It is the form's code, by which the form was found.
+    pub is_code: bool,
     /// It is only there in records of this many fields.
     pub only_with: Option<usize>,
     /// How sure.
@@ -114,11 +116,14 @@ pub struct Field {
 }
 
 impl Field {
-    /// Whether a rule can be broken at all.
+    /// Whether a rule can be broken at all. The code has none: another code is another form.
     pub fn has(&self, rule: FieldRule) -> bool {
+        if self.is_code {
+            return false;
+        }
         match rule {
             FieldRule::Required => self.required,
-            FieldRule::Chars => true,
+            FieldRule::Chars => self.class != Class::Text,
             FieldRule::Length => self.bytes != (0, usize::MAX) || self.chars_max.is_some(),
             FieldRule::Value => !self.values.is_empty(),
         }
@@ -276,14 +281,22 @@ impl Form {
         self.fields.iter().position(|field| field.key == key)
     }
 
+    /// What its rules' ids begin with: the code, or `CLAIMS1` and the like, since record kinds are single digits.
+    pub fn prefix(&self) -> String {
+        match self.profile {
+            Profile::Kpfd => self.code.clone(),
+            Profile::Claims => format!("CLAIMS{}", self.code),
+        }
+    }
+
     /// The id of a field's rule: `2200700-KANA-NAME-CHARS`.
     pub fn field_rule_id(&self, field: &Field, rule: FieldRule) -> String {
-        format!("{}-{}-{}", self.code, upper(&field.key), rule.word())
+        format!("{}-{}-{}", self.prefix(), upper(&field.key), rule.word())
     }
 
     /// The id of a date's rule: `2200700-BIRTH-DATE`.
     pub fn date_rule_id(&self, date: &DateGroup) -> String {
-        format!("{}-{}-DATE", self.code, upper(&date.key))
+        format!("{}-{}-DATE", self.prefix(), upper(&date.key))
     }
 
     /// Every rule's id and what it does.
@@ -303,7 +316,7 @@ impl Form {
     pub fn set_level(&mut self, id: &str, level: Level) -> usize {
         let matches = |rule: &str| rule.strip_prefix(id).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
         let mut count = 0;
-        let code = self.code.clone();
+        let code = self.prefix();
         for field in &mut self.fields {
             for rule in FieldRule::ALL {
                 if field.has(rule) && matches(&format!("{code}-{}-{}", upper(&field.key), rule.word())) {
@@ -546,6 +559,7 @@ impl Compiler<'_> {
             }
             fields.push(self.one_field(&span, field.into_inner())?);
         }
+        fields[0].is_code = true;
         let layouts = self.layouts(&raw.counts, &fields)?;
         let mut dates = Vec::with_capacity(raw.date.len());
         for (i, date) in raw.date.into_iter().enumerate() {
@@ -644,6 +658,7 @@ impl Compiler<'_> {
             chars_max: raw.chars_max,
             values: raw.values.into_iter().map(|v| v.into_bytes().into()).collect(),
             secret: raw.secret,
+            is_code: false,
             only_with: raw.only_with,
             certainty: raw.certainty,
             levels: [raw.severity.unwrap_or(raw.certainty.level()); 4],
