@@ -3,6 +3,7 @@
 //! [`RuleSet`] holds the tables, [`check()`] reads a file against them, [`set`] judges what travels with it, [`report`] tells
 //! the findings.
 
+mod book;
 pub mod calendar;
 pub mod catalog;
 mod check;
@@ -21,6 +22,7 @@ pub mod set;
 pub mod tables;
 mod words;
 
+pub use book::RuleBook;
 pub use check::{Context, FILING_NAME, FormCount, RecordKey, Summary, check, check_observed};
 pub use findings::{Findings, LISTED_MAX};
 pub use pdf::{PdfFacts, inspect_pdf};

@@ -26,16 +26,7 @@ impl Default for ManifestLimits {
     }
 }
 
-/// What is sent (K55).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Kind {
-    /// 電子申請: a filing with its attachments.
-    #[default]
-    Filing,
-    /// 電子申請以外: other files.
-    Other,
-}
+pub use crate::model::submission::Kind;
 
 /// One file that the manifest names.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,13 +9,15 @@ use chrono::Datelike as _;
 use chrono_tz::Tz;
 
 use super::ports::{Scan, Scanner, Unscanned};
-use crate::filing::checking::{self, Checked, SetFile};
-use crate::filing::rules::Rules;
+use crate::filing::rules::CoverType;
+use crate::filing::set::{self, Set, SetFile};
+use crate::filing::{Context, Findings, LISTED_MAX, Profile, RuleBook, RuleSet, Summary, check, inspect_pdf};
 use crate::model::finding::{Finding, Severity, Text};
 use crate::model::ids::{BlobId, InsurerCode, Number, OfficeCode};
 use crate::model::party::{Account, Standing};
 use crate::model::submission::{FileRole, HoldReason, Kind, Outcome, Stage, StageVerdict, Verdict};
 use crate::model::time::{Clock, SECOND, Timestamp};
+use crate::signed::names::FileName;
 use crate::store::blobs::Blobs;
 use crate::store::ledger::Ledger;
 
@@ -31,7 +33,7 @@ pub struct Candidate {
     /// `# office:`
     pub office: Option<OfficeCode>,
     /// `# cover:`
-    pub cover: Option<String>,
+    pub cover: Option<FileName>,
     /// `# subject:`
     pub subject: Option<String>,
     /// `# comment:`
@@ -46,7 +48,7 @@ pub struct Candidate {
 #[derive(Debug, Clone)]
 pub struct CandidateFile {
     /// As the manifest names it.
-    pub name: String,
+    pub name: FileName,
     /// Where its bytes lie.
     pub blob: BlobId,
     /// Bytes.
@@ -143,11 +145,13 @@ pub struct Assessor {
     /// Viruses.
     pub scanner: Arc<dyn Scanner>,
     /// Rule tables; replaced as a whole at reload.
-    pub rules: Arc<RwLock<Arc<Rules>>>,
+    pub rules: Arc<RwLock<Arc<RuleBook>>>,
     /// Now.
     pub clock: Arc<dyn Clock>,
     /// Local days are counted here.
     pub zone: Tz,
+    /// Month in which a filing year begins (`year_begins_month`).
+    pub year_begins_month: u32,
 }
 
 /// How long before the sender's patience ends the scan is given up for now.
@@ -180,13 +184,29 @@ enum Scanned {
 
 impl Assessor {
     /// The set before any stage: what its files are.
-    pub fn begin(&self, set: &Candidate) -> Assessment {
-        let rules = self.rules(&set.account.insurer);
-        let names: Vec<&str> = set.files.iter().map(|f| f.name.as_str()).collect();
-        Assessment::begin(export_names(set, &checking::roles(&rules, &names, set.cover.as_deref())))
+    pub fn begin(&self, candidate: &Candidate) -> Assessment {
+        let book = self.book();
+        let rules = book.of(&candidate.account.insurer);
+        let files: Vec<SetFile> = candidate
+            .files
+            .iter()
+            .map(|f| SetFile { name: f.name.clone(), bytes: f.size, pdf: None, cover_counts: None })
+            .collect();
+        let found = set::roles(&set_of(candidate, &files), rules);
+        let role = |at| {
+            if Some(at) == found.filing {
+                FileRole::Filing
+            } else if Some(at) == found.cover {
+                FileRole::Cover
+            } else {
+                FileRole::Attachment
+            }
+        };
+        let roles: Vec<FileRole> = (0..files.len()).map(role).collect();
+        Assessment::begin(export_names(candidate, &roles))
     }
 
-    fn rules(&self, _insurer: &InsurerCode) -> Arc<Rules> {
+    fn book(&self) -> Arc<RuleBook> {
         Arc::clone(&self.rules.read().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -229,11 +249,11 @@ impl Assessor {
                 return Ok(assessment);
             }
         }
-        self.check(set, now, &mut assessment)?;
+        let closed = self.check(set, now, &mut assessment)?;
         if matches!(assessment.outcome, Outcome::Refused(_)) {
             return Ok(assessment);
         }
-        self.route(set, now, assessment)
+        self.route(set, closed, assessment)
     }
 
     /// Scans all files, on a thread of its own so that the sender's patience can end first.
@@ -256,44 +276,60 @@ impl Assessor {
         }
     }
 
-    /// The filing's format, cover sheet and attachments.
-    fn check(&self, set: &Candidate, now: Timestamp, assessment: &mut Assessment) -> anyhow::Result<()> {
-        let rules = self.rules(&set.account.insurer);
-        let mut files = Vec::with_capacity(set.files.len());
-        for file in &set.files {
-            files.push(SetFile { name: &file.name, size: file.size, content: self.blobs.open(&file.blob)? });
+    /// The filing's format, cover sheet and attachments. Gives whether the window asks for a hold.
+    fn check(&self, candidate: &Candidate, now: Timestamp, assessment: &mut Assessment) -> anyhow::Result<bool> {
+        let book = self.book();
+        let rules = book.of(&candidate.account.insurer);
+        let today = now.date_in(self.zone);
+        let mut findings = Findings::listing(LISTED_MAX);
+        let mut summary: Option<Summary> = None;
+        let mut files = Vec::with_capacity(candidate.files.len());
+        for (file, (role, _)) in candidate.files.iter().zip(&assessment.files) {
+            let blob = self.blobs.open(&file.blob)?;
+            let mut facts = SetFile { name: file.name.clone(), bytes: file.size, pdf: None, cover_counts: None };
+            if set::wants_pdf_check(&file.name) {
+                facts.pdf = Some(inspect_pdf(blob.stream())?);
+            }
+            match role {
+                FileRole::Filing => {
+                    let context = Context {
+                        today,
+                        account_offices: Some(candidate.account.offices.iter().cloned().collect()),
+                        office: candidate.office.clone(),
+                        file: Some(file.name.to_string()),
+                        profile: Profile::Kpfd,
+                    };
+                    summary = Some(check(blob.stream(), rules, &context, &mut findings)?);
+                }
+                FileRole::Cover if facts.pdf.is_none() && reads_covers(rules) => {
+                    facts.cover_counts = Some(set::cover_counts(blob.stream(), rules.policy().cover.csv)?);
+                }
+                FileRole::Cover | FileRole::Attachment => {}
+            }
+            files.push(facts);
         }
-        let Checked { findings, more_findings, office, forms } = checking::check_set(
-            &rules,
-            &checking::Asked {
-                insurer: &set.account.insurer,
-                kind: set.kind,
-                cover: set.cover.as_deref(),
-                subject: set.subject.as_deref(),
-                comment: set.comment.as_deref(),
-                account_offices: &set.account.offices,
-                office: set.office.as_ref(),
-                today: now.date_in(self.zone),
-            },
-            &files,
-        )?;
-        assessment.office = office.or_else(|| set.office.clone());
-        assessment.forms = forms;
-        assessment.more_findings = more_findings;
-        if findings.iter().any(|f| f.severity == Severity::Error) {
-            *assessment = assessment.clone().refuse(Stage::Format, findings);
+        let verdict =
+            set::check_set(&set_of(candidate, &files), summary.as_ref(), rules, today, &mut findings);
+        let summary = summary.unwrap_or_default();
+        assessment.office = summary.office.or_else(|| candidate.office.clone());
+        assessment.forms = summary.forms.into_iter().map(|f| (f.code, f.count)).collect();
+        assessment.more_findings = findings.more();
+        let refused = !findings.is_ok();
+        let listed = findings.into_listed();
+        if refused {
+            *assessment = assessment.clone().refuse(Stage::Format, listed);
         } else {
-            assessment.findings.extend(findings);
+            assessment.findings.extend(listed);
             assessment.set(Stage::Format, Verdict::Pass, "");
         }
-        Ok(())
+        Ok(verdict.held_until.is_some())
     }
 
     /// The office is enrolled and the account's.
     fn route(
         &self,
         set: &Candidate,
-        now: Timestamp,
+        closed: bool,
         mut assessment: Assessment,
     ) -> anyhow::Result<Assessment> {
         let account = &set.account;
@@ -333,22 +369,18 @@ impl Assessor {
             return Ok(assessment.refuse(Stage::Routing, vec![not_yours]));
         }
         assessment.set(Stage::Routing, Verdict::Pass, "");
-        let rules = self.rules(&account.insurer);
-        match checking::window(&rules, &account.insurer, now, self.zone) {
-            checking::Window::Open => {}
-            checking::Window::Hold => assessment.hold(HoldReason::Calendar),
-            checking::Window::Refuse(closed) => {
-                return Ok(assessment.refuse(Stage::Routing, vec![closed]));
-            }
+        if closed {
+            assessment.hold(HoldReason::Calendar);
         }
         Ok(assessment)
     }
 
-    /// When the filing year of this time began (April 1st, local), from which ids are reserved.
+    /// When the filing year of this time began, from which ids are reserved.
     pub fn filing_year_began(&self, now: Timestamp) -> Timestamp {
         let today = now.date_in(self.zone);
-        let year = if today.month() >= 4 { today.year() } else { today.year() - 1 };
-        chrono::NaiveDate::from_ymd_opt(year, 4, 1)
+        let begins = self.year_begins_month;
+        let year = if today.month() >= begins { today.year() } else { today.year() - 1 };
+        chrono::NaiveDate::from_ymd_opt(year, begins, 1)
             .and_then(|d| d.and_hms_opt(0, 0, 0))
             .and_then(|t| t.and_local_timezone(self.zone).earliest())
             .map_or(Timestamp(0), |t| Timestamp(t.timestamp_millis()))
@@ -365,7 +397,7 @@ fn scan_all(scanner: &dyn Scanner, blobs: &dyn Blobs, files: &[CandidateFile]) -
             Scan::NotScanned { why: Unscanned::NoScanner } => return Ok(Scanned::NotConfigured),
             Scan::Infected { name } => found.push(finding(
                 "VIRUS-FOUND",
-                Some(&file.name),
+                Some(file.name.as_str()),
                 Text::new(
                     format!("「{}」からウイルス({name})が見つかりました。", file.name),
                     format!("A virus ({name}) was found in {:?}.", file.name),
@@ -378,7 +410,7 @@ fn scan_all(scanner: &dyn Scanner, blobs: &dyn Blobs, files: &[CandidateFile]) -
             Scan::NotScanned { why: why @ (Unscanned::TooLarge { .. } | Unscanned::Limit { .. }) } => {
                 found.push(finding(
                     "VIRUS-NOT-SCANNED",
-                    Some(&file.name),
+                    Some(file.name.as_str()),
                     Text::new(
                         format!("「{}」はウイルスチェックの限度を超えているため調べられません。", file.name),
                         format!("{:?} could not be checked for viruses: {why}.", file.name),
@@ -400,6 +432,20 @@ fn scan_all(scanner: &dyn Scanner, blobs: &dyn Blobs, files: &[CandidateFile]) -
     Ok(Scanned::Clean(engines.join(", ")))
 }
 
+fn set_of<'a>(candidate: &'a Candidate, files: &'a [SetFile]) -> Set<'a> {
+    Set {
+        kind: candidate.kind,
+        subject: candidate.subject.as_deref(),
+        comment: candidate.comment.as_deref(),
+        cover: candidate.cover.as_ref(),
+        files,
+    }
+}
+
+fn reads_covers(rules: &RuleSet) -> bool {
+    rules.policy().cover.types.contains(&CoverType::Csv)
+}
+
 /// Names from a closed set, by role: the insurer's programs never meet a name that a sender chose.
 fn export_names(set: &Candidate, roles: &[FileRole]) -> Vec<(FileRole, String)> {
     const KNOWN: [&str; 10] = ["pdf", "csv", "txt", "xlsx", "docx", "zip", "jpg", "png", "tif", "xml"];
@@ -409,7 +455,7 @@ fn export_names(set: &Candidate, roles: &[FileRole]) -> Vec<(FileRole, String)> 
         .iter()
         .zip(roles)
         .map(|(file, role)| {
-            let extension = file.name.rsplit_once('.').map(|(_, e)| e.to_ascii_lowercase());
+            let extension = file.name.as_str().rsplit_once('.').map(|(_, e)| e.to_ascii_lowercase());
             let extension = extension.filter(|e| KNOWN.contains(&e.as_str())).unwrap_or_else(|| "bin".into());
             let fixed = match role {
                 FileRole::Filing => Some("KPFD0006.CSV".to_owned()),

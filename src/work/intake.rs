@@ -565,14 +565,14 @@ fn candidate(set: &ClaimedSet, account: &Account) -> Candidate {
         kind: manifest.kind,
         to: manifest.to.clone(),
         office: manifest.office.clone(),
-        cover: manifest.cover.as_ref().map(ToString::to_string),
+        cover: manifest.cover.clone(),
         subject: manifest.subject.clone(),
         comment: manifest.comment.clone(),
         withdraws: manifest.withdraw,
         files: set
             .files
             .iter()
-            .map(|f| CandidateFile { name: f.name.to_string(), blob: f.blob.clone(), size: f.size })
+            .map(|f| CandidateFile { name: f.name.clone(), blob: f.blob.clone(), size: f.size })
             .collect(),
     }
 }

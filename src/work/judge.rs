@@ -103,7 +103,7 @@ impl Judge {
             return Ok(None);
         };
         let card: SubmissionCard = cards::get(self.blobs.as_ref(), &submission.card)?;
-        let manifest = self.manifest(&card)?;
+        let manifest = manifest_of(&card)?;
         let Some(account) = self.ledger.account(&submission.account)? else {
             anyhow::bail!("account {} is not in the ledger", submission.account);
         };
@@ -112,15 +112,15 @@ impl Judge {
             kind: submission.kind,
             to: manifest.to,
             office: manifest.office,
-            cover: manifest.cover.as_ref().map(ToString::to_string),
+            cover: manifest.cover.clone(),
             subject: card.subject.clone(),
             comment: card.comment.clone(),
             withdraws: None,
             files: submission
                 .files
                 .iter()
-                .zip(&card.names)
-                .map(|(f, name)| CandidateFile { name: name.clone(), blob: f.blob.clone(), size: f.size })
+                .zip(&manifest.files)
+                .map(|(f, named)| CandidateFile { name: named.name.clone(), blob: f.blob.clone(), size: f.size })
                 .collect(),
         };
         let mut assessment = match say {
@@ -136,12 +136,6 @@ impl Judge {
             return Ok(Some(assessment.outcome));
         }
         self.decide(&submission, assessment, now, by).map(Some)
-    }
-
-    fn manifest(&self, card: &SubmissionCard) -> anyhow::Result<Manifest> {
-        use base64::Engine as _;
-        let bytes = base64::engine::general_purpose::STANDARD.decode(&card.manifest)?;
-        Ok(Manifest::parse(&bytes)?)
     }
 
     fn decide(
@@ -196,6 +190,13 @@ impl Judge {
         }
         Ok(assessment.outcome)
     }
+}
+
+/// The manifest as it was signed.
+fn manifest_of(card: &SubmissionCard) -> anyhow::Result<Manifest> {
+    use base64::Engine as _;
+    let bytes = base64::engine::general_purpose::STANDARD.decode(&card.manifest)?;
+    Ok(Manifest::parse(&bytes)?)
 }
 
 fn by_operator() -> crate::model::finding::Finding {

@@ -1,9 +1,12 @@
 //! What moves things: stages over the ledger and the blobs. Blocking; time comes in.
 
 pub mod alarms;
-pub mod notify;
+pub mod assess;
 pub mod deliver;
 pub mod imports;
+pub mod intake;
+pub mod judge;
+pub mod notify;
 pub mod parties;
 pub mod ports;
 pub mod publish;
