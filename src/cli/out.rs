@@ -201,7 +201,7 @@ impl Out {
     }
 
     /// A value in a table or line, escaped.
-    fn cell(&self, key: &str, value: &Value) -> String {
+    pub(super) fn cell(&self, key: &str, value: &Value) -> String {
         match value {
             Value::Null => "-".to_owned(),
             Value::Bool(true) => "yes".to_owned(),
@@ -224,6 +224,11 @@ impl Out {
             }
             Value::Number(number) => number.to_string(),
         }
+    }
+
+    /// A time under a key whose name does not say so.
+    pub(super) fn local_cell(&self, value: &Value) -> String {
+        value.as_str().map_or_else(|| self.cell("", value), |text| self.local(text))
     }
 
     fn local(&self, text: &str) -> String {
