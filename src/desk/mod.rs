@@ -7,6 +7,7 @@ mod outbox;
 mod parties;
 mod parts;
 mod request;
+mod service;
 pub mod status;
 mod submissions;
 mod trouble;
@@ -22,6 +23,7 @@ pub use parts::{DeliverOrder, Live, Parts, Session, Works};
 pub use request::{
     Answer, MailRequest, OutboxRequest, PartyRequest, PurgeRequest, Request, Response, SubmissionRequest,
 };
+pub use service::DeskService;
 pub use trouble::{Kind, Trouble};
 
 /// Does what is asked. `payload` is the file that came along (`deliver`); requests without one leave it unread.

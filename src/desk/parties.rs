@@ -10,11 +10,12 @@ use crate::model::ids::{InsurerCode, OfficeCode};
 use crate::model::party::Actor;
 use crate::model::time::Timestamp;
 use crate::work::parties::import::Outcome;
-use crate::work::parties::{Change, PartyName, Told};
+use crate::work::parties::{AccountRules, Change, PartyName, Told};
 
 pub(super) fn answer(parts: &Parts, request: PartyRequest, by: &Actor, now: Timestamp) -> Response {
     let parties = &parts.parties;
     let second = |insurer: &InsurerCode| parts.second_account(insurer);
+    let rules = AccountRules { second: &second, language: parts.config.get().gateway.language };
     match request {
         PartyRequest::SetInsurer(form, mode) => {
             set(parts, form.code.as_str(), parties.set_insurer(&form, mode, by, now)?)
@@ -23,7 +24,7 @@ pub(super) fn answer(parts: &Parts, request: PartyRequest, by: &Actor, now: Time
             set(parts, form.code.as_str(), parties.set_office(&form, mode, by, now)?)
         }
         PartyRequest::SetAccount(form, mode) => {
-            set(parts, form.id.as_str(), parties.set_account(&form, mode, &second, by, now)?)
+            set(parts, form.id.as_str(), parties.set_account(&form, mode, rules, by, now)?)
         }
         PartyRequest::RemoveKey(account, fingerprint) => {
             set(parts, account.as_str(), parties.remove_key(&account, &fingerprint, by, now)?)
@@ -39,7 +40,7 @@ pub(super) fn answer(parts: &Parts, request: PartyRequest, by: &Actor, now: Time
             set(parts, key, told)
         }
         PartyRequest::Import { kind, rows, dry_run } => {
-            let results = parties.import(kind, &rows, dry_run, &second, by, now)?;
+            let results = parties.import(kind, &rows, dry_run, rules, by, now)?;
             let findings = results.iter().any(|row| row.result == Outcome::Refused);
             if !dry_run {
                 changed(parts);

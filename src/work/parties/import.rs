@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::csv::{self, Form, Kind, Row};
 use super::plan::{self, Mode, Plan};
-use super::{Change, Parties, PartyError, SecondAccountPolicy, Told};
+use super::{AccountRules, Change, Parties, PartyError, Told};
 use crate::model::ids::BlobId;
 use crate::model::party::Actor;
 use crate::model::time::Timestamp;
@@ -49,7 +49,7 @@ impl Parties {
         kind: Kind,
         rows: &[Row],
         dry_run: bool,
-        second: SecondAccountPolicy<'_>,
+        rules: AccountRules<'_>,
         by: &Actor,
         now: Timestamp,
     ) -> Result<Vec<RowResult>, PartyError> {
@@ -62,7 +62,7 @@ impl Parties {
                 let plan = match &form {
                     Form::Insurer(form) => plan::insurer(form, Mode::Import, &mut view),
                     Form::Office(form) => plan::office(form, Mode::Import, &mut view),
-                    Form::Account(form) => plan::account(form, Mode::Import, second, &mut view),
+                    Form::Account(form) => plan::account(form, Mode::Import, rules, &mut view),
                 };
                 plan.map(|plan| (plan, None))
             })

@@ -151,8 +151,14 @@ pub struct Told {
     pub notes: Vec<String>,
 }
 
-/// An insurer's policy on second accounts, asked where it matters.
-pub type SecondAccountPolicy<'a> = &'a (dyn Fn(&InsurerCode) -> SecondAccount + Sync);
+/// Policy that accounts are set under.
+#[derive(Clone, Copy)]
+pub struct AccountRules<'a> {
+    /// An insurer's policy on second accounts of an office (K4), asked where it matters.
+    pub second: &'a (dyn Fn(&InsurerCode) -> SecondAccount + Sync),
+    /// Language of a new account that chooses none.
+    pub language: Language,
+}
 
 /// The one place that sets parties.
 pub struct Parties {
@@ -204,17 +210,17 @@ impl Parties {
         self.apply(plan, by, now)
     }
 
-    /// Adds or changes an account. `second` is its insurer's policy on second accounts of an office (K4).
+    /// Adds or changes an account.
     pub fn set_account(
         &self,
         form: &AccountForm,
         mode: Mode,
-        second: SecondAccountPolicy<'_>,
+        rules: AccountRules<'_>,
         by: &Actor,
         now: Timestamp,
     ) -> Result<Told, PartyError> {
         let _alone = self.alone();
-        let plan = plan::account(form, mode, second, &mut self.view())?;
+        let plan = plan::account(form, mode, rules, &mut self.view())?;
         self.apply(plan, by, now)
     }
 

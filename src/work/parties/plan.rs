@@ -7,7 +7,7 @@ use lettre::Address;
 use serde::{Deserialize, Serialize};
 use unicode_normalization::UnicodeNormalization as _;
 
-use super::{AccountForm, Change, InsurerForm, OfficeForm, PartyError, SecondAccountPolicy, Told, keys};
+use super::{AccountForm, AccountRules, Change, InsurerForm, OfficeForm, PartyError, Told, keys};
 use crate::model::card::{AccountCard, CardRef, InsurerCard, OfficeCard};
 use crate::model::escape::is_hidden;
 use crate::model::finding::Language;
@@ -252,7 +252,7 @@ pub(super) fn office(form: &OfficeForm, mode: Mode, view: &mut View<'_>) -> Resu
 pub(super) fn account(
     form: &AccountForm,
     mode: Mode,
-    second: SecondAccountPolicy<'_>,
+    rules: AccountRules<'_>,
     view: &mut View<'_>,
 ) -> Result<Plan, PartyError> {
     let id = &form.id;
@@ -264,7 +264,7 @@ pub(super) fn account(
             keeps_what_cannot_change(form, account)?;
             (account.clone(), Some(card))
         }
-        None => (blank_account(form)?, None),
+        None => (blank_account(form, rules.language)?, None),
     };
     let mut account = before.clone();
     let mut card = card_before.clone().unwrap_or(AccountCard {
@@ -290,7 +290,7 @@ pub(super) fn account(
         offices_take_part(&account, view)?;
     }
     keys_are_free(&account, view)?;
-    let notes = notes_on(&account, old.is_none().then_some(()), form.second, second, view)?;
+    let notes = notes_on(&account, old.is_none().then_some(()), form.second, rules, view)?;
     let mut fields = Vec::new();
     if let Some(old) = &card_before {
         push_if(&mut fields, old.user_name != card.user_name, "user-name");
@@ -343,7 +343,7 @@ fn must_have_insurer(code: &InsurerCode, view: &View<'_>) -> Result<(), PartyErr
     refused("INSURER-UNKNOWN", format!("insurer {code} does not exist; add it first: todoke insurer add {code} --name NAME"))
 }
 
-fn blank_account(form: &AccountForm) -> Result<Account, PartyError> {
+fn blank_account(form: &AccountForm, language: Language) -> Result<Account, PartyError> {
     let Some(insurer) = form.insurer.clone() else {
         return refused("INSURER-MISSING", format!("account {} needs --insurer", form.id));
     };
@@ -352,7 +352,7 @@ fn blank_account(form: &AccountForm) -> Result<Account, PartyError> {
         insurer,
         role: form.role.unwrap_or(Role::Office),
         offices: Vec::new(),
-        language: form.language.unwrap_or(Language::Ja),
+        language: form.language.unwrap_or(language),
         test: form.test.unwrap_or(false),
         machine: form.machine.unwrap_or(false),
         standing: Standing::Active,
@@ -469,7 +469,7 @@ fn notes_on(
     account: &Account,
     new: Option<()>,
     told_so: bool,
-    second: SecondAccountPolicy<'_>,
+    rules: AccountRules<'_>,
     view: &mut View<'_>,
 ) -> Result<Vec<String>, PartyError> {
     let mut notes = Vec::new();
@@ -484,7 +484,7 @@ fn notes_on(
         }
         if let Some(other) = other.filter(|_| new.is_some() && !told_so) {
             let text = format!("office {own} has account {other} already (K4: one account per office)");
-            match second(&account.insurer) {
+            match (rules.second)(&account.insurer) {
                 SecondAccount::Allow => {}
                 SecondAccount::Warn => notes.push(format!("{text}.")),
                 SecondAccount::Refuse => {

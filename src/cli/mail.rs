@@ -1,0 +1,112 @@
+//! `todoke mail`
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::Globals;
+use super::exit::Exit;
+use super::out::Column;
+use super::way::Way;
+use crate::desk::{MailRequest, Request, Trouble};
+use crate::model::ids::{AccountId, MailId};
+use crate::model::mail::MailState;
+
+const COLUMNS: [Column; 8] = [
+    ("MAIL", "mail"),
+    ("ACCOUNT", "account"),
+    ("ABOUT", "about"),
+    ("STATE", "state"),
+    ("TRIED", "attempts"),
+    ("SEALED", "sealed_at"),
+    ("NEXT TRY", "due_at"),
+    ("LAST REPLY", "last_reply"),
+];
+
+/// Notices.
+#[derive(Debug, Subcommand)]
+pub(super) enum Mail {
+    /// Newest first
+    List(List),
+    /// One of them
+    Show(One),
+    /// Try it now
+    Retry(One),
+    /// Give it up
+    Drop(One),
+    /// Send a test mail, past the queue
+    Test {
+        /// Where to
+        address: String,
+    },
+}
+
+/// Which mails.
+#[derive(Debug, Args)]
+pub(super) struct List {
+    /// Only those to it
+    #[arg(long)]
+    account: Option<AccountId>,
+    /// Only those in this state
+    #[arg(long, value_enum)]
+    state: Option<StateName>,
+    /// At most so many
+    #[arg(long)]
+    limit: Option<usize>,
+}
+
+/// Which mail.
+#[derive(Debug, Args)]
+pub(super) struct One {
+    /// Its number, as listed: M1-...
+    mail: MailId,
+}
+
+/// Where a mail is.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum StateName {
+    Queued,
+    Sent,
+    Failed,
+    Dropped,
+}
+
+impl From<StateName> for MailState {
+    fn from(name: StateName) -> Self {
+        match name {
+            StateName::Queued => Self::Queued,
+            StateName::Sent => Self::Sent,
+            StateName::Failed => Self::Failed,
+            StateName::Dropped => Self::Dropped,
+        }
+    }
+}
+
+impl Mail {
+    pub(super) fn run(self, globals: &Globals) -> Result<Exit, Trouble> {
+        let request = match self {
+            Self::List(list) => return list.run(globals),
+            Self::Show(one) => MailRequest::Show(one.mail),
+            Self::Retry(one) => MailRequest::Retry(one.mail),
+            Self::Drop(one) => MailRequest::Drop(one.mail),
+            Self::Test { address } => MailRequest::Test(address),
+        };
+        let way = Way::open(globals)?;
+        let answer = way.ask(Request::Mail(request))?;
+        globals.out().zone(way.config.gateway.zone).thing(&answer)
+    }
+}
+
+impl List {
+    fn run(self, globals: &Globals) -> Result<Exit, Trouble> {
+        let way = Way::open(globals)?;
+        let mut left = self.limit;
+        globals.out().zone(way.config.gateway.zone).listing(&COLUMNS, |next| {
+            let before = next.as_deref().map(MailId::parse).transpose();
+            let request = MailRequest::List {
+                account: self.account.clone(),
+                state: self.state.map(Into::into),
+                before: before.map_err(|error| Trouble::fault(error.to_string()))?,
+            };
+            way.page(Request::Mail(request), &mut left)
+        })
+    }
+}

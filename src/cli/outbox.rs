@@ -1,0 +1,86 @@
+//! `todoke outbox`
+
+use clap::{Args, Subcommand};
+
+use super::Globals;
+use super::exit::Exit;
+use super::out::{self, Column};
+use super::party::Yes;
+use super::way::Way;
+use crate::desk::{OutboxRequest, Request, Trouble};
+use crate::model::ids::{AccountId, DocumentId, OfficeCode};
+
+const COLUMNS: [Column; 8] = [
+    ("DOCUMENT", "document"),
+    ("OFFICE", "office"),
+    ("TYPE", "type"),
+    ("TITLE", "title"),
+    ("SIZE", "size"),
+    ("PLACED", "placed_at"),
+    ("EXPIRES", "expires_at"),
+    ("FETCHED", "last_fetched_at"),
+];
+
+/// Documents.
+#[derive(Debug, Subcommand)]
+pub(super) enum Outbox {
+    /// What lies in an account's outbox
+    List(List),
+    /// Take back a document that was sent to the wrong place (誤配信): gone at once
+    Recall(Recall),
+}
+
+/// Which documents.
+#[derive(Debug, Args)]
+pub(super) struct List {
+    /// Whose
+    account: AccountId,
+    /// Only those for this office
+    #[arg(long)]
+    office: Option<OfficeCode>,
+    /// At most so many
+    #[arg(long)]
+    limit: Option<usize>,
+}
+
+/// Which document.
+#[derive(Debug, Args)]
+pub(super) struct Recall {
+    /// Its number, as listed: D1-...
+    document: DocumentId,
+    #[command(flatten)]
+    yes: Yes,
+}
+
+impl Outbox {
+    pub(super) fn run(self, globals: &Globals) -> Result<Exit, Trouble> {
+        match self {
+            Self::List(list) => list.run(globals),
+            Self::Recall(Recall { document, yes }) => {
+                if !out::confirm(yes.yes, &format!("Take back document {document}? It is gone at once."))? {
+                    out::note("Nothing changed.");
+                    return Ok(Exit::Refused);
+                }
+                let way = Way::open(globals)?;
+                let answer = way.ask(Request::Outbox(OutboxRequest::Recall(document)))?;
+                globals.out().zone(way.config.gateway.zone).thing(&answer)
+            }
+        }
+    }
+}
+
+impl List {
+    fn run(self, globals: &Globals) -> Result<Exit, Trouble> {
+        let way = Way::open(globals)?;
+        let mut left = self.limit;
+        globals.out().zone(way.config.gateway.zone).listing(&COLUMNS, |next| {
+            let after = next.as_deref().map(DocumentId::parse).transpose();
+            let request = OutboxRequest::List {
+                account: self.account.clone(),
+                office: self.office.clone(),
+                after: after.map_err(|error| Trouble::fault(error.to_string()))?,
+            };
+            way.page(Request::Outbox(request), &mut left)
+        })
+    }
+}

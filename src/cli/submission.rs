@@ -1,0 +1,182 @@
+//! `todoke submission`
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::Globals;
+use super::exit::Exit;
+use super::out::{self, Column};
+use super::party::Yes;
+use super::way::Way;
+use crate::desk::{Request, SubmissionRequest, Trouble};
+use crate::model::finding::{Finding, Language};
+use crate::model::ids::{AccountId, InsurerCode, Number};
+use crate::model::submission::State;
+
+const COLUMNS: [Column; 8] = [
+    ("NUMBER", "number"),
+    ("ACCOUNT", "account"),
+    ("INSURER", "insurer"),
+    ("OFFICE", "office"),
+    ("KIND", "kind"),
+    ("STATE", "state"),
+    ("REASON", "reason"),
+    ("RECEIVED", "received_at"),
+];
+
+/// Submissions.
+#[derive(Debug, Subcommand)]
+pub(super) enum Submission {
+    /// Newest first
+    List(List),
+    /// One, with its files and findings
+    Show(One),
+    /// Withdraw one that was not collected yet
+    Withdraw(Sure),
+    /// Let a held one pass
+    Release(One),
+    /// Refuse a held one
+    Refuse(Sure),
+}
+
+/// Which submissions.
+#[derive(Debug, Args)]
+pub(super) struct List {
+    /// Only those of this sender
+    #[arg(long)]
+    account: Option<AccountId>,
+    /// Only those for it
+    #[arg(long)]
+    insurer: Option<InsurerCode>,
+    /// Only those in this state; may be repeated
+    #[arg(long, value_enum)]
+    state: Vec<StateName>,
+    /// At most so many
+    #[arg(long)]
+    limit: Option<usize>,
+}
+
+/// Which submission.
+#[derive(Debug, Args)]
+pub(super) struct One {
+    /// Its number, as on the receipt
+    number: Number,
+}
+
+/// Which submission, without asking back.
+#[derive(Debug, Args)]
+pub(super) struct Sure {
+    #[command(flatten)]
+    which: One,
+    #[command(flatten)]
+    yes: Yes,
+}
+
+/// Where a submission is.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+#[value(rename_all = "snake_case")]
+enum StateName {
+    Held,
+    Accepted,
+    Publishing,
+    Published,
+    Collected,
+    Imported,
+    ImportFailed,
+    Refused,
+    Withdrawn,
+}
+
+impl From<StateName> for State {
+    fn from(name: StateName) -> Self {
+        match name {
+            StateName::Held => Self::Held,
+            StateName::Accepted => Self::Accepted,
+            StateName::Publishing => Self::Publishing,
+            StateName::Published => Self::Published,
+            StateName::Collected => Self::Collected,
+            StateName::Imported => Self::Imported,
+            StateName::ImportFailed => Self::ImportFailed,
+            StateName::Refused => Self::Refused,
+            StateName::Withdrawn => Self::Withdrawn,
+        }
+    }
+}
+
+impl Submission {
+    pub(super) fn run(self, globals: &Globals) -> Result<Exit, Trouble> {
+        match self {
+            Self::List(list) => list.run(globals),
+            Self::Show(one) => show(globals, one.number),
+            Self::Release(one) => ask(globals, SubmissionRequest::Judge { number: one.number, release: true }),
+            Self::Withdraw(Sure { which, yes }) => {
+                let question = format!("Withdraw submission {}?", which.number);
+                sure(globals, yes.yes, &question, SubmissionRequest::Withdraw(which.number))
+            }
+            Self::Refuse(Sure { which, yes }) => {
+                let question = format!("Refuse submission {}?", which.number);
+                let request = SubmissionRequest::Judge { number: which.number, release: false };
+                sure(globals, yes.yes, &question, request)
+            }
+        }
+    }
+}
+
+fn sure(
+    globals: &Globals,
+    yes: bool,
+    question: &str,
+    request: SubmissionRequest,
+) -> Result<Exit, Trouble> {
+    if out::confirm(yes, question)? {
+        return ask(globals, request);
+    }
+    out::note("Nothing changed.");
+    Ok(Exit::Refused)
+}
+
+fn ask(globals: &Globals, request: SubmissionRequest) -> Result<Exit, Trouble> {
+    let way = Way::open(globals)?;
+    let answer = way.ask(Request::Submission(request))?;
+    globals.out().zone(way.config.gateway.zone).thing(&answer)
+}
+
+/// One submission; findings in the reader's language.
+fn show(globals: &Globals, number: Number) -> Result<Exit, Trouble> {
+    let way = Way::open(globals)?;
+    let mut answer = way.ask(Request::Submission(SubmissionRequest::Show(number)))?;
+    let out = globals.out().zone(way.config.gateway.zone);
+    if out.is_json() {
+        return out.thing(&answer);
+    }
+    let language = Language::from(globals.lang);
+    let findings = answer.value.as_object_mut().and_then(|row| row.remove("findings"));
+    let exit = out.thing(&answer)?;
+    let findings: Vec<Finding> = findings.map(serde_json::from_value).transpose()?.unwrap_or_default();
+    for finding in findings {
+        let mut place = finding.file.clone().unwrap_or_default();
+        if let Some(line) = finding.line {
+            place.push_str(&format!(":{line}"));
+        }
+        let (message, action) = (finding.message.get(language), finding.action.get(language));
+        out.line(&format!("  {} {place} {message} {action}", finding.rule))?;
+    }
+    Ok(exit)
+}
+
+impl List {
+    fn run(self, globals: &Globals) -> Result<Exit, Trouble> {
+        let way = Way::open(globals)?;
+        let states: Vec<State> = self.state.iter().copied().map(Into::into).collect();
+        let mut left = self.limit;
+        globals.out().zone(way.config.gateway.zone).listing(&COLUMNS, |next| {
+            let before = next.as_deref().map(Number::parse).transpose();
+            let request = SubmissionRequest::List {
+                account: self.account.clone(),
+                insurer: self.insurer.clone(),
+                states: states.clone(),
+                before: before.map_err(|error| Trouble::fault(error.to_string()))?,
+            };
+            way.page(Request::Submission(request), &mut left)
+        })
+    }
+}
