@@ -15,3 +15,11 @@ mod tables;
 mod writer;
 
 pub mod blobs;
+pub mod local_blobs;
+
+#[cfg(test)]
+mod blobs_suite;
+#[cfg(test)]
+mod ledger_suite;
+#[doc(hidden)]
+pub mod sample;
