@@ -21,5 +21,7 @@ pub mod local_blobs;
 mod blobs_suite;
 #[cfg(test)]
 mod ledger_suite;
+#[cfg(test)]
+mod recover_tests;
 #[doc(hidden)]
 pub mod sample;
