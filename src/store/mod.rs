@@ -16,6 +16,7 @@ mod writer;
 
 pub mod blobs;
 pub mod cards;
+pub mod local_blobs;
 
 pub mod gateway_keys;
 pub mod keys;
@@ -27,3 +28,12 @@ pub mod history;
 pub mod receipts;
 
 pub mod spool;
+
+#[cfg(test)]
+mod blobs_suite;
+#[cfg(test)]
+mod ledger_suite;
+#[cfg(test)]
+mod recover_tests;
+#[doc(hidden)]
+pub mod sample;
