@@ -1,6 +1,8 @@
 //! The doors against real peers: clamd, aiosmtpd, postfix. Where a peer is not installed its tests say so and pass, unless
 //! `TODOKE_PEERS=require`.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "a test file as a whole")]
+
 mod peers {
     pub(crate) mod clamd;
     pub(crate) mod mail;
@@ -12,7 +14,7 @@ use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 /// Longest wait for a peer to come up; generous, since the machine may be busy.
-const START_MAX: Duration = Duration::from_secs(60);
+const START_MAX: Duration = Duration::from_mins(1);
 
 /// The program, where it is installed.
 fn program(name: &str) -> Option<PathBuf> {

@@ -3,6 +3,7 @@
 pub mod clamd;
 pub mod log;
 pub mod metrics;
+pub mod secret;
 pub mod sftp;
 pub mod smtp;
 pub mod systemd;

@@ -184,7 +184,8 @@ fn a_clamd_killed_in_the_middle_is_down() {
     let world = std::sync::Mutex::new(Some(world));
     for client in &clients {
         // The content itself kills the scanner half-way.
-        let content = [b'x'; 200_000].chain(Killing(&world)).chain(&[b'x'; 600_000][..]);
+        let content =
+            io::repeat(b'x').take(200_000).chain(Killing(&world)).chain(io::repeat(b'x').take(600_000));
         let got = client.scan(&mut { content }, 800_000);
         assert!(matches!(got, Scan::Down { why: ScannerDown::Cut | ScannerDown::Unreachable(_) }), "{got:?}");
     }
@@ -218,7 +219,9 @@ fn many_scans_at_once_keep_their_own_verdicts() {
             })
         })
         .collect();
-    threads.into_iter().for_each(|t| t.join().unwrap());
+    for thread in threads {
+        thread.join().unwrap();
+    }
 }
 
 #[test]
