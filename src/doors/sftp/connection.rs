@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use russh::Disconnect;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::config::Limits;
 use super::port::{Link, Tree};
 use super::queue::Budget;
+use super::session::Lingerers;
 use super::stream::Stream;
 use super::texts;
 use crate::model::finding::Language;
@@ -53,12 +54,15 @@ pub(crate) struct Connection {
     pub(crate) since: Timestamp,
     pub(crate) limits: Arc<Limits>,
     pub(crate) budget: Arc<Budget>,
+    pub(crate) lingerers: Arc<Lingerers>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) stream: Stream,
     phase: watch::Sender<Phase>,
     farewell: Mutex<Option<Farewell>>,
     /// Set once someone logged in and was admitted; until then the grace time runs.
     pub(crate) account: OnceLock<AccountId>,
+    /// Told when `account` is set.
+    pub(crate) admitted: Notify,
     /// Why someone who proved a key was not admitted, `CODE text`.
     pub(crate) refusal: OnceLock<String>,
     pub(crate) bytes_in: AtomicU64,
@@ -76,6 +80,7 @@ impl Connection {
         stream: Stream,
         limits: Arc<Limits>,
         budget: Arc<Budget>,
+        lingerers: Arc<Lingerers>,
         clock: Arc<dyn Clock>,
     ) -> Self {
         Self {
@@ -84,11 +89,13 @@ impl Connection {
             since: clock.now(),
             limits,
             budget,
+            lingerers,
             clock,
             stream,
             phase: watch::Sender::new(Phase::Open),
             farewell: Mutex::new(None),
             account: OnceLock::new(),
+            admitted: Notify::new(),
             refusal: OnceLock::new(),
             bytes_in: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),
