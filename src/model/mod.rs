@@ -2,8 +2,8 @@
 
 pub mod card;
 pub mod document;
-pub mod event;
 pub mod escape;
+pub mod event;
 pub mod finding;
 pub mod health;
 pub mod ids;

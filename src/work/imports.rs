@@ -69,7 +69,8 @@ impl Imports {
                     Ok(spool) => progress = progress.and(self.scan(&insurer.code, test, &spool, now)?),
                     Err(error) if test && error.kind() == io::ErrorKind::NotFound => {}
                     Err(error) => {
-                        let text = format!("the insurer's folder cannot be opened ({error}); run `todoke doctor`");
+                        let text =
+                            format!("the insurer's folder cannot be opened ({error}); run `todoke doctor`");
                         self.alarms.raise(&format!("SPOOL-UNAVAILABLE {}", insurer.code), &text, now);
                     }
                 }
@@ -92,7 +93,9 @@ impl Imports {
         let mut strangers = Vec::new();
         // In the order in which importers move things, so that what moves meanwhile is met once at least.
         for place in [Place::New, Place::Cur, Place::Done, Place::Failed] {
-            for name in spool.place(place).names().doing(|| format!("reading {}/ of {code}", place.folder()))? {
+            for name in
+                spool.place(place).names().doing(|| format!("reading {}/ of {code}", place.folder()))?
+            {
                 let name = name.doing(|| format!("reading {}/ of {code}", place.folder()))?;
                 match name.to_str().and_then(|name| Number::parse(name).ok()) {
                     Some(number) => {
@@ -127,12 +130,12 @@ impl Imports {
         match strangers.first() {
             None => self.alarms.clear(&alarm),
             Some(first) => {
-                let text = format!(
+                let words = format!(
                     "{} things in the insurer's folders are not the gateway's, such as {:?}; they are left alone: remove them",
                     strangers.len(),
                     escape::excerpt(first, 80),
                 );
-                self.alarms.raise(&alarm, &text, now);
+                self.alarms.raise(&alarm, &words, now);
             }
         }
     }
@@ -179,8 +182,9 @@ impl Imports {
         let patience = i64::from(self.policy.uncollected_hours_max) * 3600 * SECOND;
         match oldest {
             Some((since, number)) if !test && now.since(since) > patience => {
-                let text = format!("{number} waits in new/ since {since}; is the insurer's importer running?");
-                self.alarms.raise(&alarm, &text, now);
+                let words =
+                    format!("{number} waits in new/ since {since}; is the insurer's importer running?");
+                self.alarms.raise(&alarm, &words, now);
             }
             _ => self.alarms.clear(&alarm),
         }
@@ -190,8 +194,7 @@ impl Imports {
 
 /// `failed/NUMBER.reason`
 fn is_reason(place: Place, name: &str) -> bool {
-    place == Place::Failed
-        && name.strip_suffix(".reason").is_some_and(|number| Number::parse(number).is_ok())
+    place == Place::Failed && name.strip_suffix(".reason").is_some_and(|number| Number::parse(number).is_ok())
 }
 
 /// What the importer says about a submission that it could not import: the first 4 KiB of `failed/NUMBER.reason`, fit to be
@@ -229,10 +232,7 @@ pub struct SpoolWatch {
 
 impl SpoolWatch {
     /// `bell` is called on a thread of the watch and must not block.
-    pub fn start(
-        spool_root: &Path,
-        bell: impl Fn() + Send + 'static,
-    ) -> Result<Self, notify::Error> {
+    pub fn start(spool_root: &Path, bell: impl Fn() + Send + 'static) -> Result<Self, notify::Error> {
         let watcher = notify::recommended_watcher(move |event: Result<notify::Event, notify::Error>| {
             if event.map_or(true, |event| !event.kind.is_access()) {
                 bell();

@@ -196,7 +196,9 @@ impl Publisher {
                     lot.staged.push(*number);
                 }
                 Err(error) => {
-                    let text = format!("cannot be put into the insurer's spool: {error}; it waits and is tried again");
+                    let text = format!(
+                        "cannot be put into the insurer's spool: {error}; it waits and is tried again"
+                    );
                     self.alarms.raise(&alarm, &text, now);
                     self.postpone(&[*number], now);
                     let _ = lot.spool.tmp.remove_all(number.to_string());
@@ -216,7 +218,8 @@ impl Publisher {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                    let text = "new/ holds something of this number that the gateway did not put there; remove it";
+                    let text =
+                        "new/ holds something of this number that the gateway did not put there; remove it";
                     self.alarms.raise(&alarm, text, now);
                     self.postpone(&[*number], now);
                     continue;

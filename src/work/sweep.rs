@@ -50,7 +50,10 @@ impl Sweep {
         let mut lost = Vec::new();
         for id in self.blobs.scan() {
             let id = id.doing(|| "listing blobs".into())?;
-            if day_of(&id).is_none_or(|day| day > youngest) || (self.keep)(&id) || self.ledger.refers_to(&id)? {
+            if day_of(&id).is_none_or(|day| day > youngest)
+                || (self.keep)(&id)
+                || self.ledger.refers_to(&id)?
+            {
                 continue;
             }
             tracing::info!(blob = %id, "swept: nothing refers to it");
@@ -78,7 +81,9 @@ impl Sweep {
                 match InsurerSpool::open(&root, &insurer.code) {
                     Ok(spool) => progress.done += self.sweep_tmp(&spool)?,
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                    Err(error) => return Err(error).doing(|| format!("opening the spool of {}", insurer.code)),
+                    Err(error) => {
+                        return Err(error).doing(|| format!("opening the spool of {}", insurer.code));
+                    }
                 }
             }
         }
@@ -89,8 +94,7 @@ impl Sweep {
     /// [`super::publish::Publisher::recover`]'s.
     fn sweep_tmp(&self, spool: &InsurerSpool) -> Result<u64, WorkError> {
         let mut done = 0;
-        let names: Vec<_> =
-            spool.tmp.names().and_then(Iterator::collect).doing(|| "reading .tmp/".into())?;
+        let names: Vec<_> = spool.tmp.names().and_then(Iterator::collect).doing(|| "reading .tmp/".into())?;
         for name in names {
             let text = name.to_string_lossy();
             let reason = if let Some(number) = text.strip_prefix("withdrawn-").and_then(number_in) {
