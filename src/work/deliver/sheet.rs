@@ -112,10 +112,11 @@ pub(super) fn read(bytes: &[u8]) -> Result<Vec<Row>, Fault> {
         }
     };
     let columns = columns(&header)?;
+    let mut lines = Lines { text: text.as_bytes(), at: 0, line: 1 };
     let mut rows = Vec::new();
     for (index, record) in records.enumerate() {
         let record = record.map_err(|_| unreadable(index as u64 + 2))?;
-        let line = record.position().map_or(index as u64 + 2, csv::Position::line);
+        let line = lines.of(record.position().map_or(0, csv::Position::byte));
         if record.iter().all(str::is_empty) {
             continue;
         }
@@ -146,6 +147,28 @@ pub(super) fn read(bytes: &[u8]) -> Result<Vec<Row>, Fault> {
         ));
     }
     Ok(rows)
+}
+
+/// Counts lines as an editor does; the reader's own count is one behind after CRLF.
+struct Lines<'a> {
+    text: &'a [u8],
+    at: usize,
+    line: u64,
+}
+
+impl Lines<'_> {
+    /// The line of the record that begins at this byte or after the line ends there.
+    fn of(&mut self, byte: u64) -> u64 {
+        let byte = usize::try_from(byte).unwrap_or(usize::MAX);
+        while let Some(next) = self.text.get(self.at) {
+            if self.at >= byte && !matches!(next, b'\r' | b'\n') {
+                break;
+            }
+            self.line += u64::from(*next == b'\n');
+            self.at += 1;
+        }
+        self.line
+    }
 }
 
 fn decode(bytes: &[u8]) -> Result<String, Fault> {
