@@ -168,6 +168,11 @@ pub enum Event {
         /// How.
         result: MailResult,
     },
+    /// A failed or deferred mail was made due at once (`mail retry`).
+    MailRetried {
+        /// Which.
+        id: MailId,
+    },
     /// The mail's card is gone.
     MailCardErased {
         /// Which.

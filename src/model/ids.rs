@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Why a text is not a name of the wanted kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -153,12 +153,12 @@ fn damm(bytes: impl Iterator<Item = u8>) -> u8 {
         .fold(0, |interim, digit| TABLE[usize::from(interim)][usize::from(digit - b'0')])
 }
 
-/// Declares a numbered id with an optional prefix letter.
+/// Declares a numbered id with an optional prefix letter. In JSON it is its written form; in compact formats (the
+/// index) its two numbers.
 macro_rules! numbered_id {
     ($(#[$doc:meta])* $name:ident, $prefix:literal, $what:literal, $allowed:literal) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name {
             /// The data root's epoch in which it was given.
             pub epoch: u32,
@@ -202,6 +202,20 @@ macro_rules! numbered_id {
                 id.to_string()
             }
         }
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                if to.is_human_readable() { to.collect_str(self) } else { (self.epoch, self.serial).serialize(to) }
+            }
+        }
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                if from.is_human_readable() {
+                    Self::parse(&String::deserialize(from)?).map_err(serde::de::Error::custom)
+                } else {
+                    <(u32, u64)>::deserialize(from).map(|(epoch, serial)| Self { epoch, serial })
+                }
+            }
+        }
     };
 }
 
@@ -229,9 +243,8 @@ numbered_id!(
     "M and digits as listed, such as M1-000123-3 (the last digit checks the others)"
 );
 
-/// A SHA-256 digest; written as 64 lower-case hexadecimal digits.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+/// A SHA-256 digest; written as 64 lower-case hexadecimal digits (in the index: as its bytes).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest(pub [u8; 32]);
 
 impl Digest {
@@ -278,6 +291,20 @@ impl TryFrom<String> for Digest {
 impl From<Digest> for String {
     fn from(digest: Digest) -> String {
         digest.to_string()
+    }
+}
+impl Serialize for Digest {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        if to.is_human_readable() { to.collect_str(self) } else { self.0.serialize(to) }
+    }
+}
+impl<'de> Deserialize<'de> for Digest {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        if from.is_human_readable() {
+            Self::parse(&String::deserialize(from)?).map_err(serde::de::Error::custom)
+        } else {
+            <[u8; 32]>::deserialize(from).map(Self)
+        }
     }
 }
 

@@ -82,7 +82,7 @@ pub struct StageVerdict {
     /// How it ended.
     pub verdict: Verdict,
     /// ASCII code of the reason (`VIRUS-FOUND`), or what was used (`clamd 27001/2026-11-22`); names no person.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default)]
     pub detail: String,
 }
 

@@ -10,7 +10,7 @@ use crate::model::event::{MailResult, Series};
 use crate::model::ids::{AccountId, Digest, DocumentId, InsurerCode, MailId, Number, OfficeCode};
 use crate::model::mail::{Mail, MailState};
 use crate::model::party::{Account, Actor, Insurer, Office};
-use crate::model::submission::{Outcome, StageVerdict, State, Submission};
+use crate::model::submission::{HoldReason, Outcome, StageVerdict, State, Submission};
 use crate::model::time::Timestamp;
 
 /// A change somebody asks for.
@@ -308,6 +308,8 @@ pub trait Ledger: Send + Sync {
 
     /// One submission.
     fn submission(&self, number: Number) -> Result<Option<Submission>, LedgerError>;
+    /// Why a held submission waits; none if it is not held.
+    fn hold_reason(&self, number: Number) -> Result<Option<HoldReason>, LedgerError>;
     /// The latest submission of this account with this manifest, whatever became of it.
     fn submission_by_manifest(
         &self,
@@ -319,8 +321,11 @@ pub trait Ledger: Send + Sync {
     /// Newest first, at most `limit`.
     fn submissions(&self, filter: &SubmissionFilter, limit: usize) -> Result<Vec<Submission>, LedgerError>;
 
-    /// One document that is still there.
+    /// One document that is still there; not from the intent of its removal on.
     fn document(&self, id: DocumentId) -> Result<Option<Document>, LedgerError>;
+    /// A document whose removal is intended and not done, and why: [`Ledger::document`] does not have it any more, and it
+    /// is due in [`Queue::Expire`] at once, so that an interrupted removal is finished.
+    fn removing(&self, id: DocumentId) -> Result<Option<(Document, RemovalReason)>, LedgerError>;
     /// An outbox: documents of this account (and office) after this one, in order of their numbers, at most `limit`. Cheap
     /// for 50,000: one ordered scan.
     fn documents(

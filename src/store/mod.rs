@@ -1,5 +1,19 @@
 //! What lasts: durable writes, the journal, the ledger over it, blobs, the insurers' spool.
 
-pub mod blobs;
+pub mod durable;
+pub mod root;
+
+pub mod journal;
+
+mod decide;
+pub mod index;
+pub mod journal_ledger;
 pub mod ledger;
+mod project;
+pub mod recover;
+mod tables;
+mod writer;
+
+pub mod blobs;
+
 pub mod spool;

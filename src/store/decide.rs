@@ -1,0 +1,403 @@
+//! From operations to events: what the ledger allows, decided from the tables alone. Writes nothing.
+
+use std::collections::HashSet;
+
+use super::index::{Index, IndexError};
+use super::ledger::{Done, Op, Received, Refusal};
+use super::project::stored_document;
+use super::tables::{self, Draft, IdUse, Payload, StoredMail, StoredSubmission, arrivals, counts, may_erase};
+use crate::model::document::Document;
+use crate::model::event::Event;
+use crate::model::ids::{AccountId, Digest, DocumentId, MailId, Number};
+use crate::model::mail::{Mail, MailState};
+use crate::model::party::{Account, Insurer, Office};
+use crate::model::submission::{HoldReason, Outcome, State, Submission};
+use crate::model::time::Timestamp;
+
+/// Why there are no events.
+#[derive(Debug)]
+pub(super) enum No {
+    /// The state does not allow it.
+    Refused(Refusal),
+    /// The state cannot be read.
+    Index(IndexError),
+}
+
+impl From<Refusal> for No {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+impl From<IndexError> for No {
+    fn from(error: IndexError) -> Self {
+        Self::Index(error)
+    }
+}
+
+type Decided = Result<(Vec<Event>, Done), No>;
+
+/// What an operation comes to at this time. The draft is only read.
+pub(super) fn decide<I: Index>(draft: &mut Draft<'_, I>, op: Op, at: Timestamp) -> Decided {
+    match op {
+        Op::SetInsurer { insurer, new } => set_insurer(draft, insurer, new),
+        Op::SetOffice { office, new } => set_office(draft, office, new),
+        Op::SetAccount { account, new } => set_account(draft, account, new),
+        Op::Receive { submission, outcome, hold_same_content, id_since } => {
+            receive(draft, submission, outcome, hold_same_content, id_since, at)
+        }
+        Op::Judge { number, outcome, verdicts, decision } => {
+            let stored = submission(draft, number)?;
+            from_states(&stored, &[State::Held])?;
+            if outcome == Outcome::Accepted {
+                reconciled(draft)?;
+            }
+            ok(Event::SubmissionJudged { number, outcome, verdicts, decision })
+        }
+        Op::PublishIntend(numbers) => {
+            reconciled(draft)?;
+            each(
+                draft,
+                numbers,
+                |s| s.submission.state == State::Accepted && !s.submission.test,
+                |number| Event::PublishIntended { number },
+            )
+        }
+        Op::Published(numbers) => each(
+            draft,
+            numbers,
+            |s| s.submission.state == State::Publishing,
+            |number| Event::Published { number },
+        ),
+        Op::Collect(number) => {
+            let stored = submission(draft, number)?;
+            from_states(&stored, &[State::Publishing, State::Published])?;
+            ok(Event::Collected { number })
+        }
+        Op::EndImport { number, ok: done } => {
+            use State::{Collected, ImportFailed, Imported, Published};
+            let stored = submission(draft, number)?;
+            from_states(&stored, &[Collected, Imported, ImportFailed, Published])?;
+            let ended = if done { Imported } else { ImportFailed };
+            if stored.submission.state == ended {
+                nothing()
+            } else {
+                ok(Event::ImportEnded { number, ok: done })
+            }
+        }
+        Op::Withdraw { number, account } => withdraw(draft, number, account.as_ref()),
+        Op::EraseIntend(numbers) => erase_intend(draft, numbers),
+        Op::Erased(numbers) => {
+            each(draft, numbers, |s| s.payload == Payload::Erasing, |number| Event::Erased { number })
+        }
+        Op::CardErased(numbers) => {
+            each(draft, numbers, |s| s.payload == Payload::Erased, |number| Event::CardErased { number })
+        }
+        Op::Place(documents) => place(draft, documents),
+        Op::DeliveryTaken { insurer, set, placed, refused } => {
+            if draft.has(&tables::delivery(&insurer, &set))? {
+                return nothing();
+            }
+            ok(Event::DeliveryTaken { insurer, set, placed, refused })
+        }
+        Op::Fetched(id) => match stored_document(draft, id)? {
+            Some(_) => ok(Event::DocumentFetched { id }),
+            None => Err(missing(format_args!("document {id}"))),
+        },
+        Op::RemovalIntend { ids, reason } => removal_intend(draft, ids, reason),
+        Op::Removed(ids) => removed(draft, ids),
+        Op::SealMail(mail) => seal(draft, mail),
+        Op::TryMail { id, result } => {
+            let stored = mail(draft, id)?;
+            if stored.mail.state != MailState::Queued {
+                return Err(Refusal::NotNow(format!("mail {id} is {:?} already", stored.mail.state)).into());
+            }
+            ok(Event::MailTried { id, result })
+        }
+        Op::RetryMail(id) => {
+            let stored = mail(draft, id)?;
+            let waits = matches!(stored.mail.state, MailState::Queued | MailState::Failed);
+            if !waits || stored.card_gone {
+                let state = stored.mail.state;
+                let why = format!("mail {id} is {state:?}: only a failed or deferred one can be tried again");
+                return Err(Refusal::NotNow(why).into());
+            }
+            ok(Event::MailRetried { id })
+        }
+        Op::MailCardErased(ids) => {
+            let mut events = Vec::new();
+            for id in ids.into_iter().collect::<std::collections::BTreeSet<_>>() {
+                let stored: Option<StoredMail> = draft.fetch(&tables::mail(id))?;
+                if stored.is_some_and(|stored| stored.ended_at.is_some() && !stored.card_gone) {
+                    events.push(Event::MailCardErased { id });
+                }
+            }
+            Ok((events, Done::Ok))
+        }
+        Op::DropboxSwept { account, files, bytes } => ok(Event::DropboxSwept { account, files, bytes }),
+        Op::EpochReconciled => {
+            if !draft.meta.unreconciled {
+                let why = "this data root waits for no reconciliation";
+                return Err(Refusal::NotNow(why.to_owned()).into());
+            }
+            ok(Event::EpochReconciled)
+        }
+        Op::Stop => ok(Event::Stopped),
+    }
+}
+
+fn ok(event: Event) -> Decided {
+    Ok((vec![event], Done::Ok))
+}
+
+/// Done before: said again, recorded once.
+fn nothing() -> Decided {
+    Ok((Vec::new(), Done::Ok))
+}
+
+fn missing(what: impl std::fmt::Display) -> No {
+    Refusal::Missing(what.to_string()).into()
+}
+
+/// `new` must not be there, a change must.
+fn expect_new(what: impl std::fmt::Display, there: bool, new: bool) -> Result<(), Refusal> {
+    match (there, new) {
+        (true, true) => Err(Refusal::Exists(what.to_string())),
+        (false, false) => Err(Refusal::Missing(what.to_string())),
+        _ => Ok(()),
+    }
+}
+
+fn set_insurer<I: Index>(draft: &mut Draft<'_, I>, insurer: Insurer, new: bool) -> Decided {
+    let there = draft.has(&tables::insurer(&insurer.code))?;
+    expect_new(format_args!("insurer {}", insurer.code), there, new)?;
+    ok(Event::InsurerSet(insurer))
+}
+
+fn set_office<I: Index>(draft: &mut Draft<'_, I>, office: Office, new: bool) -> Decided {
+    if !draft.has(&tables::insurer(&office.insurer))? {
+        return Err(missing(format_args!("insurer {}", office.insurer)));
+    }
+    let there = draft.has(&tables::office(&office.insurer, &office.code))?;
+    expect_new(format_args!("office {} of insurer {}", office.code, office.insurer), there, new)?;
+    ok(Event::OfficeSet(office))
+}
+
+fn set_account<I: Index>(draft: &mut Draft<'_, I>, account: Account, new: bool) -> Decided {
+    if !draft.has(&tables::insurer(&account.insurer))? {
+        return Err(missing(format_args!("insurer {}", account.insurer)));
+    }
+    for code in &account.offices {
+        if !draft.has(&tables::office(&account.insurer, code))? {
+            return Err(missing(format_args!("office {code} of insurer {}", account.insurer)));
+        }
+    }
+    let there = draft.has(&tables::account(&account.id))?;
+    expect_new(format_args!("account {}", account.id), there, new)?;
+    for key in &account.keys {
+        let holders: Vec<AccountId> =
+            draft.fetch(&tables::fingerprint(&key.fingerprint))?.unwrap_or_default();
+        for holder in holders.into_iter().filter(|holder| *holder != account.id) {
+            let other: Option<Account> = draft.fetch(&tables::account(&holder))?;
+            let twins = other.is_some_and(|o| o.insurer == account.insurer && o.test != account.test);
+            if !twins {
+                let fingerprint = key.fingerprint.clone();
+                return Err(Refusal::KeyTaken { fingerprint, account: holder }.into());
+            }
+        }
+    }
+    ok(Event::AccountSet(account))
+}
+
+fn submission<I: Index>(draft: &mut Draft<'_, I>, number: Number) -> Result<StoredSubmission, No> {
+    draft.fetch(&tables::submission(number))?.ok_or_else(|| missing(format_args!("submission {number}")))
+}
+
+fn mail<I: Index>(draft: &mut Draft<'_, I>, id: MailId) -> Result<StoredMail, No> {
+    draft.fetch(&tables::mail(id))?.ok_or_else(|| missing(format_args!("mail {id}")))
+}
+
+fn from_states(stored: &StoredSubmission, allowed: &[State]) -> Result<(), Refusal> {
+    let Submission { number, state, .. } = stored.submission;
+    if allowed.contains(&state) { Ok(()) } else { Err(Refusal::State { number, state }) }
+}
+
+/// Nothing leaves a restored root before the operator has seen what had left it already.
+fn reconciled<I: Index>(draft: &Draft<'_, I>) -> Result<(), Refusal> {
+    if draft.meta.unreconciled {
+        let why = "this data root was restored from a backup and is not reconciled yet; nothing is accepted or published \
+                   until it is";
+        return Err(Refusal::NotNow(why.to_owned()));
+    }
+    Ok(())
+}
+
+fn receive<I: Index>(
+    draft: &mut Draft<'_, I>,
+    mut submission: Box<Submission>,
+    mut outcome: Outcome,
+    hold_same_content: bool,
+    id_since: Timestamp,
+    at: Timestamp,
+) -> Decided {
+    let of = &*submission;
+    if draft.has(&tables::submission(of.number))? {
+        return Err(Refusal::Exists(format!("submission {}", of.number)).into());
+    }
+    if let Some(number) = draft.fetch::<Number>(&tables::manifest(&of.account, &of.manifest))? {
+        let latest: Option<StoredSubmission> = draft.fetch(&tables::submission(number))?;
+        if latest.is_some_and(|latest| counts(latest.submission.state)) {
+            return Ok((Vec::new(), Done::Received(Received::Same(number))));
+        }
+    }
+    if !matches!(outcome, Outcome::Refused(_)) {
+        if let Some(number) = id_holder(draft, of, id_since)? {
+            return Ok((Vec::new(), Done::Received(Received::IdTaken(number))));
+        }
+    }
+    if outcome == Outcome::Accepted {
+        if hold_same_content && draft.has(&tables::content_tag(&of.account, &of.content_tag))? {
+            outcome = Outcome::Held(HoldReason::SameContent);
+        } else if draft.meta.unreconciled {
+            outcome = Outcome::Held(HoldReason::Epoch);
+        }
+    }
+    (submission.state, submission.decided_at) = match outcome {
+        Outcome::Accepted => (State::Accepted, Some(at)),
+        Outcome::Refused(_) => (State::Refused, Some(at)),
+        Outcome::Held(_) => (State::Held, None),
+    };
+    let event = Event::SubmissionReceived { submission, outcome: outcome.clone() };
+    Ok((vec![event], Done::Received(Received::New(outcome))))
+}
+
+/// Who holds the sender's id in this filing year.
+fn id_holder<I: Index>(
+    draft: &mut Draft<'_, I>,
+    of: &Submission,
+    since: Timestamp,
+) -> Result<Option<Number>, IndexError> {
+    let Some(tag) = &of.id_tag else { return Ok(None) };
+    let uses: Option<IdUse> = draft.fetch(&tables::id_tag(&of.account, tag))?;
+    let Some(holder) = uses.and_then(|uses| uses.holder) else { return Ok(None) };
+    let stored: Option<StoredSubmission> = draft.fetch(&tables::submission(holder))?;
+    Ok(stored.filter(|stored| stored.submission.received_at >= since).map(|_| holder))
+}
+
+fn withdraw<I: Index>(draft: &mut Draft<'_, I>, number: Number, account: Option<&AccountId>) -> Decided {
+    let stored = submission(draft, number)?;
+    if account.is_some_and(|account| *account != stored.submission.account) {
+        return Err(Refusal::NotYours(format!("submission {number}")).into());
+    }
+    if stored.submission.state == State::Publishing {
+        let why = format!("submission {number} is being put into the insurer's spool; try again in a moment");
+        return Err(Refusal::NotNow(why).into());
+    }
+    from_states(&stored, &[State::Held, State::Accepted, State::Published])?;
+    ok(Event::Withdrawn { number })
+}
+
+/// One event for each submission of which `when` is true; the others are left out.
+fn each<I: Index>(
+    draft: &mut Draft<'_, I>,
+    numbers: Vec<Number>,
+    when: impl Fn(&StoredSubmission) -> bool,
+    event: impl Fn(Number) -> Event,
+) -> Decided {
+    let mut seen = HashSet::new();
+    let mut done = Vec::new();
+    for number in numbers {
+        let stored: Option<StoredSubmission> = draft.fetch(&tables::submission(number))?;
+        if stored.is_some_and(|stored| when(&stored)) && seen.insert(number) {
+            done.push(number);
+        }
+    }
+    Ok((done.iter().copied().map(event).collect(), Done::Numbers(done)))
+}
+
+/// Those whose erasing was intended before count as well, so that an interrupted step can run again.
+fn erase_intend<I: Index>(draft: &mut Draft<'_, I>, numbers: Vec<Number>) -> Decided {
+    let mut seen = HashSet::new();
+    let (mut events, mut done) = (Vec::new(), Vec::new());
+    for number in numbers {
+        let Some(stored): Option<StoredSubmission> = draft.fetch(&tables::submission(number))? else {
+            continue;
+        };
+        let open = matches!(stored.payload, Payload::Here | Payload::Erasing);
+        if !open || !may_erase(&stored.submission) || !seen.insert(number) {
+            continue;
+        }
+        if stored.payload == Payload::Here {
+            events.push(Event::EraseIntended { number });
+        }
+        done.push(number);
+    }
+    Ok((events, Done::Numbers(done)))
+}
+
+fn place<I: Index>(draft: &mut Draft<'_, I>, documents: Vec<(Document, Digest)>) -> Decided {
+    let (mut rows, mut ids) = (HashSet::new(), HashSet::new());
+    let (mut events, mut done) = (Vec::new(), Vec::new());
+    for (document, row) in documents {
+        let id = document.id;
+        if !draft.has(&tables::account(&document.account))? {
+            return Err(missing(format_args!("account {}", document.account)));
+        }
+        if draft.has(&tables::document_place(id))? || !ids.insert(id) {
+            return Err(Refusal::Exists(format!("document {id}")).into());
+        }
+        if draft.has(&tables::row(&row))? || !rows.insert(row) {
+            continue;
+        }
+        done.push(id);
+        events.push(Event::DocumentPlaced { document: Box::new(document), row });
+    }
+    Ok((events, Done::Documents(done)))
+}
+
+/// Those whose removal was intended before count as well, so that an interrupted purge can run again.
+fn removal_intend<I: Index>(
+    draft: &mut Draft<'_, I>,
+    ids: Vec<DocumentId>,
+    reason: crate::model::document::RemovalReason,
+) -> Decided {
+    let mut seen = HashSet::new();
+    let (mut events, mut done) = (Vec::new(), Vec::new());
+    for id in ids {
+        let Some(stored) = stored_document(draft, id)? else { continue };
+        if !seen.insert(id) {
+            continue;
+        }
+        if stored.removal.is_none() {
+            events.push(Event::RemovalIntended { id, reason });
+        }
+        done.push(id);
+    }
+    Ok((events, Done::Documents(done)))
+}
+
+fn removed<I: Index>(draft: &mut Draft<'_, I>, ids: Vec<DocumentId>) -> Decided {
+    let mut seen = HashSet::new();
+    let mut done = Vec::new();
+    for id in ids {
+        let intended = stored_document(draft, id)?.is_some_and(|stored| stored.removal.is_some());
+        if intended && seen.insert(id) {
+            done.push(id);
+        }
+    }
+    Ok((done.iter().map(|id| Event::Removed { id: *id }).collect(), Done::Documents(done)))
+}
+
+fn seal<I: Index>(draft: &mut Draft<'_, I>, mut mail: Box<Mail>) -> Decided {
+    if draft.has(&tables::mail(mail.id))? {
+        return Err(Refusal::Exists(format!("mail {}", mail.id)).into());
+    }
+    let mut seen = HashSet::new();
+    for id in arrivals(&mail) {
+        let waits = stored_document(draft, *id)?.is_some_and(|stored| stored.announce_at.is_some());
+        if !waits || !seen.insert(*id) {
+            return Ok((Vec::new(), Done::Sealed(false)));
+        }
+    }
+    (mail.state, mail.attempts, mail.last_reply) = (MailState::Queued, 0, None);
+    Ok((vec![Event::MailSealed(mail)], Done::Sealed(true)))
+}

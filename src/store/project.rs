@@ -1,0 +1,326 @@
+//! From events to tables: the only place that writes them, used alike when an event has just happened and when the index
+//! is rebuilt. Needs nothing but the event and the tables: no card, no clock.
+
+use super::index::{Index, IndexError};
+use super::tables::{
+    self, Draft, IdUse, Meta, Payload, StoredDocument, StoredMail, StoredSubmission, counts, series_index,
+};
+use crate::model::card::CardRef;
+use crate::model::document::Document;
+use crate::model::event::{Event, MailResult, Record};
+use crate::model::ids::{Digest, DocumentId, MailId, Number};
+use crate::model::mail::{Mail, MailState};
+use crate::model::party::{Account, Insurer, Office};
+use crate::model::submission::{HoldReason, Outcome, State, Submission};
+use crate::model::time::Timestamp;
+
+/// Applies one event to the draft. `hash` is its link in the journal's chain.
+pub(super) fn project<I: Index>(
+    draft: &mut Draft<'_, I>,
+    record: &Record,
+    hash: Digest,
+) -> Result<(), IndexError> {
+    let at = record.at;
+    match &record.event {
+        Event::EpochBegan { epoch, uuid } => {
+            let unreconciled = draft.meta.epoch != 0;
+            let meta = std::mem::replace(&mut draft.meta, Meta::empty());
+            draft.meta = Meta { epoch: *epoch, uuid: uuid.clone(), unreconciled, serials: [0; 3], ..meta };
+        }
+        Event::EpochReconciled => reconciled(draft, at)?,
+        Event::SerialsReserved { series, upto } => draft.meta.serials[series_index(*series)] = *upto,
+        Event::InsurerSet(insurer) => set_insurer(draft, insurer)?,
+        Event::OfficeSet(office) => set_office(draft, office)?,
+        Event::AccountSet(account) => set_account(draft, account)?,
+        Event::SubmissionReceived { submission, outcome } => received(draft, submission, outcome, at)?,
+        Event::SubmissionJudged { number, outcome, verdicts, decision } => {
+            change(draft, *number, |stored| {
+                stored.submission.verdicts.clone_from(verdicts);
+                if decision.is_some() {
+                    stored.submission.decision.clone_from(decision);
+                }
+                decide(stored, outcome, at);
+            })?;
+        }
+        Event::PublishIntended { number } => {
+            change(draft, *number, |stored| enter(stored, State::Publishing, at))?;
+        }
+        Event::Published { number } => change(draft, *number, |stored| enter(stored, State::Published, at))?,
+        Event::Collected { number } => change(draft, *number, |stored| {
+            stored.submission.collected_at = Some(at);
+            enter(stored, State::Collected, at);
+        })?,
+        Event::ImportEnded { number, ok } => change(draft, *number, |stored| {
+            stored.submission.collected_at.get_or_insert(at);
+            enter(stored, if *ok { State::Imported } else { State::ImportFailed }, at);
+        })?,
+        Event::Withdrawn { number } => change(draft, *number, |stored| {
+            stored.submission.withdrawn_at = Some(at);
+            enter(stored, State::Withdrawn, at);
+        })?,
+        Event::EraseIntended { number } => change(draft, *number, |s| s.payload = Payload::Erasing)?,
+        Event::Erased { number } => change(draft, *number, |stored| {
+            stored.payload = Payload::Erased;
+            stored.submission.files.clear();
+        })?,
+        Event::CardErased { number } => change(draft, *number, |s| s.payload = Payload::CardGone)?,
+        Event::DocumentPlaced { document, row } => placed(draft, document, *row, at)?,
+        Event::DeliveryTaken { insurer, set, .. } => {
+            draft.put(&tables::delivery(insurer, set), &())?;
+        }
+        Event::DocumentFetched { id } => change_document(draft, *id, |stored| {
+            let first = stored.document.fetched.map_or(at, |(first, _)| first);
+            stored.document.fetched = Some((first, at));
+        })?,
+        Event::RemovalIntended { id, reason } => change_document(draft, *id, |stored| {
+            stored.removal = Some((*reason, at));
+            stored.announce_at = None;
+        })?,
+        Event::Removed { id } => removed(draft, *id)?,
+        Event::MailSealed(mail) => sealed(draft, mail)?,
+        Event::MailTried { id, result } => change_mail(draft, *id, |stored| tried(stored, result, at))?,
+        Event::MailRetried { id } => change_mail(draft, *id, |stored| {
+            stored.mail.state = MailState::Queued;
+            stored.mail.due_at = at;
+            stored.ended_at = None;
+        })?,
+        Event::MailCardErased { id } => change_mail(draft, *id, |stored| stored.card_gone = true)?,
+        Event::DropboxSwept { .. } | Event::Stopped => {}
+    }
+    (draft.meta.seq, draft.meta.at, draft.meta.hash) = (record.seq, at, hash);
+    Ok(())
+}
+
+fn missing(what: impl std::fmt::Display) -> IndexError {
+    IndexError(format!("an event is about {what}, which is not there"))
+}
+
+fn set_insurer<I: Index>(draft: &mut Draft<'_, I>, insurer: &Insurer) -> Result<(), IndexError> {
+    let key = tables::insurer(&insurer.code);
+    let refer = |card: &CardRef| vec![tables::blob(&card.blob).byte(b'i').text(insurer.code.as_str()).done()];
+    let before: Option<Insurer> = draft.fetch(&key)?;
+    draft.put(&key, insurer)?;
+    draft.derive(&before.map(|b| refer(&b.card)).unwrap_or_default(), refer(&insurer.card));
+    Ok(())
+}
+
+fn set_office<I: Index>(draft: &mut Draft<'_, I>, office: &Office) -> Result<(), IndexError> {
+    let key = tables::office(&office.insurer, &office.code);
+    let refer = |card: &CardRef| {
+        let key = tables::blob(&card.blob).byte(b'o').text(office.insurer.as_str());
+        vec![key.text(office.code.as_str()).done()]
+    };
+    let before: Option<Office> = draft.fetch(&key)?;
+    draft.put(&key, office)?;
+    draft.derive(&before.map(|b| refer(&b.card)).unwrap_or_default(), refer(&office.card));
+    Ok(())
+}
+
+fn set_account<I: Index>(draft: &mut Draft<'_, I>, account: &Account) -> Result<(), IndexError> {
+    let key = tables::account(&account.id);
+    let derived = |of: &Account| {
+        vec![
+            tables::blob(&of.card.blob).byte(b'a').text(of.id.as_str()).done(),
+            tables::insurer_accounts(&of.insurer).text(of.id.as_str()).done(),
+        ]
+    };
+    let before: Option<Account> = draft.fetch(&key)?;
+    draft.put(&key, account)?;
+    draft.derive(&before.as_ref().map(derived).unwrap_or_default(), derived(account));
+    for old in before.iter().flat_map(|before| &before.keys) {
+        let key = tables::fingerprint(&old.fingerprint);
+        let mut holders: Vec<crate::model::ids::AccountId> = draft.fetch(&key)?.unwrap_or_default();
+        holders.retain(|holder| *holder != account.id);
+        if holders.is_empty() { draft.remove(&key)? } else { draft.put(&key, &holders)? }
+    }
+    for new in &account.keys {
+        let key = tables::fingerprint(&new.fingerprint);
+        let mut holders: Vec<crate::model::ids::AccountId> = draft.fetch(&key)?.unwrap_or_default();
+        if !holders.contains(&account.id) {
+            holders.push(account.id.clone());
+            holders.sort_unstable();
+        }
+        draft.put(&key, &holders)?;
+    }
+    Ok(())
+}
+
+/// Moves to a state, and into or out of the queues.
+fn enter(stored: &mut StoredSubmission, state: State, at: Timestamp) {
+    stored.due_at = match state {
+        // Nothing of a test account's reaches a spool (H3).
+        State::Accepted => (!stored.submission.test).then_some(at),
+        State::Publishing => stored.due_at.or(Some(at)),
+        // Somebody must look at the same content; a hold for the epoch ends when that is reconciled.
+        State::Held => matches!(stored.hold, Some(HoldReason::Scanner | HoldReason::Calendar)).then_some(at),
+        _ => None,
+    };
+    if state != State::Held {
+        stored.hold = None;
+    }
+    stored.submission.state = state;
+    stored.changed_at = at;
+}
+
+fn decide(stored: &mut StoredSubmission, outcome: &Outcome, at: Timestamp) {
+    let (state, hold) = match outcome {
+        Outcome::Accepted => (State::Accepted, None),
+        Outcome::Refused(_) => (State::Refused, None),
+        Outcome::Held(reason) => (State::Held, Some(*reason)),
+    };
+    stored.hold = hold;
+    stored.submission.decided_at = hold.is_none().then_some(at);
+    enter(stored, state, at);
+}
+
+fn received<I: Index>(
+    draft: &mut Draft<'_, I>,
+    submission: &Submission,
+    outcome: &Outcome,
+    at: Timestamp,
+) -> Result<(), IndexError> {
+    let mut stored = StoredSubmission {
+        submission: submission.clone(),
+        changed_at: at,
+        hold: None,
+        due_at: None,
+        payload: Payload::Here,
+    };
+    decide(&mut stored, outcome, at);
+    let of = &stored.submission;
+    draft.put(&tables::manifest(&of.account, &of.manifest), &of.number)?;
+    if let Some(tag) = &of.id_tag {
+        let key = tables::id_tag(&of.account, tag);
+        let before: Option<IdUse> = draft.fetch(&key)?;
+        let holder = if counts(of.state) { Some(of.number) } else { before.and_then(|before| before.holder) };
+        draft.put(&key, &IdUse { latest: of.number, holder })?;
+    }
+    if counts(of.state) {
+        count_content(draft, of, 1)?;
+    }
+    draft.derive(&[], stored.derived());
+    draft.put_new(tables::submission(stored.submission.number), &stored)
+}
+
+fn count_content<I: Index>(draft: &mut Draft<'_, I>, of: &Submission, by: i64) -> Result<(), IndexError> {
+    let key = tables::content_tag(&of.account, &of.content_tag);
+    let count = draft.fetch::<u64>(&key)?.unwrap_or(0).saturating_add_signed(by);
+    if count == 0 { draft.remove(&key) } else { draft.put(&key, &count) }
+}
+
+fn change<I: Index>(
+    draft: &mut Draft<'_, I>,
+    number: Number,
+    how: impl FnOnce(&mut StoredSubmission),
+) -> Result<(), IndexError> {
+    let key = tables::submission(number);
+    let mut stored: StoredSubmission =
+        draft.fetch(&key)?.ok_or_else(|| missing(format_args!("submission {number}")))?;
+    let before = stored.derived();
+    let counted = counts(stored.submission.state);
+    how(&mut stored);
+    let of = &stored.submission;
+    if counted && !counts(of.state) {
+        count_content(draft, of, -1)?;
+        if let Some(tag) = &of.id_tag {
+            let key = tables::id_tag(&of.account, tag);
+            if let Some(uses) = draft.fetch::<IdUse>(&key)?.filter(|uses| uses.holder == Some(number)) {
+                draft.put(&key, &IdUse { holder: None, ..uses })?;
+            }
+        }
+    }
+    draft.derive(&before, stored.derived());
+    draft.put(&key, &stored)
+}
+
+/// Holds for the epoch end: those submissions are judged again.
+fn reconciled<I: Index>(draft: &mut Draft<'_, I>, at: Timestamp) -> Result<(), IndexError> {
+    draft.meta.unreconciled = false;
+    for key in draft.keys(tables::epoch_holds())? {
+        let (epoch, serial) = tables::numbered_in(&key).ok_or_else(|| missing("a hold"))?;
+        change(draft, Number { epoch, serial }, |stored| stored.due_at = Some(at))?;
+    }
+    Ok(())
+}
+
+fn placed<I: Index>(
+    draft: &mut Draft<'_, I>,
+    document: &Document,
+    row: Digest,
+    at: Timestamp,
+) -> Result<(), IndexError> {
+    let stored = StoredDocument { document: document.clone(), announce_at: Some(at), removal: None };
+    draft.put_new(tables::row(&row), &document.id)?;
+    draft.put_new(tables::document_place(document.id), &(&document.account, &document.office))?;
+    draft.derive(&[], stored.derived());
+    draft.put_new(stored.key(), &stored)
+}
+
+/// A document's record, by its number.
+pub(super) fn stored_document<I: Index>(
+    draft: &mut Draft<'_, I>,
+    id: DocumentId,
+) -> Result<Option<StoredDocument>, IndexError> {
+    let Some((account, office)) = draft.fetch(&tables::document_place(id))? else { return Ok(None) };
+    draft.fetch(&tables::outbox_office(&account, &office).document(id).done())
+}
+
+fn change_document<I: Index>(
+    draft: &mut Draft<'_, I>,
+    id: DocumentId,
+    how: impl FnOnce(&mut StoredDocument),
+) -> Result<(), IndexError> {
+    let mut stored = stored_document(draft, id)?.ok_or_else(|| missing(format_args!("document {id}")))?;
+    let before = stored.derived();
+    how(&mut stored);
+    draft.derive(&before, stored.derived());
+    draft.put(&stored.key(), &stored)
+}
+
+fn removed<I: Index>(draft: &mut Draft<'_, I>, id: DocumentId) -> Result<(), IndexError> {
+    let stored = stored_document(draft, id)?.ok_or_else(|| missing(format_args!("document {id}")))?;
+    draft.derive(&stored.derived(), Vec::new());
+    draft.remove(&stored.key())?;
+    draft.remove(&tables::document_place(id))
+}
+
+fn sealed<I: Index>(draft: &mut Draft<'_, I>, mail: &Mail) -> Result<(), IndexError> {
+    let stored = StoredMail { mail: mail.clone(), ended_at: None, card_gone: false };
+    for id in stored.arrivals() {
+        change_document(draft, *id, |document| document.announce_at = None)?;
+    }
+    draft.derive(&[], stored.derived());
+    draft.put_new(tables::mail(mail.id), &stored)
+}
+
+fn change_mail<I: Index>(
+    draft: &mut Draft<'_, I>,
+    id: MailId,
+    how: impl FnOnce(&mut StoredMail),
+) -> Result<(), IndexError> {
+    let key = tables::mail(id);
+    let mut stored: StoredMail = draft.fetch(&key)?.ok_or_else(|| missing(format_args!("mail {id}")))?;
+    let before = stored.derived();
+    how(&mut stored);
+    draft.derive(&before, stored.derived());
+    draft.put(&key, &stored)
+}
+
+fn tried(stored: &mut StoredMail, result: &MailResult, at: Timestamp) {
+    let mail = &mut stored.mail;
+    let (state, reply) = match result {
+        MailResult::Sent { reply } => (MailState::Sent, Some(reply)),
+        MailResult::Deferred { reply, until } => {
+            mail.due_at = *until;
+            (MailState::Queued, Some(reply))
+        }
+        MailResult::Failed { reply } => (MailState::Failed, Some(reply)),
+        MailResult::Dropped => (MailState::Dropped, None),
+    };
+    if let Some(reply) = reply {
+        mail.attempts = mail.attempts.saturating_add(1);
+        mail.last_reply = Some(reply.clone());
+    }
+    mail.state = state;
+    stored.ended_at = (state != MailState::Queued).then_some(at);
+}

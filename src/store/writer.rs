@@ -1,0 +1,243 @@
+//! The one thread that changes the ledger: group commit.
+//!
+//! Whatever waits is decided in the order of its coming, each against what those before it made of the tables, written
+//! to the journal with one write and one fdatasync, applied to the index, and answered. A failed write ends intake: what
+//! is on disk then is found out at the next start.
+
+use std::collections::HashMap;
+use std::sync::mpsc::{Receiver, SyncSender};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+
+use super::decide::{No, decide};
+use super::index::{Index, IndexError};
+use super::journal::Journal;
+use super::ledger::{Done, LedgerError, Op, Queue, Refusal, Task};
+use super::project::project;
+use super::root::{Clean, Epoch, Root};
+use super::tables::{Draft, Meta, series_index, task_in};
+use crate::model::event::{Event, Record, Series};
+use crate::model::ids::Digest;
+use crate::model::party::Actor;
+use crate::model::time::Timestamp;
+
+/// Requests in one commit.
+const COMMIT_REQUESTS_MAX: usize = 1024;
+/// Serials reserved at a time: a restart after a crash loses at most so many.
+pub(super) const SERIALS_BLOCK: u64 = 1024;
+
+/// What readers and the writer share.
+#[derive(Debug)]
+pub(super) struct Shared<I> {
+    pub index: I,
+    /// Held for writing while a commit is applied: a reader never sees half of one.
+    pub gate: RwLock<()>,
+    pub meta: Mutex<Meta>,
+    /// Tasks given out or put off, and until when.
+    pub leases: Mutex<HashMap<(Queue, Task), Timestamp>>,
+    /// Why nothing is written any more.
+    pub stopped: OnceLock<Stopped>,
+    pub root: Root,
+}
+
+/// Why nothing is written any more.
+#[derive(Debug, Clone)]
+pub(super) enum Stopped {
+    Journal(String),
+    Index(IndexError),
+}
+
+impl From<Stopped> for LedgerError {
+    fn from(stopped: Stopped) -> Self {
+        match stopped {
+            Stopped::Journal(why) => Self::Stopped(why),
+            Stopped::Index(error) => Self::Index(error.0),
+        }
+    }
+}
+
+/// A lock whose holder panicked guards nothing that could be half done: its users only read or replace whole values.
+pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[derive(Debug)]
+pub(super) enum Ask {
+    Commit(Op),
+    Reserve(Series),
+    /// The one on record (in a new root), or the next.
+    BeginEpoch(Option<Epoch>),
+    /// The orderly end; the last serials given out of those reserved.
+    Close(Vec<(Series, u64)>),
+}
+
+#[derive(Debug)]
+pub(super) enum Answer {
+    Done(Done),
+    /// From the first to the last.
+    Serials(u64, u64),
+}
+
+pub(super) struct Request {
+    pub ask: Ask,
+    pub by: Actor,
+    pub now: Timestamp,
+    pub reply: SyncSender<Result<Answer, LedgerError>>,
+}
+
+pub(super) struct Writer<I: Index> {
+    pub shared: std::sync::Arc<Shared<I>>,
+    pub journal: Journal,
+}
+
+/// What a commit came to, before it is durable.
+struct Drafted {
+    records: Vec<Record>,
+    answers: Vec<Result<Answer, LedgerError>>,
+    epoch: Option<Epoch>,
+    close: bool,
+}
+
+impl<I: Index> Writer<I> {
+    /// Until nobody can ask any more.
+    pub(super) fn run(mut self, requests: &Receiver<Request>) {
+        while let Ok(first) = requests.recv() {
+            let mut batch = vec![first];
+            while batch.len() < COMMIT_REQUESTS_MAX
+                && let Ok(next) = requests.try_recv()
+            {
+                batch.push(next);
+            }
+            self.commit(batch);
+        }
+    }
+
+    fn commit(&mut self, batch: Vec<Request>) {
+        let (asked, replies): (Vec<_>, Vec<_>) =
+            batch.into_iter().map(|request| ((request.ask, request.by, request.now), request.reply)).unzip();
+        let result = match self.shared.stopped.get() {
+            Some(stopped) => Err(stopped.clone()),
+            None => self.try_commit(asked).inspect_err(|stopped| {
+                let _ = self.shared.stopped.set(stopped.clone());
+            }),
+        };
+        // A caller that is gone is not told; what it asked for is done all the same.
+        match result {
+            Ok(answers) => {
+                for (reply, answer) in replies.into_iter().zip(answers) {
+                    let _ = reply.send(answer);
+                }
+            }
+            Err(stopped) => {
+                for reply in replies {
+                    let _ = reply.send(Err(stopped.clone().into()));
+                }
+            }
+        }
+    }
+
+    fn try_commit(
+        &mut self,
+        asked: Vec<(Ask, Actor, Timestamp)>,
+    ) -> Result<Vec<Result<Answer, LedgerError>>, Stopped> {
+        let shared = self.shared.clone();
+        let mut draft = Draft::over(&shared.index, locked(&shared.meta).clone());
+        let drafted = draft_all(&mut draft, asked).map_err(Stopped::Index)?;
+        if !drafted.records.is_empty() {
+            let position = self.journal.append(&drafted.records).map_err(Stopped::Journal)?;
+            draft.meta.hash = position.hash;
+            apply(&shared, draft).map_err(Stopped::Index)?;
+        }
+        if let Some(epoch) = &drafted.epoch {
+            shared.root.set_epoch(epoch).map_err(|error| Stopped::Journal(error.to_string()))?;
+        }
+        if drafted.close {
+            self.close()?;
+        }
+        Ok(drafted.answers)
+    }
+
+    /// Everything is in the journal: makes the index durable too, and says so.
+    fn close(&mut self) -> Result<(), Stopped> {
+        let position = self.journal.position();
+        self.shared.index.flush().map_err(Stopped::Index)?;
+        self.shared
+            .root
+            .set_clean(&Clean { seq: position.seq, hash: position.hash })
+            .map_err(|error| Stopped::Journal(error.to_string()))?;
+        let _ = self.shared.stopped.set(Stopped::Journal("it is closed".to_owned()));
+        Ok(())
+    }
+}
+
+fn draft_all<I: Index>(
+    draft: &mut Draft<'_, I>,
+    asked: Vec<(Ask, Actor, Timestamp)>,
+) -> Result<Drafted, IndexError> {
+    let mut drafted = Drafted { records: Vec::new(), answers: Vec::new(), epoch: None, close: false };
+    for (ask, by, now) in asked {
+        if drafted.close {
+            drafted.answers.push(Err(LedgerError::Stopped("it is closed".to_owned())));
+            continue;
+        }
+        let at = now.max(draft.meta.at);
+        let (events, answer) = match ask {
+            Ask::Commit(op) => match decide(draft, op, at) {
+                Ok((events, done)) => (events, Answer::Done(done)),
+                Err(No::Refused(refusal)) => {
+                    drafted.answers.push(Err(LedgerError::Refused(refusal)));
+                    continue;
+                }
+                Err(No::Index(error)) => return Err(error),
+            },
+            Ask::Reserve(series) => {
+                let before = draft.meta.serials[series_index(series)];
+                let upto = before + SERIALS_BLOCK;
+                (vec![Event::SerialsReserved { series, upto }], Answer::Serials(before + 1, upto))
+            }
+            Ask::BeginEpoch(given) => {
+                let next = draft.meta.epoch + 1;
+                let Ok(epoch) = given.map_or_else(|| Epoch::fresh(next), Ok) else {
+                    let why = "the system has no random numbers for a new epoch".to_owned();
+                    drafted.answers.push(Err(LedgerError::Refused(Refusal::NotNow(why))));
+                    continue;
+                };
+                let event = Event::EpochBegan { epoch: epoch.epoch, uuid: epoch.uuid.clone() };
+                drafted.epoch = Some(epoch);
+                (vec![event], Answer::Done(Done::Ok))
+            }
+            Ask::Close(given) => {
+                drafted.close = true;
+                let back = given.into_iter().filter(|(s, upto)| *upto < draft.meta.serials[series_index(*s)]);
+                let mut events: Vec<_> =
+                    back.map(|(series, upto)| Event::SerialsReserved { series, upto }).collect();
+                events.push(Event::Stopped);
+                (events, Answer::Done(Done::Ok))
+            }
+        };
+        for event in events {
+            let record = Record { seq: draft.meta.seq + 1, at, by: by.clone(), event };
+            // The link is known only when the journal has written it; it is filled in then.
+            project(draft, &record, Digest([0; 32]))?;
+            drafted.records.push(record);
+        }
+        drafted.answers.push(Ok(answer));
+    }
+    Ok(drafted)
+}
+
+fn apply<I: Index>(shared: &Shared<I>, mut draft: Draft<'_, I>) -> Result<(), IndexError> {
+    let mut changes = draft.drain();
+    changes.push(draft.meta_change()?);
+    let _alone = shared.gate.write().unwrap_or_else(PoisonError::into_inner);
+    shared.index.apply(&changes)?;
+    *locked(&shared.meta) = draft.meta;
+    let mut leases = locked(&shared.leases);
+    for (key, value) in &changes {
+        if value.is_none()
+            && let Some(task) = task_in(key)
+        {
+            leases.remove(&task);
+        }
+    }
+    Ok(())
+}
