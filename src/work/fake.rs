@@ -19,7 +19,7 @@ use crate::model::finding::Language;
 use crate::model::ids::{AccountId, BlobId, Digest, DocumentId, InsurerCode, MailId, Number, OfficeCode};
 use crate::model::mail::Mail;
 use crate::model::party::{Account, Actor, Insurer, Office, Role, Standing};
-use crate::model::submission::{FileRole, Kind, State, Submission, SubmittedFile};
+use crate::model::submission::{FileRole, HoldReason, Kind, State, Submission, SubmittedFile};
 use crate::model::time::Timestamp;
 use crate::store::blobs::{BlobReader, BlobWriter, Blobs};
 use crate::store::ledger::{
@@ -49,6 +49,7 @@ struct State_ {
     accounts: Vec<Account>,
     submissions: BTreeMap<Number, (Submission, Timestamp, bool)>,
     documents: BTreeMap<DocumentId, Document>,
+    removing: BTreeMap<DocumentId, RemovalReason>,
     rows: BTreeMap<Digest, DocumentId>,
     sets: BTreeSet<(InsurerCode, Digest)>,
     serial: u64,
@@ -164,8 +165,12 @@ impl Ledger for FakeLedger {
                 state.sets.insert((insurer, set));
                 Done::Ok
             }
-            Op::RemovalIntend { ids, reason: RemovalReason::Expired | RemovalReason::Recalled } => {
-                Done::Documents(ids.into_iter().filter(|id| state.documents.contains_key(id)).collect())
+            Op::RemovalIntend { ids, reason } => {
+                let ids: Vec<_> = ids.into_iter().filter(|id| state.documents.contains_key(id)).collect();
+                for id in &ids {
+                    state.removing.entry(*id).or_insert(reason);
+                }
+                Done::Documents(ids)
             }
             Op::Removed(ids) => {
                 ids.iter().for_each(|id| drop(state.documents.remove(id)));
@@ -227,7 +232,15 @@ impl Ledger for FakeLedger {
         Ok(newest_first.filter(wanted).take(limit).cloned().collect())
     }
     fn document(&self, id: DocumentId) -> Result<Option<Document>, LedgerError> {
-        Ok(self.0.lock().unwrap().documents.get(&id).cloned())
+        let state = self.0.lock().unwrap();
+        Ok(state.documents.get(&id).filter(|_| !state.removing.contains_key(&id)).cloned())
+    }
+    fn removing(&self, id: DocumentId) -> Result<Option<(Document, RemovalReason)>, LedgerError> {
+        let state = self.0.lock().unwrap();
+        Ok(state.removing.get(&id).and_then(|reason| Some((state.documents.get(&id)?.clone(), *reason))))
+    }
+    fn hold_reason(&self, _: Number) -> Result<Option<HoldReason>, LedgerError> {
+        Ok(None)
     }
     fn documents(
         &self,

@@ -131,17 +131,15 @@ fn one_that_cannot_be_staged_holds_up_no_other() {
 }
 
 #[test]
-fn a_test_identity_reaches_the_test_spool_only() {
+fn nothing_of_a_test_identity_reaches_a_spool() {
     let world = World::new();
     let number = world.accept();
     let mut submission = world.ledger.submission(number).unwrap().unwrap();
     submission.test = true;
     world.ledger.add_submission(submission);
     world.publisher(Points::default()).step(world.now).unwrap();
-    assert!(world.names("new").is_empty());
-    let test =
-        spool::insurer_path(&spool::test_root(&world.spool_root()), &crate::work::fake::code("06139999"));
-    assert_eq!(names(&test.join("new")), [number.to_string()]);
+    assert!(world.names("new").is_empty() && world.names(".tmp").is_empty());
+    assert!(world.ledger.log().is_empty());
 }
 
 /// For measuring by hand: `cargo test --release two_thousand -- --ignored --nocapture`.

@@ -1,4 +1,5 @@
 use super::*;
+use crate::store::spool;
 use crate::work::fake::World;
 
 fn retention(world: &World, points: Points) -> Retention {
