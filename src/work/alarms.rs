@@ -52,18 +52,15 @@ impl Alarms for AlarmBoard {
         let full = alarms.len() >= ALARMS_MAX && !alarms.contains_key(code);
         let code = if full { "ALARMS-OVERFLOW" } else { code };
         let text = crate::model::escape::excerpt(text, TEXT_MAX);
-        match alarms.get_mut(code) {
-            Some(alarm) => {
-                alarm.text = text;
-                alarm.last = now;
-                alarm.count += 1;
-            }
-            None => {
-                tracing::error!(code, text, "alarm");
-                let alarm = Alarm { code: code.to_owned(), text, first: now, last: now, count: 1 };
-                alarms.insert(code.to_owned(), alarm);
-            }
+        if let Some(alarm) = alarms.get_mut(code) {
+            alarm.text = text;
+            alarm.last = now;
+            alarm.count += 1;
+            return;
         }
+        tracing::error!(code, text, "alarm");
+        let alarm = Alarm { code: code.to_owned(), text, first: now, last: now, count: 1 };
+        alarms.insert(code.to_owned(), alarm);
     }
 
     fn clear(&self, code: &str) {
@@ -83,7 +80,10 @@ mod tests {
         board.raise("A 1", "first", Timestamp(1));
         board.raise("A 1", "again\x1b", Timestamp(5));
         let list = board.list();
-        assert_eq!((list.len(), list[0].count, list[0].first, list[0].last), (1, 2, Timestamp(1), Timestamp(5)));
+        assert_eq!(
+            (list.len(), list[0].count, list[0].first, list[0].last),
+            (1, 2, Timestamp(1), Timestamp(5))
+        );
         assert_eq!(list[0].text, "again\\u{1b}");
         board.clear("A 1");
         assert!(board.list().is_empty());

@@ -10,7 +10,7 @@
 //! A sheet that cannot be read becomes `JOB/delivery.csv.refused` with a report; its files stay. Files that no row names
 //! stay too, and are named in the report.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::io::{self, Read as _};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -172,7 +172,8 @@ impl Deliveries {
             match InsurerSpool::open(&self.spool_root, &code) {
                 Ok(spool) => progress = progress.and(self.step_insurer(&code, &spool, now)?),
                 Err(error) => {
-                    let text = format!("the insurer's folder cannot be opened ({error}); run `todoke doctor`");
+                    let text =
+                        format!("the insurer's folder cannot be opened ({error}); run `todoke doctor`");
                     self.alarms.raise(&format!("SPOOL-UNAVAILABLE {code}"), &text, now);
                 }
             }
@@ -197,7 +198,8 @@ impl Deliveries {
             let name = name.doing(|| format!("reading outgoing/ of {code}"))?;
             let Some(job) = name.to_str().filter(|name| is_job_name(name)) else {
                 if !name.to_string_lossy().starts_with('.') {
-                    let text = "outgoing/ holds a name that cannot be a job's; use at most 100 plain characters";
+                    let text =
+                        "outgoing/ holds a name that cannot be a job's; use at most 100 plain characters";
                     self.alarms.raise(&format!("DELIVERY-NAME {code}"), text, now);
                 }
                 continue;
@@ -372,15 +374,14 @@ fn is_job_name(name: &str) -> bool {
 
 /// Jobs in `.taking/`, each once.
 fn begun(taking: &Folder) -> io::Result<Vec<String>> {
-    let mut jobs = BTreeMap::new();
+    let mut jobs = BTreeSet::new();
     for name in taking.names()? {
         let name = name?;
-        let job = name.to_str().and_then(|name| {
-            name.strip_suffix(".csv").or_else(|| name.strip_suffix(".set"))
-        });
-        jobs.extend(job.map(|job| (job.to_owned(), ())));
+        let job =
+            name.to_str().and_then(|name| name.strip_suffix(".csv").or_else(|| name.strip_suffix(".set")));
+        jobs.extend(job.map(str::to_owned));
     }
-    Ok(jobs.into_keys().collect())
+    Ok(jobs.into_iter().collect())
 }
 
 /// For `doctor` and the CLI: the spool that deliveries are read from.

@@ -59,7 +59,9 @@ pub enum Pause {
         now: Timestamp,
     },
     /// More is due than is usual.
-    #[error("{due} of {all} documents are due at once; look with `todoke purge --dry-run`, then confirm with `todoke purge --confirm`")]
+    #[error(
+        "{due} of {all} documents are due at once; look with `todoke purge --dry-run`, then confirm with `todoke purge --confirm`"
+    )]
     TooMany {
         /// Due now (counting stops beyond the limit).
         due: usize,
@@ -149,7 +151,16 @@ impl Purge {
     ) -> Self {
         let last_event = ledger.head().at;
         let guard = Mutex::new(Guard { last: None, last_event, confirmed: None });
-        Self { ledger, blobs, policy, alarms, uptime: Box::new(uptime), root, guard, points: Points::default() }
+        Self {
+            ledger,
+            blobs,
+            policy,
+            alarms,
+            uptime: Box::new(uptime),
+            root,
+            guard,
+            points: Points::default(),
+        }
     }
 
     /// For tests: stops at points.
@@ -169,12 +180,15 @@ impl Purge {
         let full = tasks.len() == self.policy.batch;
         let mut documents = Vec::with_capacity(tasks.len());
         for task in &tasks {
-            if let Task::Document(id) = task {
-                documents.extend(self.ledger.document(*id)?);
+            let Task::Document(id) = task else { continue };
+            match self.ledger.document(*id)? {
+                // The index may err after damage; the record itself must say that its time is over.
+                Some(document) if document.expires_at > now => {}
+                Some(document) => documents.push(document),
+                // Begun before a crash.
+                None => documents.extend(self.ledger.removing(*id)?.map(|(document, _)| document)),
             }
         }
-        // The index may err after damage; the record itself must say that its time is over.
-        documents.retain(|document| document.expires_at <= now);
         let result = self.remove(&documents, RemovalReason::Expired, &Actor::Daemon, now);
         match result {
             Ok(done) => Ok(Progress { done, more: full && done > 0 }),
@@ -250,7 +264,8 @@ impl Purge {
         }
         let due = self.ledger.due(Queue::Expire, now, self.policy.due_max + 1)?.len();
         let (all, _) = self.ledger.waiting(Queue::Expire)?;
-        let share = (due as u64).saturating_mul(100) > all.saturating_mul(u64::from(self.policy.due_share_max));
+        let share =
+            (due as u64).saturating_mul(100) > all.saturating_mul(u64::from(self.policy.due_share_max));
         let many = due > self.policy.due_max || (due >= self.policy.due_share_from && share);
         Ok(many.then_some(Pause::TooMany { due, all }))
     }

@@ -19,7 +19,7 @@ use crate::model::submission::{State, Submission};
 use crate::model::time::{DAY, Timestamp};
 use crate::store::blobs::Blobs;
 use crate::store::ledger::{Done, Ledger, Op};
-use crate::store::spool::{self, InsurerSpool, Place};
+use crate::store::spool::{InsurerSpool, Place};
 
 /// Days after which things are erased.
 #[derive(Debug, Clone, Deserialize, Serialize)]
@@ -31,7 +31,7 @@ pub struct RetentionPolicy {
     pub refused_days: u32,
     /// Payload of withdrawn submissions.
     pub withdrawn_days: u32,
-    /// Cards with receipts, subjects and names, after the payload's erasure.
+    /// Cards with receipts, subjects and names: after the submission's last change, once its payload is erased.
     pub cards_days: u32,
     /// Cards of mails, after they were sent or given up.
     pub mails_days: u32,
@@ -154,8 +154,7 @@ impl Retention {
     }
 
     fn spool_of(&self, submission: &Submission) -> Result<Option<InsurerSpool>, WorkError> {
-        let root = if submission.test { spool::test_root(&self.spool_root) } else { self.spool_root.clone() };
-        match InsurerSpool::open(&root, &submission.insurer) {
+        match InsurerSpool::open(&self.spool_root, &submission.insurer) {
             Ok(spool) => Ok(Some(spool)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error).doing(|| format!("opening the spool of {}", submission.insurer)),

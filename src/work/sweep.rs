@@ -15,7 +15,7 @@ use crate::model::submission::State;
 use crate::model::time::{DAY, Timestamp};
 use crate::store::blobs::Blobs;
 use crate::store::ledger::Ledger;
-use crate::store::spool::{self, InsurerSpool};
+use crate::store::spool::InsurerSpool;
 
 /// Blobs removed at once.
 const BATCH: usize = 500;
@@ -50,7 +50,10 @@ impl Sweep {
         let mut lost = Vec::new();
         for id in self.blobs.scan() {
             let id = id.doing(|| "listing blobs".into())?;
-            if day_of(&id).is_none_or(|day| day > youngest) || (self.keep)(&id) || self.ledger.refers_to(&id)? {
+            if day_of(&id).is_none_or(|day| day > youngest)
+                || (self.keep)(&id)
+                || self.ledger.refers_to(&id)?
+            {
                 continue;
             }
             tracing::info!(blob = %id, "swept: nothing refers to it");
@@ -74,12 +77,10 @@ impl Sweep {
         let _turn = self.turn.take();
         let mut progress = Progress::default();
         for insurer in self.ledger.insurers()? {
-            for root in [self.spool_root.clone(), spool::test_root(&self.spool_root)] {
-                match InsurerSpool::open(&root, &insurer.code) {
-                    Ok(spool) => progress.done += self.sweep_tmp(&spool)?,
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                    Err(error) => return Err(error).doing(|| format!("opening the spool of {}", insurer.code)),
-                }
+            match InsurerSpool::open(&self.spool_root, &insurer.code) {
+                Ok(spool) => progress.done += self.sweep_tmp(&spool)?,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error).doing(|| format!("opening the spool of {}", insurer.code)),
             }
         }
         Ok(progress)
@@ -89,8 +90,7 @@ impl Sweep {
     /// [`super::publish::Publisher::recover`]'s.
     fn sweep_tmp(&self, spool: &InsurerSpool) -> Result<u64, WorkError> {
         let mut done = 0;
-        let names: Vec<_> =
-            spool.tmp.names().and_then(Iterator::collect).doing(|| "reading .tmp/".into())?;
+        let names: Vec<_> = spool.tmp.names().and_then(Iterator::collect).doing(|| "reading .tmp/".into())?;
         for name in names {
             let text = name.to_string_lossy();
             let reason = if let Some(number) = text.strip_prefix("withdrawn-").and_then(number_in) {

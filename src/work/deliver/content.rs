@@ -113,7 +113,12 @@ mod tests {
         let cases: [(&[&[u8]], &str, bool, Result<Format, &str>); 11] = [
             (&[b"%PDF-1.7\n...\n%%EOF\n"], "a.pdf", false, Ok(Format::Pdf)),
             (&[b"%PD", b"F-1.7\n%%E", b"OF"], "a.pdf", false, Ok(Format::Pdf)),
-            (&[b"%PDF-1.7\n", b"trailer << /Encr", b"ypt 5 0 R >>%%EOF"], "a.pdf", false, Err("PDF-ENCRYPTED")),
+            (
+                &[b"%PDF-1.7\n", b"trailer << /Encr", b"ypt 5 0 R >>%%EOF"],
+                "a.pdf",
+                false,
+                Err("PDF-ENCRYPTED"),
+            ),
             (&[b"%PDF-1.7 /Encrypt<</V 1>>%%EOF"], "a.pdf", false, Err("PDF-ENCRYPTED")),
             (&[b"%PDF-1.7 /EncryptMetadata true %%EOF"], "a.pdf", false, Ok(Format::Pdf)),
             (&[b"%PDF-1.7\nhalf"], "a.pdf", false, Err("PDF-CUT")),

@@ -4,18 +4,18 @@ use std::io;
 
 use sha2::Digest as _;
 
+use super::Deliveries;
 use super::report::Outcome;
 use super::resolve::{Parties, Target};
 use super::sheet::{Address, Fault};
 use super::take::Prepared;
-use super::Deliveries;
 use crate::model::card::{CardRef, DocumentCard, Salt};
 use crate::model::document::{Document, Format};
+use crate::model::event::Series;
 use crate::model::ids::{BlobId, Digest, DocumentId, InsurerCode};
 use crate::model::party::Actor;
 use crate::model::time::Timestamp;
 use crate::rules::retention::{expires_at, month_of};
-use crate::model::event::Series;
 use crate::store::ledger::{Done, Op};
 use crate::work::ports::{Scan, Unscanned};
 use crate::work::step::{Doing as _, WorkError};
@@ -27,7 +27,7 @@ const OTHER_KIND: &str = "その他";
 
 /// A document to be placed, as its bearer names it.
 pub(super) struct Content<'a> {
-    pub(super) content: &'a mut dyn io::Read,
+    pub(super) bytes: &'a mut dyn io::Read,
     pub(super) name: &'a str,
     pub(super) kind: &'a str,
     pub(super) title: &'a str,
@@ -38,6 +38,9 @@ pub(super) struct Ready {
     document: Document,
     warning: Option<Fault>,
 }
+
+/// What a copied document is; its hash and size.
+type Copied = Result<(Format, Digest, u64), Fault>;
 
 /// Documents that share their fsyncs.
 #[derive(Default)]
@@ -88,23 +91,19 @@ impl Deliveries {
     /// Places one document: what `todoke deliver` calls. The same bytes to the same address under the same title on the
     /// same local day are one document, so that a repeated command does no harm.
     pub fn place_one(&self, request: PlaceRequest<'_>, now: Timestamp) -> Result<PlacedOne, WorkError> {
-        let parties = Parties::read(&*self.ledger, request.insurer)?;
-        let target = match self.target(request.insurer, &parties, &request.address)? {
+        let PlaceRequest { insurer, address, kind, title, original_name, content, by } = request;
+        let parties = Parties::read(&*self.ledger, insurer)?;
+        let target = match self.target(insurer, &parties, &address)? {
             Ok(target) => target,
             Err(fault) => return Ok(PlacedOne::Not(fault)),
         };
-        let content = Content {
-            content: request.content,
-            name: request.original_name,
-            kind: request.kind,
-            title: request.title,
-        };
-        let ready = match self.prepare(request.insurer, target, content, None, now)? {
+        let content = Content { bytes: content, name: original_name, kind, title };
+        let ready = match self.prepare(insurer, target, content, None, now)? {
             Prepared::Ready(ready) => *ready,
             Prepared::Not(fault) => return Ok(PlacedOne::Not(fault)),
             Prepared::ScannerDown => return Ok(PlacedOne::ScannerDown),
         };
-        let row = self.single_digest(&ready.document, request.title, now);
+        let row = self.single_digest(&ready.document, title, now);
         if let Some(id) = self.ledger.delivered_row(row)? {
             self.discard(&ready.document)?;
             return Ok(PlacedOne::Before(id));
@@ -112,7 +111,7 @@ impl Deliveries {
         let mut outcome = [None];
         let mut batch = Batch::default();
         batch.add(0, ready, row);
-        self.flush_by(&mut batch, &mut outcome, &request.by, now)?;
+        self.flush_by(&mut batch, &mut outcome, &by, now)?;
         let [outcome] = outcome;
         Ok(match outcome {
             Some(Outcome::Placed(id, warning)) => PlacedOne::Placed(id, warning),
@@ -161,7 +160,8 @@ impl Deliveries {
     ) -> Result<Prepared, WorkError> {
         let table = (self.tables)(code);
         let doing = || "copying a document".to_owned();
-        let (blob, copied) = self.copy(content.content, content.name, table.csv, now).doing(doing)?;
+        let Content { bytes, name, kind: given, title } = content;
+        let (blob, copied) = self.copy(bytes, name, table.csv, now).doing(doing)?;
         let (format, sha256, size) = match copied {
             Ok((_, sha256, _)) if expected.is_some_and(|expected| expected != sha256) => {
                 self.blobs.remove(&[blob]).doing(doing)?;
@@ -177,16 +177,16 @@ impl Deliveries {
             let reader = self.blobs.open(&blob).doing(doing)?;
             self.scanner.scan(&mut *reader.stream(), size)
         };
-        if let Some(answer) = not_clean(scanned) {
+        if let Some(answer) = not_clean(&scanned) {
             self.blobs.remove(&[blob]).doing(doing)?;
             return Ok(answer);
         }
-        let known = table.types.iter().any(|kind| kind == content.kind);
-        let kind = if known { content.kind } else { OTHER_KIND };
+        let known = table.types.iter().any(|kind| kind == given);
+        let kind = if known { given } else { OTHER_KIND };
         let card = DocumentCard {
             salt: new_salt().doing(doing)?,
-            title: content.title.to_owned(),
-            original_name: content.name.to_owned(),
+            title: title.to_owned(),
+            original_name: name.to_owned(),
         };
         let card = serde_json::to_vec(&card).map_err(io::Error::from).doing(doing)?;
         let card_blob = self.blobs.put(&card, now).doing(doing)?;
@@ -219,7 +219,7 @@ impl Deliveries {
         name: &str,
         csv: bool,
         now: Timestamp,
-    ) -> io::Result<(BlobId, Result<(Format, Digest, u64), Fault>)> {
+    ) -> io::Result<(BlobId, Copied)> {
         let mut writer = self.blobs.create(now)?;
         let id = writer.id().clone();
         let mut check = super::content::ContentCheck::default();
@@ -301,7 +301,7 @@ impl Deliveries {
 
 /// Fail closed: whatever is not clean is not delivered, and an absent answer is no answer. An installation that has decided
 /// on no scanner (`Unscanned::NoScanner`) delivers, as intake accepts.
-fn not_clean(scan: Scan) -> Option<Prepared> {
+fn not_clean(scan: &Scan) -> Option<Prepared> {
     match scan {
         Scan::Clean { .. } | Scan::NotScanned { why: Unscanned::NoScanner } => None,
         Scan::Infected { .. } => Some(Prepared::Not(infected())),

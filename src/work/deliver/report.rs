@@ -6,7 +6,7 @@ use crate::model::ids::DocumentId;
 
 /// What became of a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
+pub(super) enum Outcome {
     /// It is in the outbox; with a warning about its type.
     Placed(DocumentId, Option<Fault>),
     /// The same row of the same set was placed before.
@@ -16,28 +16,31 @@ pub enum Outcome {
 }
 
 /// Lines of a report; kept as text, since a set may have many.
-pub struct Report {
+pub(super) struct Report {
     text: String,
     /// Rows placed by this set, now or before.
-    pub placed: u64,
+    pub(super) placed: u64,
     /// Rows refused or for paper.
-    pub refused: u64,
+    pub(super) refused: u64,
 }
 
 impl Default for Report {
     fn default() -> Self {
-        let header = "\u{feff}line,result,document,account,office,in_reply_to,file,type,title,code,理由,reason\r\n";
+        let header =
+            "\u{feff}line,result,document,account,office,in_reply_to,file,type,title,code,理由,reason\r\n";
         Self { text: header.to_owned(), placed: 0, refused: 0 }
     }
 }
 
 impl Report {
     /// One row of the sheet.
-    pub fn row(&mut self, row: &Row, outcome: &Outcome) {
+    pub(super) fn row(&mut self, row: &Row, outcome: &Outcome) {
         let (result, document, fault) = match outcome {
             Outcome::Placed(id, warning) => ("placed", id.to_string(), warning.as_ref()),
             Outcome::Before(id) => ("placed-before", id.to_string(), None),
-            Outcome::Not(fault) => (if fault.paper { "paper" } else { "refused" }, String::new(), Some(fault)),
+            Outcome::Not(fault) => {
+                (if fault.paper { "paper" } else { "refused" }, String::new(), Some(fault))
+            }
         };
         match outcome {
             Outcome::Not(_) => self.refused += 1,
@@ -47,12 +50,13 @@ impl Report {
     }
 
     /// Something about the set as a whole.
-    pub fn whole(&mut self, result: &str, fault: &Fault) {
+    pub(super) fn whole(&mut self, result: &str, fault: &Fault) {
         self.line("", result, "", &Default::default(), Some(fault));
     }
 
     fn line(&mut self, line: &str, result: &str, document: &str, cells: &[String; 6], fault: Option<&Fault>) {
-        let (code, ja, en) = fault.map_or(("", "", ""), |fault| (fault.code, &*fault.text.ja, &*fault.text.en));
+        let (code, ja, en) =
+            fault.map_or(("", "", ""), |fault| (fault.code, &*fault.text.ja, &*fault.text.en));
         let fields = [line, result, document].into_iter().chain(cells.iter().map(String::as_str));
         let fields: Vec<_> = fields.chain([code, ja, en]).map(csv_field).collect();
         self.text.push_str(&fields.join(","));
@@ -60,7 +64,7 @@ impl Report {
     }
 
     /// UTF-8 with BOM, CRLF, formula characters escaped.
-    pub fn bytes(&self) -> &[u8] {
+    pub(super) fn bytes(&self) -> &[u8] {
         self.text.as_bytes()
     }
 }

@@ -1,6 +1,7 @@
 //! Whose outbox a document goes to: a decision from what the ledger says (K13, K15, K16).
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use super::sheet::{Address, Fault};
 use crate::model::ids::{AccountId, InsurerCode, Number, OfficeCode};
@@ -80,7 +81,8 @@ impl Parties {
             return Err(inconsistent("office"));
         }
         let filer = self.accounts.get(&submission.account);
-        let office = submission.office.clone().or_else(|| filer.and_then(|filer| filer.offices.first().cloned()));
+        let office =
+            submission.office.clone().or_else(|| filer.and_then(|filer| filer.offices.first().cloned()));
         let Some(office) = office else { return Err(no_account()) };
         self.office_stands(&office)?;
         let account = match filer {
@@ -192,7 +194,7 @@ pub fn accounts_csv(mut accounts: Vec<Account>) -> Vec<u8> {
             Standing::Closed => "closed",
         };
         for office in &account.offices {
-            text.push_str(&format!("{},{office},{standing}\r\n", account.id));
+            let _ = write!(text, "{},{office},{standing}\r\n", account.id);
         }
     }
     text.into_bytes()

@@ -6,9 +6,9 @@ use crate::model::finding::Text;
 use crate::model::ids::{AccountId, Number, OfficeCode};
 
 /// Rows of one set.
-pub const ROWS_MAX: usize = 100_000;
+const ROWS_MAX: usize = 100_000;
 /// Bytes of `delivery.csv`.
-pub const SHEET_BYTES_MAX: u64 = 32 * 1024 * 1024;
+pub(super) const SHEET_BYTES_MAX: u64 = 32 * 1024 * 1024;
 /// Characters of a title.
 const TITLE_MAX: usize = 100;
 /// Bytes of a file name, as the file system has it.
@@ -50,33 +50,33 @@ pub struct Address {
 
 /// One line of the sheet.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Row {
+pub(super) struct Row {
     /// Line in the file, from 1; the header is line 1.
-    pub line: u64,
+    pub(super) line: u64,
     /// The cells of [`COLUMNS`], for the report and the row's digest.
-    pub cells: [String; 6],
+    pub(super) cells: [String; 6],
     /// Whom it is for, or why that cannot be told.
-    pub address: Result<Address, Fault>,
+    pub(super) address: Result<Address, Fault>,
 }
 
 impl Row {
     /// The named file.
-    pub fn file(&self) -> &str {
+    pub(super) fn file(&self) -> &str {
         &self.cells[3]
     }
 
     /// The type as the insurer wrote it.
-    pub fn kind(&self) -> &str {
+    pub(super) fn kind(&self) -> &str {
         &self.cells[4]
     }
 
     /// The title; the type where there is none.
-    pub fn title(&self) -> &str {
+    pub(super) fn title(&self) -> &str {
         if self.cells[5].is_empty() { &self.cells[4] } else { &self.cells[5] }
     }
 
     /// The file's name if it is one that can lie in the folder.
-    pub fn file_name(&self) -> Option<&str> {
+    pub(super) fn file_name(&self) -> Option<&str> {
         let name = self.file();
         let plain = !name.is_empty()
             && name.len() <= FILE_NAME_MAX
@@ -89,10 +89,13 @@ impl Row {
 }
 
 /// Reads a sheet, or says why nothing of it can be delivered.
-pub fn read(bytes: &[u8]) -> Result<Vec<Row>, Fault> {
+pub(super) fn read(bytes: &[u8]) -> Result<Vec<Row>, Fault> {
     let text = decode(bytes)?;
-    let mut reader =
-        csv::ReaderBuilder::new().has_headers(false).flexible(true).trim(csv::Trim::All).from_reader(text.as_bytes());
+    let mut reader = csv::ReaderBuilder::new()
+        .has_headers(false)
+        .flexible(true)
+        .trim(csv::Trim::All)
+        .from_reader(text.as_bytes());
     let mut records = reader.records();
     let unreadable = |line: u64| {
         Fault::refused(
@@ -104,13 +107,16 @@ pub fn read(bytes: &[u8]) -> Result<Vec<Row>, Fault> {
     let header = match records.next() {
         Some(Ok(header)) => header,
         Some(Err(_)) => return Err(unreadable(1)),
-        None => return Err(Fault::refused("DELIVERY-EMPTY", "delivery.csv が空です。", "delivery.csv is empty")),
+        None => {
+            return Err(Fault::refused("DELIVERY-EMPTY", "delivery.csv が空です。", "delivery.csv is empty"));
+        }
     };
     let columns = columns(&header)?;
+    let mut lines = Lines { text: text.as_bytes(), at: 0, line: 1 };
     let mut rows = Vec::new();
     for (index, record) in records.enumerate() {
         let record = record.map_err(|_| unreadable(index as u64 + 2))?;
-        let line = record.position().map_or(index as u64 + 2, csv::Position::line);
+        let line = lines.of(record.position().map_or(0, csv::Position::byte));
         if record.iter().all(str::is_empty) {
             continue;
         }
@@ -134,9 +140,35 @@ pub fn read(bytes: &[u8]) -> Result<Vec<Row>, Fault> {
         rows.push(Row { line, cells, address });
     }
     if rows.is_empty() {
-        return Err(Fault::refused("DELIVERY-EMPTY", "delivery.csv に行がありません。", "delivery.csv has no rows"));
+        return Err(Fault::refused(
+            "DELIVERY-EMPTY",
+            "delivery.csv に行がありません。",
+            "delivery.csv has no rows",
+        ));
     }
     Ok(rows)
+}
+
+/// Counts lines as an editor does; the reader's own count is one behind after CRLF.
+struct Lines<'a> {
+    text: &'a [u8],
+    at: usize,
+    line: u64,
+}
+
+impl Lines<'_> {
+    /// The line of the record that begins at this byte or after the line ends there.
+    fn of(&mut self, byte: u64) -> u64 {
+        let byte = usize::try_from(byte).unwrap_or(usize::MAX);
+        while let Some(next) = self.text.get(self.at) {
+            if self.at >= byte && !matches!(next, b'\r' | b'\n') {
+                break;
+            }
+            self.line += u64::from(*next == b'\n');
+            self.at += 1;
+        }
+        self.line
+    }
 }
 
 fn decode(bytes: &[u8]) -> Result<String, Fault> {
@@ -236,7 +268,7 @@ fn address(cells: &[String; 6]) -> Result<Address, Fault> {
 }
 
 /// Names of all files that the rows ask for.
-pub fn file_names(rows: &[Row]) -> BTreeSet<&str> {
+pub(super) fn file_names(rows: &[Row]) -> BTreeSet<&str> {
     rows.iter().filter_map(Row::file_name).collect()
 }
 
@@ -250,7 +282,10 @@ mod tests {
         let (cp932, _, _) = encoding_rs::SHIFT_JIS.encode(text);
         let bom = [b"\xef\xbb\xbf", text.as_bytes()].concat();
         let plain = read(text.as_bytes()).unwrap();
-        assert_eq!(plain[0].cells, ["K0001", "", "", "a.pdf", "納入告知書", "2026年11月分"].map(String::from));
+        assert_eq!(
+            plain[0].cells,
+            ["K0001", "", "", "a.pdf", "納入告知書", "2026年11月分"].map(String::from)
+        );
         assert_eq!(plain[0].line, 2);
         assert_eq!(read(&bom).unwrap(), plain);
         assert_eq!(read(&cp932).unwrap(), plain);
@@ -276,7 +311,8 @@ mod tests {
     #[test]
     fn a_bad_row_stays_one_row() {
         let rows = read("account,office,in_reply_to,file,type,title\n,,,a.pdf,x,\n=1,,,a.pdf,x,\nK1,,,a.pdf,x,t,more\nK1,,,../a.pdf,x,t\n,12345,,a,x,\n,,1-000001-4,a,x,\nK1,,,ok.pdf,x,\n".as_bytes()).unwrap();
-        let codes: Vec<_> = rows.iter().map(|row| row.address.as_ref().err().map(|fault| fault.code)).collect();
+        let codes: Vec<_> =
+            rows.iter().map(|row| row.address.as_ref().err().map(|fault| fault.code)).collect();
         assert_eq!(
             codes,
             [

@@ -48,7 +48,7 @@ impl Deliveries {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             opened => Some(opened.doing(|| format!("opening outgoing/{job}"))?),
         };
-        let begun = match self.begun(spool, job).doing(|| format!("reading .taking/{job}.set"))? {
+        let begun = match read_begun(spool, job).doing(|| format!("reading .taking/{job}.set"))? {
             Some(begun) => begun,
             None => match self.begin(code, spool, folder.as_ref(), job, now)? {
                 Some(begun) => begun,
@@ -57,7 +57,10 @@ impl Deliveries {
         };
         let bytes = BASE64.decode(&begun.sheet).unwrap_or_default();
         let Ok(rows) = sheet::read(&bytes) else { return Ok(Progress::default()) };
-        let name = format!("delivery-{job}-{}.csv", begun.at.utc().with_timezone(&self.zone).format("%Y%m%dT%H%M%S"));
+        let name = format!(
+            "delivery-{job}-{}.csv",
+            begun.at.utc().with_timezone(&self.zone).format("%Y%m%dT%H%M%S")
+        );
         let reported = spool.reports.stat(&name).doing(|| format!("looking for reports/{name}"))?.is_some();
         let taken = self.ledger.delivery_taken(code, begun.set)?;
         if !(reported && taken) {
@@ -86,13 +89,6 @@ impl Deliveries {
         Ok(Progress { done: 1, more: false })
     }
 
-    fn begun(&self, spool: &InsurerSpool, job: &str) -> io::Result<Option<Begun>> {
-        match spool.taking.open_file(format!("{job}.set"), OFlags::RDONLY) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            opened => Ok(Some(serde_json::from_reader(io::BufReader::new(opened?))?)),
-        }
-    }
-
     /// Fixes what is to be taken in. None when the sheet cannot be read: then it is given back with a report.
     fn begin(
         &self,
@@ -106,7 +102,9 @@ impl Deliveries {
         let read = match read_small(&spool.taking, &name) {
             Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(not_plain()),
             // A link: `openat2` refuses to follow it.
-            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => Err(not_plain()),
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
+                Err(not_plain())
+            }
             Err(error) => return Err(error).doing(|| format!("reading .taking/{name}")),
             Ok(bytes) if bytes.len() as u64 > sheet::SHEET_BYTES_MAX => Err(too_long()),
             Ok(bytes) => sheet::read(&bytes).map(|rows| (bytes, rows)),
@@ -192,7 +190,8 @@ impl Deliveries {
             let digest = row_digest(code, begun.set, row);
             if let Some(id) = self.ledger.delivered_row(digest)? {
                 // By this very taking, before a crash?
-                let now_placed = self.ledger.document(id)?.is_some_and(|document| document.placed_at >= begun.at);
+                let now_placed =
+                    self.ledger.document(id)?.is_some_and(|document| document.placed_at >= begun.at);
                 let outcome = if now_placed { Outcome::Placed(id, None) } else { Outcome::Before(id) };
                 outcomes[index] = Some(outcome);
                 continue;
@@ -259,7 +258,7 @@ impl Deliveries {
             }
             Some(Err(_)) | None => return Ok(Prepared::Not(missing_file())),
         };
-        let request = super::place::Content { content: &mut file, name, kind: row.kind(), title: row.title() };
+        let request = super::place::Content { bytes: &mut file, name, kind: row.kind(), title: row.title() };
         self.prepare(code, target, request, begun.files.get(name).copied(), now)
     }
 
@@ -303,6 +302,13 @@ pub(super) enum Prepared {
     Ready(Box<super::place::Ready>),
     Not(Fault),
     ScannerDown,
+}
+
+fn read_begun(spool: &InsurerSpool, job: &str) -> io::Result<Option<Begun>> {
+    match spool.taking.open_file(format!("{job}.set"), OFlags::RDONLY) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        opened => Ok(Some(serde_json::from_reader(io::BufReader::new(opened?))?)),
+    }
 }
 
 fn name_left_over(folder: &Folder, begun: &Begun, report: &mut Report) -> io::Result<()> {

@@ -108,9 +108,8 @@ pub(super) fn write_around(
     card: &SubmissionCard,
     decision: Option<&DecisionCard>,
 ) -> io::Result<()> {
-    let bytes_of = |text: &str| {
-        BASE64.decode(text).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
-    };
+    let bytes_of =
+        |text: &str| BASE64.decode(text).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error));
     let write = |folder: &Folder, name: &str, bytes: &[u8]| {
         folder.write_new(name, bytes, 0o440, spool.group).map(drop)
     };
