@@ -564,6 +564,8 @@ impl World {
             decided_at: Some(self.now),
             collected_at: None,
             withdrawn_at: None,
+            withdrawn_by: None,
+            withdraws: None,
             state: State::Accepted,
         });
         number
