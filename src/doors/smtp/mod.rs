@@ -25,6 +25,7 @@ use self::config::Checked;
 pub use self::config::{Bounds, Login, SmtpConfig, SmtpConfigError, SmtpUrl, SmtpUrlError, TlsMode};
 use self::line_stream::LineStream;
 use self::reply::{Failure, failure, is_about_us, is_gone, reply_of};
+use crate::model::metric;
 use crate::work::ports::{Delivery, Envelope, Mailer, is_sendable, reply as word};
 
 /// Idle connections kept.
@@ -187,14 +188,22 @@ impl Mailer for SmtpMailer {
         let Some(runtime) = &self.runtime else {
             return Delivery::Deferred { reply: word::UNREACHABLE.into() };
         };
-        runtime.block_on(async {
+        let start = Instant::now();
+        let delivery = runtime.block_on(async {
             let attempt = self.attempt((from.flatten(), to), message);
             // Dropping the attempt drops its connection: nothing of it can reach the next mail.
             match tokio::time::timeout(self.host.bounds.attempt_max, attempt).await {
                 Ok(delivery) => delivery,
                 Err(_) => Delivery::Deferred { reply: word::TIMEOUT.into() },
             }
-        })
+        });
+        let result = match delivery {
+            Delivery::Sent { .. } => "sent",
+            Delivery::Deferred { .. } => "deferred",
+            Delivery::Failed { .. } => "failed",
+        };
+        metrics::histogram!(metric::MAIL_ATTEMPT_SECONDS, "result" => result).record(start.elapsed());
+        delivery
     }
 }
 
