@@ -445,6 +445,13 @@ fn hosts_that_misbehave_defer_the_mail_within_the_bounds() {
             hasty,
             "timeout",
         ),
+        (
+            "takes the message for commands",
+            &[HELLO, b"250 x\r\n", b"250 x\r\n", b"250 x\r\n", b"250 x\r\n"],
+            End::Hang,
+            patient(),
+            "garbled-reply",
+        ),
         ("hangs up at once", &[], End::HangUp, patient(), "disconnected"),
         (
             "hangs up at DATA",
@@ -483,6 +490,25 @@ fn hosts_that_misbehave_defer_the_mail_within_the_bounds() {
         nowhere.send(&to("soumu@example.jp"), SHORT),
         Delivery::Deferred { reply: "no-such-host".into() }
     );
+}
+
+/// What a host does after its answer changes nothing about the mail's fate.
+#[test]
+fn a_refusal_stays_one_when_the_host_hangs_afterwards() {
+    const LINES: &[&[u8]] =
+        &[b"220 mail.example.jp ESMTP\r\n", b"250 x\r\n", b"250 x\r\n", b"550 5.1.1 no such user\r\n"];
+    let mailer = plain_mailer(saying(LINES, End::Hang));
+    assert_eq!(mailer.send(&to("soumu@example.jp"), SHORT), Delivery::Failed { reply: "550 5.1.1".into() });
+}
+
+#[test]
+fn idle_connections_are_given_back() {
+    let Some(host) = MailHost::start(&[]) else { return };
+    let bounds = Bounds { idle_max: Duration::from_millis(100), ..patient() };
+    let mailer = mailer(SmtpConfig { bounds, ..config(host.port) });
+    assert!(matches!(mailer.send(&to("good@example.jp"), SHORT), Delivery::Sent { .. }));
+    super::super::until("the host has heard QUIT", || host.dir.path().join("quit").exists());
+    assert!(matches!(mailer.send(&to("good@example.jp"), SHORT), Delivery::Sent { .. }));
 }
 
 /// Whoever sits between appends answers to the go-ahead of STARTTLS; they must not count as said under TLS.
