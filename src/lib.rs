@@ -10,3 +10,6 @@ pub mod store;
 pub mod work;
 
 pub mod doors;
+
+#[cfg(test)]
+mod small_world;
