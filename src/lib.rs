@@ -13,3 +13,5 @@ pub mod doors;
 
 pub mod config;
 pub mod desk;
+
+pub mod cli;

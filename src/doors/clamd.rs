@@ -54,7 +54,11 @@ impl FromStr for ScannerAddress {
         let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
         let host = bare.filter(|h| h.contains(':')).unwrap_or(host);
         let port: u16 = port.parse().map_err(|_| wrong())?;
-        if host.is_empty() || port == 0 || host.contains(['/', '@', ' ', '[', ']']) || (bare.is_none() && host.contains(':')) {
+        if host.is_empty()
+            || port == 0
+            || host.contains(['/', '@', ' ', '[', ']'])
+            || (bare.is_none() && host.contains(':'))
+        {
             return Err(wrong());
         }
         Ok(Self::Tcp { host: host.into(), port })
@@ -201,7 +205,11 @@ fn parse_verdict(text: &str, size: u64) -> Result<Verdict, ScannerDown> {
     }
     if let Some(name) = said.strip_suffix(" FOUND").filter(|name| !name.is_empty() && text != said) {
         let limit = name.starts_with("Heuristics.Limits.Exceeded");
-        return Ok(if limit { Verdict::Not(Unscanned::Limit { limit: name.into() }) } else { Verdict::Found(name.into()) });
+        return Ok(if limit {
+            Verdict::Not(Unscanned::Limit { limit: name.into() })
+        } else {
+            Verdict::Found(name.into())
+        });
     }
     let Some(error) = said.strip_suffix("ERROR").map(|e| e.trim_end_matches(['.', ' '])) else {
         return Err(ScannerDown::Garbled(shortened(text)));
@@ -210,7 +218,18 @@ fn parse_verdict(text: &str, size: u64) -> Result<Verdict, ScannerDown> {
         return Ok(Verdict::Not(Unscanned::TooLarge { size }));
     }
     // About the scanner rather than the content: later it may be well again. Anything else would come back the same.
-    let unwell = ["memory", "temporary", "tempfile", "database", "engine", "timed out", "command", "thread", "open file", "write"];
+    let unwell = [
+        "memory",
+        "temporary",
+        "tempfile",
+        "database",
+        "engine",
+        "timed out",
+        "command",
+        "thread",
+        "open file",
+        "write",
+    ];
     let lower = error.to_ascii_lowercase();
     if unwell.iter().any(|word| lower.contains(word)) {
         return Err(ScannerDown::Unwell(shortened(error)));
@@ -221,7 +240,8 @@ fn parse_verdict(text: &str, size: u64) -> Result<Verdict, ScannerDown> {
 /// Reads `ClamAV 1.4.6/27001/Mon Nov 23 10:00:00 2026`, and `ClamAV 1.4.6` without patterns of a known number.
 fn parse_version(text: &str) -> Result<Patterns, ScannerDown> {
     let mut parts = text.splitn(3, '/');
-    let name = parts.next().filter(|n| n.starts_with("ClamAV ")).ok_or(ScannerDown::Garbled(shortened(text)))?;
+    let name =
+        parts.next().filter(|n| n.starts_with("ClamAV ")).ok_or(ScannerDown::Garbled(shortened(text)))?;
     let number: Option<u64> = parts.next().and_then(|n| n.parse().ok());
     let made = parts.next().and_then(|date| NaiveDateTime::parse_from_str(date, "%a %b %e %H:%M:%S %Y").ok());
     let engine = number.map_or_else(|| name.to_owned(), |number| format!("{name}/{number}"));
@@ -273,10 +293,13 @@ impl Session {
         let limit = left.min(self.bounds.silence_max);
         let set = match &self.socket {
             Socket::Tcp(s) => s.set_read_timeout(Some(limit)).and_then(|()| s.set_write_timeout(Some(limit))),
-            Socket::Unix(s) => s.set_read_timeout(Some(limit)).and_then(|()| s.set_write_timeout(Some(limit))),
+            Socket::Unix(s) => {
+                s.set_read_timeout(Some(limit)).and_then(|()| s.set_write_timeout(Some(limit)))
+            }
         };
         set.map_err(|e| ScannerDown::Unreachable(e.kind().to_string()))?;
-        let bound = if left < self.bounds.silence_max { self.bounds.file_max } else { self.bounds.silence_max };
+        let bound =
+            if left < self.bounds.silence_max { self.bounds.file_max } else { self.bounds.silence_max };
         Ok(bound)
     }
 
@@ -303,7 +326,8 @@ impl Session {
         let mut sent: u64 = 0;
         loop {
             let want = usize::try_from(size - sent).unwrap_or(usize::MAX).min(CHUNK_BYTES);
-            let got = read_up_to(content, &mut piece[4..4 + want.max(1)]).map_err(|e| Trouble::Content(e.kind().to_string()))?;
+            let got = read_up_to(content, &mut piece[4..4 + want.max(1)])
+                .map_err(|e| Trouble::Content(e.kind().to_string()))?;
             if got != want {
                 return Err(Trouble::Content(size_differs(size)));
             }
@@ -414,7 +438,9 @@ fn connect_tcp(host: &str, port: u16, limit: Duration) -> io::Result<TcpStream> 
 
 /// Connects without waiting for ever where a stopped listener's queue is full: SO_SNDTIMEO bounds a Unix `connect`.
 fn connect_unix(path: &std::path::Path, limit: Duration) -> io::Result<UnixStream> {
-    use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with, sockopt};
+    use rustix::net::{
+        AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with, sockopt,
+    };
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(limit))?;
     connect(&socket, &SocketAddrUnix::new(path)?)?;
@@ -427,10 +453,29 @@ mod tests {
 
     #[test]
     fn addresses_read_and_write() {
-        for text in ["none", "tcp://127.0.0.1:3310", "tcp://[::1]:3310", "tcp://scanner.example.jp:3310", "unix:/run/clamav/clamd.ctl"] {
+        for text in [
+            "none",
+            "tcp://127.0.0.1:3310",
+            "tcp://[::1]:3310",
+            "tcp://scanner.example.jp:3310",
+            "unix:/run/clamav/clamd.ctl",
+        ] {
             assert_eq!(text.parse::<ScannerAddress>().unwrap().to_string(), text);
         }
-        for text in ["", "None", "tcp://", "tcp://host", "tcp://:3310", "tcp://host:0", "tcp://::1:3310", "tcp://h:99999", "unix:", "unix:run", "unix://", "http://x:1"] {
+        for text in [
+            "",
+            "None",
+            "tcp://",
+            "tcp://host",
+            "tcp://:3310",
+            "tcp://host:0",
+            "tcp://::1:3310",
+            "tcp://h:99999",
+            "unix:",
+            "unix:run",
+            "unix://",
+            "http://x:1",
+        ] {
             let wrong = text.parse::<ScannerAddress>();
             assert!(wrong.is_err() || text == "unix://", "{text}");
         }
@@ -442,7 +487,10 @@ mod tests {
         let patterns = parse_version("ClamAV 1.4.6/27001/Mon Nov 23 10:00:00 2026").unwrap();
         assert_eq!((patterns.engine.as_str(), patterns.number), ("ClamAV 1.4.6/27001", Some(27001)));
         assert_eq!(patterns.made.unwrap().to_string(), "2026-11-23 10:00:00");
-        assert_eq!(parse_version("ClamAV 1.4.6/27001/Sun Nov  1 00:00:00 2026").unwrap().made.unwrap().to_string(), "2026-11-01 00:00:00");
+        assert_eq!(
+            parse_version("ClamAV 1.4.6/27001/Sun Nov  1 00:00:00 2026").unwrap().made.unwrap().to_string(),
+            "2026-11-01 00:00:00"
+        );
         let without = parse_version("ClamAV 1.4.6").unwrap();
         assert_eq!((without.engine.as_str(), without.number, without.made), ("ClamAV 1.4.6", None, None));
         assert_eq!(parse_version("ClamAV 1.4.6/0/Thu Jan  1 00:00:00 1970").unwrap().made, None);
@@ -459,12 +507,22 @@ mod tests {
             verdict("stream: Heuristics.Limits.Exceeded.MaxFileSize FOUND"),
             Ok(Verdict::Not(Unscanned::Limit { limit: "Heuristics.Limits.Exceeded.MaxFileSize".into() }))
         );
-        assert_eq!(verdict("INSTREAM size limit exceeded. ERROR"), Ok(Verdict::Not(Unscanned::TooLarge { size: 9 })));
-        assert_eq!(verdict("stream: Bad format ERROR"), Ok(Verdict::Not(Unscanned::Refused { said: "Bad format".into() })));
-        for unwell in ["stream: Can't allocate memory ERROR", "Command read timed out ERROR", "UNKNOWN COMMAND ERROR"] {
+        assert_eq!(
+            verdict("INSTREAM size limit exceeded. ERROR"),
+            Ok(Verdict::Not(Unscanned::TooLarge { size: 9 }))
+        );
+        assert_eq!(
+            verdict("stream: Bad format ERROR"),
+            Ok(Verdict::Not(Unscanned::Refused { said: "Bad format".into() }))
+        );
+        for unwell in
+            ["stream: Can't allocate memory ERROR", "Command read timed out ERROR", "UNKNOWN COMMAND ERROR"]
+        {
             assert!(matches!(verdict(unwell), Err(ScannerDown::Unwell(_))), "{unwell}");
         }
-        for garbage in ["OK", "stream: ok", "stream:  FOUND", "", "FOUND", "stream: OK but", "HTTP/1.1 400 Bad Request"] {
+        for garbage in
+            ["OK", "stream: ok", "stream:  FOUND", "", "FOUND", "stream: OK but", "HTTP/1.1 400 Bad Request"]
+        {
             assert!(matches!(verdict(garbage), Err(ScannerDown::Garbled(_))), "{garbage}");
         }
     }

@@ -35,7 +35,9 @@ pub const LEVEL_VARIABLE: &str = "TODOKE_LOG";
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     /// Not a level.
-    #[error("{0:?} is not a log level: allowed are error, warn, info, debug, trace, off, and lists such as info,todoke::doors::sftp=debug")]
+    #[error(
+        "{0:?} is not a log level: allowed are error, warn, info, debug, trace, off, and lists such as info,todoke::doors::sftp=debug"
+    )]
     Level(String),
     /// A second time in one process.
     #[error("logging was set up already")]
@@ -81,12 +83,17 @@ pub fn install(format: LogFormat, level: &str) -> Result<LogLevel, LogError> {
 }
 
 /// A subscriber that writes to `writer`.
-fn build<W>(format: LogFormat, level: &str, writer: W) -> Result<(impl Subscriber + Send + Sync, LogLevel), LogError>
+fn build<W>(
+    format: LogFormat,
+    level: &str,
+    writer: W,
+) -> Result<(impl Subscriber + Send + Sync, LogLevel), LogError>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let (filter, handle) = reload::Layer::new(filter(level)?);
-    let lines = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(writer).event_format(Line(format));
+    let lines =
+        tracing_subscriber::fmt::layer().with_ansi(false).with_writer(writer).event_format(Line(format));
     Ok((tracing_subscriber::registry().with(filter).with(lines), LogLevel(handle)))
 }
 
@@ -188,7 +195,8 @@ impl Visit for Fields {
 
 /// Needs no quotes: nothing in it could be taken for another field.
 fn is_bare(text: &str) -> bool {
-    !text.is_empty() && text.chars().all(|c| !c.is_whitespace() && !must_escape(c) && !matches!(c, '"' | '=' | '\\'))
+    !text.is_empty()
+        && text.chars().all(|c| !c.is_whitespace() && !must_escape(c) && !matches!(c, '"' | '=' | '\\'))
 }
 
 /// Characters that could begin a line, drive a terminal, or turn the reading direction.
@@ -307,7 +315,12 @@ mod tests {
             tracing::info!(name = NASTY, size = 3, fine = "yes", "login refused: {NASTY}");
             let line = sink.take();
             assert_eq!(line.matches(['\n', '\r', '\u{2028}', '\u{1b}', '\u{202e}']).count(), 1, "{line:?}");
-            assert!(line.contains(r#" name="a\nFAKE ERROR line\r\u001b[2J\u202egpj \"q\" \\ x=1\u2028" size=3 fine=yes"#), "{line}");
+            assert!(
+                line.contains(
+                    r#" name="a\nFAKE ERROR line\r\u001b[2J\u202egpj \"q\" \\ x=1\u2028" size=3 fine=yes"#
+                ),
+                "{line}"
+            );
             assert!(line.contains("  INFO todoke::doors::log::tests: login refused: a\\nFAKE"), "{line}");
             assert_eq!(line.as_bytes()[23], b'Z', "an RFC 3339 time leads: {line}");
         });
@@ -333,7 +346,10 @@ mod tests {
         logging(LogFormat::Journal, "debug", |_, sink| {
             tracing::error!("bad");
             tracing::debug!("dull");
-            assert_eq!(sink.take(), "<3>todoke::doors::log::tests: bad\n<7>todoke::doors::log::tests: dull\n");
+            assert_eq!(
+                sink.take(),
+                "<3>todoke::doors::log::tests: bad\n<7>todoke::doors::log::tests: dull\n"
+            );
         });
     }
 

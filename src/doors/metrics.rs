@@ -54,7 +54,8 @@ pub mod names {
 }
 
 /// Files from 1 KiB to 1 GiB.
-const BYTES_BUCKETS: [f64; 8] = [1_024.0, 16_384.0, 131_072.0, 1_048_576.0, 4_718_592.0, 33_554_432.0, 268_435_456.0, 1_073_741_824.0];
+const BYTES_BUCKETS: [f64; 8] =
+    [1_024.0, 16_384.0, 131_072.0, 1_048_576.0, 4_718_592.0, 33_554_432.0, 268_435_456.0, 1_073_741_824.0];
 /// An fsync: from a battery-backed controller to a disk in trouble.
 const FSYNC_BUCKETS: [f64; 9] = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.1, 0.5, 2.0];
 /// What somebody waits for; 8 s is the default patience of a close.
@@ -84,7 +85,11 @@ fn describe() {
     describe_counter!(names::SUBMISSIONS, "Submissions judged, by verdict.");
     describe_counter!(names::UPLOAD_BYTES, Unit::Bytes, "Bytes taken in over SFTP.");
     describe_histogram!(names::UPLOAD_FILE_BYTES, Unit::Bytes, "Size of one uploaded file.");
-    describe_histogram!(names::VERDICT_SECONDS, Unit::Seconds, "From the close that completes a submission to its verdict.");
+    describe_histogram!(
+        names::VERDICT_SECONDS,
+        Unit::Seconds,
+        "From the close that completes a submission to its verdict."
+    );
     describe_histogram!(names::JOURNAL_FSYNC_SECONDS, Unit::Seconds, "One fsync of the journal.");
     describe_histogram!(names::MAIL_ATTEMPT_SECONDS, Unit::Seconds, "One attempt to send a mail, by result.");
     describe_histogram!(names::SCAN_SECONDS, Unit::Seconds, "One virus scan, by result.");
@@ -127,7 +132,11 @@ struct Page {
 
 impl MetricsServer {
     /// Binds. The address is loopback by default; another one is the operator's decision.
-    pub async fn bind(address: SocketAddr, handle: PrometheusHandle, health: Arc<Health>) -> io::Result<Self> {
+    pub async fn bind(
+        address: SocketAddr,
+        handle: PrometheusHandle,
+        health: Arc<Health>,
+    ) -> io::Result<Self> {
         Ok(Self { listener: TcpListener::bind(address).await?, page: Page { handle, health } })
     }
 
@@ -228,7 +237,11 @@ impl Page {
         let path = target.split(|b| *b == b'?').next().unwrap_or_default();
         match path {
             b"/metrics" => match tokio::task::spawn_blocking(move || self.handle.render()).await {
-                Ok(body) => Answer { status: "200 OK", content_type: "text/plain; version=0.0.4; charset=utf-8", body },
+                Ok(body) => Answer {
+                    status: "200 OK",
+                    content_type: "text/plain; version=0.0.4; charset=utf-8",
+                    body,
+                },
                 Err(_) => Answer::plain("500 Internal Server Error"),
             },
             b"/healthz" => {
@@ -278,7 +291,8 @@ mod tests {
             metrics::histogram!(names::SCAN_SECONDS, "result" => "clean").record(0.03);
         });
         let health = Arc::new(Health::starting());
-        let server = MetricsServer::bind("127.0.0.1:0".parse().unwrap(), handle, Arc::clone(&health)).await.unwrap();
+        let server =
+            MetricsServer::bind("127.0.0.1:0".parse().unwrap(), handle, Arc::clone(&health)).await.unwrap();
         let address = server.address().unwrap();
         let (stop, stopped) = watch::channel(false);
         Served { address, health, stop, task: tokio::spawn(server.run(stopped)) }
@@ -315,7 +329,10 @@ mod tests {
         let healthy = ask(&served, "GET /healthz HTTP/1.0\r\n\r\n").await;
         assert!(healthy.starts_with("HTTP/1.1 200 "), "{healthy}");
         let starting = ask(&served, "GET /readyz HTTP/1.1\r\n\r\n").await;
-        assert!(starting.starts_with("HTTP/1.1 503 ") && starting.contains(r#""waiting_for":["starting"]"#), "{starting}");
+        assert!(
+            starting.starts_with("HTTP/1.1 503 ") && starting.contains(r#""waiting_for":["starting"]"#),
+            "{starting}"
+        );
         served.health.release("starting");
         assert!(ask(&served, "GET /readyz?x=1 HTTP/1.1\r\n\r\n").await.contains(r#""ready":true"#));
 

@@ -54,7 +54,9 @@ pub struct SmtpUrl {
 
 /// Why a text names no mail host. A password in it is not repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a mail host: allowed are smtp://HOST[:PORT] and smtps://HOST[:PORT]; user and password have keys of their own")]
+#[error(
+    "not a mail host: allowed are smtp://HOST[:PORT] and smtps://HOST[:PORT]; user and password have keys of their own"
+)]
 pub struct SmtpUrlError;
 
 impl FromStr for SmtpUrl {
@@ -77,7 +79,8 @@ impl FromStr for SmtpUrl {
         };
         let bracketed = rest.starts_with('[');
         let fine = |c: char| c.is_ascii_alphanumeric() || c == '.' || c == '-';
-        let valid = if bracketed { host.parse::<std::net::Ipv6Addr>().is_ok() } else { host.chars().all(fine) };
+        let valid =
+            if bracketed { host.parse::<std::net::Ipv6Addr>().is_ok() } else { host.chars().all(fine) };
         if host.is_empty() || host.len() > 253 || !valid {
             return Err(SmtpUrlError);
         }
@@ -162,10 +165,14 @@ pub struct SmtpConfig {
 #[derive(Debug, thiserror::Error)]
 pub enum SmtpConfigError {
     /// smtps and a mode other than implicit, or the reverse.
-    #[error("tls: {0:?} does not fit the URL: smtps:// goes with implicit, smtp:// with none, opportunistic or required")]
+    #[error(
+        "tls: {0:?} does not fit the URL: smtps:// goes with implicit, smtp:// with none, opportunistic or required"
+    )]
     Mode(TlsMode),
     /// A password would travel in the clear.
-    #[error("user: a login to another machine needs tls = \"required\" or smtps://, the password would travel in the clear")]
+    #[error(
+        "user: a login to another machine needs tls = \"required\" or smtps://, the password would travel in the clear"
+    )]
     ClearLogin,
     /// Not a name for EHLO.
     #[error("ehlo: {0:?} is neither a host name nor an address in brackets")]
@@ -268,7 +275,9 @@ impl SmtpMailer {
         let (from, to) = envelope;
         let mut open = match self.begin(from, message).await {
             Ok(open) => open,
-            Err(Failure::Word(word)) if word == reply::MESSAGE => return Delivery::Failed { reply: word.into() },
+            Err(Failure::Word(word)) if word == reply::MESSAGE => {
+                return Delivery::Failed { reply: word.into() };
+            }
             // The sender is the gateway's own: whatever is wrong with it is not this mail's fault.
             Err(failure) => return deferred(failure),
         };
@@ -291,7 +300,9 @@ impl SmtpMailer {
                     self.put_back(open).await;
                 }
                 match failed {
-                    Failure::Answer { permanent: true, reply } if !is_about_us(&reply) => Delivery::Failed { reply },
+                    Failure::Answer { permanent: true, reply } if !is_about_us(&reply) => {
+                        Delivery::Failed { reply }
+                    }
                     other => deferred(other),
                 }
             }
@@ -378,7 +389,9 @@ impl Mailer for SmtpMailer {
         let (None | Some(Some(_)), Some(to)) = (&from, address(&envelope.to)) else {
             return Delivery::Failed { reply: reply::ADDRESS.into() };
         };
-        let Some(runtime) = &self.runtime else { return Delivery::Deferred { reply: reply::UNREACHABLE.into() } };
+        let Some(runtime) = &self.runtime else {
+            return Delivery::Deferred { reply: reply::UNREACHABLE.into() };
+        };
         runtime.block_on(async {
             let attempt = self.attempt((from.flatten(), to), message);
             // Dropping the attempt drops its connection: nothing of it can reach the next mail.
@@ -418,10 +431,12 @@ impl Host {
         };
         if let (TlsMode::Opportunistic | TlsMode::Required, Some(tls)) = (self.mode, &self.tls) {
             if connection.can_starttls() {
-                connection.starttls(tls.clone(), &self.ehlo).await.map_err(|e| match failure(&e, "starttls") {
-                    // Whatever goes wrong between the go-ahead and the second EHLO is TLS going wrong.
-                    Failure::Word(word) if word != reply::TIMEOUT => Failure::Word(reply::TLS),
-                    other => other,
+                connection.starttls(tls.clone(), &self.ehlo).await.map_err(|e| {
+                    match failure(&e, "starttls") {
+                        // Whatever goes wrong between the go-ahead and the second EHLO is TLS going wrong.
+                        Failure::Word(word) if word != reply::TIMEOUT => Failure::Word(reply::TLS),
+                        other => other,
+                    }
                 })?;
             } else if self.mode == TlsMode::Required {
                 close_connection(connection).await;
@@ -546,7 +561,8 @@ fn reply_of(code: &str, text: &str) -> String {
     let word = text.split_whitespace().next().unwrap_or("");
     let parts: Vec<&str> = word.split('.').collect();
     let number = |p: &&str| (1..=3).contains(&p.len()) && p.bytes().all(|b| b.is_ascii_digit());
-    let enhanced = parts.len() == 3 && parts.iter().all(number) && parts[0].len() == 1 && code.starts_with(parts[0]);
+    let enhanced =
+        parts.len() == 3 && parts.iter().all(number) && parts[0].len() == 1 && code.starts_with(parts[0]);
     if enhanced { format!("{code} {word}") } else { code.to_owned() }
 }
 
@@ -585,7 +601,11 @@ impl LineStream {
 }
 
 impl AsyncRead for LineStream {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if this.ahead.is_empty() {
             let mut storage = [0; 4096];
@@ -644,7 +664,19 @@ mod tests {
         ] {
             assert_eq!(text.parse::<SmtpUrl>().unwrap().to_string(), written);
         }
-        for text in ["", "mail.example.jp", "smtp://", "smtp://:25", "smtp://h:0", "smtp://h:x", "smtp://u:secret@h", "http://h", "smtp://[::1", "smtp://a b", "smtp://h:25/x"] {
+        for text in [
+            "",
+            "mail.example.jp",
+            "smtp://",
+            "smtp://:25",
+            "smtp://h:0",
+            "smtp://h:x",
+            "smtp://u:secret@h",
+            "http://h",
+            "smtp://[::1",
+            "smtp://a b",
+            "smtp://h:25/x",
+        ] {
             let error = text.parse::<SmtpUrl>().expect_err(text);
             assert!(!error.to_string().contains("secret"));
         }
@@ -660,7 +692,9 @@ mod tests {
         assert_eq!(with("smtp://[::1]", None, &login).unwrap(), TlsMode::None);
         assert_eq!(with("smtp://mail.example.jp", None, &login).unwrap(), TlsMode::Required);
         assert_eq!(with("smtps://mail.example.jp", None, &login).unwrap(), TlsMode::Implicit);
-        for (url, tls) in [("smtp://mail.example.jp", TlsMode::None), ("smtp://mail.example.jp", TlsMode::Opportunistic)] {
+        for (url, tls) in
+            [("smtp://mail.example.jp", TlsMode::None), ("smtp://mail.example.jp", TlsMode::Opportunistic)]
+        {
             assert!(with(url, Some(tls), &None).is_ok());
             assert!(matches!(with(url, Some(tls), &login), Err(SmtpConfigError::ClearLogin)));
         }

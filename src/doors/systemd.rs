@@ -90,7 +90,12 @@ pub fn watchdog_period() -> Option<Duration> {
 
 /// Reports as long as every watched loop makes progress. Silence is the alarm: then the service manager ends the process
 /// and starts it anew. Runs until `stop` turns true or its sender is gone.
-pub async fn run_watchdog(notifier: Notifier, health: Arc<Health>, period: Duration, mut stop: watch::Receiver<bool>) {
+pub async fn run_watchdog(
+    notifier: Notifier,
+    health: Arc<Health>,
+    period: Duration,
+    mut stop: watch::Receiver<bool>,
+) {
     let mut ticks = tokio::time::interval(period / 3);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut known: Vec<&'static str> = Vec::new();

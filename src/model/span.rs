@@ -15,7 +15,9 @@ pub struct Span(i64);
 
 /// Why a text is not a span.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{got:?} is not a length of time: a whole number and one of ms, s, m, h, d, such as 90s, 15m, 4h or 70d (at most 36500d)")]
+#[error(
+    "{got:?} is not a length of time: a whole number and one of ms, s, m, h, d, such as 90s, 15m, 4h or 70d (at most 36500d)"
+)]
 pub struct SpanError {
     got: String,
 }
@@ -122,7 +124,22 @@ mod tests {
 
     #[test]
     fn refuses_what_could_be_meant_otherwise() {
-        for text in ["", "s", "15", "15 m", " 15m", "15M", "15min", "-15m", "+15m", "1.5h", "1h30m", "36501d", "９０s", "99999999999999999999d"] {
+        for text in [
+            "",
+            "s",
+            "15",
+            "15 m",
+            " 15m",
+            "15M",
+            "15min",
+            "-15m",
+            "+15m",
+            "1.5h",
+            "1h30m",
+            "36501d",
+            "９０s",
+            "99999999999999999999d",
+        ] {
             assert!(Span::parse(text).is_err(), "{text}");
         }
         assert!(Span::parse("15min").unwrap_err().to_string().contains("15m"));

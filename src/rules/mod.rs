@@ -2,4 +2,5 @@
 
 pub mod policy;
 pub mod notice;
+pub mod retention;
 pub mod retry;

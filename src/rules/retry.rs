@@ -36,7 +36,9 @@ pub enum ScheduleError {
     #[error("retry: a wait of {0} is too short; at least {WAIT_MIN} is allowed")]
     TooShort(Span),
     /// The first wait already lies behind the end.
-    #[error("give_up_after: {give_up_after} is shorter than the first wait, {first}; nothing would ever be tried again")]
+    #[error(
+        "give_up_after: {give_up_after} is shorter than the first wait, {first}; nothing would ever be tried again"
+    )]
     NeverTried {
         /// As configured.
         give_up_after: Span,
@@ -77,7 +79,8 @@ impl Schedule {
         if now >= end {
             return Retry::GiveUp;
         }
-        let index = usize::try_from(attempts.saturating_sub(1)).unwrap_or(usize::MAX).min(self.waits.len() - 1);
+        let index =
+            usize::try_from(attempts.saturating_sub(1)).unwrap_or(usize::MAX).min(self.waits.len() - 1);
         Retry::At(now.plus(self.waits[index].millis()).min(end))
     }
 }
@@ -118,7 +121,9 @@ mod tests {
         let schedule: Schedule =
             toml::from_str("retry = ['5m', '15m', '1h', '4h']\ngive_up_after = '5d'").unwrap();
         assert_eq!(schedule, Schedule::default());
-        for (attempts, wait) in [(0, "5m"), (1, "5m"), (2, "15m"), (3, "1h"), (4, "4h"), (5, "4h"), (u32::MAX, "4h")] {
+        for (attempts, wait) in
+            [(0, "5m"), (1, "5m"), (2, "15m"), (3, "1h"), (4, "4h"), (5, "4h"), (u32::MAX, "4h")]
+        {
             let now = FIRST.plus(1000);
             let expected = Retry::At(now.plus(span(wait).millis()));
             assert_eq!(schedule.next(attempts, FIRST, now), expected, "{attempts}");
@@ -131,7 +136,11 @@ mod tests {
         let end = FIRST.plus_days(5);
         assert_eq!(schedule.next(30, FIRST, end.plus(-1000)), Retry::At(end));
         assert_eq!(schedule.next(31, FIRST, end), Retry::GiveUp);
-        assert_eq!(schedule.next(1, FIRST, FIRST.plus(-60_000)), Retry::At(FIRST.plus(240_000)), "clock set back");
+        assert_eq!(
+            schedule.next(1, FIRST, FIRST.plus(-60_000)),
+            Retry::At(FIRST.plus(240_000)),
+            "clock set back"
+        );
     }
 
     #[test]

@@ -2,16 +2,17 @@
 
 pub mod blobs;
 pub mod cards;
-pub mod gateway_keys;
-pub mod ledger;
-pub mod spool;
-pub mod durable;
-pub mod root;
-pub mod journal;
 mod decide;
+pub mod durable;
+pub mod gateway_keys;
 pub mod index;
+pub mod journal;
 pub mod journal_ledger;
+pub mod ledger;
+pub mod local_blobs;
 mod project;
 pub mod recover;
+pub mod root;
+pub mod spool;
 mod tables;
 mod writer;

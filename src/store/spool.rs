@@ -89,9 +89,9 @@ impl Folder {
     /// A new folder of exactly these rights, whatever the umask.
     pub fn make(&self, name: impl AsRef<OsStr>, mode: u32, group: Option<u32>) -> io::Result<Self> {
         fs::mkdirat(&self.0, plain(name.as_ref())?, Mode::RWXU)?;
-        let made = self.sub(name)?;
-        set_rights(&made.0, mode, group)?;
-        Ok(made)
+        let folder = self.sub(name)?;
+        set_rights(&folder.0, mode, group)?;
+        Ok(folder)
     }
 
     /// What a name is, without following a link; none when there is nothing.
@@ -151,9 +151,9 @@ impl Folder {
         if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
             return self.remove_file(name);
         }
-        let depth = depth
-            .checked_sub(1)
-            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "folders are nested too deep to remove"))?;
+        let depth = depth.checked_sub(1).ok_or_else(|| {
+            io::Error::new(io::ErrorKind::InvalidInput, "folders are nested too deep to remove")
+        })?;
         let inner = self.sub(name)?;
         let names: Vec<_> = inner.names()?.collect::<io::Result<_>>()?;
         for name in names {
@@ -307,7 +307,8 @@ pub fn prepare_insurer(spool_root: &Path, code: &InsurerCode, group: Option<u32>
     own.sync()
 }
 
-/// Reading on where the test spool is not there yet: made with the production spool's group.
+/// Opens an insurer's production or test spool; the test spool is made when it is first needed, with the production
+/// spool's group.
 pub fn open_for(spool_root: &Path, code: &InsurerCode, test: bool) -> io::Result<InsurerSpool> {
     let spool = InsurerSpool::open(spool_root, code)?;
     if !test {
@@ -317,7 +318,8 @@ pub fn open_for(spool_root: &Path, code: &InsurerCode, test: bool) -> io::Result
     match InsurerSpool::open(&root, code) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             prepare_insurer(&root, code, spool.group)?;
-            Folder::open(&root).and_then(|folder| Ok(fs::fchmod(folder.fd(), Mode::from_raw_mode(0o711))?))?;
+            Folder::open(&root)
+                .and_then(|folder| Ok(fs::fchmod(folder.fd(), Mode::from_raw_mode(0o711))?))?;
             InsurerSpool::open(&root, code)
         }
         opened => opened,
@@ -331,7 +333,7 @@ fn ensure(parent: &Folder, name: &str, mode: u32, group: Option<u32>) -> io::Res
             set_rights(&there.0, mode, group)?;
             Ok(there)
         }
-        made => made,
+        result => result,
     }
 }
 

@@ -1,4 +1,15 @@
 //! What moves things: stages over the ledger and the blobs. Blocking; time comes in.
 
 pub mod parties;
+pub mod alarms;
+pub mod deliver;
+pub mod imports;
 pub mod ports;
+pub mod publish;
+pub mod purge;
+pub mod retention;
+pub mod step;
+pub mod sweep;
+
+#[cfg(test)]
+pub(crate) mod fake;

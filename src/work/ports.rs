@@ -125,7 +125,11 @@ impl Patterns {
     pub fn age(&self, now: Timestamp, days_max: u32) -> PatternAge {
         let Some(made) = self.made else { return PatternAge::Unknown };
         let age = now.since(Timestamp(made.and_utc().timestamp_millis()));
-        if age > i64::from(days_max) * DAY { PatternAge::Stale { days: age / DAY } } else { PatternAge::Fresh }
+        if age > i64::from(days_max) * DAY {
+            PatternAge::Stale { days: age / DAY }
+        } else {
+            PatternAge::Fresh
+        }
     }
 }
 
@@ -322,8 +326,10 @@ mod tests {
     #[test]
     fn patterns_age_by_the_policy() {
         let made = chrono::NaiveDate::from_ymd_opt(2026, 11, 20).unwrap().and_hms_opt(10, 0, 0).unwrap();
-        let at = |days: u32, millis| Timestamp(made.and_utc().timestamp_millis()).plus_days(days).plus(millis);
-        let patterns = Patterns { engine: "ClamAV 1.4.6/27001".into(), number: Some(27001), made: Some(made) };
+        let at =
+            |days: u32, millis| Timestamp(made.and_utc().timestamp_millis()).plus_days(days).plus(millis);
+        let patterns =
+            Patterns { engine: "ClamAV 1.4.6/27001".into(), number: Some(27001), made: Some(made) };
         assert_eq!(patterns.age(at(3, 0), 3), PatternAge::Fresh);
         assert_eq!(patterns.age(at(3, 1), 3), PatternAge::Stale { days: 3 });
         assert_eq!(patterns.age(at(9, 0), 3), PatternAge::Stale { days: 9 });

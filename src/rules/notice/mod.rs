@@ -180,48 +180,56 @@ impl NoticeKind {
         }
         use Need::{May, Must, Never};
         match self {
-            Self::Arrival => &const {
-                [
-                    slot("office", Must, Must),
-                    slot("insurer", May, Must),
-                    slot("total", May, May),
-                    slot("counts", Never, Must),
-                    slot("last_day", May, Must),
-                    slot("folder", Never, Must),
-                    slot("contact", Never, Must),
-                ]
-            },
-            Self::Refusal => &const {
-                [
-                    slot("office", Must, Must),
-                    slot("insurer", May, Must),
-                    slot("number", May, Must),
-                    slot("reasons", Never, Must),
-                    slot("findings_file", Never, Must),
-                    slot("contact", Never, Must),
-                ]
-            },
-            Self::Swept => &const {
-                [
-                    slot("office", Must, Must),
-                    slot("insurer", May, Must),
-                    slot("files", May, Must),
-                    slot("days", May, Must),
-                    slot("sent_on", May, Must),
-                    slot("contact", Never, Must),
-                ]
-            },
-            Self::Recall => &const {
-                [
-                    slot("office", Must, Must),
-                    slot("insurer", May, Must),
-                    slot("kind", May, May),
-                    slot("file", Never, Must),
-                    slot("placed_on", May, May),
-                    slot("fetched", Never, Must),
-                    slot("contact", Never, Must),
-                ]
-            },
+            Self::Arrival => {
+                &const {
+                    [
+                        slot("office", Must, Must),
+                        slot("insurer", May, Must),
+                        slot("total", May, May),
+                        slot("counts", Never, Must),
+                        slot("last_day", May, Must),
+                        slot("folder", Never, Must),
+                        slot("contact", Never, Must),
+                    ]
+                }
+            }
+            Self::Refusal => {
+                &const {
+                    [
+                        slot("office", Must, Must),
+                        slot("insurer", May, Must),
+                        slot("number", May, Must),
+                        slot("reasons", Never, Must),
+                        slot("findings_file", Never, Must),
+                        slot("contact", Never, Must),
+                    ]
+                }
+            }
+            Self::Swept => {
+                &const {
+                    [
+                        slot("office", Must, Must),
+                        slot("insurer", May, Must),
+                        slot("files", May, Must),
+                        slot("days", May, Must),
+                        slot("sent_on", May, Must),
+                        slot("contact", Never, Must),
+                    ]
+                }
+            }
+            Self::Recall => {
+                &const {
+                    [
+                        slot("office", Must, Must),
+                        slot("insurer", May, Must),
+                        slot("kind", May, May),
+                        slot("file", Never, Must),
+                        slot("placed_on", May, May),
+                        slot("fetched", Never, Must),
+                        slot("contact", Never, Must),
+                    ]
+                }
+            }
         }
     }
 }
@@ -252,7 +260,10 @@ impl Templates {
             Language::En => &template.en,
         };
         let values = notice.values(language);
-        Rendered { subject: clean(&both.subject.fill(&values), SUBJECT_CHARS_MAX), body: both.body.fill(&values) }
+        Rendered {
+            subject: clean(&both.subject.fill(&values), SUBJECT_CHARS_MAX),
+            body: both.body.fill(&values),
+        }
     }
 }
 
@@ -328,7 +339,10 @@ pub fn render_alarm(alarm: &AlarmNotice) -> Rendered {
     if alarm.details.len() > LIST_LINES_MAX {
         let _ = writeln!(body, "... and {} more.", alarm.details.len() - LIST_LINES_MAX);
     }
-    let _ = write!(body, "\nThis mail is sent once for each alarm. `todoke status` and `todoke doctor` show what is so now.\n");
+    let _ = write!(
+        body,
+        "\nThis mail is sent once for each alarm. `todoke status` and `todoke doctor` show what is so now.\n"
+    );
     Rendered { subject: clean(&format!("[todoke] {host}: {code}: {summary}"), SUBJECT_CHARS_MAX), body }
 }
 
@@ -345,7 +359,11 @@ pub fn summarise(findings: &[Finding]) -> Vec<RefusalReason> {
         if let Some(known) = reasons.iter_mut().find(|r| r.code == finding.rule) {
             known.count += 1;
         } else {
-            reasons.push(RefusalReason { code: finding.rule.clone(), count: 1, action: finding.action.clone() });
+            reasons.push(RefusalReason {
+                code: finding.rule.clone(),
+                count: 1,
+                action: finding.action.clone(),
+            });
         }
     }
     reasons
@@ -376,7 +394,9 @@ fn reasons(reasons: &[RefusalReason], language: Language) -> String {
 fn list(lines: impl Iterator<Item = String>, count: usize, language: Language) -> String {
     let mut lines: Vec<String> = lines.take(LIST_LINES_MAX).collect();
     if let Some(more) = count.checked_sub(LIST_LINES_MAX).filter(|more| *more > 0) {
-        lines.push(Text::new(format!("  ほか{more}種類"), format!("  and {more} more")).get(language).to_owned());
+        lines.push(
+            Text::new(format!("  ほか{more}種類"), format!("  and {more} more")).get(language).to_owned(),
+        );
     }
     lines.join("\n")
 }
@@ -455,7 +475,8 @@ fn fold(text: &str, indent: usize) -> String {
         line.push(c);
         columns += width(c);
         let wide_next = chars.peek().is_some_and(|n| width(*n) == 2 && !closing(*n));
-        let may_break = c == ' ' || (width(c) == 2 && chars.peek().is_some_and(|n| !closing(*n))) || wide_next;
+        let may_break =
+            c == ' ' || (width(c) == 2 && chars.peek().is_some_and(|n| !closing(*n))) || wide_next;
         let word: usize = chars.clone().take_while(|n| *n != ' ' && width(*n) == 1).count();
         let next = chars.peek().map_or(0, |n| if width(*n) == 1 { word } else { 2 });
         // Two columns are kept for a closing mark that may have to follow.

@@ -65,7 +65,8 @@ struct RawBoth {
 
 impl Template {
     pub(super) fn parse(file: &str, text: &str, slots: &[Slot]) -> Result<Self, TemplateError> {
-        let wrong = |key: &str, problem: String| TemplateError { file: file.into(), key: key.into(), problem };
+        let wrong =
+            |key: &str, problem: String| TemplateError { file: file.into(), key: key.into(), problem };
         let raw: RawTemplate = toml::from_str(text).map_err(|e| wrong("toml", e.to_string()))?;
         let both = |raw: RawBoth, language: &str| {
             let (subject, body) = (format!("{language}.subject"), format!("{language}.body"));
@@ -82,7 +83,8 @@ impl Template {
                 return Err(wrong(&body, "holds a control character other than a line feed".into()));
             }
             Ok(Both {
-                subject: Pattern::parse(&raw.subject, slots, |s| s.in_subject).map_err(|p| wrong(&subject, p))?,
+                subject: Pattern::parse(&raw.subject, slots, |s| s.in_subject)
+                    .map_err(|p| wrong(&subject, p))?,
                 body: Pattern::parse(&raw.body, slots, |s| s.in_body).map_err(|p| wrong(&body, p))?,
             })
         };

@@ -23,7 +23,11 @@ fn arrival() -> ArrivalNotice {
 }
 
 fn refusal() -> RefusalNotice {
-    let reason = |code: &str, count, ja: &str, en: &str| RefusalReason { code: code.into(), count, action: Text::new(ja, en) };
+    let reason = |code: &str, count, ja: &str, en: &str| RefusalReason {
+        code: code.into(),
+        count,
+        action: Text::new(ja, en),
+    };
     RefusalNotice {
         office_name: OFFICE.into(),
         insurer_name: INSURER.into(),
@@ -123,8 +127,16 @@ fn names_cannot_break_out_of_their_line() {
         ..arrival()
     };
     let rendered = Templates::builtin().unwrap().render(&Notice::Arrival(notice), Language::Ja);
-    assert!(!rendered.subject.contains(['\r', '\n', '\u{202e}', '\u{200b}', '\u{2028}']), "{:?}", rendered.subject);
-    assert!(rendered.subject.contains("{insurer}"), "a value is not looked at for places: {}", rendered.subject);
+    assert!(
+        !rendered.subject.contains(['\r', '\n', '\u{202e}', '\u{200b}', '\u{2028}']),
+        "{:?}",
+        rendered.subject
+    );
+    assert!(
+        rendered.subject.contains("{insurer}"),
+        "a value is not looked at for places: {}",
+        rendered.subject
+    );
     assert!(!rendered.body.contains(['\r', '\u{202e}', '\u{200b}', '\u{2028}']));
 
     let letter = Letter {
@@ -141,8 +153,17 @@ fn names_cannot_break_out_of_their_line() {
         head.split("\r\n").filter(|l| !l.starts_with(' ')).map(|l| l.split(':').next().unwrap()).collect();
     names.sort_unstable();
     let expected = [
-        "Auto-Submitted", "Content-Language", "Content-Transfer-Encoding", "Content-Type", "Date", "From", "MIME-Version",
-        "Message-ID", "Subject", "To", "X-Auto-Response-Suppress",
+        "Auto-Submitted",
+        "Content-Language",
+        "Content-Transfer-Encoding",
+        "Content-Type",
+        "Date",
+        "From",
+        "MIME-Version",
+        "Message-ID",
+        "Subject",
+        "To",
+        "X-Auto-Response-Suppress",
     ];
     assert_eq!(names, expected, "{head}");
 }
@@ -158,7 +179,10 @@ fn letters_are_the_same_every_time_and_fit_the_wire() {
         at: Timestamp(1_795_392_000_000),
         language: Language::Ja,
     };
-    let long = ArrivalNotice { office_name: "長".repeat(300), counts: vec![("種".repeat(50), 1); 200], ..arrival() };
+    let long =
+        ArrivalNotice {
+            office_name: "長".repeat(300), counts: vec![("種".repeat(50), 1); 200], ..arrival()
+        };
     for language in [Language::Ja, Language::En] {
         let notices = [
             Notice::Arrival(arrival()),
@@ -173,7 +197,11 @@ fn letters_are_the_same_every_time_and_fit_the_wire() {
             let bytes = compose(&letter, &rendered).unwrap();
             assert_eq!(bytes, compose(&letter, &rendered).unwrap());
             assert!(bytes.is_ascii() && !bytes.windows(2).any(|w| w[1] == b'\n' && w[0] != b'\r'));
-            assert!(bytes.split(|b| *b == b'\n').all(|l| l.len() <= 79), "{}", String::from_utf8_lossy(&bytes));
+            assert!(
+                bytes.split(|b| *b == b'\n').all(|l| l.len() <= 79),
+                "{}",
+                String::from_utf8_lossy(&bytes)
+            );
         }
     }
     let rendered = texts.render(&Notice::Arrival(long), Language::Ja);
@@ -192,13 +220,24 @@ fn letters_refuse_addresses_and_ids_that_would_break_headers() {
     };
     let text = Rendered { subject: "x".into(), body: "y\n".into() };
     assert!(compose(&good, &text).is_ok());
-    for to in ["", "soumu", "a@example.jp\r\nBcc: b@example.jp", "a@example.jp, b@example.jp", "Soumu <a@example.jp>", "総務@example.jp", "a b@example.jp"] {
+    for to in [
+        "",
+        "soumu",
+        "a@example.jp\r\nBcc: b@example.jp",
+        "a@example.jp, b@example.jp",
+        "Soumu <a@example.jp>",
+        "総務@example.jp",
+        "a b@example.jp",
+    ] {
         let error = compose(&Letter { to, ..good.clone() }, &text).unwrap_err();
         assert_eq!(error, LetterError::Address("recipient's"), "{to}");
         assert!(!error.to_string().contains("example"), "an address is not repeated");
     }
     for message_id in ["", "a", "@b", "a@", "a@b@c", "a b@c", "a@b>\r\nX: y", &"x".repeat(251)] {
-        assert!(matches!(compose(&Letter { message_id, ..good.clone() }, &text), Err(LetterError::MessageId(_))));
+        assert!(matches!(
+            compose(&Letter { message_id, ..good.clone() }, &text),
+            Err(LetterError::MessageId(_))
+        ));
     }
 }
 
@@ -208,12 +247,21 @@ fn texts_are_checked_when_they_are_loaded() {
     let good = NoticeKind::Swept.default_text();
     let mut check = |from: &str, to: &str, expected: &str| {
         assert!(good.contains(from), "{from}");
-        let error = texts.set(NoticeKind::Swept, "conf/notices/swept.toml", &good.replacen(from, to, 1)).unwrap_err();
+        let error =
+            texts.set(NoticeKind::Swept, "conf/notices/swept.toml", &good.replacen(from, to, 1)).unwrap_err();
         let told = error.to_string();
         assert!(told.starts_with("conf/notices/swept.toml: ") && told.contains(expected), "{told}");
     };
-    check("{office}: unfinished", "unfinished", "en.subject: {office} is missing; allowed here are {office} {insurer}");
-    check("{sent_on}に", "{sent_at}に", "ja.body: {sent_at} is not known; allowed here are {office} {insurer} {files}");
+    check(
+        "{office}: unfinished",
+        "unfinished",
+        "en.subject: {office} is missing; allowed here are {office} {insurer}",
+    );
+    check(
+        "{sent_on}に",
+        "{sent_at}に",
+        "ja.body: {sent_at} is not known; allowed here are {office} {insurer} {files}",
+    );
     check("{sent_on}に", "", "ja.body: {sent_on} is missing");
     check("({insurer})\"", "({contact})\"", "ja.subject: {contact} is not known");
     check("{office} 御中", "{office 御中", "ja.body: {office 御中");
@@ -260,8 +308,12 @@ fn findings_are_summed_up_without_values() {
         message: Text::new("氏名", "name"),
         action: Text::new("直す", "fix"),
     };
-    let findings =
-        [finding("B", Severity::Error), finding("W", Severity::Warning), finding("A", Severity::Error), finding("B", Severity::Error)];
+    let findings = [
+        finding("B", Severity::Error),
+        finding("W", Severity::Warning),
+        finding("A", Severity::Error),
+        finding("B", Severity::Error),
+    ];
     let reasons = summarise(&findings);
     let codes: Vec<_> = reasons.iter().map(|r| (r.code.as_str(), r.count)).collect();
     assert_eq!(codes, [("B", 2), ("A", 1)]);
@@ -281,7 +333,8 @@ fn lines_fold_where_readers_expect_it() {
             assert!(columns(line) + if at == 0 { 4 } else { 0 } <= COLUMNS, "{line}");
             assert!(!line.trim_start().starts_with(['、', '。']), "{line}");
         }
-        let joined: String = folded.split("\n    ").collect::<Vec<_>>().join(if text.contains(' ') { " " } else { "" });
+        let joined: String =
+            folded.split("\n    ").collect::<Vec<_>>().join(if text.contains(' ') { " " } else { "" });
         assert!(joined == text.trim_end() || text.contains("mixed"), "{joined}");
     }
 }

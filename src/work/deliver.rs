@@ -1,0 +1,393 @@
+//! What insurers leave in `outgoing/JOB/`, into the outboxes.
+//!
+//! 1. **Settled**: `delivery.csv` and every file it names are there and unchanged between two looks. What is no plain file
+//!    will never be one and does not hold the set up; what is missing does, for a while.
+//! 2. **Taken**: `delivery.csv` is renamed to `.taking/JOB.csv`; then `.taking/JOB.set` fixes the sheet, every file's hash
+//!    and the set's digest. From here on a crash goes on with these.
+//! 3. **Placed** row by row, in batches; a row's digest is made of insurer, set, line and cells, so that it places once.
+//! 4. **Reported** in `reports/delivery-JOB-TIME.csv`, recorded by `DeliveryTaken`, and only then cleared away.
+//!
+//! A sheet that cannot be read becomes `JOB/delivery.csv.refused` with a report; its files stay. Files that no row names
+//! stay too, and are named in the report.
+
+use std::collections::{BTreeSet, HashMap};
+use std::io::{self, Read as _};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use chrono_tz::Tz;
+use rustix::fs::{FlockOperation, OFlags};
+use serde::{Deserialize, Serialize};
+
+use super::alarms::Alarms;
+use super::ports::Scanner;
+use super::step::{Doing as _, Points, Progress, WorkError};
+use crate::model::escape;
+use crate::model::ids::InsurerCode;
+use crate::model::time::{SECOND, Timestamp};
+use crate::store::blobs::Blobs;
+use crate::store::ledger::Ledger;
+use crate::store::spool::{self, Folder, InsurerSpool, is_folder, is_lone_file};
+
+mod content;
+mod place;
+mod report;
+mod resolve;
+mod sheet;
+mod take;
+
+pub use place::{PlaceRequest, PlacedOne};
+pub use resolve::{Parties, Target, accounts_csv};
+pub use sheet::{Address, Fault};
+
+const SHEET: &str = "delivery.csv";
+/// Bytes of a job's name; it becomes part of other names.
+const JOB_NAME_MAX: usize = 100;
+/// Folders looked at in one insurer's `outgoing/`.
+const JOBS_MAX: usize = 10_000;
+
+/// How deliveries are taken in.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DeliveryPolicy {
+    /// A set is taken when it is unchanged between two looks this far apart.
+    pub settle_seconds: u32,
+    /// Named files that are missing are waited for, from the last change on; then their rows are refused and the rest goes.
+    pub incomplete_minutes_max: u32,
+    /// Documents are kept so long (K37).
+    pub keep_days: u32,
+    /// Bytes of one document.
+    pub document_bytes_max: u64,
+}
+
+impl Default for DeliveryPolicy {
+    fn default() -> Self {
+        Self {
+            settle_seconds: 5,
+            incomplete_minutes_max: 60,
+            keep_days: 70,
+            document_bytes_max: 50 * 1024 * 1024,
+        }
+    }
+}
+
+/// `[documents]` in `conf/insurers/CODE.toml`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DocumentTable {
+    /// Types that documents of this insurer have.
+    pub types: Vec<String>,
+    /// Whether CSV may be sent beside PDF (H3).
+    pub csv: bool,
+    /// Days that its documents are kept; the gateway's own where it says nothing (K37).
+    pub keep_days: Option<u32>,
+}
+
+impl Default for DocumentTable {
+    fn default() -> Self {
+        let types = [
+            "納入告知書",
+            "保険料額明細書",
+            "決定通知書",
+            "標準報酬決定通知書",
+            "資格取得確認通知書",
+            "返戻等一覧表",
+            "支払決定増減表",
+            "お知らせ",
+        ];
+        Self { types: types.map(str::to_owned).to_vec(), csv: false, keep_days: None }
+    }
+}
+
+impl DocumentTable {
+    /// Types become part of file names: names the first one that cannot.
+    pub fn check(&self) -> Result<(), String> {
+        let bad = |kind: &&String| {
+            kind.is_empty()
+                || kind.chars().count() > 40
+                || kind.starts_with('.')
+                || kind.contains(['/', '\\', ':', '*', '?', '"', '<', '>', '|', '_'])
+                || kind.chars().any(escape::is_hidden)
+        };
+        match self.types.iter().find(bad) {
+            Some(kind) => Err(format!(
+                "types: {kind:?} cannot be part of a file name; use at most 40 characters without / \\ : * ? \" < > | _"
+            )),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The stage.
+pub struct Deliveries {
+    /// What is true.
+    pub ledger: Arc<dyn Ledger>,
+    /// Where bytes and cards lie.
+    pub blobs: Arc<dyn Blobs>,
+    /// `spool/`
+    pub spool_root: PathBuf,
+    /// How.
+    pub policy: DeliveryPolicy,
+    /// Local time of months and last days.
+    pub zone: Tz,
+    /// An insurer's table.
+    pub tables: Arc<dyn Fn(&InsurerCode) -> DocumentTable + Send + Sync>,
+    /// The scanner.
+    pub scanner: Arc<dyn Scanner>,
+    /// Where trouble is said.
+    pub alarms: Arc<dyn Alarms>,
+    /// What the last looks saw. Starts empty.
+    pub looks: Mutex<HashMap<(InsurerCode, String), Look>>,
+    /// For tests.
+    pub points: Points,
+}
+
+/// What a look at a job saw.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Look {
+    /// Name, inode, size, modification time of the sheet and each named file; for what is no plain file, zeros.
+    seen: Vec<(String, [u64; 4])>,
+    /// Named files that are not there.
+    missing: u64,
+    /// Since when it looks like this.
+    since: Timestamp,
+}
+
+/// What a job in `outgoing/` is like.
+enum Readiness {
+    /// No sheet yet.
+    Unfinished,
+    /// Changed lately, or files are missing.
+    Settling,
+    /// Take it.
+    Ready,
+}
+
+impl Deliveries {
+    /// Looks at every insurer's `outgoing/`, takes what is settled, goes on with what was begun.
+    pub fn step(&self, now: Timestamp) -> Result<Progress, WorkError> {
+        let mut progress = Progress::default();
+        for insurer in self.ledger.insurers()? {
+            let code = insurer.code;
+            match InsurerSpool::open(&self.spool_root, &code) {
+                Ok(spool) => progress = progress.and(self.step_insurer(&code, &spool, now)?),
+                Err(error) => {
+                    let text =
+                        format!("the insurer's folder cannot be opened ({error}); run `todoke doctor`");
+                    self.alarms.raise(&format!("SPOOL-UNAVAILABLE {code}"), &text, now);
+                }
+            }
+        }
+        Ok(progress)
+    }
+
+    fn step_insurer(
+        &self,
+        code: &InsurerCode,
+        spool: &InsurerSpool,
+        now: Timestamp,
+    ) -> Result<Progress, WorkError> {
+        self.write_accounts(code, spool)?;
+        let mut progress = Progress::default();
+        // What was begun goes first: a new set under the same name waits for it.
+        for job in begun(&spool.taking).doing(|| format!("reading .taking/ of {code}"))? {
+            progress = progress.and(self.contained(code, &job, now, || self.go_on(code, spool, &job, now))?);
+        }
+        let mut present = Vec::new();
+        for name in spool.outgoing.names().doing(|| format!("reading outgoing/ of {code}"))?.take(JOBS_MAX) {
+            let name = name.doing(|| format!("reading outgoing/ of {code}"))?;
+            let Some(job) = name.to_str().filter(|name| is_job_name(name)) else {
+                if !name.to_string_lossy().starts_with('.') {
+                    let text =
+                        "outgoing/ holds a name that cannot be a job's; use at most 100 plain characters";
+                    self.alarms.raise(&format!("DELIVERY-NAME {code}"), text, now);
+                }
+                continue;
+            };
+            let folder = spool.outgoing.stat(job).doing(|| format!("looking at outgoing/{job}"))?;
+            if folder.is_none_or(|stat| !is_folder(&stat)) {
+                let text = "a file lies in outgoing/ itself; put documents and delivery.csv into a folder of their own";
+                self.alarms.raise(&format!("DELIVERY-LOOSE {code}"), text, now);
+                continue;
+            }
+            present.push(job.to_owned());
+            progress = progress.and(self.contained(code, job, now, || self.consider(code, spool, job, now))?);
+        }
+        let mut looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
+        looks.retain(|(of, job), _| of != code || present.contains(job));
+        Ok(progress)
+    }
+
+    /// Trouble with one job is an alarm and stops no other; trouble with the ledger stops the step.
+    fn contained(
+        &self,
+        code: &InsurerCode,
+        job: &str,
+        now: Timestamp,
+        work: impl FnOnce() -> Result<Progress, WorkError>,
+    ) -> Result<Progress, WorkError> {
+        let alarm = format!("DELIVERY-TROUBLE {code} {}", escape::excerpt(job, 40));
+        match work() {
+            Err(WorkError::Io { doing, source }) => {
+                let text = format!(
+                    "while {doing}: {source}; the set waits (the folder must be writable for the gateway: chmod -R g+rwX)"
+                );
+                self.alarms.raise(&alarm, &text, now);
+                Ok(Progress::default())
+            }
+            done => {
+                if done.is_ok() {
+                    self.alarms.clear(&alarm);
+                }
+                done
+            }
+        }
+    }
+
+    fn consider(
+        &self,
+        code: &InsurerCode,
+        spool: &InsurerSpool,
+        job: &str,
+        now: Timestamp,
+    ) -> Result<Progress, WorkError> {
+        let folder = spool.outgoing.sub(job).doing(|| format!("opening outgoing/{job}"))?;
+        match self.readiness(code, &folder, job, now).doing(|| format!("looking at outgoing/{job}"))? {
+            Readiness::Unfinished | Readiness::Settling => return Ok(Progress::default()),
+            Readiness::Ready => {}
+        }
+        folder
+            .rename(SHEET, &spool.taking, format!("{job}.csv"))
+            .doing(|| format!("taking outgoing/{job}/{SHEET}"))?;
+        spool.taking.sync().doing(|| "making .taking/ durable".into())?;
+        folder.sync().doing(|| format!("making outgoing/{job} durable"))?;
+        self.looks.lock().unwrap_or_else(PoisonError::into_inner).remove(&(code.clone(), job.to_owned()));
+        self.points.pass("taken")?;
+        self.go_on(code, spool, job, now)
+    }
+
+    fn readiness(
+        &self,
+        code: &InsurerCode,
+        folder: &Folder,
+        job: &str,
+        now: Timestamp,
+    ) -> io::Result<Readiness> {
+        let Some(stat) = folder.stat(SHEET)? else { return Ok(Readiness::Unfinished) };
+        let mut names = vec![SHEET.to_owned()];
+        if is_lone_file(&stat) {
+            let bytes = read_small(folder, SHEET)?;
+            if let Ok(rows) = sheet::read(&bytes) {
+                names.extend(sheet::file_names(&rows).into_iter().map(str::to_owned));
+            }
+        }
+        let mut look = Look { seen: Vec::with_capacity(names.len()), missing: 0, since: now };
+        for name in names {
+            let marks = match folder.stat(&name)? {
+                None => {
+                    look.missing += 1;
+                    continue;
+                }
+                Some(stat) if is_lone_file(&stat) => marks(&stat),
+                Some(_) => [0; 4],
+            };
+            look.seen.push((name, marks));
+        }
+        let mut looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = looks.entry((code.clone(), job.to_owned())).or_insert_with(|| look.clone());
+        if known.seen != look.seen {
+            *known = look;
+            return Ok(Readiness::Settling);
+        }
+        let patience = if known.missing == 0 {
+            i64::from(self.policy.settle_seconds)
+        } else {
+            i64::from(self.policy.incomplete_minutes_max.saturating_mul(60).max(self.policy.settle_seconds))
+        };
+        if now.since(known.since) < patience * SECOND {
+            return Ok(Readiness::Settling);
+        }
+        let settled = known.seen.clone();
+        drop(looks);
+        for (name, marks) in settled {
+            if marks != [0; 4] && is_locked(folder, &name)? {
+                return Ok(Readiness::Settling);
+            }
+        }
+        Ok(Readiness::Ready)
+    }
+
+    /// Rewrites `reports/accounts.csv` when it would say something else.
+    fn write_accounts(&self, code: &InsurerCode, spool: &InsurerSpool) -> Result<(), WorkError> {
+        const NAME: &str = "accounts.csv";
+        let text = accounts_csv(self.ledger.accounts(Some(code))?);
+        let doing = || format!("writing reports/{NAME} of {code}");
+        let same = match spool.reports.open_file(NAME, OFlags::RDONLY) {
+            Ok(file) => {
+                let mut old = Vec::new();
+                file.take(text.len() as u64 + 1).read_to_end(&mut old).doing(doing)?;
+                old == text
+            }
+            Err(_) => false,
+        };
+        if same { Ok(()) } else { spool.write_report(NAME, &text).doing(doing) }
+    }
+}
+
+/// Whether a writer that locks its files (`flock`) is at this one. Writers that take no lock are told by size and time
+/// alone; a lease (`F_SETLEASE`) would tell them too, but needs calls that the crate forbids itself.
+fn is_locked(folder: &Folder, name: &str) -> io::Result<bool> {
+    let file = match folder.open_file(name, OFlags::RDONLY) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+        opened => opened?,
+    };
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => Ok(false),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(true),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn marks(stat: &rustix::fs::Stat) -> [u64; 4] {
+    let number = |value: i64| u64::try_from(value).unwrap_or(0);
+    // The last one keeps an empty file at the epoch apart from "no plain file".
+    let time = number(stat.st_mtime).wrapping_mul(1_000_000_000).wrapping_add(stat.st_mtime_nsec);
+    [stat.st_ino, number(stat.st_size), time, 1]
+}
+
+fn read_small(folder: &Folder, name: &str) -> io::Result<Vec<u8>> {
+    let file = folder.open_file(name, OFlags::RDONLY)?;
+    if !is_lone_file(&rustix::fs::fstat(&file)?) {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "not a plain file with one name"));
+    }
+    let mut bytes = Vec::new();
+    file.take(sheet::SHEET_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn is_job_name(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= JOB_NAME_MAX
+        && !name.starts_with('.')
+        && !name.chars().any(escape::is_hidden)
+}
+
+/// Jobs in `.taking/`, each once.
+fn begun(taking: &Folder) -> io::Result<Vec<String>> {
+    let mut jobs = BTreeSet::new();
+    for name in taking.names()? {
+        let name = name?;
+        let job =
+            name.to_str().and_then(|name| name.strip_suffix(".csv").or_else(|| name.strip_suffix(".set")));
+        jobs.extend(job.map(str::to_owned));
+    }
+    Ok(jobs.into_iter().collect())
+}
+
+/// For `doctor` and the CLI: the spool that deliveries are read from.
+pub fn outgoing_path(spool_root: &std::path::Path, code: &InsurerCode) -> PathBuf {
+    spool::insurer_path(spool_root, code).join("outgoing")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,358 @@
+//! One document into one outbox.
+
+use std::io;
+
+use sha2::Digest as _;
+
+use super::Deliveries;
+use super::report::Outcome;
+use super::resolve::{Parties, Target};
+use super::sheet::{Address, Fault};
+use super::take::Prepared;
+use crate::model::card::{CardRef, DocumentCard, Salt};
+use crate::model::document::{Document, Format};
+use crate::model::event::Series;
+use crate::model::ids::{BlobId, Digest, DocumentId, InsurerCode};
+use crate::model::party::Actor;
+use crate::model::time::Timestamp;
+use crate::rules::retention::{expires_at, month_of};
+use crate::store::ledger::{Done, Op};
+use crate::work::ports::{Scan, Unscanned};
+use crate::work::step::{Doing as _, WorkError};
+
+/// Documents placed in one event batch.
+const BATCH: usize = 256;
+/// What a document of no type in the insurer's table is filed under.
+const OTHER_KIND: &str = "その他";
+
+/// A document to be placed, as its bearer names it.
+pub(super) struct Content<'a> {
+    pub(super) bytes: &'a mut dyn io::Read,
+    pub(super) name: &'a str,
+    pub(super) kind: &'a str,
+    pub(super) title: &'a str,
+}
+
+/// A document whose bytes and card are written, though not durable yet.
+pub(super) struct Ready {
+    document: Document,
+    warning: Option<Fault>,
+}
+
+/// What a copied document is; its hash and size.
+type Copied = Result<(Format, Digest, u64), Fault>;
+
+/// Documents that share their fsyncs.
+#[derive(Default)]
+pub(super) struct Batch(Vec<(usize, Ready, Digest)>);
+
+impl Batch {
+    pub(super) fn add(&mut self, index: usize, ready: Ready, row: Digest) {
+        self.0.push((index, ready, row));
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.0.len() >= BATCH
+    }
+}
+
+/// One document from the command line or the control socket.
+pub struct PlaceRequest<'a> {
+    /// From whom.
+    pub insurer: &'a InsurerCode,
+    /// For whom.
+    pub address: Address,
+    /// Its type.
+    pub kind: &'a str,
+    /// Its title.
+    pub title: &'a str,
+    /// Its file's name.
+    pub original_name: &'a str,
+    /// Its bytes.
+    pub content: &'a mut dyn io::Read,
+    /// Who places it.
+    pub by: Actor,
+}
+
+/// What became of a [`PlaceRequest`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PlacedOne {
+    /// It is in the outbox; with a warning about its type.
+    Placed(DocumentId, Option<Fault>),
+    /// The same document was placed there on the same day already: nothing was done.
+    Before(DocumentId),
+    /// It cannot be placed.
+    Not(Fault),
+    /// The scanner does not answer: try again.
+    ScannerDown,
+}
+
+impl Deliveries {
+    /// Places one document: what `todoke deliver` calls. The same bytes to the same address under the same title on the
+    /// same local day are one document, so that a repeated command does no harm.
+    pub fn place_one(&self, request: PlaceRequest<'_>, now: Timestamp) -> Result<PlacedOne, WorkError> {
+        let PlaceRequest { insurer, address, kind, title, original_name, content, by } = request;
+        let parties = Parties::read(&*self.ledger, insurer)?;
+        let target = match self.target(insurer, &parties, &address)? {
+            Ok(target) => target,
+            Err(fault) => return Ok(PlacedOne::Not(fault)),
+        };
+        let content = Content { bytes: content, name: original_name, kind, title };
+        let ready = match self.prepare(insurer, target, content, None, now)? {
+            Prepared::Ready(ready) => *ready,
+            Prepared::Not(fault) => return Ok(PlacedOne::Not(fault)),
+            Prepared::ScannerDown => return Ok(PlacedOne::ScannerDown),
+        };
+        let row = self.single_digest(&ready.document, title, now);
+        if let Some(id) = self.ledger.delivered_row(row)? {
+            self.discard(&ready.document)?;
+            return Ok(PlacedOne::Before(id));
+        }
+        let mut outcome = [None];
+        let mut batch = Batch::default();
+        batch.add(0, ready, row);
+        self.flush_by(&mut batch, &mut outcome, &by, now)?;
+        let [outcome] = outcome;
+        Ok(match outcome {
+            Some(Outcome::Placed(id, warning)) => PlacedOne::Placed(id, warning),
+            Some(Outcome::Before(id)) => PlacedOne::Before(id),
+            Some(Outcome::Not(fault)) => PlacedOne::Not(fault),
+            None => PlacedOne::ScannerDown,
+        })
+    }
+
+    fn single_digest(&self, document: &Document, title: &str, now: Timestamp) -> Digest {
+        let mut hash = sha2::Sha256::new();
+        hash.update(b"todoke-delivery-one/1\0");
+        let answered = document.in_reply_to.map(|number| number.to_string()).unwrap_or_default();
+        let day = now.date_in(self.zone).to_string();
+        let (insurer, account) = (document.insurer.as_str(), document.account.as_str());
+        for part in [insurer, account, document.office.as_str(), &answered, &document.kind, title, &day] {
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part);
+        }
+        hash.update(document.sha256.0);
+        Digest(hash.finalize().into())
+    }
+
+    /// Whom an address means.
+    pub(super) fn target(
+        &self,
+        code: &InsurerCode,
+        parties: &Parties,
+        address: &Address,
+    ) -> Result<Result<Target, Fault>, WorkError> {
+        let answered = match address.in_reply_to {
+            Some(number) => self.ledger.submission(number)?.filter(|submission| submission.insurer == *code),
+            None => None,
+        };
+        Ok(parties.resolve(address, answered.as_ref()))
+    }
+
+    /// Copies, checks and scans one document, and writes its card. `expected` is the hash its set was fixed with.
+    pub(super) fn prepare(
+        &self,
+        code: &InsurerCode,
+        target: Target,
+        content: Content<'_>,
+        expected: Option<Digest>,
+        now: Timestamp,
+    ) -> Result<Prepared, WorkError> {
+        let table = (self.tables)(code);
+        let doing = || "copying a document".to_owned();
+        let Content { bytes, name, kind: given, title } = content;
+        let (blob, copied) = self.copy(bytes, name, table.csv, now).doing(doing)?;
+        let (format, sha256, size) = match copied {
+            Ok((_, sha256, _)) if expected.is_some_and(|expected| expected != sha256) => {
+                self.blobs.remove(&[blob]).doing(doing)?;
+                return Ok(Prepared::Not(changed()));
+            }
+            Ok(copied) => copied,
+            Err(fault) => {
+                self.blobs.remove(&[blob]).doing(doing)?;
+                return Ok(Prepared::Not(fault));
+            }
+        };
+        let scanned = {
+            let reader = self.blobs.open(&blob).doing(doing)?;
+            self.scanner.scan(&mut *reader.stream(), size)
+        };
+        if let Some(answer) = not_clean(&scanned) {
+            self.blobs.remove(&[blob]).doing(doing)?;
+            return Ok(answer);
+        }
+        let known = table.types.iter().any(|kind| kind == given);
+        let kind = if known { given } else { OTHER_KIND };
+        let card = DocumentCard {
+            salt: new_salt().doing(doing)?,
+            title: title.to_owned(),
+            original_name: name.to_owned(),
+        };
+        let card = serde_json::to_vec(&card).map_err(io::Error::from).doing(doing)?;
+        let card_blob = self.blobs.put(&card, now).doing(doing)?;
+        let serial = self.ledger.next_serial(Series::Document, now)?;
+        let days = table.keep_days.unwrap_or(self.policy.keep_days);
+        let document = Document {
+            id: DocumentId { epoch: self.ledger.head().epoch, serial },
+            account: target.account,
+            office: target.office,
+            insurer: code.clone(),
+            in_reply_to: target.in_reply_to,
+            blob,
+            sha256,
+            size,
+            format,
+            kind: kind.to_owned(),
+            month: month_of(now, self.zone),
+            card: CardRef { blob: card_blob, digest: Digest::of(&card) },
+            placed_at: now,
+            expires_at: expires_at(now, days, self.zone),
+            fetched: None,
+        };
+        Ok(Prepared::Ready(Box::new(Ready { document, warning: (!known).then(unknown_kind) })))
+    }
+
+    /// Into a blob, hashed and looked at on the way.
+    fn copy(
+        &self,
+        content: &mut dyn io::Read,
+        name: &str,
+        csv: bool,
+        now: Timestamp,
+    ) -> io::Result<(BlobId, Copied)> {
+        let mut writer = self.blobs.create(now)?;
+        let id = writer.id().clone();
+        let mut check = super::content::ContentCheck::default();
+        let mut hash = sha2::Sha256::new();
+        let mut buffer = vec![0; 256 * 1024];
+        let mut size = 0;
+        loop {
+            let read = match content.read(&mut buffer) {
+                Ok(read) => read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => {
+                    drop(writer);
+                    self.blobs.remove(&[id])?;
+                    return Err(error);
+                }
+            };
+            if read == 0 {
+                break;
+            }
+            let bytes = &buffer[..read];
+            if size + read as u64 > self.policy.document_bytes_max {
+                return Ok((id, Err(too_large(self.policy.document_bytes_max))));
+            }
+            writer.write_at(size, bytes)?;
+            hash.update(bytes);
+            check.feed(bytes);
+            size += read as u64;
+        }
+        let format = check.verdict(name, csv);
+        Ok((id, format.map(|format| (format, Digest(hash.finalize().into()), size))))
+    }
+
+    pub(super) fn flush(
+        &self,
+        batch: &mut Batch,
+        outcomes: &mut [Option<Outcome>],
+        now: Timestamp,
+    ) -> Result<(), WorkError> {
+        let Some((_, first, _)) = batch.0.first() else { return Ok(()) };
+        let by = Actor::Importer(first.document.insurer.clone());
+        self.flush_by(batch, outcomes, &by, now)
+    }
+
+    fn flush_by(
+        &self,
+        batch: &mut Batch,
+        outcomes: &mut [Option<Outcome>],
+        by: &Actor,
+        now: Timestamp,
+    ) -> Result<(), WorkError> {
+        let ready = std::mem::take(&mut batch.0);
+        let blobs: Vec<BlobId> = ready
+            .iter()
+            .flat_map(|(_, ready, _)| [ready.document.blob.clone(), ready.document.card.blob.clone()])
+            .collect();
+        self.blobs.sync(&blobs).doing(|| "making documents durable".into())?;
+        self.points.pass("documents durable")?;
+        let rows = ready.iter().map(|(_, ready, row)| (ready.document.clone(), *row)).collect();
+        let Done::Documents(placed) = self.ledger.commit(Op::Place(rows), by.clone(), now)? else {
+            return Ok(());
+        };
+        for (index, ready, row) in ready {
+            let id = ready.document.id;
+            outcomes[index] = if placed.contains(&id) {
+                Some(Outcome::Placed(id, ready.warning))
+            } else {
+                self.discard(&ready.document)?;
+                self.ledger.delivered_row(row)?.map(Outcome::Before)
+            };
+        }
+        Ok(())
+    }
+
+    fn discard(&self, document: &Document) -> Result<(), WorkError> {
+        let blobs = [document.blob.clone(), document.card.blob.clone()];
+        self.blobs.remove(&blobs).doing(|| "removing a second copy".into())
+    }
+}
+
+/// Fail closed: whatever is not clean is not delivered, and an absent answer is no answer. An installation that has decided
+/// on no scanner (`Unscanned::NoScanner`) delivers, as intake accepts.
+fn not_clean(scan: &Scan) -> Option<Prepared> {
+    match scan {
+        Scan::Clean { .. } | Scan::NotScanned { why: Unscanned::NoScanner } => None,
+        Scan::Infected { .. } => Some(Prepared::Not(infected())),
+        Scan::NotScanned { .. } => Some(Prepared::Not(not_scanned())),
+        Scan::Down { .. } => Some(Prepared::ScannerDown),
+    }
+}
+
+fn new_salt() -> io::Result<Salt> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|_| io::Error::other("no random numbers"))?;
+    Ok(Salt(hex::encode(bytes)))
+}
+
+fn changed() -> Fault {
+    Fault::refused(
+        "FILE-CHANGED",
+        "取り込み中にファイルが変わりました。書き終えてから delivery.csv を置いてください。",
+        "the file changed while it was taken in; put delivery.csv there last",
+    )
+}
+
+fn infected() -> Fault {
+    Fault::refused(
+        "VIRUS-FOUND",
+        "ウイルスが見つかりました。この文書は配信していません。作成した PC を確認してください。",
+        "a virus was found; it was not delivered; check the machine it was made on",
+    )
+}
+
+fn not_scanned() -> Fault {
+    Fault::refused(
+        "VIRUS-NOT-SCANNED",
+        "ウイルス検査を最後まで行えないため配信していません。ファイルを小さくしてください。",
+        "it could not be scanned as a whole and was not delivered; make the file smaller",
+    )
+}
+
+fn too_large(max: u64) -> Fault {
+    let mib = max / (1024 * 1024);
+    Fault::refused(
+        "FILE-TOO-LARGE",
+        format!("ファイルが大きすぎます(上限 {mib} MiB)。分けてください。"),
+        format!("the file is larger than {mib} MiB; split it"),
+    )
+}
+
+fn unknown_kind() -> Fault {
+    Fault::refused(
+        "TYPE-UNKNOWN",
+        "type が一覧にないため「その他」として配信しました。",
+        "type is not in the table; delivered as その他 (other)",
+    )
+}

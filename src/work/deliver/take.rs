@@ -1,0 +1,406 @@
+//! A set that was begun, to its end.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read as _};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use rustix::fs::OFlags;
+use serde::{Deserialize, Serialize};
+use sha2::Digest as _;
+
+use super::place::Batch;
+use super::report::{Outcome, Report};
+use super::resolve::Parties;
+use super::sheet::{self, Fault, Row};
+use super::{Deliveries, SHEET, read_small};
+use crate::model::ids::{Digest, InsurerCode};
+use crate::model::party::Actor;
+use crate::model::time::Timestamp;
+use crate::store::ledger::Op;
+use crate::store::spool::{Folder, InsurerSpool, is_lone_file};
+use crate::work::step::{Doing as _, Progress, WorkError};
+
+/// Left-over files that a report names.
+const LEFT_OVER_MAX: usize = 100;
+
+/// `.taking/JOB.set`: what was begun, fixed.
+#[derive(Serialize, Deserialize)]
+struct Begun {
+    at: Timestamp,
+    set: Digest,
+    /// `delivery.csv`, byte for byte, in base64.
+    sheet: String,
+    /// Hash of each named file that could be read.
+    files: BTreeMap<String, Digest>,
+}
+
+impl Deliveries {
+    /// Goes on with a job whose sheet is in `.taking/`.
+    pub(super) fn go_on(
+        &self,
+        code: &InsurerCode,
+        spool: &InsurerSpool,
+        job: &str,
+        now: Timestamp,
+    ) -> Result<Progress, WorkError> {
+        let folder = match spool.outgoing.sub(job) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            opened => Some(opened.doing(|| format!("opening outgoing/{job}"))?),
+        };
+        let begun = match read_begun(spool, job).doing(|| format!("reading .taking/{job}.set"))? {
+            Some(begun) => begun,
+            None => match self.begin(code, spool, folder.as_ref(), job, now)? {
+                Some(begun) => begun,
+                None => return Ok(Progress { done: 1, more: false }),
+            },
+        };
+        let bytes = BASE64.decode(&begun.sheet).unwrap_or_default();
+        let Ok(rows) = sheet::read(&bytes) else { return Ok(Progress::default()) };
+        let name = format!(
+            "delivery-{job}-{}.csv",
+            begun.at.utc().with_timezone(&self.zone).format("%Y%m%dT%H%M%S")
+        );
+        let reported = spool.reports.stat(&name).doing(|| format!("looking for reports/{name}"))?.is_some();
+        let taken = self.ledger.delivery_taken(code, begun.set)?;
+        if !(reported && taken) {
+            let Some(mut report) = self.place_rows(code, folder.as_ref(), &begun, &rows, now)? else {
+                return Ok(Progress::default());
+            };
+            if let Some(folder) = &folder {
+                name_left_over(folder, &begun, &mut report).doing(|| format!("reading outgoing/{job}"))?;
+            }
+            self.points.pass("placed")?;
+            spool.write_report(&name, report.bytes()).doing(|| format!("writing reports/{name}"))?;
+            self.points.pass("reported")?;
+            if !taken {
+                let op = Op::DeliveryTaken {
+                    insurer: code.clone(),
+                    set: begun.set,
+                    placed: report.placed,
+                    refused: report.refused,
+                };
+                self.ledger.commit(op, Actor::Importer(code.clone()), now)?;
+            }
+            tracing::info!(insurer = %code, placed = report.placed, refused = report.refused, "delivery taken in");
+        }
+        self.points.pass("recorded")?;
+        self.clear_away(spool, folder.as_ref(), job, &rows)?;
+        Ok(Progress { done: 1, more: false })
+    }
+
+    /// Fixes what is to be taken in. None when the sheet cannot be read: then it is given back with a report.
+    fn begin(
+        &self,
+        code: &InsurerCode,
+        spool: &InsurerSpool,
+        folder: Option<&Folder>,
+        job: &str,
+        now: Timestamp,
+    ) -> Result<Option<Begun>, WorkError> {
+        let name = format!("{job}.csv");
+        let read = match read_small(&spool.taking, &name) {
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(not_plain()),
+            // A link: `openat2` refuses to follow it.
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
+                Err(not_plain())
+            }
+            Err(error) => return Err(error).doing(|| format!("reading .taking/{name}")),
+            Ok(bytes) if bytes.len() as u64 > sheet::SHEET_BYTES_MAX => Err(too_long()),
+            Ok(bytes) => sheet::read(&bytes).map(|rows| (bytes, rows)),
+        };
+        let (bytes, rows) = match read {
+            Ok(read) => read,
+            Err(fault) => {
+                self.give_back(code, spool, folder, job, &fault, now)?;
+                return Ok(None);
+            }
+        };
+        let mut files = BTreeMap::new();
+        let mut set = sha2::Sha256::new();
+        set.update(sha2::Sha256::digest(&bytes));
+        for name in sheet::file_names(&rows) {
+            let digest = folder.map(|folder| hash_file(folder, name, self.policy.document_bytes_max));
+            let Some(Some(digest)) = digest.transpose().doing(|| format!("reading outgoing/{job}"))? else {
+                continue;
+            };
+            set.update((name.len() as u64).to_be_bytes());
+            set.update(name.as_bytes());
+            set.update(digest.0);
+            files.insert(name.to_owned(), digest);
+        }
+        let begun = Begun { at: now, set: Digest(set.finalize().into()), sheet: BASE64.encode(bytes), files };
+        let json = serde_json::to_vec(&begun).map_err(io::Error::from).doing(|| "fixing a set".into())?;
+        let (part, fixed) = (format!("{job}.part"), format!("{job}.set"));
+        let write = || -> io::Result<()> {
+            spool.taking.remove_file(&part)?;
+            spool.taking.write_new(&part, &json, 0o600, None)?.sync_all()?;
+            spool.taking.rename(&part, &spool.taking, &fixed)?;
+            spool.taking.sync()
+        };
+        write().doing(|| format!("writing .taking/{fixed}"))?;
+        self.points.pass("begun")?;
+        Ok(Some(begun))
+    }
+
+    /// A sheet that cannot be read: reported, and left beside its files under another name.
+    fn give_back(
+        &self,
+        code: &InsurerCode,
+        spool: &InsurerSpool,
+        folder: Option<&Folder>,
+        job: &str,
+        fault: &Fault,
+        now: Timestamp,
+    ) -> Result<(), WorkError> {
+        let mut report = Report::default();
+        report.whole("refused", fault);
+        let time = now.utc().with_timezone(&self.zone).format("%Y%m%dT%H%M%S");
+        let name = format!("delivery-{job}-{time}.csv");
+        spool.write_report(&name, report.bytes()).doing(|| format!("writing reports/{name}"))?;
+        self.points.pass("refusal reported")?;
+        let sheet = format!("{job}.csv");
+        let doing = || format!("giving back .taking/{sheet}");
+        match folder {
+            Some(folder) => {
+                spool.taking.replace(&sheet, folder, format!("{SHEET}.refused")).doing(doing)?;
+                folder.sync().doing(doing)?;
+            }
+            None => spool.taking.remove_all(&sheet).doing(doing)?,
+        }
+        spool.taking.sync().doing(doing)?;
+        tracing::warn!(insurer = %code, code = fault.code, "a delivery's sheet cannot be read");
+        Ok(())
+    }
+
+    /// None when the scanner is down: what was placed stays placed, the rest waits.
+    fn place_rows(
+        &self,
+        code: &InsurerCode,
+        folder: Option<&Folder>,
+        begun: &Begun,
+        rows: &[Row],
+        now: Timestamp,
+    ) -> Result<Option<Report>, WorkError> {
+        let parties = Parties::read(&*self.ledger, code)?;
+        let mut outcomes: Vec<Option<Outcome>> = vec![None; rows.len()];
+        let mut batch = Batch::default();
+        let mut down = false;
+        for (index, row) in rows.iter().enumerate() {
+            let digest = row_digest(code, begun.set, row);
+            if let Some(id) = self.ledger.delivered_row(digest)? {
+                // By this very taking, before a crash?
+                let now_placed =
+                    self.ledger.document(id)?.is_some_and(|document| document.placed_at >= begun.at);
+                let outcome = if now_placed { Outcome::Placed(id, None) } else { Outcome::Before(id) };
+                outcomes[index] = Some(outcome);
+                continue;
+            }
+            match self.prepare_row(code, &parties, folder, begun, row, now)? {
+                Prepared::Ready(ready) => batch.add(index, *ready, digest),
+                Prepared::Not(fault) => outcomes[index] = Some(Outcome::Not(fault)),
+                Prepared::ScannerDown => {
+                    down = true;
+                    break;
+                }
+            }
+            if batch.is_full() {
+                self.flush(&mut batch, &mut outcomes, now)?;
+                self.points.pass("some placed")?;
+            }
+        }
+        self.flush(&mut batch, &mut outcomes, now)?;
+        let alarm = format!("DELIVERY-SCANNER {code}");
+        if down {
+            self.alarms.raise(&alarm, "the virus scanner does not answer; deliveries wait", now);
+            return Ok(None);
+        }
+        self.alarms.clear(&alarm);
+        let mut report = Report::default();
+        for (row, outcome) in rows.iter().zip(&outcomes) {
+            if let Some(outcome) = outcome {
+                report.row(row, outcome);
+            }
+        }
+        Ok(Some(report))
+    }
+
+    fn prepare_row(
+        &self,
+        code: &InsurerCode,
+        parties: &Parties,
+        folder: Option<&Folder>,
+        begun: &Begun,
+        row: &Row,
+        now: Timestamp,
+    ) -> Result<Prepared, WorkError> {
+        let address = match &row.address {
+            Ok(address) => address,
+            Err(fault) => return Ok(Prepared::Not(fault.clone())),
+        };
+        let Some(name) = row.file_name() else {
+            return Ok(Prepared::Not(Fault::refused(
+                "ROW-FILE-NAME",
+                "file は、このフォルダーに置いたファイルの名前だけにしてください。",
+                "file must be the plain name of a file in this folder",
+            )));
+        };
+        let target = match self.target(code, parties, address)? {
+            Ok(target) => target,
+            Err(fault) => return Ok(Prepared::Not(fault)),
+        };
+        let opened = folder.map(|folder| open_plain(folder, name));
+        let mut file = match opened {
+            Some(Ok(Some(file))) => file,
+            Some(Ok(None)) => return Ok(Prepared::Not(no_plain_file())),
+            Some(Err(error)) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(error).doing(|| "opening a document".into());
+            }
+            Some(Err(_)) | None => return Ok(Prepared::Not(missing_file())),
+        };
+        let request = super::place::Content { bytes: &mut file, name, kind: row.kind(), title: row.title() };
+        self.prepare(code, target, request, begun.files.get(name).copied(), now)
+    }
+
+    fn clear_away(
+        &self,
+        spool: &InsurerSpool,
+        folder: Option<&Folder>,
+        job: &str,
+        rows: &[Row],
+    ) -> Result<(), WorkError> {
+        let doing = || format!("clearing outgoing/{job}");
+        // A new sheet beside the old files: the next set is being put there, and may mean them.
+        let reused = match folder {
+            Some(folder) => folder.stat(SHEET).doing(doing)?.is_some(),
+            None => true,
+        };
+        if let Some(folder) = folder.filter(|_| !reused) {
+            for name in sheet::file_names(rows) {
+                let stat = folder.stat(name).doing(doing)?;
+                if stat.is_some_and(|stat| !crate::store::spool::is_folder(&stat)) {
+                    folder.remove_file(name).doing(doing)?;
+                }
+            }
+            folder.sync().doing(doing)?;
+            match spool.outgoing.remove_folder(job) {
+                Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {}
+                removed => removed.doing(doing)?,
+            }
+            spool.outgoing.sync().doing(doing)?;
+        }
+        self.points.pass("cleared")?;
+        for end in ["csv", "part", "set"] {
+            spool.taking.remove_file(format!("{job}.{end}")).doing(doing)?;
+        }
+        spool.taking.sync().doing(doing)
+    }
+}
+
+/// What became of a row before it is placed.
+pub(super) enum Prepared {
+    Ready(Box<super::place::Ready>),
+    Not(Fault),
+    ScannerDown,
+}
+
+fn read_begun(spool: &InsurerSpool, job: &str) -> io::Result<Option<Begun>> {
+    match spool.taking.open_file(format!("{job}.set"), OFlags::RDONLY) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        opened => Ok(Some(serde_json::from_reader(io::BufReader::new(opened?))?)),
+    }
+}
+
+fn name_left_over(folder: &Folder, begun: &Begun, report: &mut Report) -> io::Result<()> {
+    let mut names: Vec<String> = Vec::new();
+    for name in folder.names()?.take(LEFT_OVER_MAX) {
+        let name = name?.to_string_lossy().into_owned();
+        let ours = begun.files.contains_key(&name) || name.starts_with(SHEET);
+        names.extend((!ours).then_some(name));
+    }
+    names.sort();
+    for name in names {
+        let shown = crate::model::escape::excerpt(&name, 100);
+        let ja = format!("{shown} は delivery.csv のどの行にもないか、通常のファイルではありません。");
+        let en = format!("{shown} is named by no row, or is no plain file");
+        report.whole("left", &Fault::refused("FILE-LEFT", ja, en));
+    }
+    Ok(())
+}
+
+/// A plain file with one name, opened; none for anything else.
+fn open_plain(folder: &Folder, name: &str) -> io::Result<Option<std::fs::File>> {
+    // Looked at first: opening a device or FIFO can have effects of its own.
+    match folder.stat(name)? {
+        None => return Err(io::ErrorKind::NotFound.into()),
+        Some(stat) if !is_lone_file(&stat) => return Ok(None),
+        Some(_) => {}
+    }
+    let file = folder.open_file(name, OFlags::RDONLY)?;
+    Ok(is_lone_file(&rustix::fs::fstat(&file)?).then_some(file))
+}
+
+fn hash_file(folder: &Folder, name: &str, max: u64) -> io::Result<Option<Digest>> {
+    let file = match open_plain(folder, name) {
+        Ok(Some(file)) => file,
+        Ok(None) => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut hash = sha2::Sha256::new();
+    let mut buffer = vec![0; 256 * 1024];
+    // One byte more than is allowed is enough to be refused later.
+    let mut file = file.take(max.saturating_add(1));
+    loop {
+        let read = file.read(&mut buffer)?;
+        if read == 0 {
+            return Ok(Some(Digest(hash.finalize().into())));
+        }
+        hash.update(&buffer[..read]);
+    }
+}
+
+fn row_digest(code: &InsurerCode, set: Digest, row: &Row) -> Digest {
+    let mut hash = sha2::Sha256::new();
+    hash.update(b"todoke-delivery-row/1\0");
+    hash.update(code.as_str());
+    hash.update(set.0);
+    hash.update(row.line.to_be_bytes());
+    for cell in &row.cells {
+        hash.update((cell.len() as u64).to_be_bytes());
+        hash.update(cell);
+    }
+    Digest(hash.finalize().into())
+}
+
+fn not_plain() -> Fault {
+    Fault::refused(
+        "DELIVERY-NOT-PLAIN",
+        "delivery.csv が通常のファイルではありません(リンクなど)。ファイルそのものを置いてください。",
+        "delivery.csv is no plain file (a link?); put the file itself there",
+    )
+}
+
+fn too_long() -> Fault {
+    Fault::refused(
+        "DELIVERY-TOO-LONG",
+        "delivery.csv が大きすぎます。分けて置いてください。",
+        "delivery.csv is too long; split it",
+    )
+}
+
+fn no_plain_file() -> Fault {
+    Fault::refused(
+        "FILE-NOT-PLAIN",
+        "通常のファイルではありません(リンク、フォルダーなど)。ファイルそのものを置いてください。",
+        "not a plain file (a link, a folder, a second name); put the file itself there",
+    )
+}
+
+fn missing_file() -> Fault {
+    Fault::refused(
+        "FILE-MISSING",
+        "ファイルがフォルダーにありません。file の名前を確認してください。",
+        "the file is not in the folder; check the name in file",
+    )
+}

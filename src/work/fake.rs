@@ -1,0 +1,591 @@
+//! A small world for the stages' tests: a ledger in memory, blobs in a temporary folder, a spool, parties.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use rustix::fd::OwnedFd;
+use rustix::fs::{AtFlags, Mode};
+
+use super::alarms::AlarmBoard;
+use super::publish::{PublishPolicy, Publisher, SpoolTurn};
+use super::step::Points;
+use crate::model::card::{CardRef, Salt, SubmissionCard};
+use crate::model::document::{Document, RemovalReason};
+use crate::model::event::Series;
+use crate::model::finding::Language;
+use crate::model::ids::{AccountId, BlobId, Digest, DocumentId, InsurerCode, MailId, Number, OfficeCode};
+use crate::model::mail::Mail;
+use crate::model::party::{Account, Actor, Insurer, Office, Role, Standing};
+use crate::model::submission::{FileRole, Kind, State, Submission, SubmittedFile};
+use crate::model::time::Timestamp;
+use crate::store::blobs::{BlobReader, BlobWriter, Blobs};
+use crate::store::ledger::{
+    Done, Head, Ledger, LedgerError, MailFilter, Op, Queue, Refusal, SubmissionFilter, Task,
+};
+use crate::store::spool::{insurer_path, prepare_insurer};
+
+pub(crate) const INSURER: &str = "06139999";
+pub(crate) const OTHER_INSURER: &str = "06130000";
+
+pub(crate) fn code(text: &str) -> InsurerCode {
+    InsurerCode::parse(text).unwrap()
+}
+
+pub(crate) fn account(text: &str) -> AccountId {
+    AccountId::parse(text).unwrap()
+}
+
+pub(crate) fn at(text: &str) -> Timestamp {
+    Timestamp(chrono::DateTime::parse_from_rfc3339(text).unwrap().timestamp_millis())
+}
+
+#[derive(Default)]
+struct State_ {
+    insurers: Vec<Insurer>,
+    offices: Vec<Office>,
+    accounts: Vec<Account>,
+    submissions: BTreeMap<Number, (Submission, Timestamp, bool)>,
+    documents: BTreeMap<DocumentId, Document>,
+    rows: BTreeMap<Digest, DocumentId>,
+    sets: BTreeSet<(InsurerCode, Digest)>,
+    serial: u64,
+    at: Timestamp,
+    postponed: BTreeMap<Task, Timestamp>,
+    log: Vec<String>,
+}
+
+#[derive(Default)]
+pub(crate) struct FakeLedger(Mutex<State_>);
+
+impl FakeLedger {
+    /// Operations so far, by their names.
+    pub(crate) fn log(&self) -> Vec<String> {
+        self.0.lock().unwrap().log.clone()
+    }
+    pub(crate) fn edit_account(&self, id: &str, edit: impl FnOnce(&mut Account)) {
+        let mut state = self.0.lock().unwrap();
+        edit(state.accounts.iter_mut().find(|account| account.id.as_str() == id).unwrap());
+    }
+    pub(crate) fn set_at(&self, at: Timestamp) {
+        self.0.lock().unwrap().at = at;
+    }
+    pub(crate) fn add_submission(&self, submission: Submission) {
+        let changed = submission.received_at;
+        self.0.lock().unwrap().submissions.insert(submission.number, (submission, changed, false));
+    }
+    pub(crate) fn add_document(&self, document: Document) {
+        self.0.lock().unwrap().documents.insert(document.id, document);
+    }
+    pub(crate) fn documents_in_all(&self) -> Vec<Document> {
+        self.0.lock().unwrap().documents.values().cloned().collect()
+    }
+}
+
+impl State_ {
+    fn change(
+        &mut self,
+        number: Number,
+        from: &[State],
+        to: State,
+        now: Timestamp,
+    ) -> Result<&mut Submission, LedgerError> {
+        let (submission, changed, _) = self
+            .submissions
+            .get_mut(&number)
+            .ok_or(LedgerError::Refused(Refusal::Missing(number.to_string())))?;
+        if !from.contains(&submission.state) {
+            return Err(LedgerError::Refused(Refusal::State { number, state: submission.state }));
+        }
+        submission.state = to;
+        *changed = now;
+        Ok(submission)
+    }
+
+    fn change_many(&mut self, numbers: Vec<Number>, from: &[State], to: State, now: Timestamp) -> Done {
+        Done::Numbers(numbers.into_iter().filter(|n| self.change(*n, from, to, now).is_ok()).collect())
+    }
+}
+
+impl Ledger for FakeLedger {
+    fn commit(&self, op: Op, _: Actor, now: Timestamp) -> Result<Done, LedgerError> {
+        use State::{Accepted, Collected, Held, ImportFailed, Imported, Published, Publishing, Withdrawn};
+        let mut state = self.0.lock().unwrap();
+        let name = format!("{op:?}");
+        state.log.push(name.split([' ', '(', '{']).next().unwrap().to_owned());
+        state.at = state.at.max(now);
+        Ok(match op {
+            Op::PublishIntend(numbers) => state.change_many(numbers, &[Accepted], Publishing, now),
+            Op::Published(numbers) => state.change_many(numbers, &[Publishing], Published, now),
+            Op::Collect(number) => {
+                state.change(number, &[Publishing, Published], Collected, now)?.collected_at = Some(now);
+                Done::Ok
+            }
+            Op::EndImport { number, ok } => {
+                let to = if ok { Imported } else { ImportFailed };
+                state.change(number, &[Published, Collected, Imported, ImportFailed], to, now)?;
+                Done::Ok
+            }
+            Op::Withdraw { number, account } => {
+                let (submission, ..) = &state.submissions[&number];
+                if account.is_some_and(|account| account != submission.account) {
+                    return Err(LedgerError::Refused(Refusal::NotYours(number.to_string())));
+                }
+                state.change(number, &[Held, Accepted, Published], Withdrawn, now)?.withdrawn_at = Some(now);
+                Done::Ok
+            }
+            Op::EraseIntend(numbers) => Done::Numbers(numbers),
+            Op::Erased(numbers) => {
+                for number in &numbers {
+                    let entry = state.submissions.get_mut(number).unwrap();
+                    entry.0.files.clear();
+                    (entry.1, entry.2) = (now, true);
+                }
+                Done::Numbers(numbers)
+            }
+            Op::CardErased(numbers) => {
+                numbers.iter().for_each(|number| drop(state.submissions.remove(number)));
+                Done::Numbers(numbers)
+            }
+            Op::Place(rows) => {
+                let mut placed = Vec::new();
+                for (document, row) in rows {
+                    if let std::collections::btree_map::Entry::Vacant(entry) = state.rows.entry(row) {
+                        entry.insert(document.id);
+                        placed.push(document.id);
+                        state.documents.insert(document.id, document);
+                    }
+                }
+                Done::Documents(placed)
+            }
+            Op::DeliveryTaken { insurer, set, .. } => {
+                state.sets.insert((insurer, set));
+                Done::Ok
+            }
+            Op::RemovalIntend { ids, reason: RemovalReason::Expired | RemovalReason::Recalled } => {
+                Done::Documents(ids.into_iter().filter(|id| state.documents.contains_key(id)).collect())
+            }
+            Op::Removed(ids) => {
+                ids.iter().for_each(|id| drop(state.documents.remove(id)));
+                Done::Documents(ids)
+            }
+            other => panic!("the fake ledger does not do {other:?}"),
+        })
+    }
+    fn next_serial(&self, _: Series, _: Timestamp) -> Result<u64, LedgerError> {
+        let mut state = self.0.lock().unwrap();
+        state.serial += 1;
+        Ok(state.serial)
+    }
+    fn head(&self) -> Head {
+        let at = self.0.lock().unwrap().at;
+        Head { epoch: 1, unreconciled: false, seq: 1, at, hash: Digest([0; 32]) }
+    }
+    fn insurer(&self, code: &InsurerCode) -> Result<Option<Insurer>, LedgerError> {
+        Ok(self.0.lock().unwrap().insurers.iter().find(|insurer| insurer.code == *code).cloned())
+    }
+    fn insurers(&self) -> Result<Vec<Insurer>, LedgerError> {
+        Ok(self.0.lock().unwrap().insurers.clone())
+    }
+    fn office(&self, insurer: &InsurerCode, code: &OfficeCode) -> Result<Option<Office>, LedgerError> {
+        Ok(self.offices(insurer)?.into_iter().find(|office| office.code == *code))
+    }
+    fn offices(&self, insurer: &InsurerCode) -> Result<Vec<Office>, LedgerError> {
+        let state = self.0.lock().unwrap();
+        Ok(state.offices.iter().filter(|office| office.insurer == *insurer).cloned().collect())
+    }
+    fn account(&self, id: &AccountId) -> Result<Option<Account>, LedgerError> {
+        Ok(self.0.lock().unwrap().accounts.iter().find(|account| account.id == *id).cloned())
+    }
+    fn accounts(&self, insurer: Option<&InsurerCode>) -> Result<Vec<Account>, LedgerError> {
+        let state = self.0.lock().unwrap();
+        let of = |account: &&Account| insurer.is_none_or(|insurer| account.insurer == *insurer);
+        Ok(state.accounts.iter().filter(of).cloned().collect())
+    }
+    fn accounts_of_key(&self, _: &str) -> Result<Vec<AccountId>, LedgerError> {
+        Ok(Vec::new())
+    }
+    fn submission(&self, number: Number) -> Result<Option<Submission>, LedgerError> {
+        Ok(self.0.lock().unwrap().submissions.get(&number).map(|(submission, ..)| submission.clone()))
+    }
+    fn submission_by_manifest(&self, _: &AccountId, _: Digest) -> Result<Option<Number>, LedgerError> {
+        Ok(None)
+    }
+    fn submission_by_id(&self, _: &AccountId, _: Digest) -> Result<Option<Number>, LedgerError> {
+        Ok(None)
+    }
+    fn submissions(&self, filter: &SubmissionFilter, limit: usize) -> Result<Vec<Submission>, LedgerError> {
+        let state = self.0.lock().unwrap();
+        let wanted = |submission: &&Submission| {
+            filter.insurer.as_ref().is_none_or(|insurer| *insurer == submission.insurer)
+                && (filter.states.is_empty() || filter.states.contains(&submission.state))
+                && filter.before.is_none_or(|before| submission.number < before)
+        };
+        let newest_first = state.submissions.values().rev().map(|(submission, ..)| submission);
+        Ok(newest_first.filter(wanted).take(limit).cloned().collect())
+    }
+    fn document(&self, id: DocumentId) -> Result<Option<Document>, LedgerError> {
+        Ok(self.0.lock().unwrap().documents.get(&id).cloned())
+    }
+    fn documents(
+        &self,
+        account: &AccountId,
+        _: Option<&OfficeCode>,
+        _: Option<DocumentId>,
+        limit: usize,
+    ) -> Result<Vec<Document>, LedgerError> {
+        let state = self.0.lock().unwrap();
+        let of = |document: &&Document| document.account == *account;
+        Ok(state.documents.values().filter(of).take(limit).cloned().collect())
+    }
+    fn delivery_taken(&self, insurer: &InsurerCode, set: Digest) -> Result<bool, LedgerError> {
+        Ok(self.0.lock().unwrap().sets.contains(&(insurer.clone(), set)))
+    }
+    fn delivered_row(&self, row: Digest) -> Result<Option<DocumentId>, LedgerError> {
+        Ok(self.0.lock().unwrap().rows.get(&row).copied())
+    }
+    fn mail(&self, _: MailId) -> Result<Option<Mail>, LedgerError> {
+        Ok(None)
+    }
+    fn mails(&self, _: &MailFilter, _: usize) -> Result<Vec<Mail>, LedgerError> {
+        Ok(Vec::new())
+    }
+    fn claim(&self, queue: Queue, now: Timestamp, _: i64, limit: usize) -> Result<Vec<Task>, LedgerError> {
+        let mut due = self.due(queue, now, usize::MAX)?;
+        let state = self.0.lock().unwrap();
+        due.retain(|task| state.postponed.get(task).is_none_or(|until| *until <= now));
+        due.truncate(limit);
+        Ok(due)
+    }
+    fn postpone(&self, _: Queue, tasks: &[Task], until: Timestamp) {
+        self.0.lock().unwrap().postponed.extend(tasks.iter().map(|task| (*task, until)));
+    }
+    fn due(&self, queue: Queue, now: Timestamp, limit: usize) -> Result<Vec<Task>, LedgerError> {
+        let state = self.0.lock().unwrap();
+        let tasks: Vec<Task> = match queue {
+            Queue::Publish => state
+                .submissions
+                .values()
+                .filter(|(submission, ..)| matches!(submission.state, State::Accepted | State::Publishing))
+                .map(|(submission, ..)| Task::Submission(submission.number))
+                .collect(),
+            Queue::Expire => state
+                .documents
+                .values()
+                .filter(|document| document.expires_at <= now)
+                .map(|document| Task::Document(document.id))
+                .collect(),
+            _ => Vec::new(),
+        };
+        Ok(tasks.into_iter().take(limit).collect())
+    }
+    fn waiting(&self, _: Queue) -> Result<(u64, Option<Timestamp>), LedgerError> {
+        Ok((self.0.lock().unwrap().documents.len() as u64, None))
+    }
+    fn erasable(
+        &self,
+        states: &[State],
+        before: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Number>, LedgerError> {
+        let state = self.0.lock().unwrap();
+        let due = state.submissions.values().filter(|(submission, changed, erased)| {
+            !erased && states.contains(&submission.state) && *changed < before
+        });
+        Ok(due.map(|(submission, ..)| submission.number).take(limit).collect())
+    }
+    fn card_erasable(&self, before: Timestamp, limit: usize) -> Result<Vec<Number>, LedgerError> {
+        let state = self.0.lock().unwrap();
+        let due = state.submissions.values().filter(|(_, changed, erased)| *erased && *changed < before);
+        Ok(due.map(|(submission, ..)| submission.number).take(limit).collect())
+    }
+    fn mail_card_erasable(&self, _: Timestamp, _: usize) -> Result<Vec<MailId>, LedgerError> {
+        Ok(Vec::new())
+    }
+    fn refers_to(&self, blob: &BlobId) -> Result<bool, LedgerError> {
+        let state = self.0.lock().unwrap();
+        Ok(state.submissions.values().any(|(submission, ..)| {
+            submission.card.blob == *blob || submission.files.iter().any(|file| file.blob == *blob)
+        }) || state
+            .documents
+            .values()
+            .any(|document| document.blob == *blob || document.card.blob == *blob))
+    }
+}
+
+/// Blobs as files of one folder.
+pub(crate) struct FakeBlobs {
+    dir: PathBuf,
+    next: Mutex<u64>,
+}
+
+struct FakeFile(BlobId, std::fs::File);
+
+impl BlobWriter for FakeFile {
+    fn id(&self) -> &BlobId {
+        &self.0
+    }
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.1.write_all_at(bytes, offset)
+    }
+    fn set_size(&mut self, size: u64) -> io::Result<()> {
+        self.1.set_len(size)
+    }
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.1.metadata()?.len())
+    }
+    fn sync(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl BlobReader for FakeFile {
+    fn size(&self) -> u64 {
+        self.1.metadata().unwrap().len()
+    }
+    fn read_at(&self, offset: u64, length: usize, into: &mut Vec<u8>) -> io::Result<()> {
+        let mut bytes = vec![0; length];
+        let read = self.1.read_at(&mut bytes, offset)?;
+        into.extend_from_slice(&bytes[..read]);
+        Ok(())
+    }
+    fn stream(&self) -> Box<dyn io::Read + Send + '_> {
+        Box::new(&self.1)
+    }
+}
+
+impl FakeBlobs {
+    pub(crate) fn count(&self) -> usize {
+        std::fs::read_dir(&self.dir).unwrap().count()
+    }
+}
+
+impl Blobs for FakeBlobs {
+    fn create(&self, now: Timestamp) -> io::Result<Box<dyn BlobWriter>> {
+        let mut next = self.next.lock().unwrap();
+        *next += 1;
+        let id = BlobId::parse(&format!("{}-{:016x}", now.utc().format("%Y%m%d"), *next)).unwrap();
+        let file = std::fs::File::create_new(self.dir.join(id.as_str()))?;
+        Ok(Box::new(FakeFile(id, file)))
+    }
+    fn reopen(&self, id: &BlobId) -> io::Result<Box<dyn BlobWriter>> {
+        let file = std::fs::File::options().write(true).open(self.dir.join(id.as_str()))?;
+        Ok(Box::new(FakeFile(id.clone(), file)))
+    }
+    fn put(&self, bytes: &[u8], now: Timestamp) -> io::Result<BlobId> {
+        let mut writer = self.create(now)?;
+        writer.write_at(0, bytes)?;
+        Ok(writer.id().clone())
+    }
+    fn sync(&self, _: &[BlobId]) -> io::Result<()> {
+        Ok(())
+    }
+    fn open(&self, id: &BlobId) -> io::Result<Box<dyn BlobReader>> {
+        Ok(Box::new(FakeFile(id.clone(), std::fs::File::open(self.dir.join(id.as_str()))?)))
+    }
+    fn get(&self, id: &BlobId, _: u64) -> io::Result<Vec<u8>> {
+        std::fs::read(self.dir.join(id.as_str()))
+    }
+    fn export(&self, id: &BlobId, into: &OwnedFd, name: &str, group: Option<u32>) -> io::Result<()> {
+        let here = rustix::fs::CWD;
+        rustix::fs::linkat(here, self.dir.join(id.as_str()), into, name, AtFlags::empty())?;
+        rustix::fs::chmodat(into, name, Mode::from_raw_mode(0o440), AtFlags::empty())?;
+        let group = group.map(rustix::fs::Gid::from_raw);
+        Ok(rustix::fs::chownat(into, name, None, group, AtFlags::empty())?)
+    }
+    fn remove(&self, ids: &[BlobId]) -> io::Result<()> {
+        for id in ids {
+            match std::fs::remove_file(self.dir.join(id.as_str())) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+    fn scan(&self) -> Box<dyn Iterator<Item = io::Result<BlobId>> + Send + '_> {
+        Box::new(
+            std::fs::read_dir(&self.dir)
+                .unwrap()
+                .map(|entry| Ok(BlobId::parse(entry?.file_name().to_str().unwrap()).unwrap())),
+        )
+    }
+    fn free_bytes(&self) -> io::Result<u64> {
+        Ok(u64::MAX)
+    }
+}
+
+/// Everything a stage stands on.
+pub(crate) struct World {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) ledger: Arc<FakeLedger>,
+    pub(crate) blobs: Arc<FakeBlobs>,
+    pub(crate) alarms: Arc<AlarmBoard>,
+    pub(crate) turn: SpoolTurn,
+    pub(crate) now: Timestamp,
+}
+
+fn card_ref() -> CardRef {
+    CardRef { blob: BlobId::parse("20260101-ffffffffffffffff").unwrap(), digest: Digest([0; 32]) }
+}
+
+pub(crate) fn party(id: &str, insurer: &str, role: Role, offices: &[&str]) -> Account {
+    Account {
+        id: account(id),
+        insurer: code(insurer),
+        role,
+        offices: offices.iter().map(|office| OfficeCode::parse(office).unwrap()).collect(),
+        language: Language::Ja,
+        test: false,
+        machine: false,
+        standing: Standing::Active,
+        keys: Vec::new(),
+        card: card_ref(),
+    }
+}
+
+impl World {
+    /// Two insurers; K0001 for office 1234, agent S0001 for 1234 and 5678, office 9999 without an account, K0009 elsewhere.
+    pub(crate) fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("blobs")).unwrap();
+        let ledger = FakeLedger::default();
+        {
+            let mut state = ledger.0.lock().unwrap();
+            for insurer in [INSURER, OTHER_INSURER] {
+                prepare_insurer(&dir.path().join("spool"), &code(insurer), None).unwrap();
+                let insurer = Insurer { code: code(insurer), standing: Standing::Active, card: card_ref() };
+                state.insurers.push(insurer);
+            }
+            for (insurer, office) in
+                [(INSURER, "1234"), (INSURER, "5678"), (INSURER, "9999"), (OTHER_INSURER, "4321")]
+            {
+                let code_ = OfficeCode::parse(office).unwrap();
+                let insurer = code(insurer);
+                state.offices.push(Office {
+                    insurer,
+                    code: code_,
+                    standing: Standing::Active,
+                    card: card_ref(),
+                });
+            }
+            state.accounts = vec![
+                party("K0001", INSURER, Role::Office, &["1234"]),
+                party("K0005", INSURER, Role::Office, &["5678"]),
+                party("S0001", INSURER, Role::Agent, &["1234", "5678"]),
+                party("I0001", INSURER, Role::Insurer, &[]),
+                party("K0009", OTHER_INSURER, Role::Office, &["4321"]),
+            ];
+        }
+        Self {
+            blobs: Arc::new(FakeBlobs { dir: dir.path().join("blobs"), next: Mutex::new(0) }),
+            ledger: Arc::new(ledger),
+            alarms: Arc::default(),
+            turn: SpoolTurn::default(),
+            now: at("2026-11-23T09:00:00+09:00"),
+            dir,
+        }
+    }
+
+    pub(crate) fn spool_root(&self) -> PathBuf {
+        self.dir.path().join("spool")
+    }
+
+    pub(crate) fn spool(&self, rest: &str) -> PathBuf {
+        insurer_path(&self.spool_root(), &code(INSURER)).join(rest)
+    }
+
+    /// Names in a folder of the first insurer's spool, sorted.
+    pub(crate) fn names(&self, folder: &str) -> Vec<String> {
+        names(&self.spool(folder))
+    }
+
+    /// An accepted submission of two files by K0001, or by another account.
+    pub(crate) fn accept_from(&self, id: &str, office: &str) -> Number {
+        let serial = self.ledger.next_serial(Series::Submission, self.now).unwrap();
+        let number = Number { epoch: 1, serial };
+        let file = |role, name: &str, bytes: &[u8]| SubmittedFile {
+            blob: self.blobs.put(bytes, self.now).unwrap(),
+            sha256: Digest::of(bytes),
+            size: bytes.len() as u64,
+            role,
+            export_name: name.to_owned(),
+        };
+        let card = SubmissionCard {
+            salt: Salt("00112233445566778899aabbccddeeff".into()),
+            id: Some("2026-11/給与".into()),
+            subject: Some("月額変更届 11月分".into()),
+            comment: None,
+            names: vec!["KPFD0006.CSV".into(), "総括表.pdf".into()],
+            manifest: "bWFuaWZlc3Q=".into(),
+            signature: "c2lnbmF0dXJl".into(),
+            signer: "ssh-ed25519 AAAAC3Nz".into(),
+            findings: Vec::new(),
+            more_findings: 0,
+            receipt: "{}\n".into(),
+            receipt_signature: "-----BEGIN SSH SIGNATURE-----\n".into(),
+        };
+        let card = serde_json::to_vec(&card).unwrap();
+        let blob = self.blobs.put(&card, self.now).unwrap();
+        self.ledger.add_submission(Submission {
+            number,
+            account: account(id),
+            insurer: code(INSURER),
+            office: Some(OfficeCode::parse(office).unwrap()),
+            kind: Kind::Filing,
+            test: false,
+            manifest: Digest::of(b"manifest"),
+            id_tag: None,
+            content_tag: Digest::of(b"content"),
+            signer: "SHA256:abc".into(),
+            files: vec![
+                file(FileRole::Filing, "KPFD0006.CSV", b"filing"),
+                file(FileRole::Cover, "cover.pdf", b"%PDF-1.7 cover %%EOF"),
+            ],
+            forms: vec![("2221700".into(), 3)],
+            verdicts: Vec::new(),
+            card: CardRef { blob, digest: Digest::of(&card) },
+            decision: None,
+            received_at: self.now,
+            decided_at: Some(self.now),
+            collected_at: None,
+            withdrawn_at: None,
+            state: State::Accepted,
+        });
+        number
+    }
+
+    pub(crate) fn accept(&self) -> Number {
+        self.accept_from("K0001", "1234")
+    }
+
+    pub(crate) fn state(&self, number: Number) -> State {
+        self.ledger.submission(number).unwrap().unwrap().state
+    }
+
+    pub(crate) fn publisher(&self, points: Points) -> Publisher {
+        Publisher {
+            ledger: self.ledger.clone(),
+            blobs: self.blobs.clone(),
+            spool_root: self.spool_root(),
+            policy: PublishPolicy::default(),
+            turn: self.turn.clone(),
+            alarms: self.alarms.clone(),
+            points,
+        }
+    }
+
+    pub(crate) fn alarm_codes(&self) -> Vec<String> {
+        self.alarms.list().into_iter().map(|alarm| alarm.code).collect()
+    }
+}
+
+pub(crate) fn names(folder: &Path) -> Vec<String> {
+    let mut names: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}

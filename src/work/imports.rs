@@ -1,0 +1,255 @@
+//! What importers do in their folders, noticed and recorded: `new → cur → done | failed`.
+//!
+//! The watch is only a bell; the scan is what tells. Folders whose name is no number of this insurer's are reported, never
+//! touched.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
+use rustix::fs::OFlags;
+use serde::{Deserialize, Serialize};
+
+use super::alarms::Alarms;
+use super::publish::{SpoolTurn, find};
+use super::step::{Doing as _, Progress, WorkError};
+use crate::model::escape;
+use crate::model::ids::{InsurerCode, Number};
+use crate::model::party::Actor;
+use crate::model::submission::State;
+use crate::model::time::{SECOND, Timestamp};
+use crate::store::ledger::{Ledger, Op, SubmissionFilter};
+use crate::store::spool::{self, Folder, InsurerSpool, Place, is_lone_file};
+
+/// Bytes of a reason that are shown.
+const REASON_BYTES_MAX: u64 = 4096;
+/// Submissions asked for at once.
+const PAGE: usize = 1000;
+
+/// What is watched for.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ImportPolicy {
+    /// A submission that waits in `new/` for longer raises an alarm: hours since it was accepted.
+    pub uncollected_hours_max: u32,
+}
+
+impl Default for ImportPolicy {
+    fn default() -> Self {
+        Self { uncollected_hours_max: 72 }
+    }
+}
+
+/// The stage.
+pub struct Imports {
+    /// What is true.
+    pub ledger: Arc<dyn Ledger>,
+    /// `spool/`
+    pub spool_root: PathBuf,
+    /// What is watched for.
+    pub policy: ImportPolicy,
+    /// Shared with publication and erasure.
+    pub turn: SpoolTurn,
+    /// Where trouble is said.
+    pub alarms: Arc<dyn Alarms>,
+    /// Where each was seen last, so that a scan asks the ledger only about what moved. Starts empty.
+    pub seen: Mutex<HashMap<Number, Place>>,
+}
+
+impl Imports {
+    /// Scans every insurer's folders once and records what is new.
+    pub fn step(&self, now: Timestamp) -> Result<Progress, WorkError> {
+        let mut progress = Progress::default();
+        for insurer in self.ledger.insurers()? {
+            for test in [false, true] {
+                let root = if test { spool::test_root(&self.spool_root) } else { self.spool_root.clone() };
+                match InsurerSpool::open(&root, &insurer.code) {
+                    Ok(spool) => progress = progress.and(self.scan(&insurer.code, test, &spool, now)?),
+                    Err(error) if test && error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => {
+                        let text =
+                            format!("the insurer's folder cannot be opened ({error}); run `todoke doctor`");
+                        self.alarms.raise(&format!("SPOOL-UNAVAILABLE {}", insurer.code), &text, now);
+                    }
+                }
+            }
+        }
+        Ok(progress)
+    }
+
+    fn scan(
+        &self,
+        code: &InsurerCode,
+        test: bool,
+        spool: &InsurerSpool,
+        now: Timestamp,
+    ) -> Result<Progress, WorkError> {
+        let _turn = self.turn.take();
+        let by = Actor::Importer(code.clone());
+        let mut progress = Progress::default();
+        let mut found = BTreeMap::new();
+        let mut strangers = Vec::new();
+        // In the order in which importers move things, so that what moves meanwhile is met once at least.
+        for place in [Place::New, Place::Cur, Place::Done, Place::Failed] {
+            for name in
+                spool.place(place).names().doing(|| format!("reading {}/ of {code}", place.folder()))?
+            {
+                let name = name.doing(|| format!("reading {}/ of {code}", place.folder()))?;
+                match name.to_str().and_then(|name| Number::parse(name).ok()) {
+                    Some(number) => {
+                        found.insert(number, place);
+                    }
+                    None if is_reason(place, &name.to_string_lossy()) => {}
+                    None => strangers.push(format!("{}/{}", place.folder(), name.to_string_lossy())),
+                }
+            }
+        }
+        for (&number, &place) in &found {
+            if self.seen.lock().unwrap_or_else(PoisonError::into_inner).get(&number) == Some(&place) {
+                continue;
+            }
+            let submission = self.ledger.submission(number)?;
+            if submission.is_none_or(|submission| submission.insurer != *code || submission.test != test) {
+                strangers.push(format!("{}/{number}", place.folder()));
+                continue;
+            }
+            progress.done += u64::from(spool::record_import(&*self.ledger, number, place, &by, now)?);
+            self.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(number, place);
+            if place == Place::Failed {
+                tracing::warn!(%number, insurer = %code, "the insurer's import failed; see `todoke submission show`");
+            }
+        }
+        self.report_strangers(code, test, &strangers, now);
+        Ok(progress.and(self.look_for_published(code, test, spool, &found, now)?))
+    }
+
+    fn report_strangers(&self, code: &InsurerCode, test: bool, strangers: &[String], now: Timestamp) {
+        let alarm = format!("SPOOL-UNKNOWN {code}{}", if test { " test" } else { "" });
+        match strangers.first() {
+            None => self.alarms.clear(&alarm),
+            Some(first) => {
+                let words = format!(
+                    "{} things in the insurer's folders are not the gateway's, such as {:?}; they are left alone: remove them",
+                    strangers.len(),
+                    escape::excerpt(first, 80),
+                );
+                self.alarms.raise(&alarm, &words, now);
+            }
+        }
+    }
+
+    /// Published ones: those in none of the folders were taken elsewhere by the importer, which is collecting too; the
+    /// oldest that still waits may be worth an alarm.
+    fn look_for_published(
+        &self,
+        code: &InsurerCode,
+        test: bool,
+        spool: &InsurerSpool,
+        found: &BTreeMap<Number, Place>,
+        now: Timestamp,
+    ) -> Result<Progress, WorkError> {
+        let mut progress = Progress::default();
+        let mut oldest: Option<(Timestamp, Number)> = None;
+        let mut filter = SubmissionFilter {
+            insurer: Some(code.clone()),
+            states: vec![State::Published],
+            ..SubmissionFilter::default()
+        };
+        loop {
+            let page = self.ledger.submissions(&filter, PAGE)?;
+            for submission in page.iter().filter(|submission| submission.test == test) {
+                let number = submission.number;
+                if found.contains_key(&number) {
+                    let since = submission.decided_at.unwrap_or(submission.received_at);
+                    oldest = oldest.into_iter().chain([(since, number)]).min();
+                } else if find(spool, &number.to_string())
+                    .doing(|| format!("looking for {number}"))?
+                    .is_none_or(|place| place != Place::New)
+                {
+                    tracing::warn!(%number, insurer = %code, "gone from new/: taken as collected");
+                    self.ledger.commit(Op::Collect(number), Actor::Importer(code.clone()), now)?;
+                    progress.done += 1;
+                }
+            }
+            filter.before = page.last().map(|submission| submission.number);
+            if page.len() < PAGE {
+                break;
+            }
+        }
+        let alarm = format!("SPOOL-NOT-COLLECTED {code}{}", if test { " test" } else { "" });
+        let patience = i64::from(self.policy.uncollected_hours_max) * 3600 * SECOND;
+        match oldest {
+            Some((since, number)) if !test && now.since(since) > patience => {
+                let words =
+                    format!("{number} waits in new/ since {since}; is the insurer's importer running?");
+                self.alarms.raise(&alarm, &words, now);
+            }
+            _ => self.alarms.clear(&alarm),
+        }
+        Ok(progress)
+    }
+}
+
+/// `failed/NUMBER.reason`
+fn is_reason(place: Place, name: &str) -> bool {
+    place == Place::Failed && name.strip_suffix(".reason").is_some_and(|number| Number::parse(number).is_ok())
+}
+
+/// What the importer says about a submission that it could not import: the first 4 KiB of `failed/NUMBER.reason`, fit to be
+/// shown. For the operator's eyes: it may name persons, so it goes into no journal and no log.
+pub fn import_reason(
+    spool_root: &Path,
+    code: &InsurerCode,
+    test: bool,
+    number: Number,
+) -> io::Result<Option<String>> {
+    let root = if test { spool::test_root(spool_root) } else { spool_root.to_owned() };
+    read_reason(&InsurerSpool::open(&root, code)?.failed, number)
+}
+
+fn read_reason(failed: &Folder, number: Number) -> io::Result<Option<String>> {
+    let file = match failed.open_file(format!("{number}.reason"), OFlags::RDONLY) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened?,
+    };
+    if !is_lone_file(&rustix::fs::fstat(&file)?) {
+        return Ok(None);
+    }
+    let mut bytes = Vec::new();
+    file.take(REASON_BYTES_MAX).read_to_end(&mut bytes)?;
+    let text = String::from_utf8_lossy(&bytes);
+    Ok(Some(text.trim_end().lines().map(escape::terminal).collect::<Vec<_>>().join("\n")))
+}
+
+/// Rings when something happens in an insurer's folders. It may miss things (network file systems say nothing, queues
+/// overflow): the scan at intervals is what is relied on.
+pub struct SpoolWatch {
+    watcher: RecommendedWatcher,
+    spool_root: PathBuf,
+}
+
+impl SpoolWatch {
+    /// `bell` is called on a thread of the watch and must not block.
+    pub fn start(spool_root: &Path, bell: impl Fn() + Send + 'static) -> Result<Self, notify::Error> {
+        let watcher = notify::recommended_watcher(move |event: Result<notify::Event, notify::Error>| {
+            if event.map_or(true, |event| !event.kind.is_access()) {
+                bell();
+            }
+        })?;
+        Ok(Self { watcher, spool_root: spool_root.to_owned() })
+    }
+
+    /// Watches an insurer's folders from now on.
+    pub fn add(&mut self, code: &InsurerCode) -> Result<(), notify::Error> {
+        let own = spool::insurer_path(&self.spool_root, code);
+        for folder in ["new", "cur", "done", "failed"] {
+            self.watcher.watch(&own.join(folder), RecursiveMode::NonRecursive)?;
+        }
+        self.watcher.watch(&own.join("outgoing"), RecursiveMode::Recursive)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,119 @@
+use std::os::unix::fs::symlink;
+
+use super::*;
+use crate::work::fake::{INSURER, World, code};
+use crate::work::step::Points;
+
+fn imports(world: &World) -> Imports {
+    Imports {
+        ledger: world.ledger.clone(),
+        spool_root: world.spool_root(),
+        policy: ImportPolicy::default(),
+        turn: world.turn.clone(),
+        alarms: world.alarms.clone(),
+        seen: Mutex::default(),
+    }
+}
+
+fn move_to(world: &World, number: Number, from: &str, to: &str) {
+    let path = |folder: &str| world.spool(&format!("{folder}/{number}"));
+    rustix::fs::rename(path(from), path(to)).unwrap();
+}
+
+#[test]
+fn renames_of_the_importer_are_recorded_once() {
+    let world = World::new();
+    let [cur, done, failed, fresh] = std::array::from_fn(|_| world.accept());
+    world.publisher(Points::default()).step(world.now).unwrap();
+    move_to(&world, cur, "new", "cur");
+    move_to(&world, done, "new", "done");
+    move_to(&world, failed, "new", "failed");
+    let imports = imports(&world);
+    assert_eq!(imports.step(world.now).unwrap().done, 3);
+    let states = [cur, done, failed, fresh].map(|number| world.state(number));
+    assert_eq!(states, [State::Collected, State::Imported, State::ImportFailed, State::Published]);
+    let before = world.ledger.log().len();
+    assert_eq!(imports.step(world.now).unwrap().done, 0);
+    move_to(&world, cur, "cur", "failed");
+    move_to(&world, failed, "failed", "done");
+    imports.step(world.now).unwrap();
+    assert_eq!([cur, failed].map(|number| world.state(number)), [State::ImportFailed, State::Imported]);
+    assert_eq!(world.ledger.log().len(), before + 2);
+    // A power cut may undo a rename: it stays collected, and nothing is recorded twice.
+    move_to(&world, done, "done", "new");
+    imports.step(world.now).unwrap();
+    assert_eq!(world.state(done), State::Imported);
+    assert_eq!(world.ledger.log().len(), before + 2);
+}
+
+#[test]
+fn what_the_importer_took_elsewhere_is_collected() {
+    let world = World::new();
+    let number = world.accept();
+    world.publisher(Points::default()).step(world.now).unwrap();
+    rustix::fs::rename(world.spool(&format!("new/{number}")), world.dir.path().join("elsewhere")).unwrap();
+    imports(&world).step(world.now).unwrap();
+    assert_eq!(world.state(number), State::Collected);
+}
+
+#[test]
+fn strangers_are_reported_and_left_alone() {
+    let world = World::new();
+    std::fs::create_dir(world.spool("new/mine")).unwrap();
+    std::fs::create_dir(world.spool("done/1-000042-0")).unwrap();
+    symlink("/etc", world.spool("cur/1-000001-2")).unwrap();
+    imports(&world).step(world.now).unwrap();
+    assert_eq!(world.alarm_codes(), [format!("SPOOL-UNKNOWN {INSURER}")]);
+    assert!(world.spool("new/mine").exists() && world.spool("done/1-000042-0").exists());
+    assert!(world.ledger.log().is_empty());
+}
+
+#[test]
+fn a_reason_is_shown_short_and_harmless() {
+    let world = World::new();
+    let number = world.accept();
+    let path = world.spool(&format!("failed/{number}.reason"));
+    let read = || import_reason(&world.spool_root(), &code(INSURER), false, number).unwrap();
+    assert_eq!(read(), None);
+    std::fs::write(&path, format!("列が足りません\x1b[31m\n{}", "x".repeat(9000))).unwrap();
+    let reason = read().unwrap();
+    assert!(reason.starts_with("列が足りません\\u{1b}[31m\nxxx") && reason.len() < 4200, "{reason}");
+    std::fs::remove_file(&path).unwrap();
+    symlink("/etc/passwd", &path).unwrap();
+    assert!(import_reason(&world.spool_root(), &code(INSURER), false, number).is_err());
+    std::fs::remove_file(&path).unwrap();
+    rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::RWXU).unwrap();
+    assert_eq!(read(), None);
+}
+
+#[test]
+fn what_waits_too_long_in_new_is_an_alarm_until_it_is_taken() {
+    let world = World::new();
+    let number = world.accept();
+    world.publisher(Points::default()).step(world.now).unwrap();
+    let imports = imports(&world);
+    let alarm = format!("SPOOL-NOT-COLLECTED {INSURER}");
+    let hours = |hours: i64| world.now.plus(hours * 3600 * SECOND);
+    imports.step(hours(71)).unwrap();
+    assert!(world.alarm_codes().is_empty());
+    imports.step(hours(73)).unwrap();
+    assert_eq!(world.alarm_codes(), [alarm]);
+    move_to(&world, number, "new", "cur");
+    imports.step(hours(74)).unwrap();
+    assert!(world.alarm_codes().is_empty());
+}
+
+#[test]
+fn a_rename_rings_the_bell() {
+    let world = World::new();
+    let number = world.accept();
+    world.publisher(Points::default()).step(world.now).unwrap();
+    let (ring, rung) = std::sync::mpsc::channel();
+    let mut watch = SpoolWatch::start(&world.spool_root(), move || {
+        let _ = ring.send(());
+    })
+    .unwrap();
+    watch.add(&code(INSURER)).unwrap();
+    move_to(&world, number, "new", "cur");
+    rung.recv_timeout(std::time::Duration::from_secs(60)).unwrap();
+}

@@ -1,0 +1,399 @@
+//! Accepted submissions into the insurers' `new/`, and out of it again when they are withdrawn.
+//!
+//! | `.tmp/NUMBER` | ledger | after a crash |
+//! |---|---|---|
+//! | there | `Accepted` | was never promised: removed and staged anew |
+//! | there | `Publishing` | complete and durable: renamed |
+//! | absent | `Publishing` | was renamed: recorded as published |
+//! | `withdrawn-NUMBER` | `Published` | the withdrawal was not recorded: renamed back |
+//! | `withdrawn-NUMBER` | `Withdrawn` | erased |
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+use super::alarms::Alarms;
+use super::step::{Doing as _, Points, Progress, WorkError};
+use crate::model::card::{DecisionCard, SubmissionCard};
+use crate::model::ids::{AccountId, InsurerCode, Number};
+use crate::model::party::Actor;
+use crate::model::submission::{State, Submission};
+use crate::model::time::{SECOND, Timestamp};
+use crate::store::blobs::Blobs;
+use crate::store::ledger::{Done, Ledger, LedgerError, Op, Queue, Refusal, Task};
+use crate::store::spool::{self, Folder, InsurerSpool, Place};
+
+mod stage;
+
+pub use stage::CARD_BYTES_MAX;
+
+/// How publication goes about it.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PublishPolicy {
+    /// Submissions that share their fsyncs.
+    pub batch: usize,
+    /// After a failure, the submission waits this long, in seconds.
+    pub retry_seconds: u32,
+}
+
+impl Default for PublishPolicy {
+    fn default() -> Self {
+        Self { batch: 512, retry_seconds: 60 }
+    }
+}
+
+/// Whoever moves folders between an insurer's places holds this: publication, withdrawal, the scan of imports, erasure.
+/// Importers do not, and need not.
+#[derive(Debug, Clone, Default)]
+pub struct SpoolTurn(Arc<Mutex<()>>);
+
+impl SpoolTurn {
+    /// Waits for its turn.
+    pub fn take(&self) -> MutexGuard<'_, ()> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The stage.
+pub struct Publisher {
+    /// What is true.
+    pub ledger: Arc<dyn Ledger>,
+    /// Where bytes and cards lie.
+    pub blobs: Arc<dyn Blobs>,
+    /// `spool/`
+    pub spool_root: PathBuf,
+    /// How.
+    pub policy: PublishPolicy,
+    /// Shared with [`super::imports::Imports`] and [`super::retention::Retention`].
+    pub turn: SpoolTurn,
+    /// Where trouble is said.
+    pub alarms: Arc<dyn Alarms>,
+    /// For tests.
+    pub points: Points,
+}
+
+/// Submissions of one spool within a step.
+struct Lot {
+    spool: InsurerSpool,
+    staged: Vec<Number>,
+    to_rename: Vec<Number>,
+}
+
+type Lots = BTreeMap<(InsurerCode, bool), Lot>;
+
+/// What became of a withdrawal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Withdrawal {
+    /// Withdrawn; nothing of it is in the insurer's folders any more.
+    Withdrawn,
+    /// The importer was faster: it is collected, and only the insurer can help.
+    Collected,
+    /// The state does not allow it (refused, withdrawn before, ...), or it is somebody else's.
+    Refused(Refusal),
+    /// It is on its way into the spool and the file system does not answer rightly: try again.
+    NotNow,
+}
+
+impl Publisher {
+    /// Publishes one batch.
+    pub fn step(&self, now: Timestamp) -> Result<Progress, WorkError> {
+        let _turn = self.turn.take();
+        let lease = 10 * 60 * SECOND;
+        let tasks = self.ledger.claim(Queue::Publish, now, lease, self.policy.batch)?;
+        let full = tasks.len() >= self.policy.batch;
+        let numbers: Vec<Number> = tasks.iter().filter_map(number_of).collect();
+        match self.publish(&numbers, now) {
+            Ok(done) => Ok(Progress { done, more: full && done > 0 }),
+            Err(error) => {
+                self.postpone(&numbers, now);
+                Err(error)
+            }
+        }
+    }
+
+    fn postpone(&self, numbers: &[Number], now: Timestamp) {
+        let tasks: Vec<_> = numbers.iter().map(|number| Task::Submission(*number)).collect();
+        let until = now.plus(i64::from(self.policy.retry_seconds) * SECOND);
+        self.ledger.postpone(Queue::Publish, &tasks, until);
+    }
+
+    fn publish(&self, numbers: &[Number], now: Timestamp) -> Result<u64, WorkError> {
+        let mut lots = self.stage_all(numbers, now)?;
+        self.points.pass("staged")?;
+        for lot in lots.values().filter(|lot| !lot.staged.is_empty()) {
+            lot.spool.tmp.sync_file_system().doing(|| "making staged submissions durable".into())?;
+        }
+        self.points.pass("durable")?;
+        let staged: Vec<Number> = lots.values().flat_map(|lot| lot.staged.iter().copied()).collect();
+        if !staged.is_empty() {
+            let done = self.ledger.commit(Op::PublishIntend(staged), Actor::Daemon, now)?;
+            let intended = numbers_of(done);
+            for lot in lots.values_mut() {
+                for number in std::mem::take(&mut lot.staged) {
+                    if intended.contains(&number) {
+                        lot.to_rename.push(number);
+                    } else {
+                        // Withdrawn between staging and intent.
+                        let name = number.to_string();
+                        lot.spool.tmp.remove_all(&name).doing(|| format!("removing the stage of {name}"))?;
+                    }
+                }
+            }
+        }
+        self.points.pass("intended")?;
+        let mut published = Vec::new();
+        for lot in lots.values() {
+            published.extend(self.rename_lot(lot, now)?);
+        }
+        self.points.pass("renamed")?;
+        let count = published.len() as u64;
+        if count > 0 {
+            self.ledger.commit(Op::Published(published), Actor::Daemon, now)?;
+        }
+        Ok(count)
+    }
+
+    /// Stages what is accepted; sorts what was promised before a crash straight to the renames.
+    fn stage_all(&self, numbers: &[Number], now: Timestamp) -> Result<Lots, WorkError> {
+        let mut lots = Lots::new();
+        for number in numbers {
+            let Some(submission) = self.ledger.submission(*number)? else { continue };
+            if !matches!(submission.state, State::Accepted | State::Publishing) {
+                continue;
+            }
+            let key = (submission.insurer.clone(), submission.test);
+            if !lots.contains_key(&key) {
+                let alarm = format!("SPOOL-UNAVAILABLE {}", key.0);
+                match spool::open_for(&self.spool_root, &key.0, key.1) {
+                    Ok(spool) => {
+                        self.alarms.clear(&alarm);
+                        let lot = Lot { spool, staged: Vec::new(), to_rename: Vec::new() };
+                        lots.insert(key.clone(), lot);
+                    }
+                    Err(error) => {
+                        let text = format!(
+                            "the insurer's folder cannot be opened ({error}); accepted submissions wait; run `todoke doctor`"
+                        );
+                        self.alarms.raise(&alarm, &text, now);
+                        self.postpone(&[*number], now);
+                        continue;
+                    }
+                }
+            }
+            let Some(lot) = lots.get_mut(&key) else { continue };
+            if submission.state == State::Publishing {
+                lot.to_rename.push(*number);
+                continue;
+            }
+            let alarm = format!("PUBLISH-FAILED {number}");
+            match self.stage(&lot.spool, &submission) {
+                Ok(()) => {
+                    self.alarms.clear(&alarm);
+                    lot.staged.push(*number);
+                }
+                Err(error) => {
+                    let text = format!(
+                        "cannot be put into the insurer's spool: {error}; it waits and is tried again"
+                    );
+                    self.alarms.raise(&alarm, &text, now);
+                    self.postpone(&[*number], now);
+                    let _ = lot.spool.tmp.remove_all(number.to_string());
+                }
+            }
+        }
+        Ok(lots)
+    }
+
+    /// Renames what was promised, then makes both folders durable once. Absent from `.tmp` means that it was renamed.
+    fn rename_lot(&self, lot: &Lot, now: Timestamp) -> Result<Vec<Number>, WorkError> {
+        let mut renamed = Vec::with_capacity(lot.to_rename.len());
+        for number in &lot.to_rename {
+            let name = number.to_string();
+            let alarm = format!("PUBLISH-BLOCKED {number}");
+            match lot.spool.tmp.rename(&name, &lot.spool.new, &name) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    let text =
+                        "new/ holds something of this number that the gateway did not put there; remove it";
+                    self.alarms.raise(&alarm, text, now);
+                    self.postpone(&[*number], now);
+                    continue;
+                }
+                Err(error) => return Err(error).doing(|| format!("renaming {name} into new/")),
+            }
+            self.alarms.clear(&alarm);
+            renamed.push(*number);
+            self.points.pass("one renamed")?;
+        }
+        if !renamed.is_empty() {
+            lot.spool.new.sync().doing(|| "making new/ durable".into())?;
+            lot.spool.tmp.sync().doing(|| "making .tmp/ durable".into())?;
+        }
+        Ok(renamed)
+    }
+
+    fn stage(&self, spool: &InsurerSpool, submission: &Submission) -> io::Result<()> {
+        let card: SubmissionCard = self.card(&submission.card.blob)?;
+        let decision: Option<DecisionCard> =
+            submission.decision.as_ref().map(|card| self.card(&card.blob)).transpose()?;
+        let name = submission.number.to_string();
+        let folder = match spool.tmp.make(&name, spool.folder_mode(), spool.group) {
+            // Left by a step that ended before the intent.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                spool.tmp.remove_all(&name)?;
+                spool.tmp.make(&name, spool.folder_mode(), spool.group)?
+            }
+            made => made?,
+        };
+        for file in &submission.files {
+            self.blobs.export(&file.blob, folder.fd(), &file.export_name, spool.group)?;
+        }
+        stage::write_around(&folder, spool, submission, &card, decision.as_ref())
+    }
+
+    fn card<T: serde::de::DeserializeOwned>(&self, blob: &crate::model::ids::BlobId) -> io::Result<T> {
+        Ok(serde_json::from_slice(&self.blobs.get(blob, CARD_BYTES_MAX)?)?)
+    }
+
+    /// Withdraws a submission (H26), out of `new/` where it is there already. `account` is the sender's; none for the
+    /// operator.
+    ///
+    /// Order: one rename out of `new/` (or the importer was faster), both folders durable, the event, the erasure.
+    pub fn withdraw(
+        &self,
+        number: Number,
+        account: Option<&AccountId>,
+        by: &Actor,
+        now: Timestamp,
+    ) -> Result<Withdrawal, WorkError> {
+        let _turn = self.turn.take();
+        let missing = || Withdrawal::Refused(Refusal::Missing(number.to_string()));
+        let Some(mut submission) = self.ledger.submission(number)? else { return Ok(missing()) };
+        if account.is_some_and(|account| *account != submission.account) {
+            return Ok(Withdrawal::Refused(Refusal::NotYours(number.to_string())));
+        }
+        if submission.state == State::Publishing {
+            self.publish(&[number], now)?;
+            let Some(again) = self.ledger.submission(number)? else { return Ok(missing()) };
+            submission = again;
+        }
+        match submission.state {
+            State::Publishing => return Ok(Withdrawal::NotNow),
+            State::Collected | State::Imported | State::ImportFailed => return Ok(Withdrawal::Collected),
+            State::Published => {}
+            _ => return self.record_withdrawal(number, account, by, now),
+        }
+        let spool = spool::open_for(&self.spool_root, &submission.insurer, submission.test)
+            .doing(|| format!("opening the spool of {}", submission.insurer))?;
+        let (name, aside) = (number.to_string(), format!("withdrawn-{number}"));
+        spool.tmp.remove_all(&aside).doing(|| format!("clearing .tmp/{aside}"))?;
+        match spool.new.rename(&name, &spool.tmp, &aside) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let importer = Actor::Importer(submission.insurer.clone());
+                self.ledger.commit(Op::Collect(number), importer, now)?;
+                return Ok(Withdrawal::Collected);
+            }
+            Err(error) => return Err(error).doing(|| format!("taking {name} out of new/")),
+        }
+        spool.new.sync().doing(|| "making new/ durable".into())?;
+        spool.tmp.sync().doing(|| "making .tmp/ durable".into())?;
+        self.points.pass("aside")?;
+        let withdrawal = self.record_withdrawal(number, account, by, now)?;
+        self.points.pass("recorded")?;
+        self.settle_aside(&spool, number)?;
+        Ok(withdrawal)
+    }
+
+    fn record_withdrawal(
+        &self,
+        number: Number,
+        account: Option<&AccountId>,
+        by: &Actor,
+        now: Timestamp,
+    ) -> Result<Withdrawal, WorkError> {
+        match self.ledger.commit(Op::Withdraw { number, account: account.cloned() }, by.clone(), now) {
+            Ok(_) => Ok(Withdrawal::Withdrawn),
+            Err(LedgerError::Refused(refusal)) => Ok(Withdrawal::Refused(refusal)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// What lies in `.tmp/withdrawn-NUMBER` goes where the ledger says: away, or back.
+    fn settle_aside(&self, spool: &InsurerSpool, number: Number) -> Result<(), WorkError> {
+        let (name, aside) = (number.to_string(), format!("withdrawn-{number}"));
+        let published =
+            self.ledger.submission(number)?.is_some_and(|submission| submission.state == State::Published);
+        if published {
+            spool.tmp.rename(&aside, &spool.new, &name).doing(|| format!("putting {name} back into new/"))?;
+            spool.new.sync().doing(|| "making new/ durable".into())?;
+        } else {
+            spool.tmp.remove_all(&aside).doing(|| format!("erasing {aside}"))?;
+        }
+        spool.tmp.sync().doing(|| "making .tmp/ durable".into())
+    }
+
+    /// Finishes withdrawals that a crash cut short; to be called once at start, before the first [`Publisher::step`].
+    pub fn recover(&self) -> Result<Progress, WorkError> {
+        let _turn = self.turn.take();
+        let mut progress = Progress::default();
+        for insurer in self.ledger.insurers()? {
+            for root in [self.spool_root.clone(), spool::test_root(&self.spool_root)] {
+                let spool = match InsurerSpool::open(&root, &insurer.code) {
+                    Ok(spool) => spool,
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                    Err(error) => {
+                        return Err(error).doing(|| format!("opening the spool of {}", insurer.code));
+                    }
+                };
+                for number in asides(&spool.tmp).doing(|| "reading .tmp/".into())? {
+                    self.settle_aside(&spool, number)?;
+                    progress.done += 1;
+                }
+            }
+        }
+        Ok(progress)
+    }
+}
+
+fn asides(tmp: &Folder) -> io::Result<Vec<Number>> {
+    let mut found = Vec::new();
+    for name in tmp.names()? {
+        let name = name?;
+        let number = name.to_str().and_then(|name| name.strip_prefix("withdrawn-"));
+        found.extend(number.and_then(|number| Number::parse(number).ok()));
+    }
+    Ok(found)
+}
+
+fn number_of(task: &Task) -> Option<Number> {
+    match task {
+        Task::Submission(number) => Some(*number),
+        _ => None,
+    }
+}
+
+fn numbers_of(done: Done) -> Vec<Number> {
+    match done {
+        Done::Numbers(numbers) => numbers,
+        _ => Vec::new(),
+    }
+}
+
+/// Whether a published submission is in one of the insurer's places, looked for in the order in which it moves.
+pub(super) fn find(spool: &InsurerSpool, name: &str) -> io::Result<Option<Place>> {
+    for place in [Place::New, Place::Cur, Place::Done, Place::Failed] {
+        if spool.place(place).stat(name)?.is_some() {
+            return Ok(Some(place));
+        }
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,129 @@
+//! What stands around a submission's files in its folder: `submission.json`, `FILES.sha256`, `evidence/`.
+
+use std::fmt::Write as _;
+use std::io;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::Serialize;
+
+use crate::model::card::{DecisionCard, SubmissionCard};
+use crate::model::ids::Digest;
+use crate::model::submission::{FileRole, Kind, Submission};
+use crate::store::spool::{Folder, InsurerSpool};
+
+/// A submission's card is at most this long: findings, manifest and comment are each bounded at intake.
+pub const CARD_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Version of `submission.json`. Fields may be added under the same version.
+const SCHEMA: &str = "todoke-submission/1";
+
+/// `submission.json`: what an importer needs to know without asking. Times are RFC 3339 in UTC.
+#[derive(Serialize)]
+struct SubmissionFile<'a> {
+    schema: &'static str,
+    number: String,
+    test: bool,
+    kind: Kind,
+    insurer: &'a str,
+    office: Option<&'a str>,
+    /// Who filed: the account.
+    account: &'a str,
+    /// The sender's own id.
+    id: Option<&'a str>,
+    subject: Option<&'a str>,
+    comment: Option<&'a str>,
+    received_at: String,
+    decided_at: Option<String>,
+    manifest_sha256: Digest,
+    signer: &'a str,
+    forms: Vec<FormCount<'a>>,
+    files: Vec<NamedFile<'a>>,
+}
+
+#[derive(Serialize)]
+struct FormCount<'a> {
+    form: &'a str,
+    records: u64,
+}
+
+#[derive(Serialize)]
+struct NamedFile<'a> {
+    name: &'a str,
+    original_name: &'a str,
+    role: FileRole,
+    size: u64,
+    sha256: Digest,
+}
+
+/// The bytes of `submission.json`.
+pub(super) fn submission_json(submission: &Submission, card: &SubmissionCard) -> io::Result<Vec<u8>> {
+    let names = card.names.iter().map(String::as_str).chain(std::iter::repeat(""));
+    let file = SubmissionFile {
+        schema: SCHEMA,
+        number: submission.number.to_string(),
+        test: submission.test,
+        kind: submission.kind,
+        insurer: submission.insurer.as_str(),
+        office: submission.office.as_ref().map(AsRef::as_ref),
+        account: submission.account.as_str(),
+        id: card.id.as_deref(),
+        subject: card.subject.as_deref(),
+        comment: card.comment.as_deref(),
+        received_at: submission.received_at.to_string(),
+        decided_at: submission.decided_at.map(|at| at.to_string()),
+        manifest_sha256: submission.manifest,
+        signer: &submission.signer,
+        forms: submission.forms.iter().map(|(form, records)| FormCount { form, records: *records }).collect(),
+        files: submission
+            .files
+            .iter()
+            .zip(names)
+            .map(|(file, original_name)| NamedFile {
+                name: &file.export_name,
+                original_name,
+                role: file.role,
+                size: file.size,
+                sha256: file.sha256,
+            })
+            .collect(),
+    };
+    let mut bytes = serde_json::to_vec_pretty(&file)?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
+/// `FILES.sha256`: the payload as `sha256sum -c` reads it.
+pub(super) fn files_sha256(submission: &Submission) -> String {
+    submission.files.iter().fold(String::new(), |mut text, file| {
+        let _ = writeln!(text, "{}  {}", file.sha256, file.export_name);
+        text
+    })
+}
+
+/// Writes everything but the payload into the staged folder. Nothing is durable yet.
+pub(super) fn write_around(
+    folder: &Folder,
+    spool: &InsurerSpool,
+    submission: &Submission,
+    card: &SubmissionCard,
+    decision: Option<&DecisionCard>,
+) -> io::Result<()> {
+    let bytes_of =
+        |text: &str| BASE64.decode(text).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error));
+    let write = |folder: &Folder, name: &str, bytes: &[u8]| {
+        folder.write_new(name, bytes, 0o440, spool.group).map(drop)
+    };
+    write(folder, "submission.json", &submission_json(submission, card)?)?;
+    write(folder, "FILES.sha256", files_sha256(submission).as_bytes())?;
+    let evidence = folder.make("evidence", spool.folder_mode(), spool.group)?;
+    write(&evidence, "SHA256SUMS", &bytes_of(&card.manifest)?)?;
+    write(&evidence, "SHA256SUMS.sig", &bytes_of(&card.signature)?)?;
+    write(&evidence, "signer.pub", format!("{}\n", card.signer).as_bytes())?;
+    write(&evidence, "receipt.json", card.receipt.as_bytes())?;
+    write(&evidence, "receipt.json.sig", card.receipt_signature.as_bytes())?;
+    if let Some(decision) = decision {
+        write(&evidence, "receipt.decided.json", decision.receipt.as_bytes())?;
+        write(&evidence, "receipt.decided.json.sig", decision.receipt_signature.as_bytes())?;
+    }
+    Ok(())
+}

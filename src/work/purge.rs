@@ -1,0 +1,323 @@
+//! Documents whose days are over leave the outboxes (K37), guarded against a clock that leaps and against too many at
+//! once; and recall of what was sent to the wrong place (誤配信).
+//!
+//! Order: `RemovalIntended`, document and card removed durably, `Removed`.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+use super::alarms::Alarms;
+use super::step::{Doing as _, Points, Progress, WorkError};
+use crate::model::document::{Document, RemovalReason};
+use crate::model::ids::{AccountId, DocumentId};
+use crate::model::party::Actor;
+use crate::model::time::{SECOND, Timestamp};
+use crate::store::blobs::Blobs;
+use crate::store::ledger::{Done, Ledger, Op, Queue, Task};
+use crate::store::spool::Folder;
+
+/// What makes the purge stop and ask.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PurgePolicy {
+    /// The clock may be this far ahead of the last step, or at start of the last event, in hours.
+    pub clock_leap_hours_max: u32,
+    /// So many may be due at once,
+    pub due_max: usize,
+    /// and so large a share of all documents, in percent,
+    pub due_share_max: u32,
+    /// which is looked at from this many on.
+    pub due_share_from: usize,
+    /// Removed at once.
+    pub batch: usize,
+}
+
+impl Default for PurgePolicy {
+    fn default() -> Self {
+        Self {
+            clock_leap_hours_max: 36,
+            due_max: 50_000,
+            due_share_max: 60,
+            due_share_from: 1000,
+            batch: 500,
+        }
+    }
+}
+
+/// Why the purge stands still.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Pause {
+    /// The clock is further ahead than time can have passed.
+    #[error("the clock leapt from {last} to {now}; set it right, or confirm with `todoke purge --confirm`")]
+    ClockLeap {
+        /// Last step or event.
+        last: Timestamp,
+        /// What the clock says.
+        now: Timestamp,
+    },
+    /// More is due than is usual.
+    #[error(
+        "{due} of {all} documents are due at once; look with `todoke purge --dry-run`, then confirm with `todoke purge --confirm`"
+    )]
+    TooMany {
+        /// Due now (counting stops beyond the limit).
+        due: usize,
+        /// Documents there are.
+        all: u64,
+    },
+    /// An earlier run of the daemon paused it.
+    #[error("{0}")]
+    Earlier(String),
+}
+
+/// What would go, or went.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Going {
+    /// Which.
+    pub id: DocumentId,
+    /// From whose outbox.
+    pub account: AccountId,
+    /// Of which type.
+    pub kind: String,
+    /// Why.
+    pub reason: RemovalReason,
+    /// When its days are over.
+    pub expires_at: Timestamp,
+    /// Whether it was ever downloaded to its end.
+    pub fetched: bool,
+}
+
+impl Going {
+    fn of(document: &Document, reason: RemovalReason) -> Self {
+        Self {
+            id: document.id,
+            account: document.account.clone(),
+            kind: document.kind.clone(),
+            reason,
+            expires_at: document.expires_at,
+            fetched: document.fetched.is_some(),
+        }
+    }
+}
+
+/// A recalled document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recalled {
+    /// What went.
+    pub document: Document,
+    /// First and last download, if there was any: somebody has read it.
+    pub fetched: Option<(Timestamp, Timestamp)>,
+}
+
+/// What the guard remembers between steps.
+struct Guard {
+    /// Clock and uptime at the last step.
+    last: Option<(Timestamp, i64)>,
+    /// Time of the last event when the daemon began.
+    last_event: Timestamp,
+    /// The operator has confirmed everything due up to here.
+    confirmed: Option<Timestamp>,
+}
+
+/// The stage.
+pub struct Purge {
+    ledger: Arc<dyn Ledger>,
+    blobs: Arc<dyn Blobs>,
+    policy: PurgePolicy,
+    alarms: Arc<dyn Alarms>,
+    uptime: Box<dyn Fn() -> i64 + Send + Sync>,
+    root: PathBuf,
+    guard: Mutex<Guard>,
+    points: Points,
+}
+
+const ALARM: &str = "PURGE-PAUSED";
+/// Lies in the data root while the purge is paused, so that a restart does not end the pause. Holds the reason.
+const PAUSE_FILE: &str = "PURGE-PAUSED";
+
+impl Purge {
+    /// To be made right after the ledger was opened and before anything is recorded: the last event's time is what the
+    /// clock is first held against. `uptime` is a monotonic reading in milliseconds; `root` is the data root.
+    pub fn new(
+        ledger: Arc<dyn Ledger>,
+        blobs: Arc<dyn Blobs>,
+        policy: PurgePolicy,
+        alarms: Arc<dyn Alarms>,
+        uptime: impl Fn() -> i64 + Send + Sync + 'static,
+        root: PathBuf,
+    ) -> Self {
+        let last_event = ledger.head().at;
+        let guard = Mutex::new(Guard { last: None, last_event, confirmed: None });
+        Self {
+            ledger,
+            blobs,
+            policy,
+            alarms,
+            uptime: Box::new(uptime),
+            root,
+            guard,
+            points: Points::default(),
+        }
+    }
+
+    /// For tests: stops at points.
+    #[must_use]
+    pub fn with_points(self, points: Points) -> Self {
+        Self { points, ..self }
+    }
+
+    /// Removes one batch of what is due, unless it must ask first.
+    pub fn step(&self, now: Timestamp) -> Result<Progress, WorkError> {
+        if let Some(pause) = self.guarded(now)? {
+            self.alarms.raise(ALARM, &pause.to_string(), now);
+            return Ok(Progress::default());
+        }
+        self.alarms.clear(ALARM);
+        let tasks = self.ledger.claim(Queue::Expire, now, 600 * SECOND, self.policy.batch)?;
+        let full = tasks.len() == self.policy.batch;
+        let mut documents = Vec::with_capacity(tasks.len());
+        for task in &tasks {
+            if let Task::Document(id) = task {
+                documents.extend(self.ledger.document(*id)?);
+            }
+        }
+        // The index may err after damage; the record itself must say that its time is over.
+        documents.retain(|document| document.expires_at <= now);
+        let result = self.remove(&documents, RemovalReason::Expired, &Actor::Daemon, now);
+        match result {
+            Ok(done) => Ok(Progress { done, more: full && done > 0 }),
+            Err(error) => {
+                self.ledger.postpone(Queue::Expire, &tasks, now.plus(60 * SECOND));
+                Err(error)
+            }
+        }
+    }
+
+    fn remove(
+        &self,
+        documents: &[Document],
+        reason: RemovalReason,
+        by: &Actor,
+        now: Timestamp,
+    ) -> Result<u64, WorkError> {
+        if documents.is_empty() {
+            return Ok(0);
+        }
+        let ids = documents.iter().map(|document| document.id).collect();
+        let Done::Documents(intended) =
+            self.ledger.commit(Op::RemovalIntend { ids, reason }, by.clone(), now)?
+        else {
+            return Ok(0);
+        };
+        self.points.pass("intended")?;
+        let mut blobs = Vec::with_capacity(intended.len() * 2);
+        for document in documents.iter().filter(|document| intended.contains(&document.id)) {
+            blobs.push(document.blob.clone());
+            blobs.push(document.card.blob.clone());
+        }
+        self.blobs.remove(&blobs).doing(|| "removing documents".into())?;
+        self.points.pass("removed")?;
+        let done = intended.len() as u64;
+        self.ledger.commit(Op::Removed(intended), by.clone(), now)?;
+        Ok(done)
+    }
+
+    /// Why it must ask first, if it must.
+    fn guarded(&self, now: Timestamp) -> Result<Option<Pause>, WorkError> {
+        let mut guard = self.guard.lock().unwrap_or_else(PoisonError::into_inner);
+        let uptime = (self.uptime)();
+        let limit = i64::from(self.policy.clock_leap_hours_max) * 3600 * SECOND;
+        let (last, passed) = match guard.last {
+            Some((last, then)) => (last, uptime.saturating_sub(then)),
+            None => (guard.last_event, 0),
+        };
+        // A machine that slept, or a stage that waited, is no leap: what the monotonic clock saw may pass.
+        let leapt = last != Timestamp::default() && now.since(last) > limit.saturating_add(passed);
+        let pause = if let Some(reason) = self.paused().doing(|| "looking for a pause of the purge".into())? {
+            Some(Pause::Earlier(reason))
+        } else if leapt && guard.confirmed.is_none_or(|until| until < now) {
+            Some(Pause::ClockLeap { last, now })
+        } else {
+            self.too_many(&guard, now)?
+        };
+        match &pause {
+            Some(Pause::Earlier(_)) | None => {}
+            Some(pause) => {
+                self.write_pause(&pause.to_string()).doing(|| "pausing the purge".into())?;
+            }
+        }
+        if pause.is_none() {
+            guard.last = Some((now, uptime));
+        }
+        Ok(pause)
+    }
+
+    fn too_many(&self, guard: &Guard, now: Timestamp) -> Result<Option<Pause>, WorkError> {
+        if guard.confirmed.is_some_and(|until| now.since(until) < 24 * 3600 * SECOND) {
+            return Ok(None);
+        }
+        let due = self.ledger.due(Queue::Expire, now, self.policy.due_max + 1)?.len();
+        let (all, _) = self.ledger.waiting(Queue::Expire)?;
+        let share =
+            (due as u64).saturating_mul(100) > all.saturating_mul(u64::from(self.policy.due_share_max));
+        let many = due > self.policy.due_max || (due >= self.policy.due_share_from && share);
+        Ok(many.then_some(Pause::TooMany { due, all }))
+    }
+
+    fn paused(&self) -> io::Result<Option<String>> {
+        match std::fs::read_to_string(self.root.join(PAUSE_FILE)) {
+            Ok(reason) => Ok(Some(reason.trim().to_owned())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn write_pause(&self, reason: &str) -> io::Result<()> {
+        let root = Folder::open(&self.root)?;
+        root.remove_file(PAUSE_FILE)?;
+        root.write_new(PAUSE_FILE, reason.as_bytes(), 0o600, None)?.sync_all()?;
+        root.sync()
+    }
+
+    /// The operator has looked: what is due now may go, and the clock is taken as right. Tells whether it was paused.
+    pub fn confirm(&self, now: Timestamp) -> Result<bool, WorkError> {
+        let mut guard = self.guard.lock().unwrap_or_else(PoisonError::into_inner);
+        let was = self.paused().doing(|| "looking for a pause of the purge".into())?.is_some();
+        let root = Folder::open(&self.root).doing(|| "opening the data root".into())?;
+        root.remove_file(PAUSE_FILE).and_then(|()| root.sync()).doing(|| "ending the pause".into())?;
+        guard.confirmed = Some(now);
+        guard.last = Some((now, (self.uptime)()));
+        self.alarms.clear(ALARM);
+        Ok(was)
+    }
+
+    /// What would go at `at`, why and when, at most `limit`; changes nothing.
+    pub fn dry_run(&self, at: Timestamp, limit: usize) -> Result<Vec<Going>, WorkError> {
+        dry_run(&*self.ledger, at, limit)
+    }
+
+    /// Takes a document back at once (誤配信) and tells whether somebody had fetched it. None when there is no such document
+    /// any more.
+    pub fn recall(&self, id: DocumentId, by: &Actor, now: Timestamp) -> Result<Option<Recalled>, WorkError> {
+        let Some(document) = self.ledger.document(id)? else { return Ok(None) };
+        self.remove(std::slice::from_ref(&document), RemovalReason::Recalled, by, now)?;
+        Ok(Some(Recalled { fetched: document.fetched, document }))
+    }
+}
+
+/// [`Purge::dry_run`] without the stage, for a command line that found no daemon.
+pub fn dry_run(ledger: &dyn Ledger, at: Timestamp, limit: usize) -> Result<Vec<Going>, WorkError> {
+    let mut going = Vec::new();
+    for task in ledger.due(Queue::Expire, at, limit)? {
+        if let Task::Document(id) = task {
+            going.extend(ledger.document(id)?.map(|document| Going::of(&document, RemovalReason::Expired)));
+        }
+    }
+    Ok(going)
+}
+
+#[cfg(test)]
+mod tests;

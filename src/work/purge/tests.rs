@@ -1,0 +1,165 @@
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use super::*;
+use crate::model::card::CardRef;
+use crate::model::document::Format;
+use crate::model::ids::{Digest, OfficeCode};
+use crate::model::time::DAY;
+use crate::work::fake::{INSURER, World, account, code};
+
+const HOUR: i64 = 3600 * SECOND;
+
+struct Purged {
+    world: World,
+    uptime: Arc<AtomicI64>,
+}
+
+impl Purged {
+    fn new() -> Self {
+        let world = World::new();
+        world.ledger.set_at(world.now);
+        Self { world, uptime: Arc::default() }
+    }
+
+    fn place(&self, serial: u64, expires_at: Timestamp) -> DocumentId {
+        let id = DocumentId { epoch: 1, serial };
+        let put = |bytes: &[u8]| self.world.blobs.put(bytes, self.world.now).unwrap();
+        self.world.ledger.add_document(Document {
+            id,
+            account: account("K0001"),
+            office: OfficeCode::parse("1234").unwrap(),
+            insurer: code(INSURER),
+            in_reply_to: None,
+            blob: put(b"pdf"),
+            sha256: Digest::of(b"pdf"),
+            size: 3,
+            format: Format::Pdf,
+            kind: "お知らせ".into(),
+            month: "2026-11".into(),
+            card: CardRef { blob: put(b"card"), digest: Digest::of(b"card") },
+            placed_at: self.world.now,
+            expires_at,
+            fetched: None,
+        });
+        id
+    }
+
+    fn purge(&self, policy: PurgePolicy) -> Purge {
+        let (ledger, blobs, alarms) =
+            (self.world.ledger.clone(), self.world.blobs.clone(), self.world.alarms.clone());
+        let uptime = self.uptime.clone();
+        let root = self.world.dir.path().to_owned();
+        Purge::new(ledger, blobs, policy, alarms, move || uptime.load(Ordering::SeqCst), root)
+    }
+
+    fn left(&self) -> usize {
+        self.world.ledger.documents_in_all().len()
+    }
+}
+
+#[test]
+fn what_expired_goes_and_the_rest_stays_whatever_the_number() {
+    let purged = Purged::new();
+    let now = purged.world.now;
+    for serial in 1..=3000 {
+        purged.place(serial, if serial <= 1000 { now } else { now.plus(1) });
+    }
+    let purge = purged.purge(PurgePolicy::default());
+    assert_eq!(purge.dry_run(now, 5000).unwrap().len(), 1000);
+    assert_eq!(purge.dry_run(now.plus(1), 5000).unwrap().len(), 3000);
+    assert_eq!(purged.left(), 3000, "a dry run changes nothing");
+    while purge.step(now).unwrap().more {}
+    assert_eq!((purged.left(), purged.world.blobs.count()), (2000, 4000));
+    assert!(purged.world.alarm_codes().is_empty());
+}
+
+#[test]
+fn a_leap_of_the_clock_pauses_until_it_is_confirmed_also_over_a_restart() {
+    let purged = Purged::new();
+    let now = purged.world.now;
+    purged.place(1, now.plus(70 * DAY));
+    let purge = purged.purge(PurgePolicy::default());
+    purge.step(now).unwrap();
+    let year = now.plus(365 * DAY);
+    for _ in 0..2 {
+        assert_eq!(purge.step(year).unwrap().done, 0);
+    }
+    assert_eq!((purged.left(), purged.world.alarm_codes()), (1, vec!["PURGE-PAUSED".to_owned()]));
+    // A submission was recorded at the wrong time, then the daemon was started anew.
+    purged.world.ledger.set_at(year);
+    let purge = purged.purge(PurgePolicy::default());
+    assert_eq!(purge.step(year).unwrap().done, 0);
+    assert!(purge.confirm(year).unwrap());
+    assert_eq!(purge.step(year).unwrap().done, 1);
+    assert!(purged.world.alarm_codes().is_empty());
+    assert!(!purge.confirm(year).unwrap());
+}
+
+#[test]
+fn time_that_really_passed_is_no_leap() {
+    let purged = Purged::new();
+    let now = purged.world.now;
+    purged.place(1, now.plus(70 * DAY));
+    let purge = purged.purge(PurgePolicy::default());
+    purge.step(now).unwrap();
+    purged.uptime.store(71 * DAY, Ordering::SeqCst);
+    assert_eq!(purge.step(now.plus(71 * DAY)).unwrap().done, 1);
+}
+
+#[test]
+fn a_leap_while_the_daemon_was_down_pauses_at_the_first_step() {
+    let purged = Purged::new();
+    let now = purged.world.now;
+    purged.place(1, now);
+    assert_eq!(purged.purge(PurgePolicy::default()).step(now.plus(37 * HOUR)).unwrap().done, 0);
+    let purged = Purged::new();
+    purged.place(1, now);
+    assert_eq!(purged.purge(PurgePolicy::default()).step(now.plus(35 * HOUR)).unwrap().done, 1);
+}
+
+#[test]
+fn too_many_at_once_pause_until_confirmed() {
+    let purged = Purged::new();
+    let now = purged.world.now;
+    for serial in 1..=100 {
+        purged.place(serial, if serial <= 61 { now } else { now.plus(DAY) });
+    }
+    let policy = PurgePolicy { due_share_from: 50, ..PurgePolicy::default() };
+    let purge = purged.purge(policy);
+    assert_eq!(purge.step(now).unwrap().done, 0);
+    assert_eq!(
+        purged.world.alarms.list()[0].text.split(';').next(),
+        Some("61 of 100 documents are due at once")
+    );
+    purge.confirm(now).unwrap();
+    assert_eq!(purge.step(now).unwrap().done, 61);
+}
+
+#[test]
+fn a_crash_in_a_removal_is_finished() {
+    for point in ["intended", "removed"] {
+        let purged = Purged::new();
+        let now = purged.world.now;
+        purged.place(1, now);
+        let crashing =
+            purged.purge(PurgePolicy::default()).with_points(Points::stopping(move |at| at == point));
+        assert!(crashing.step(now).is_err());
+        assert_eq!(purged.purge(PurgePolicy::default()).step(now.plus(2 * HOUR)).unwrap().done, 1, "{point}");
+        assert_eq!((purged.left(), purged.world.blobs.count()), (0, 0));
+    }
+}
+
+#[test]
+fn a_recall_says_whether_somebody_had_it() {
+    let purged = Purged::new();
+    let now = purged.world.now;
+    let id = purged.place(1, now.plus(DAY));
+    let mut document = purged.world.ledger.document(id).unwrap().unwrap();
+    document.fetched = Some((now, now));
+    purged.world.ledger.add_document(document);
+    let purge = purged.purge(PurgePolicy::default());
+    let recalled = purge.recall(id, &Actor::Operator(0), now).unwrap().unwrap();
+    assert_eq!(recalled.fetched, Some((now, now)));
+    assert_eq!((purged.left(), purged.world.blobs.count()), (0, 0));
+    assert_eq!(purge.recall(id, &Actor::Operator(0), now).unwrap(), None);
+}

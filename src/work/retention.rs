@@ -1,0 +1,234 @@
+//! Erasure of what was handed over: collected submissions hold individual numbers, and stay no longer than the table says.
+//!
+//! Order: `EraseIntended`, the folder out of the insurer's reach by one rename, folder and blobs removed durably,
+//! `Erased`. Each step finds what an earlier one left.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::alarms::Alarms;
+use super::publish::SpoolTurn;
+use super::step::{Doing as _, Points, Progress, WorkError};
+use crate::model::ids::{BlobId, Number};
+use crate::model::party::Actor;
+use crate::model::submission::{State, Submission};
+use crate::model::time::{DAY, Timestamp};
+use crate::store::blobs::Blobs;
+use crate::store::ledger::{Done, Ledger, Op};
+use crate::store::spool::{self, InsurerSpool, Place};
+
+/// Days after which things are erased.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RetentionPolicy {
+    /// Payload of collected submissions, after their collection or the end of their import.
+    pub collected_days: u32,
+    /// Payload of refused submissions.
+    pub refused_days: u32,
+    /// Payload of withdrawn submissions.
+    pub withdrawn_days: u32,
+    /// Cards with receipts, subjects and names, after the payload's erasure.
+    pub cards_days: u32,
+    /// Cards of mails, after they were sent or given up.
+    pub mails_days: u32,
+}
+
+impl Default for RetentionPolicy {
+    fn default() -> Self {
+        Self { collected_days: 70, refused_days: 7, withdrawn_days: 7, cards_days: 730, mails_days: 70 }
+    }
+}
+
+/// Submissions erased at once.
+const BATCH: usize = 200;
+
+/// The stage.
+pub struct Retention {
+    /// What is true.
+    pub ledger: Arc<dyn Ledger>,
+    /// Where bytes and cards lie.
+    pub blobs: Arc<dyn Blobs>,
+    /// `spool/`
+    pub spool_root: PathBuf,
+    /// The table.
+    pub policy: RetentionPolicy,
+    /// Shared with publication and the scan of imports.
+    pub turn: SpoolTurn,
+    /// Where trouble is said.
+    pub alarms: Arc<dyn Alarms>,
+    /// For tests.
+    pub points: Points,
+}
+
+impl Retention {
+    /// Erases one batch of each kind.
+    pub fn step(&self, now: Timestamp) -> Result<Progress, WorkError> {
+        let collected = [State::Collected, State::Imported, State::ImportFailed];
+        let table: [(&[State], u32); 3] = [
+            (&collected, self.policy.collected_days),
+            (&[State::Refused], self.policy.refused_days),
+            (&[State::Withdrawn], self.policy.withdrawn_days),
+        ];
+        let mut progress = Progress::default();
+        for (states, days) in table {
+            progress = progress.and(self.erase_payloads(states, now.plus(-i64::from(days) * DAY), now)?);
+        }
+        let before = now.plus(-i64::from(self.policy.cards_days) * DAY);
+        progress = progress.and(self.erase_cards(before, now)?);
+        let before = now.plus(-i64::from(self.policy.mails_days) * DAY);
+        Ok(progress.and(self.erase_mail_cards(before, now)?))
+    }
+
+    fn erase_payloads(
+        &self,
+        states: &[State],
+        before: Timestamp,
+        now: Timestamp,
+    ) -> Result<Progress, WorkError> {
+        let _turn = self.turn.take();
+        let numbers = self.ledger.erasable(states, before, BATCH)?;
+        let full = numbers.len() == BATCH;
+        let mut by_number = BTreeMap::new();
+        for number in numbers {
+            let Some(submission) = self.ledger.submission(number)? else { continue };
+            if states.contains(&submission.state) && self.may_go(&submission, now)? {
+                by_number.insert(number, submission);
+            }
+        }
+        if by_number.is_empty() {
+            return Ok(Progress::default());
+        }
+        let intend = Op::EraseIntend(by_number.keys().copied().collect());
+        let Done::Numbers(intended) = self.ledger.commit(intend, Actor::Daemon, now)? else {
+            return Ok(Progress::default());
+        };
+        self.points.pass("intended")?;
+        let mut gone = Vec::new();
+        let mut blobs: Vec<BlobId> = Vec::new();
+        for number in &intended {
+            let Some(submission) = by_number.get(number) else { continue };
+            let alarm = format!("ERASE-FAILED {number}");
+            match self.erase_folders(submission) {
+                Ok(()) => {
+                    self.alarms.clear(&alarm);
+                    blobs.extend(submission.files.iter().map(|file| file.blob.clone()));
+                    gone.push(*number);
+                }
+                Err(error) => {
+                    let text = format!(
+                        "its folder in the insurer's spool cannot be erased ({error}): somebody else's files lie in it; remove it by hand"
+                    );
+                    self.alarms.raise(&alarm, &text, now);
+                }
+            }
+        }
+        self.points.pass("folders gone")?;
+        self.blobs.remove(&blobs).doing(|| "erasing payloads".into())?;
+        self.points.pass("blobs gone")?;
+        let done = gone.len() as u64;
+        if done > 0 {
+            self.ledger.commit(Op::Erased(gone), Actor::Daemon, now)?;
+        }
+        Ok(Progress { done, more: full && done > 0 })
+    }
+
+    /// Not while it lies in `new/` (a power cut may undo an importer's rename): what nobody collected is never touched.
+    fn may_go(&self, submission: &Submission, now: Timestamp) -> Result<bool, WorkError> {
+        if submission.collected_at.is_none() {
+            return Ok(true);
+        }
+        let Some(spool) = self.spool_of(submission)? else { return Ok(true) };
+        let name = submission.number.to_string();
+        let alarm = format!("SPOOL-BACK-IN-NEW {name}");
+        if spool.new.stat(&name).doing(|| format!("looking for {name}"))?.is_none() {
+            self.alarms.clear(&alarm);
+            return Ok(true);
+        }
+        let text = "it was collected but lies in new/ again; the importer must take it (by its number) before it can be erased";
+        self.alarms.raise(&alarm, text, now);
+        Ok(false)
+    }
+
+    fn spool_of(&self, submission: &Submission) -> Result<Option<InsurerSpool>, WorkError> {
+        let root = if submission.test { spool::test_root(&self.spool_root) } else { self.spool_root.clone() };
+        match InsurerSpool::open(&root, &submission.insurer) {
+            Ok(spool) => Ok(Some(spool)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).doing(|| format!("opening the spool of {}", submission.insurer)),
+        }
+    }
+
+    fn erase_folders(&self, submission: &Submission) -> Result<(), WorkError> {
+        let Some(spool) = self.spool_of(submission)? else { return Ok(()) };
+        let (name, aside) = (submission.number.to_string(), format!("erase-{}", submission.number));
+        let doing = || format!("erasing {name}");
+        for place in [Place::Cur, Place::Done, Place::Failed] {
+            let folder = spool.place(place);
+            if folder.stat(&name).doing(doing)?.is_none() {
+                continue;
+            }
+            spool.tmp.remove_all(&aside).doing(doing)?;
+            folder.rename(&name, &spool.tmp, &aside).doing(doing)?;
+            folder.sync().doing(doing)?;
+        }
+        spool.failed.remove_file(format!("{name}.reason")).doing(doing)?;
+        spool.tmp.remove_all(&aside).doing(doing)?;
+        // Withdrawn, or refused after it was staged.
+        spool.tmp.remove_all(&name).doing(doing)?;
+        spool.tmp.sync().doing(doing)
+    }
+
+    fn erase_cards(&self, before: Timestamp, now: Timestamp) -> Result<Progress, WorkError> {
+        let numbers = self.ledger.card_erasable(before, BATCH)?;
+        let mut blobs = Vec::new();
+        for number in &numbers {
+            if let Some(submission) = self.ledger.submission(*number)? {
+                blobs.push(submission.card.blob);
+                blobs.extend(submission.decision.map(|card| card.blob));
+            }
+        }
+        self.blobs.remove(&blobs).doing(|| "erasing cards".into())?;
+        self.points.pass("cards gone")?;
+        self.record(numbers, Op::CardErased, now)
+    }
+
+    fn erase_mail_cards(&self, before: Timestamp, now: Timestamp) -> Result<Progress, WorkError> {
+        let mails = self.ledger.mail_card_erasable(before, BATCH)?;
+        let mut blobs = Vec::new();
+        for id in &mails {
+            blobs.extend(self.ledger.mail(*id)?.map(|mail| mail.card.blob));
+        }
+        self.blobs.remove(&blobs).doing(|| "erasing mails".into())?;
+        self.record(mails, Op::MailCardErased, now)
+    }
+
+    fn record<T>(&self, ids: Vec<T>, op: fn(Vec<T>) -> Op, now: Timestamp) -> Result<Progress, WorkError> {
+        let done = ids.len();
+        if done > 0 {
+            self.ledger.commit(op(ids), Actor::Daemon, now)?;
+        }
+        Ok(Progress { done: done as u64, more: done == BATCH })
+    }
+}
+
+/// What a submission still waits for before its payload goes, for `submission show`.
+pub fn erased_after(policy: &RetentionPolicy, state: State) -> Option<u32> {
+    match state {
+        State::Collected | State::Imported | State::ImportFailed => Some(policy.collected_days),
+        State::Refused => Some(policy.refused_days),
+        State::Withdrawn => Some(policy.withdrawn_days),
+        State::Held | State::Accepted | State::Publishing | State::Published => None,
+    }
+}
+
+/// Numbers of stages that erasure left behind; for the sweep.
+pub(super) fn erase_leftover(name: &str) -> Option<Number> {
+    name.strip_prefix("erase-").and_then(|number| Number::parse(number).ok())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,139 @@
+//! What crashes leave behind: bytes that nothing refers to, and stages that nobody will finish. Each removal is said in the
+//! log with its reason.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use chrono::NaiveDate;
+
+use super::publish::SpoolTurn;
+use super::retention::erase_leftover;
+use super::step::{Doing as _, Progress, WorkError};
+use crate::model::ids::{BlobId, Number};
+use crate::model::submission::State;
+use crate::model::time::{DAY, Timestamp};
+use crate::store::blobs::Blobs;
+use crate::store::ledger::Ledger;
+use crate::store::spool::{self, InsurerSpool};
+
+/// Blobs removed at once.
+const BATCH: usize = 500;
+
+/// The stage.
+pub struct Sweep {
+    /// What is true.
+    pub ledger: Arc<dyn Ledger>,
+    /// Where bytes and cards lie.
+    pub blobs: Arc<dyn Blobs>,
+    /// `spool/`
+    pub spool_root: PathBuf,
+    /// Whole days that an unreferred blob is left alone: uploads under way and sets that wait for their manifest are
+    /// younger.
+    pub grace_days: u32,
+    /// Says which blobs are somebody's although the ledger does not know them (the drop-box's unclaimed versions).
+    pub keep: Arc<dyn Fn(&BlobId) -> bool + Send + Sync>,
+    /// Shared with publication.
+    pub turn: SpoolTurn,
+}
+
+impl Sweep {
+    /// Sweeps everything once.
+    pub fn step(&self, now: Timestamp) -> Result<Progress, WorkError> {
+        Ok(self.sweep_blobs(now)?.and(self.sweep_stages()?))
+    }
+
+    fn sweep_blobs(&self, now: Timestamp) -> Result<Progress, WorkError> {
+        // Today's day in any zone is at most one ahead of UTC's.
+        let youngest = now.plus(-(i64::from(self.grace_days) + 1) * DAY).utc().date_naive();
+        let mut done = 0;
+        let mut lost = Vec::new();
+        for id in self.blobs.scan() {
+            let id = id.doing(|| "listing blobs".into())?;
+            if day_of(&id).is_none_or(|day| day > youngest)
+                || (self.keep)(&id)
+                || self.ledger.refers_to(&id)?
+            {
+                continue;
+            }
+            tracing::info!(blob = %id, "swept: nothing refers to it");
+            lost.push(id);
+            if lost.len() == BATCH {
+                done += self.remove(&mut lost)?;
+            }
+        }
+        done += self.remove(&mut lost)?;
+        Ok(Progress { done, more: false })
+    }
+
+    fn remove(&self, lost: &mut Vec<BlobId>) -> Result<u64, WorkError> {
+        self.blobs.remove(lost).doing(|| "removing orphans".into())?;
+        let count = lost.len() as u64;
+        lost.clear();
+        Ok(count)
+    }
+
+    fn sweep_stages(&self) -> Result<Progress, WorkError> {
+        let _turn = self.turn.take();
+        let mut progress = Progress::default();
+        for insurer in self.ledger.insurers()? {
+            for root in [self.spool_root.clone(), spool::test_root(&self.spool_root)] {
+                match InsurerSpool::open(&root, &insurer.code) {
+                    Ok(spool) => progress.done += self.sweep_tmp(&spool)?,
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => {
+                        return Err(error).doing(|| format!("opening the spool of {}", insurer.code));
+                    }
+                }
+            }
+        }
+        Ok(progress)
+    }
+
+    /// Stages of `Accepted` and `Publishing` ones are the publisher's own; withdrawals of `Published` ones are
+    /// [`super::publish::Publisher::recover`]'s.
+    fn sweep_tmp(&self, spool: &InsurerSpool) -> Result<u64, WorkError> {
+        let mut done = 0;
+        let names: Vec<_> = spool.tmp.names().and_then(Iterator::collect).doing(|| "reading .tmp/".into())?;
+        for name in names {
+            let text = name.to_string_lossy();
+            let reason = if let Some(number) = text.strip_prefix("withdrawn-").and_then(number_in) {
+                match self.state(number)? {
+                    Some(State::Published) => continue,
+                    _ => "its withdrawal is recorded",
+                }
+            } else if erase_leftover(&text).is_some() {
+                "its erasure was under way"
+            } else if let Some(number) = number_in(&text) {
+                match self.state(number)? {
+                    Some(State::Accepted | State::Publishing) => continue,
+                    _ => "a stage that will never be published",
+                }
+            } else {
+                "the remains of a write that did not end"
+            };
+            tracing::info!(stage = %crate::model::escape::excerpt(&text, 80), reason, "swept from .tmp/");
+            spool.tmp.remove_all(&name).doing(|| format!("sweeping .tmp/{text}"))?;
+            done += 1;
+        }
+        if done > 0 {
+            spool.tmp.sync().doing(|| "making .tmp/ durable".into())?;
+        }
+        Ok(done)
+    }
+
+    fn state(&self, number: Number) -> Result<Option<State>, WorkError> {
+        Ok(self.ledger.submission(number)?.map(|submission| submission.state))
+    }
+}
+
+fn number_in(name: &str) -> Option<Number> {
+    Number::parse(name).ok()
+}
+
+fn day_of(id: &BlobId) -> Option<NaiveDate> {
+    NaiveDate::parse_from_str(id.as_str().get(..8)?, "%Y%m%d").ok()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,49 @@
+use super::*;
+use crate::work::fake::World;
+use crate::work::step::Points;
+
+#[test]
+fn orphans_go_after_their_grace_and_what_is_somebodys_stays() {
+    let world = World::new();
+    let number = world.accept();
+    let orphan = world.blobs.put(b"orphan", world.now).unwrap();
+    let claimed = world.blobs.put(b"half an upload", world.now).unwrap();
+    let keep = claimed.clone();
+    let sweep = Sweep {
+        ledger: world.ledger.clone(),
+        blobs: world.blobs.clone(),
+        spool_root: world.spool_root(),
+        grace_days: 2,
+        keep: Arc::new(move |id| *id == keep),
+        turn: world.turn.clone(),
+    };
+    assert_eq!(sweep.step(world.now.plus(2 * DAY)).unwrap().done, 0);
+    assert_eq!(sweep.step(world.now.plus(3 * DAY)).unwrap().done, 1);
+    assert!(world.blobs.open(&orphan).is_err());
+    assert!(world.blobs.open(&claimed).is_ok());
+    assert_eq!(world.blobs.count(), 4);
+    assert_eq!(world.state(number), State::Accepted);
+}
+
+#[test]
+fn stages_that_nobody_finishes_go_and_those_of_the_publisher_stay() {
+    let world = World::new();
+    let (staged, withdrawn) = (world.accept(), world.accept());
+    let stop = world.publisher(Points::stopping(|at| at == "staged"));
+    assert!(stop.step(world.now).is_err());
+    stop.withdraw(withdrawn, None, &crate::model::party::Actor::Daemon, world.now).unwrap();
+    std::fs::create_dir(world.spool(".tmp/erase-1-000009-0")).unwrap();
+    std::fs::write(world.spool(".tmp/report-accounts.csv"), "half").unwrap();
+    let sweep = Sweep {
+        ledger: world.ledger.clone(),
+        blobs: world.blobs.clone(),
+        spool_root: world.spool_root(),
+        grace_days: 2,
+        keep: Arc::new(|_| true),
+        turn: world.turn.clone(),
+    };
+    assert_eq!(sweep.step(world.now).unwrap().done, 3);
+    assert_eq!(world.names(".tmp"), [staged.to_string()]);
+    world.publisher(Points::default()).step(world.now.plus(DAY)).unwrap();
+    assert_eq!(world.names("new"), [staged.to_string()]);
+}
