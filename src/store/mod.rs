@@ -16,3 +16,13 @@ pub mod root;
 pub mod spool;
 mod tables;
 mod writer;
+pub mod blobs;
+pub mod local_blobs;
+#[cfg(test)]
+mod blobs_suite;
+#[cfg(test)]
+mod ledger_suite;
+#[cfg(test)]
+mod recover_tests;
+#[doc(hidden)]
+pub mod sample;
