@@ -129,6 +129,8 @@ pub fn remove(path: &Path) -> io::Result<()> {
 ///
 /// `Unsupported` where the kernel lacks `openat2` (before Linux 5.6) or a filter forbids it: there is no safe substitute.
 pub fn open_beneath(folder: impl AsFd, path: &Path, flags: OFlags, mode: u32) -> io::Result<OwnedFd> {
+    // openat2 refuses a mode where nothing is created.
+    let mode = if flags.contains(OFlags::CREATE) { mode } else { 0 };
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     rustix::fs::openat2(folder, path, flags | OFlags::CLOEXEC, Mode::from_raw_mode(mode), resolve).map_err(
         |error| match error {

@@ -591,3 +591,27 @@ impl<I: Index> std::fmt::Debug for JournalLedger<I> {
         f.debug_struct("JournalLedger").field("head", &self.head()).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::index::{MemoryIndex, SledIndex};
+    use super::super::ledger_suite;
+    use super::*;
+
+    fn fresh<I: Index>() -> (tempfile::TempDir, JournalLedger<I>) {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        let (ledger, _) = JournalLedger::open(root, &LedgerOptions::default(), ledger_suite::NOW).unwrap();
+        (dir, ledger)
+    }
+
+    #[test]
+    fn over_memory_it_passes_the_suite() {
+        ledger_suite::run(fresh::<MemoryIndex>);
+    }
+
+    #[test]
+    fn over_sled_it_passes_the_suite() {
+        ledger_suite::run(fresh::<SledIndex>);
+    }
+}

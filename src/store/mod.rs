@@ -15,5 +15,14 @@ mod tables;
 mod writer;
 
 pub mod blobs;
-
+pub mod local_blobs;
 pub mod spool;
+
+#[cfg(test)]
+mod blobs_suite;
+#[cfg(test)]
+mod ledger_suite;
+#[cfg(test)]
+mod recover_tests;
+#[doc(hidden)]
+pub mod sample;
