@@ -15,3 +15,5 @@ pub mod config;
 pub mod desk;
 
 pub mod cli;
+#[cfg(test)]
+mod small_world;

@@ -4,6 +4,7 @@
 //! known about what is on disk, and asking again may answer "fine" wrongly (the kernel forgets the error once told):
 //! no function here retries one, and a caller that gets such an error must not acknowledge anything.
 
+use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
@@ -101,6 +102,17 @@ fn rename_with(from: &Path, to: &Path, how: RenameFlags) -> io::Result<()> {
         rustix::fs::renameat_with(here, from, here, to, how)?;
     }
     Ok(())
+}
+
+/// Renames between open folders, by plain names, replacing nothing (`AlreadyExists`); durable when the caller has made
+/// both folders so. For batches that share their fsyncs.
+pub fn rename_at(from: impl AsFd, name: &OsStr, to: impl AsFd, new: &OsStr) -> io::Result<()> {
+    Ok(rustix::fs::renameat_with(from, name, to, new, RenameFlags::NOREPLACE)?)
+}
+
+/// [`rename_at`] over what is there.
+pub fn replace_at(from: impl AsFd, name: &OsStr, to: impl AsFd, new: &OsStr) -> io::Result<()> {
+    Ok(rustix::fs::renameat(from, name, to, new)?)
 }
 
 /// Removes a file, durably. One that is gone already is fine.

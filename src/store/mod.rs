@@ -18,6 +18,7 @@ mod tables;
 mod writer;
 pub mod blobs;
 pub mod local_blobs;
+pub mod spool;
 #[cfg(test)]
 mod blobs_suite;
 #[cfg(test)]

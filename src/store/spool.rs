@@ -8,9 +8,10 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fd::OwnedFd;
-use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, RenameFlags, ResolveFlags, Stat};
+use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
+use super::durable;
 use super::ledger::{Done, Ledger, LedgerError, Op};
 use crate::model::ids::{InsurerCode, Number};
 use crate::model::party::Actor;
@@ -49,8 +50,8 @@ impl Folder {
     }
 
     fn beneath(&self, name: &OsStr, flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-        Ok(fs::openat2(&self.0, plain(name)?, flags | OFlags::CLOEXEC | OFlags::NOFOLLOW, mode, resolve)?)
+        let path = Path::new(plain(name)?);
+        durable::open_beneath(&self.0, path, flags | OFlags::NOFOLLOW, mode.as_raw_mode())
     }
 
     /// A folder in it; a link is refused.
@@ -123,12 +124,12 @@ impl Folder {
     /// Renames within or into another folder; replaces nothing (`AlreadyExists`). Durable after [`Folder::sync`] of both.
     pub fn rename(&self, name: impl AsRef<OsStr>, to: &Self, new: impl AsRef<OsStr>) -> io::Result<()> {
         let (name, new) = (plain(name.as_ref())?, plain(new.as_ref())?);
-        Ok(fs::renameat_with(&self.0, name, &to.0, new, RenameFlags::NOREPLACE)?)
+        durable::rename_at(&self.0, name, &to.0, new)
     }
 
     /// Renames over what is there.
     pub fn replace(&self, name: impl AsRef<OsStr>, to: &Self, new: impl AsRef<OsStr>) -> io::Result<()> {
-        Ok(fs::renameat(&self.0, plain(name.as_ref())?, &to.0, plain(new.as_ref())?)?)
+        durable::replace_at(&self.0, plain(name.as_ref())?, &to.0, plain(new.as_ref())?)
     }
 
     /// Removes a file; one that is gone already is fine.
@@ -280,12 +281,6 @@ pub fn insurer_path(spool_root: &Path, code: &InsurerCode) -> PathBuf {
     spool_root.join("insurers").join(code.as_str())
 }
 
-/// Where submissions of test identities go: a spool of the same shape, so that an import can be tried while nothing of
-/// it reaches a production spool (H3).
-pub fn test_root(spool_root: &Path) -> PathBuf {
-    spool_root.join("test")
-}
-
 /// Makes an insurer's folders, or puts their rights in order: durable, safe to repeat, independent of the umask.
 ///
 /// `group` is the importer's Unix group: it works in the folders of [`OPEN_FOLDERS`] (2770), passes through the insurer's
@@ -305,25 +300,6 @@ pub fn prepare_insurer(spool_root: &Path, code: &InsurerCode, group: Option<u32>
         ensure(&own, name, 0o700, None)?;
     }
     own.sync()
-}
-
-/// Opens an insurer's production or test spool; the test spool is made when it is first needed, with the production
-/// spool's group.
-pub fn open_for(spool_root: &Path, code: &InsurerCode, test: bool) -> io::Result<InsurerSpool> {
-    let spool = InsurerSpool::open(spool_root, code)?;
-    if !test {
-        return Ok(spool);
-    }
-    let root = test_root(spool_root);
-    match InsurerSpool::open(&root, code) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            prepare_insurer(&root, code, spool.group)?;
-            Folder::open(&root)
-                .and_then(|folder| Ok(fs::fchmod(folder.fd(), Mode::from_raw_mode(0o711))?))?;
-            InsurerSpool::open(&root, code)
-        }
-        opened => opened,
-    }
 }
 
 fn ensure(parent: &Folder, name: &str, mode: u32, group: Option<u32>) -> io::Result<Folder> {

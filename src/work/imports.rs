@@ -63,29 +63,19 @@ impl Imports {
     pub fn step(&self, now: Timestamp) -> Result<Progress, WorkError> {
         let mut progress = Progress::default();
         for insurer in self.ledger.insurers()? {
-            for test in [false, true] {
-                let root = if test { spool::test_root(&self.spool_root) } else { self.spool_root.clone() };
-                match InsurerSpool::open(&root, &insurer.code) {
-                    Ok(spool) => progress = progress.and(self.scan(&insurer.code, test, &spool, now)?),
-                    Err(error) if test && error.kind() == io::ErrorKind::NotFound => {}
-                    Err(error) => {
-                        let text =
-                            format!("the insurer's folder cannot be opened ({error}); run `todoke doctor`");
-                        self.alarms.raise(&format!("SPOOL-UNAVAILABLE {}", insurer.code), &text, now);
-                    }
+            match InsurerSpool::open(&self.spool_root, &insurer.code) {
+                Ok(spool) => progress = progress.and(self.scan(&insurer.code, &spool, now)?),
+                Err(error) => {
+                    let text =
+                        format!("the insurer's folder cannot be opened ({error}); run `todoke doctor`");
+                    self.alarms.raise(&format!("SPOOL-UNAVAILABLE {}", insurer.code), &text, now);
                 }
             }
         }
         Ok(progress)
     }
 
-    fn scan(
-        &self,
-        code: &InsurerCode,
-        test: bool,
-        spool: &InsurerSpool,
-        now: Timestamp,
-    ) -> Result<Progress, WorkError> {
+    fn scan(&self, code: &InsurerCode, spool: &InsurerSpool, now: Timestamp) -> Result<Progress, WorkError> {
         let _turn = self.turn.take();
         let by = Actor::Importer(code.clone());
         let mut progress = Progress::default();
@@ -111,7 +101,7 @@ impl Imports {
                 continue;
             }
             let submission = self.ledger.submission(number)?;
-            if submission.is_none_or(|submission| submission.insurer != *code || submission.test != test) {
+            if submission.is_none_or(|submission| submission.insurer != *code) {
                 strangers.push(format!("{}/{number}", place.folder()));
                 continue;
             }
@@ -121,12 +111,12 @@ impl Imports {
                 tracing::warn!(%number, insurer = %code, "the insurer's import failed; see `todoke submission show`");
             }
         }
-        self.report_strangers(code, test, &strangers, now);
-        Ok(progress.and(self.look_for_published(code, test, spool, &found, now)?))
+        self.report_strangers(code, &strangers, now);
+        Ok(progress.and(self.look_for_published(code, spool, &found, now)?))
     }
 
-    fn report_strangers(&self, code: &InsurerCode, test: bool, strangers: &[String], now: Timestamp) {
-        let alarm = format!("SPOOL-UNKNOWN {code}{}", if test { " test" } else { "" });
+    fn report_strangers(&self, code: &InsurerCode, strangers: &[String], now: Timestamp) {
+        let alarm = format!("SPOOL-UNKNOWN {code}");
         match strangers.first() {
             None => self.alarms.clear(&alarm),
             Some(first) => {
@@ -145,7 +135,6 @@ impl Imports {
     fn look_for_published(
         &self,
         code: &InsurerCode,
-        test: bool,
         spool: &InsurerSpool,
         found: &BTreeMap<Number, Place>,
         now: Timestamp,
@@ -159,7 +148,7 @@ impl Imports {
         };
         loop {
             let page = self.ledger.submissions(&filter, PAGE)?;
-            for submission in page.iter().filter(|submission| submission.test == test) {
+            for submission in &page {
                 let number = submission.number;
                 if found.contains_key(&number) {
                     let since = submission.decided_at.unwrap_or(submission.received_at);
@@ -178,10 +167,10 @@ impl Imports {
                 break;
             }
         }
-        let alarm = format!("SPOOL-NOT-COLLECTED {code}{}", if test { " test" } else { "" });
+        let alarm = format!("SPOOL-NOT-COLLECTED {code}");
         let patience = i64::from(self.policy.uncollected_hours_max) * 3600 * SECOND;
         match oldest {
-            Some((since, number)) if !test && now.since(since) > patience => {
+            Some((since, number)) if now.since(since) > patience => {
                 let words =
                     format!("{number} waits in new/ since {since}; is the insurer's importer running?");
                 self.alarms.raise(&alarm, &words, now);
@@ -199,14 +188,8 @@ fn is_reason(place: Place, name: &str) -> bool {
 
 /// What the importer says about a submission that it could not import: the first 4 KiB of `failed/NUMBER.reason`, fit to be
 /// shown. For the operator's eyes: it may name persons, so it goes into no journal and no log.
-pub fn import_reason(
-    spool_root: &Path,
-    code: &InsurerCode,
-    test: bool,
-    number: Number,
-) -> io::Result<Option<String>> {
-    let root = if test { spool::test_root(spool_root) } else { spool_root.to_owned() };
-    read_reason(&InsurerSpool::open(&root, code)?.failed, number)
+pub fn import_reason(spool_root: &Path, code: &InsurerCode, number: Number) -> io::Result<Option<String>> {
+    read_reason(&InsurerSpool::open(spool_root, code)?.failed, number)
 }
 
 fn read_reason(failed: &Folder, number: Number) -> io::Result<Option<String>> {

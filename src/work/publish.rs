@@ -24,7 +24,7 @@ use crate::model::submission::{State, Submission};
 use crate::model::time::{SECOND, Timestamp};
 use crate::store::blobs::Blobs;
 use crate::store::ledger::{Done, Ledger, LedgerError, Op, Queue, Refusal, Task};
-use crate::store::spool::{self, Folder, InsurerSpool, Place};
+use crate::store::spool::{Folder, InsurerSpool, Place};
 
 mod stage;
 
@@ -83,7 +83,7 @@ struct Lot {
     to_rename: Vec<Number>,
 }
 
-type Lots = BTreeMap<(InsurerCode, bool), Lot>;
+type Lots = BTreeMap<InsurerCode, Lot>;
 
 /// What became of a withdrawal.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -162,17 +162,18 @@ impl Publisher {
         let mut lots = Lots::new();
         for number in numbers {
             let Some(submission) = self.ledger.submission(*number)? else { continue };
-            if !matches!(submission.state, State::Accepted | State::Publishing) {
+            // Nothing of a test identity reaches a spool (H3); the ledger would refuse the intent as well.
+            if submission.test || !matches!(submission.state, State::Accepted | State::Publishing) {
                 continue;
             }
-            let key = (submission.insurer.clone(), submission.test);
-            if !lots.contains_key(&key) {
-                let alarm = format!("SPOOL-UNAVAILABLE {}", key.0);
-                match spool::open_for(&self.spool_root, &key.0, key.1) {
+            let code = submission.insurer.clone();
+            if !lots.contains_key(&code) {
+                let alarm = format!("SPOOL-UNAVAILABLE {code}");
+                match InsurerSpool::open(&self.spool_root, &code) {
                     Ok(spool) => {
                         self.alarms.clear(&alarm);
                         let lot = Lot { spool, staged: Vec::new(), to_rename: Vec::new() };
-                        lots.insert(key.clone(), lot);
+                        lots.insert(code.clone(), lot);
                     }
                     Err(error) => {
                         let text = format!(
@@ -184,7 +185,7 @@ impl Publisher {
                     }
                 }
             }
-            let Some(lot) = lots.get_mut(&key) else { continue };
+            let Some(lot) = lots.get_mut(&code) else { continue };
             if submission.state == State::Publishing {
                 lot.to_rename.push(*number);
                 continue;
@@ -288,7 +289,7 @@ impl Publisher {
             State::Published => {}
             _ => return self.record_withdrawal(number, account, by, now),
         }
-        let spool = spool::open_for(&self.spool_root, &submission.insurer, submission.test)
+        let spool = InsurerSpool::open(&self.spool_root, &submission.insurer)
             .doing(|| format!("opening the spool of {}", submission.insurer))?;
         let (name, aside) = (number.to_string(), format!("withdrawn-{number}"));
         spool.tmp.remove_all(&aside).doing(|| format!("clearing .tmp/{aside}"))?;
@@ -343,18 +344,14 @@ impl Publisher {
         let _turn = self.turn.take();
         let mut progress = Progress::default();
         for insurer in self.ledger.insurers()? {
-            for root in [self.spool_root.clone(), spool::test_root(&self.spool_root)] {
-                let spool = match InsurerSpool::open(&root, &insurer.code) {
-                    Ok(spool) => spool,
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                    Err(error) => {
-                        return Err(error).doing(|| format!("opening the spool of {}", insurer.code));
-                    }
-                };
-                for number in asides(&spool.tmp).doing(|| "reading .tmp/".into())? {
-                    self.settle_aside(&spool, number)?;
-                    progress.done += 1;
-                }
+            let spool = match InsurerSpool::open(&self.spool_root, &insurer.code) {
+                Ok(spool) => spool,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error).doing(|| format!("opening the spool of {}", insurer.code)),
+            };
+            for number in asides(&spool.tmp).doing(|| "reading .tmp/".into())? {
+                self.settle_aside(&spool, number)?;
+                progress.done += 1;
             }
         }
         Ok(progress)

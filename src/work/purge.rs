@@ -180,12 +180,15 @@ impl Purge {
         let full = tasks.len() == self.policy.batch;
         let mut documents = Vec::with_capacity(tasks.len());
         for task in &tasks {
-            if let Task::Document(id) = task {
-                documents.extend(self.ledger.document(*id)?);
+            let Task::Document(id) = task else { continue };
+            match self.ledger.document(*id)? {
+                // The index may err after damage; the record itself must say that its time is over.
+                Some(document) if document.expires_at > now => {}
+                Some(document) => documents.push(document),
+                // Begun before a crash.
+                None => documents.extend(self.ledger.removing(*id)?.map(|(document, _)| document)),
             }
         }
-        // The index may err after damage; the record itself must say that its time is over.
-        documents.retain(|document| document.expires_at <= now);
         let result = self.remove(&documents, RemovalReason::Expired, &Actor::Daemon, now);
         match result {
             Ok(done) => Ok(Progress { done, more: full && done > 0 }),

@@ -19,7 +19,7 @@ use crate::model::submission::{State, Submission};
 use crate::model::time::{DAY, Timestamp};
 use crate::store::blobs::Blobs;
 use crate::store::ledger::{Done, Ledger, Op};
-use crate::store::spool::{self, InsurerSpool, Place};
+use crate::store::spool::{InsurerSpool, Place};
 
 /// Days after which things are erased.
 #[derive(Debug, Clone, Deserialize, Serialize)]
@@ -31,7 +31,9 @@ pub struct RetentionPolicy {
     pub refused_days: u32,
     /// Payload of withdrawn submissions.
     pub withdrawn_days: u32,
-    /// Cards with receipts, subjects and names, after the payload's erasure.
+    /// Payload of accepted submissions of test identities, which no insurer ever collects (H3).
+    pub test_days: u32,
+    /// Cards with receipts, subjects and names: after the submission's last change, once its payload is erased.
     pub cards_days: u32,
     /// Cards of mails, after they were sent or given up.
     pub mails_days: u32,
@@ -39,7 +41,14 @@ pub struct RetentionPolicy {
 
 impl Default for RetentionPolicy {
     fn default() -> Self {
-        Self { collected_days: 70, refused_days: 7, withdrawn_days: 7, cards_days: 730, mails_days: 70 }
+        Self {
+            collected_days: 70,
+            refused_days: 7,
+            withdrawn_days: 7,
+            test_days: 7,
+            cards_days: 730,
+            mails_days: 70,
+        }
     }
 }
 
@@ -68,7 +77,9 @@ impl Retention {
     /// Erases one batch of each kind.
     pub fn step(&self, now: Timestamp) -> Result<Progress, WorkError> {
         let collected = [State::Collected, State::Imported, State::ImportFailed];
-        let table: [(&[State], u32); 3] = [
+        // The ledger gives accepted ones only of test identities.
+        let table: [(&[State], u32); 4] = [
+            (&[State::Accepted], self.policy.test_days),
             (&collected, self.policy.collected_days),
             (&[State::Refused], self.policy.refused_days),
             (&[State::Withdrawn], self.policy.withdrawn_days),
@@ -95,7 +106,9 @@ impl Retention {
         let mut by_number = BTreeMap::new();
         for number in numbers {
             let Some(submission) = self.ledger.submission(number)? else { continue };
-            if states.contains(&submission.state) && self.may_go(&submission, now)? {
+            let due = states.contains(&submission.state)
+                && (submission.test || submission.state != State::Accepted);
+            if due && self.may_go(&submission, now)? {
                 by_number.insert(number, submission);
             }
         }
@@ -154,8 +167,7 @@ impl Retention {
     }
 
     fn spool_of(&self, submission: &Submission) -> Result<Option<InsurerSpool>, WorkError> {
-        let root = if submission.test { spool::test_root(&self.spool_root) } else { self.spool_root.clone() };
-        match InsurerSpool::open(&root, &submission.insurer) {
+        match InsurerSpool::open(&self.spool_root, &submission.insurer) {
             Ok(spool) => Ok(Some(spool)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error).doing(|| format!("opening the spool of {}", submission.insurer)),

@@ -15,7 +15,7 @@ use crate::model::submission::State;
 use crate::model::time::{DAY, Timestamp};
 use crate::store::blobs::Blobs;
 use crate::store::ledger::Ledger;
-use crate::store::spool::{self, InsurerSpool};
+use crate::store::spool::InsurerSpool;
 
 /// Blobs removed at once.
 const BATCH: usize = 500;
@@ -77,14 +77,10 @@ impl Sweep {
         let _turn = self.turn.take();
         let mut progress = Progress::default();
         for insurer in self.ledger.insurers()? {
-            for root in [self.spool_root.clone(), spool::test_root(&self.spool_root)] {
-                match InsurerSpool::open(&root, &insurer.code) {
-                    Ok(spool) => progress.done += self.sweep_tmp(&spool)?,
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                    Err(error) => {
-                        return Err(error).doing(|| format!("opening the spool of {}", insurer.code));
-                    }
-                }
+            match InsurerSpool::open(&self.spool_root, &insurer.code) {
+                Ok(spool) => progress.done += self.sweep_tmp(&spool)?,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error).doing(|| format!("opening the spool of {}", insurer.code)),
             }
         }
         Ok(progress)

@@ -45,8 +45,7 @@ impl<'a> Lines<'a> {
         }
         let Date { year, month, day } = self.day.1;
         let second = attributes.modified % DAY;
-        let recent =
-            attributes.modified <= self.now + DAY && attributes.modified + 182 * DAY > self.now;
+        let recent = attributes.modified <= self.now + DAY && attributes.modified + 182 * DAY > self.now;
         let (account, size, month) = (self.account, attributes.size, MONTHS[month]);
         // Writing to a Vec cannot fail.
         let _ = write!(into, "    1 {account:<8} {account:<8} {size:>12} {month} {day:>2} ");

@@ -7,6 +7,7 @@
 //! [`wire`], resolves names by [`path`], and keeps open files in `handles`.
 
 pub mod config;
+pub mod insurer;
 pub mod path;
 pub mod port;
 pub mod server;

@@ -1,7 +1,7 @@
 use std::os::unix::fs::symlink;
 
 use super::*;
-use crate::work::fake::{INSURER, World, code};
+use crate::small_world::{INSURER, World, code};
 use crate::work::step::Points;
 
 fn imports(world: &World) -> Imports {
@@ -73,14 +73,14 @@ fn a_reason_is_shown_short_and_harmless() {
     let world = World::new();
     let number = world.accept();
     let path = world.spool(&format!("failed/{number}.reason"));
-    let read = || import_reason(&world.spool_root(), &code(INSURER), false, number).unwrap();
+    let read = || import_reason(&world.spool_root(), &code(INSURER), number).unwrap();
     assert_eq!(read(), None);
     std::fs::write(&path, format!("列が足りません\x1b[31m\n{}", "x".repeat(9000))).unwrap();
     let reason = read().unwrap();
     assert!(reason.starts_with("列が足りません\\u{1b}[31m\nxxx") && reason.len() < 4200, "{reason}");
     std::fs::remove_file(&path).unwrap();
     symlink("/etc/passwd", &path).unwrap();
-    assert!(import_reason(&world.spool_root(), &code(INSURER), false, number).is_err());
+    assert!(import_reason(&world.spool_root(), &code(INSURER), number).is_err());
     std::fs::remove_file(&path).unwrap();
     rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::RWXU).unwrap();
     assert_eq!(read(), None);

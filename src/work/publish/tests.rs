@@ -2,7 +2,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use super::*;
 use crate::model::time::DAY;
-use crate::work::fake::{World, names};
+use crate::small_world::{World, names};
 
 fn rename(from: PathBuf, to: PathBuf) {
     rustix::fs::rename(from, to).unwrap();
@@ -88,13 +88,13 @@ fn a_published_one_is_withdrawn_unless_the_importer_was_faster() {
     let publisher = world.publisher(Points::default());
     publisher.step(world.now).unwrap();
     rename(world.spool(&format!("new/{taken}")), world.spool(&format!("cur/{taken}")));
-    let sender = crate::work::fake::account("K0001");
+    let sender = crate::small_world::account("K0001");
     let by = Actor::Account(sender.clone());
     let withdraw = |number, who| publisher.withdraw(number, Some(who), &by, world.now).unwrap();
     assert_eq!(withdraw(kept, &sender), Withdrawal::Withdrawn);
     assert_eq!(withdraw(taken, &sender), Withdrawal::Collected);
     assert_eq!(world.state(taken), State::Collected);
-    let stranger = crate::work::fake::account("K0005");
+    let stranger = crate::small_world::account("K0005");
     assert_eq!(withdraw(other, &stranger), Withdrawal::Refused(Refusal::NotYours(other.to_string())));
     assert_eq!(world.names("new"), [other.to_string()]);
     assert!(matches!(withdraw(kept, &sender), Withdrawal::Refused(_)));
@@ -131,17 +131,15 @@ fn one_that_cannot_be_staged_holds_up_no_other() {
 }
 
 #[test]
-fn a_test_identity_reaches_the_test_spool_only() {
+fn nothing_of_a_test_identity_reaches_a_spool() {
     let world = World::new();
     let number = world.accept();
     let mut submission = world.ledger.submission(number).unwrap().unwrap();
     submission.test = true;
     world.ledger.add_submission(submission);
     world.publisher(Points::default()).step(world.now).unwrap();
-    assert!(world.names("new").is_empty());
-    let test =
-        spool::insurer_path(&spool::test_root(&world.spool_root()), &crate::work::fake::code("06139999"));
-    assert_eq!(names(&test.join("new")), [number.to_string()]);
+    assert!(world.names("new").is_empty() && world.names(".tmp").is_empty());
+    assert!(world.ledger.log().is_empty());
 }
 
 /// For measuring by hand: `cargo test --release two_thousand -- --ignored --nocapture`.

@@ -1,5 +1,6 @@
 use super::*;
-use crate::work::fake::World;
+use crate::small_world::World;
+use crate::store::spool;
 
 fn retention(world: &World, points: Points) -> Retention {
     Retention {

@@ -9,9 +9,6 @@ use std::sync::{Arc, Mutex};
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, Mode};
 
-use super::alarms::AlarmBoard;
-use super::publish::{PublishPolicy, Publisher, SpoolTurn};
-use super::step::Points;
 use crate::model::card::{CardRef, Salt, SubmissionCard};
 use crate::model::document::{Document, RemovalReason};
 use crate::model::event::Series;
@@ -19,13 +16,16 @@ use crate::model::finding::Language;
 use crate::model::ids::{AccountId, BlobId, Digest, DocumentId, InsurerCode, MailId, Number, OfficeCode};
 use crate::model::mail::Mail;
 use crate::model::party::{Account, Actor, Insurer, Office, Role, Standing};
-use crate::model::submission::{FileRole, Kind, State, Submission, SubmittedFile};
+use crate::model::submission::{FileRole, HoldReason, Kind, State, Submission, SubmittedFile};
 use crate::model::time::Timestamp;
 use crate::store::blobs::{BlobReader, BlobWriter, Blobs};
 use crate::store::ledger::{
     Done, Head, Ledger, LedgerError, MailFilter, Op, Queue, Refusal, SubmissionFilter, Task,
 };
 use crate::store::spool::{insurer_path, prepare_insurer};
+use crate::work::alarms::AlarmBoard;
+use crate::work::publish::{PublishPolicy, Publisher, SpoolTurn};
+use crate::work::step::Points;
 
 pub(crate) const INSURER: &str = "06139999";
 pub(crate) const OTHER_INSURER: &str = "06130000";
@@ -49,6 +49,7 @@ struct State_ {
     accounts: Vec<Account>,
     submissions: BTreeMap<Number, (Submission, Timestamp, bool)>,
     documents: BTreeMap<DocumentId, Document>,
+    removing: BTreeMap<DocumentId, RemovalReason>,
     rows: BTreeMap<Digest, DocumentId>,
     sets: BTreeSet<(InsurerCode, Digest)>,
     serial: u64,
@@ -164,8 +165,12 @@ impl Ledger for FakeLedger {
                 state.sets.insert((insurer, set));
                 Done::Ok
             }
-            Op::RemovalIntend { ids, reason: RemovalReason::Expired | RemovalReason::Recalled } => {
-                Done::Documents(ids.into_iter().filter(|id| state.documents.contains_key(id)).collect())
+            Op::RemovalIntend { ids, reason } => {
+                let ids: Vec<_> = ids.into_iter().filter(|id| state.documents.contains_key(id)).collect();
+                for id in &ids {
+                    state.removing.entry(*id).or_insert(reason);
+                }
+                Done::Documents(ids)
             }
             Op::Removed(ids) => {
                 ids.iter().for_each(|id| drop(state.documents.remove(id)));
@@ -227,7 +232,15 @@ impl Ledger for FakeLedger {
         Ok(newest_first.filter(wanted).take(limit).cloned().collect())
     }
     fn document(&self, id: DocumentId) -> Result<Option<Document>, LedgerError> {
-        Ok(self.0.lock().unwrap().documents.get(&id).cloned())
+        let state = self.0.lock().unwrap();
+        Ok(state.documents.get(&id).filter(|_| !state.removing.contains_key(&id)).cloned())
+    }
+    fn removing(&self, id: DocumentId) -> Result<Option<(Document, RemovalReason)>, LedgerError> {
+        let state = self.0.lock().unwrap();
+        Ok(state.removing.get(&id).and_then(|reason| Some((state.documents.get(&id)?.clone(), *reason))))
+    }
+    fn hold_reason(&self, _: Number) -> Result<Option<HoldReason>, LedgerError> {
+        Ok(None)
     }
     fn documents(
         &self,
@@ -574,6 +587,11 @@ impl World {
             alarms: self.alarms.clone(),
             points,
         }
+    }
+
+    /// Everything accepted into `new/`.
+    pub(crate) fn publish(&self) {
+        self.publisher(Points::default()).step(self.now).unwrap();
     }
 
     pub(crate) fn alarm_codes(&self) -> Vec<String> {
