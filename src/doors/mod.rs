@@ -4,6 +4,7 @@ pub mod control;
 pub mod clamd;
 pub mod log;
 pub mod metrics;
+pub mod secret;
 pub mod sftp;
 pub mod smtp;
 pub mod systemd;

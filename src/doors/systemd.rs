@@ -60,7 +60,8 @@ impl Notifier {
 
     fn say(&self, states: &[NotifyState<'_>]) {
         let Some(socket) = &self.socket else { return };
-        let message: String = states.iter().map(|state| format!("{state}\n")).collect();
+        let lines: Vec<String> = states.iter().map(ToString::to_string).collect();
+        let message = lines.join("\n") + "\n";
         if let Err(error) = send(socket.as_bytes(), message.as_bytes()) {
             tracing::warn!(%error, "systemd: message not delivered");
         }
@@ -138,7 +139,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("notify");
         let socket = UnixDatagram::bind(&path).unwrap();
-        socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        socket.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
         (socket, Notifier::to(path), dir)
     }
 
@@ -180,7 +181,7 @@ mod tests {
         let socket = tokio::net::UnixDatagram::from_std(socket).unwrap();
         let next = async || {
             let mut buffer = [0; 1024];
-            let got = tokio::time::timeout(Duration::from_secs(60), socket.recv(&mut buffer)).await;
+            let got = tokio::time::timeout(Duration::from_mins(1), socket.recv(&mut buffer)).await;
             String::from_utf8(buffer[..got.unwrap().unwrap()].to_vec()).unwrap()
         };
         let health = Arc::new(Health::default());
@@ -198,6 +199,6 @@ mod tests {
         assert_eq!(next().await, "WATCHDOG=1\n");
         assert_eq!(next().await, "STATUS=running\n");
         stop.send(true).unwrap();
-        tokio::time::timeout(Duration::from_secs(60), task).await.unwrap().unwrap();
+        tokio::time::timeout(Duration::from_mins(1), task).await.unwrap().unwrap();
     }
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use lettre::message::header::{ContentType, HeaderName, HeaderValue};
-use lettre::message::{Body, Mailbox};
+use lettre::message::{Body, Mailbox, SinglePart};
 use lettre::{Address, Message};
 
 use super::{Rendered, clean};
@@ -72,8 +72,8 @@ pub fn compose(letter: &Letter<'_>, text: &Rendered) -> Result<Vec<u8>, LetterEr
         .raw_header(raw("Auto-Submitted", "auto-generated"))
         .raw_header(raw("X-Auto-Response-Suppress", "All"))
         .raw_header(raw("Content-Language", language))
-        .header(ContentType::TEXT_PLAIN)
-        .body(Body::new(text.body.clone()))
+        // As a part, since only then does the builder write MIME-Version.
+        .singlepart(SinglePart::builder().header(ContentType::TEXT_PLAIN).body(Body::new(text.body.clone())))
         .map_err(|e| LetterError::Build(e.to_string()))?;
     Ok(message.formatted())
 }

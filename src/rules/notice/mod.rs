@@ -439,8 +439,14 @@ fn day(date: NaiveDate, language: Language) -> String {
 /// One line that shows what it says: control characters and line breaks become spaces, characters that turn the reading
 /// direction or show nothing go, and what is too long is cut.
 pub fn clean(text: &str, chars_max: usize) -> String {
-    let shown = text.chars().filter(|c| !is_invisible(*c));
-    let spaced: String = shown.map(|c| if is_break(c) { ' ' } else { c }).collect();
+    let mut spaced = String::with_capacity(text.len());
+    for c in text.chars().filter(|c| !is_invisible(*c)) {
+        if !is_break(c) {
+            spaced.push(c);
+        } else if !spaced.ends_with(' ') {
+            spaced.push(' ');
+        }
+    }
     let line = spaced.trim();
     if line.chars().count() <= chars_max {
         return line.to_owned();

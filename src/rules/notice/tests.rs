@@ -1,3 +1,5 @@
+#![allow(clippy::needless_raw_string_hashes, reason = "expect-test writes them")]
+
 use expect_test::{Expect, expect};
 
 use super::*;
@@ -41,7 +43,7 @@ fn refusal() -> RefusalNotice {
             ),
             reason("SET-COVER-MISSING", 1, "総括表を添付してください。", "Attach the cover sheet (総括表)."),
         ],
-        findings_file: "/receipts/1-000123-3.findings.csv".into(),
+        findings_file: "/receipts/1-000123-6.findings.csv".into(),
         contact: CONTACT.into(),
     }
 }
@@ -76,27 +78,215 @@ fn check(notice: &Notice, language: Language, expected: &Expect) {
 
 #[test]
 fn arrival_in_both_languages() {
-    check(&Notice::Arrival(arrival()), Language::Ja, &expect![[]]);
-    check(&Notice::Arrival(arrival()), Language::En, &expect![[]]);
+    check(
+        &Notice::Arrival(arrival()),
+        Language::Ja,
+        &expect![[r#"
+        株式会社見本工業 様: 東京見本健康保険組合からの文書 3件 (2027年2月1日(月)まで)
+        ---
+        株式会社見本工業 御中
+
+        東京見本健康保険組合から、次の文書が届いています。
+
+          ・納入告知書  1件
+          ・決定通知書  2件
+
+          受け取る場所  /outbox/1234/
+          受け取り期限  2027年2月1日(月)まで
+
+        期限を過ぎた文書は自動的に削除されます。期限までに受信し、保存してください。
+
+        このメールは送信専用です。お問い合わせ先:
+        東京見本健康保険組合 適用課
+        電話 03-0000-0000
+    "#]],
+    );
+    check(
+        &Notice::Arrival(arrival()),
+        Language::En,
+        &expect![[r#"
+        株式会社見本工業: 3 document(s) from 東京見本健康保険組合 (until Mon 1 February 2027)
+        ---
+        To 株式会社見本工業
+
+        東京見本健康保険組合 has sent you these documents:
+
+          - 納入告知書: 1
+          - 決定通知書: 2
+
+          Where       /outbox/1234/
+          Last day    Mon 1 February 2027
+
+        After that day they are deleted automatically. Please fetch and keep them before.
+
+        This mailbox is not read. Please ask:
+        東京見本健康保険組合 適用課
+        電話 03-0000-0000
+    "#]],
+    );
 }
 
 #[test]
 fn refusal_in_both_languages() {
-    check(&Notice::Refusal(refusal()), Language::Ja, &expect![[]]);
-    check(&Notice::Refusal(refusal()), Language::En, &expect![[]]);
+    check(
+        &Notice::Refusal(refusal()),
+        Language::Ja,
+        &expect![[r#"
+        株式会社見本工業 様: 受付番号 1-000123-6 の届出は受理されませんでした (東京見本健康保険組合)
+        ---
+        株式会社見本工業 御中
+
+        東京見本健康保険組合あての届出(受付番号 1-000123-6)は、次の理由により受理されませんでした。
+        届出は東京見本健康保険組合に届いていません。直してから、もう一度お送りください。
+
+          KPFD-FIELD-COUNT (12か所)
+            届書作成プログラムまたは給与ソフトで作り直してください。表計算ソフ
+            トで開いて保存すると、項目の数が変わることがあります。
+          SET-COVER-MISSING
+            総括表を添付してください。
+
+        くわしい内容(行と項目)は、次のファイルにあります。
+          /receipts/1-000123-6.findings.csv
+
+        このメールは送信専用です。お問い合わせの際は受付番号をお知らせください。
+        東京見本健康保険組合 適用課
+        電話 03-0000-0000
+    "#]],
+    );
+    check(
+        &Notice::Refusal(refusal()),
+        Language::En,
+        &expect![[r#"
+        株式会社見本工業: submission 1-000123-6 was refused (東京見本健康保険組合)
+        ---
+        To 株式会社見本工業
+
+        Your submission 1-000123-6 to 東京見本健康保険組合 was refused for these reasons.
+        It has not reached 東京見本健康保険組合. Please correct it and send it again.
+
+          KPFD-FIELD-COUNT (12 times)
+            Make the file again with the filing program or the payroll
+            software. Opening and saving it in a spreadsheet can change the
+            number of fields.
+          SET-COVER-MISSING
+            Attach the cover sheet (総括表).
+
+        Lines and fields are named in this file:
+          /receipts/1-000123-6.findings.csv
+
+        This mailbox is not read. Please have the number at hand when you ask:
+        東京見本健康保険組合 適用課
+        電話 03-0000-0000
+    "#]],
+    );
 }
 
 #[test]
 fn swept_in_both_languages() {
-    check(&Notice::Swept(swept()), Language::Ja, &expect![[]]);
-    check(&Notice::Swept(swept()), Language::En, &expect![[]]);
+    check(
+        &Notice::Swept(swept()),
+        Language::Ja,
+        &expect![[r#"
+        株式会社見本工業 様: 送信が完了していないファイルを削除しました (東京見本健康保険組合)
+        ---
+        株式会社見本工業 御中
+
+        2026年11月23日(月)に東京見本健康保険組合あてに送られた3個のファイルは、7日待っても
+        すべてがそろわなかったため、削除しました。届出として受け付けられていません。
+
+        目録(SHA256SUMS)、その署名、目録に書かれたすべてのファイルを、もう一度お送りください。
+        受け付けられたときは、受付票が /receipts/ にできます。
+
+        このメールは送信専用です。お問い合わせ先:
+        東京見本健康保険組合 適用課
+        電話 03-0000-0000
+    "#]],
+    );
+    check(
+        &Notice::Swept(swept()),
+        Language::En,
+        &expect![[r#"
+        株式会社見本工業: unfinished files were removed (東京見本健康保険組合)
+        ---
+        To 株式会社見本工業
+
+        3 file(s) that were sent for 東京見本健康保険組合 on Mon 23 November 2026 have been removed: after
+        7 day(s) the set was still incomplete. Nothing of it counts as filed.
+
+        Please send the manifest (SHA256SUMS), its signature and every file it names again.
+        Once it is accepted, a receipt appears in /receipts/.
+
+        This mailbox is not read. Please ask:
+        東京見本健康保険組合 適用課
+        電話 03-0000-0000
+    "#]],
+    );
 }
 
 #[test]
 fn recall_says_whether_it_was_fetched() {
-    check(&Notice::Recall(recall(false)), Language::Ja, &expect![[]]);
-    check(&Notice::Recall(recall(true)), Language::Ja, &expect![[]]);
-    check(&Notice::Recall(recall(true)), Language::En, &expect![[]]);
+    check(
+        &Notice::Recall(recall(false)),
+        Language::Ja,
+        &expect![[r#"
+        株式会社見本工業 様: 文書の取り消し(誤配信)のお知らせ (東京見本健康保険組合)
+        ---
+        株式会社見本工業 御中
+
+        2026年11月23日(月)に東京見本健康保険組合からお届けした次の文書は、誤って配信されたものでした。
+        お詫びいたします。文書は取り消され、受け取る場所から削除されています。
+
+          2026-11_納入告知書_D1-000123-3.pdf
+
+        この文書は受信される前に取り消されました。お手続きは必要ありません。
+
+        このメールは送信専用です。お問い合わせ先:
+        東京見本健康保険組合 適用課
+        電話 03-0000-0000
+    "#]],
+    );
+    check(
+        &Notice::Recall(recall(true)),
+        Language::Ja,
+        &expect![[r#"
+        株式会社見本工業 様: 文書の取り消し(誤配信)のお知らせ (東京見本健康保険組合)
+        ---
+        株式会社見本工業 御中
+
+        2026年11月23日(月)に東京見本健康保険組合からお届けした次の文書は、誤って配信されたものでした。
+        お詫びいたします。文書は取り消され、受け取る場所から削除されています。
+
+          2026-11_納入告知書_D1-000123-3.pdf
+
+        この文書はすでに受信されています。保存した控えや印刷したものがあれば、
+        内容を見ずに削除・破棄し、下記の窓口へご連絡ください。
+
+        このメールは送信専用です。お問い合わせ先:
+        東京見本健康保険組合 適用課
+        電話 03-0000-0000
+    "#]],
+    );
+    check(
+        &Notice::Recall(recall(true)),
+        Language::En,
+        &expect![[r#"
+        株式会社見本工業: a document was recalled (東京見本健康保険組合)
+        ---
+        To 株式会社見本工業
+
+        This document from 東京見本健康保険組合, placed on Mon 23 November 2026, had been sent to you by mistake.
+        We apologise. It has been recalled and is no longer in your outbox.
+
+          2026-11_納入告知書_D1-000123-3.pdf
+
+        This document had been fetched. If you kept or printed a copy, delete and destroy it
+        without reading it, and tell the contact below.
+
+        This mailbox is not read. Please ask:
+        東京見本健康保険組合 適用課
+        電話 03-0000-0000
+    "#]],
+    );
 }
 
 #[test]
@@ -112,7 +302,22 @@ fn alarm_is_english() {
         ],
     };
     let rendered = render_alarm(&alarm);
-    expect![[]].assert_eq(&format!("{}\n---\n{}", rendered.subject, rendered.body));
+    expect![[r#"
+        [todoke] gateway.example.jp: SCANNER-PATTERNS-STALE: virus patterns are 9 days old; 3 are allowed
+        ---
+        SCANNER-PATTERNS-STALE
+        virus patterns are 9 days old; 3 are allowed
+
+        Host:  gateway.example.jp
+        Since: 2026-11-23T00:00:00.000Z
+
+        Scanner: ClamAV 1.4.6/27001 at unix:/run/clamav/clamd.ctl
+        Submissions are still taken and scanned. See whether freshclam runs
+        and reaches its mirror (systemctl status clamav-freshclam).
+
+        This mail is sent once for each alarm. `todoke status` and `todoke doctor` show what is so now.
+    "#]]
+    .assert_eq(&format!("{}\n---\n{}", rendered.subject, rendered.body));
 }
 
 #[test]
