@@ -1,3 +1,28 @@
 //! Filings: read, checked against rule tables, and what was found told in words a clerk understands.
+//!
+//! [`RuleSet`] holds the tables, [`check()`] reads a file against them, [`set`] judges what travels with it, [`report`] tells
+//! the findings.
 
+pub mod calendar;
+pub mod catalog;
+mod check;
+mod claims;
+mod cp932;
+mod era;
+mod findings;
+pub mod level;
+mod lines;
+pub mod pdf;
+mod record;
 pub mod report;
+pub mod rules;
+pub mod sample;
+pub mod set;
+pub mod tables;
+mod words;
+
+pub use check::{Context, FILING_NAME, FormCount, RecordKey, Summary, check, check_observed};
+pub use findings::{Findings, LISTED_MAX};
+pub use pdf::{PdfFacts, inspect_pdf};
+pub use rules::RuleSet;
+pub use tables::{Profile, TableError};

@@ -45,7 +45,7 @@ impl Keygen {
         child.wait_with_output().unwrap()
     }
 
-    fn sign(&self, key: &Path, namespace: &str, message: &[u8]) -> Vec<u8> {
+    fn sign(key: &Path, namespace: &str, message: &[u8]) -> Vec<u8> {
         let out = Self::run(&["-Y", "sign", "-n", namespace], key, message);
         assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
         out.stdout
@@ -78,7 +78,7 @@ fn stock_keygen_and_we_agree_both_ways() {
     for (kind, bits, algorithm) in kinds {
         let path = keygen.key(kind, bits);
         let key = private(&path);
-        let theirs = keygen.sign(&path, NAMESPACE, MESSAGE);
+        let theirs = Keygen::sign(&path, NAMESPACE, MESSAGE);
         let signer = verify(&theirs, NAMESPACE, MESSAGE).unwrap();
         assert_eq!(signer.key.key_data(), key.public_key().key_data());
         assert_eq!(signer.algorithm, algorithm);
@@ -126,7 +126,7 @@ fn a_certificate_names_its_key() {
 fn weak_algorithms_are_refused_by_name() {
     let keygen = Keygen::new();
     let path = keygen.key("rsa", "1024");
-    let theirs = keygen.sign(&path, NAMESPACE, MESSAGE);
+    let theirs = Keygen::sign(&path, NAMESPACE, MESSAGE);
     assert_eq!(verify(&theirs, NAMESPACE, MESSAGE), Err(SignatureError::Weak { name: "RSA-1024".into() }));
     assert_eq!(sign(MESSAGE, NAMESPACE, &private(&path)).unwrap_err().code(), "SIGNATURE-WEAK");
 
@@ -162,7 +162,7 @@ fn a_protected_key_says_that_it_cannot_sign() {
 #[test]
 fn what_is_not_a_signature_is_told_apart() {
     let keygen = Keygen::new();
-    let good = String::from_utf8(keygen.sign(&keygen.key("ed25519", ""), NAMESPACE, MESSAGE)).unwrap();
+    let good = String::from_utf8(Keygen::sign(&keygen.key("ed25519", ""), NAMESPACE, MESSAGE)).unwrap();
     let utf16: Vec<u8> = good.encode_utf16().flat_map(u16::to_le_bytes).collect();
     let code = |bytes: &[u8]| verify(bytes, NAMESPACE, MESSAGE).unwrap_err().code();
     assert_eq!(code(b""), "SIGNATURE-ARMOR");

@@ -1,0 +1,866 @@
+//! The check: a file read once, line by line, in bounded memory.
+
+use std::collections::BTreeSet;
+use std::io::{self, Read};
+
+use chrono::NaiveDate;
+
+use super::catalog::{Rule, fill};
+use super::cp932;
+use super::era::EraError;
+use super::findings::Findings;
+use super::level::Level;
+use super::lines::{Ending, LINE_MAX, Line, Lines};
+use super::record::{self, Odd, Record};
+use super::rules::RuleSet;
+use super::tables::{Check, Class, FieldRule, Form, Profile, RecordRule};
+use super::words;
+use crate::model::finding::{Finding, Text};
+use crate::model::ids::OfficeCode;
+
+/// The only name of a filing.
+pub const FILING_NAME: &str = "KPFD0006.CSV";
+/// Most offices that one medium holds.
+const OFFICES_MAX: usize = 999;
+/// Most fields of which the places are kept; any more only count.
+const SPANS_MAX: usize = 1024;
+
+/// What the check is told about the world.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// The day on which dates are judged, in the insurer's time zone.
+    pub today: NaiveDate,
+    /// The offices that the account may act for (K8 E13); none: any (offline check).
+    pub account_offices: Option<BTreeSet<OfficeCode>>,
+    /// `# office:` of the manifest.
+    pub office: Option<OfficeCode>,
+    /// The file's name in findings.
+    pub file: Option<String>,
+    /// Which family of files it is.
+    pub profile: Profile,
+}
+
+impl Context {
+    /// An offline check on this day: any office, KPFD.
+    pub fn on(today: NaiveDate) -> Self {
+        let file = Some(FILING_NAME.to_owned());
+        Self { today, account_offices: None, office: None, file, profile: Profile::Kpfd }
+    }
+}
+
+/// How many records of a form there were.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FormCount {
+    /// The form's code.
+    pub code: String,
+    /// Its name.
+    pub name: Text,
+    /// Records.
+    pub count: u64,
+}
+
+/// What the file was.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// The first office record's number.
+    pub office: Option<OfficeCode>,
+    /// All offices, in the file's order.
+    pub offices: Vec<OfficeCode>,
+    /// Records per form, by code.
+    pub forms: Vec<FormCount>,
+    /// Data records, those of unknown forms included.
+    pub records: u64,
+    /// Bytes read; all of the file's unless the encoding was not CP932.
+    pub bytes: u64,
+}
+
+/// What identifies one record's event (K53): for an expiring keyed hash, never to be stored as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecordKey<'a> {
+    /// The line, from 1.
+    pub line: u64,
+    /// The form's code.
+    pub form: &'a str,
+    /// The office, from the record or else the first office record; CP932.
+    pub office: &'a [u8],
+    /// The insured's number, often blank.
+    pub insured: &'a [u8],
+    /// The name in half-width kana; CP932.
+    pub kana: &'a [u8],
+    /// The date of birth.
+    pub birth: Option<NaiveDate>,
+    /// The date (or month's first day) of the event.
+    pub event: Option<NaiveDate>,
+}
+
+/// Checks a filing. Errors are the reader's own; whatever the bytes are gives findings.
+pub fn check(reader: impl Read, rules: &RuleSet, context: &Context, sink: &mut Findings) -> io::Result<Summary> {
+    check_observed(reader, rules, context, sink, &mut |_| {})
+}
+
+/// The same, and tells each record's key.
+pub fn check_observed(
+    reader: impl Read,
+    rules: &RuleSet,
+    context: &Context,
+    sink: &mut Findings,
+    observe: &mut dyn FnMut(&RecordKey<'_>),
+) -> io::Result<Summary> {
+    let mut lines = Lines::new(reader)?;
+    let mut checker = Checker::new(rules, context, sink, observe);
+    if checker.encoding(lines.head()) {
+        while let Some(line) = lines.next()? {
+            checker.line(&line, lines.get(&line));
+            if lines.bytes > rules.policy().filing_bytes_max && context.profile == Profile::Kpfd {
+                checker.over_size = true;
+            }
+        }
+        checker.end(lines.bytes);
+    }
+    checker.summary.bytes = lines.bytes;
+    Ok(checker.finish())
+}
+
+/// Which line is expected next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Expect {
+    Media,
+    Kanri,
+    Agent,
+    Office,
+    Data,
+}
+
+pub(super) struct Checker<'a> {
+    pub(super) rules: &'a RuleSet,
+    pub(super) context: &'a Context,
+    sink: &'a mut Findings,
+    observe: &'a mut dyn FnMut(&RecordKey<'_>),
+    expect: Expect,
+    pub(super) line: u64,
+    said: BTreeSet<Rule>,
+    spans: Vec<(u32, u32)>,
+    fields: usize,
+    unquoted: Vec<u8>,
+    dates: Vec<Option<NaiveDate>>,
+    last_form: usize,
+    counts: Vec<u64>,
+    stated_offices: Option<(u64, String)>,
+    offices: usize,
+    pub(super) claims: super::claims::Claims,
+    over_size: bool,
+    summary: Summary,
+}
+
+/// Where a finding is.
+#[derive(Default)]
+pub(super) struct Place {
+    pub(super) form: Option<String>,
+    pub(super) field: Option<u32>,
+    pub(super) field_name: Option<String>,
+    pub(super) insured: Option<String>,
+    pub(super) value: Option<String>,
+    pub(super) column: Option<u32>,
+}
+
+impl<'a> Checker<'a> {
+    fn new(
+        rules: &'a RuleSet,
+        context: &'a Context,
+        sink: &'a mut Findings,
+        observe: &'a mut dyn FnMut(&RecordKey<'_>),
+    ) -> Self {
+        Self {
+            rules,
+            context,
+            sink,
+            observe,
+            expect: Expect::Media,
+            line: 0,
+            said: BTreeSet::new(),
+            spans: Vec::with_capacity(64),
+            fields: 0,
+            unquoted: Vec::new(),
+            dates: Vec::new(),
+            last_form: 0,
+            counts: vec![0; rules.all_forms().len()],
+            stated_offices: None,
+            offices: 0,
+            claims: super::claims::Claims::default(),
+            over_size: false,
+            summary: Summary::default(),
+        }
+    }
+
+    /// Reports a rule of the catalog at the present line.
+    #[cold]
+    pub(super) fn report(&mut self, rule: Rule, args: &[&str], place: Place) {
+        let (level, line) = (self.rules.level(rule), (self.line > 0).then_some(self.line));
+        let file = self.context.file.clone();
+        let Some(severity) = level.severity() else { return };
+        let def = rule.def();
+        self.sink.push(severity, || Finding {
+            severity,
+            rule: def.id.to_owned(),
+            file,
+            line,
+            form: place.form,
+            field: place.field,
+            field_name: place.field_name,
+            insured: place.insured,
+            value: place.value,
+            column: place.column,
+            message: Text::new(fill(def.ja, args), fill(def.en, args)),
+            action: Text::new(fill(def.do_ja, args), fill(def.do_en, args)),
+        });
+    }
+
+    #[cold]
+    fn report_once(&mut self, rule: Rule, args: &[&str]) {
+        if self.said.insert(rule) {
+            self.report(rule, args, Place::default());
+        }
+    }
+
+    /// Whether the file can be read as CP932 at all.
+    fn encoding(&mut self, head: &[u8]) -> bool {
+        let rule = if head.is_empty() {
+            Rule::Empty
+        } else if head.starts_with(b"\xef\xbb\xbf") {
+            Rule::Bom
+        } else if looks_utf16(head) {
+            Rule::Utf16
+        } else if cp932::looks_utf8(head) {
+            Rule::Utf8
+        } else {
+            return true;
+        };
+        self.report(rule, &[], Place::default());
+        false
+    }
+
+    fn line(&mut self, line: &Line, mut bytes: &[u8]) {
+        self.line += 1;
+        if line.ending == Ending::Eof && bytes.ends_with(b"\x1a") {
+            self.report_once(Rule::EofMark, &[]);
+            bytes = bytes.strip_suffix(b"\x1a").unwrap_or(bytes);
+            if bytes.is_empty() {
+                return;
+            }
+        }
+        match line.ending {
+            Ending::CrLf => {}
+            Ending::Lf => self.report_once(Rule::LfOnly, &[]),
+            Ending::Eof => self.report_once(Rule::LastCrlf, &[]),
+        }
+        if line.too_long {
+            self.report(Rule::LineLength, &[&LINE_MAX.to_string()], Place::default());
+            self.step_over();
+            return;
+        }
+        if bytes.is_empty() {
+            self.report(Rule::BlankLine, &[], Place::default());
+            return;
+        }
+        if memchr::memchr(b'"', bytes).is_some() {
+            let mut unquoted = std::mem::take(&mut self.unquoted);
+            if self.unquote(bytes, &mut unquoted) {
+                self.split_line(&unquoted);
+            } else {
+                self.report(Rule::LoneQuote, &[], Place::default());
+                self.step_over();
+            }
+            self.unquoted = unquoted;
+            return;
+        }
+        self.spans.clear();
+        let mut from = 0_u32;
+        self.fields = 1;
+        for at in memchr::memchr_iter(b',', bytes) {
+            // A line is at most 64 KiB.
+            #[allow(clippy::cast_possible_truncation, reason = "a line is at most LINE_MAX bytes")]
+            let at = at as u32;
+            if self.spans.len() < SPANS_MAX {
+                self.spans.push((from, at));
+            }
+            self.fields += 1;
+            from = at + 1;
+        }
+        #[allow(clippy::cast_possible_truncation, reason = "a line is at most LINE_MAX bytes")]
+        self.spans.push((from, bytes.len() as u32));
+        self.split_line(bytes);
+    }
+
+    /// A line that cannot be read still takes its place among the first five.
+    fn step_over(&mut self) {
+        self.expect = match self.expect {
+            Expect::Media => Expect::Kanri,
+            Expect::Kanri => Expect::Agent,
+            Expect::Agent | Expect::Office => Expect::Office,
+            Expect::Data => {
+                self.summary.records += 1;
+                Expect::Data
+            }
+        };
+    }
+
+    /// Takes quotation marks off; false when one has no partner.
+    fn unquote(&mut self, line: &[u8], out: &mut Vec<u8>) -> bool {
+        self.report_once(Rule::Quoted, &[]);
+        out.clear();
+        self.spans.clear();
+        self.fields = 0;
+        let mut rest = line;
+        loop {
+            let from = out.len();
+            let after = if let Some(mut quoted) = rest.strip_prefix(b"\"") {
+                loop {
+                    let Some(at) = memchr::memchr(b'"', quoted) else { return false };
+                    out.extend_from_slice(&quoted[..at]);
+                    quoted = &quoted[at + 1..];
+                    let Some(more) = quoted.strip_prefix(b"\"") else { break };
+                    out.push(b'"');
+                    quoted = more;
+                }
+                quoted
+            } else {
+                let to = memchr::memchr(b',', rest).unwrap_or(rest.len());
+                if rest[..to].contains(&b'"') {
+                    return false;
+                }
+                out.extend_from_slice(&rest[..to]);
+                &rest[to..]
+            };
+            self.fields += 1;
+            #[allow(clippy::cast_possible_truncation, reason = "a line is at most LINE_MAX bytes")]
+            if self.spans.len() < SPANS_MAX {
+                self.spans.push((from as u32, out.len() as u32));
+            }
+            match after {
+                [] => return true,
+                [b',', more @ ..] => rest = more,
+                _ => return false,
+            }
+        }
+    }
+
+    fn split_line(&mut self, bytes: &[u8]) {
+        let spans = std::mem::take(&mut self.spans);
+        let record = Record { line: bytes, spans: &spans, layout: &[] };
+        match self.context.profile {
+            Profile::Kpfd => self.kpfd(record),
+            Profile::Claims => self.claims(record),
+        }
+        self.spans = spans;
+    }
+
+    fn kpfd(&mut self, record: Record<'_>) {
+        match self.expect {
+            Expect::Data => self.data(record),
+            _ if record.line == b"[data]" => self.data_mark(),
+            // Records without what goes before them: the file's head was lost.
+            Expect::Kanri | Expect::Agent | Expect::Office if self.is_record(record.at(0)) => {
+                self.report(Rule::DataMark, &[], Place::default());
+                self.said.insert(Rule::DataMark);
+                self.expect = Expect::Data;
+                self.data(record);
+            }
+            Expect::Media => {
+                self.expect = Expect::Kanri;
+                self.media(&record);
+            }
+            Expect::Kanri => {
+                self.expect = Expect::Agent;
+                if record.line != b"[kanri]" {
+                    let place = Place { value: Some(shown(record.line)), ..Place::default() };
+                    self.report(Rule::Kanri, &[], place);
+                }
+            }
+            Expect::Agent => {
+                self.expect = Expect::Office;
+                self.agent(&record);
+            }
+            Expect::Office => self.office(&record),
+        }
+    }
+
+    fn is_record(&self, code: &[u8]) -> bool {
+        self.rules.forms(Profile::Kpfd).any(|form| {
+            form.code.as_bytes() == code || form.older.iter().any(|older| older.as_bytes() == code)
+        })
+    }
+
+    fn data_mark(&mut self) {
+        if self.expect != Expect::Office || self.offices == 0 {
+            let fields = "0";
+            self.report(Rule::Office, &[fields], Place::default());
+        }
+        self.expect = Expect::Data;
+        let stated = self.stated_offices.take();
+        if let Some((count, text)) = stated
+            && count != self.offices as u64
+        {
+            self.report(Rule::OfficeCount, &[&text, &self.offices.to_string()], Place::default());
+        }
+        let most = self.rules.policy().offices_max;
+        if self.offices > most {
+            self.report(Rule::Offices, &[&self.offices.to_string(), &most.to_string()], Place::default());
+        }
+    }
+
+    fn structural(&mut self, rule: Rule, field: u32, value: &[u8]) {
+        let shown = shown(value);
+        let place = Place { field: Some(field), value: Some(shown.clone()), ..Place::default() };
+        self.report(rule, &[&shown], place);
+    }
+
+    fn media(&mut self, record: &Record<'_>) {
+        if record.at(0) == b"22223" || record.at(1) == b"22223" || record.line.ends_with(b"22223") {
+            return self.report(Rule::MediaShfd, &[], Place::default());
+        }
+        if self.fields != 8 {
+            return self.report(Rule::Media, &[&self.fields.to_string()], Place::default());
+        }
+        let office = record.at(0);
+        if text(office).and_then(|t| OfficeCode::parse(t).ok()).is_none() {
+            self.structural(Rule::MediaOffice, 1, office);
+        }
+        let serial = record.at(1);
+        if serial.len() != 3 || !serial.iter().all(u8::is_ascii_digit) || serial == b"000" {
+            self.structural(Rule::MediaSerial, 2, serial);
+        }
+        let made = record.at(2);
+        let date = text(made).filter(|t| t.len() == 8).and_then(|t| NaiveDate::parse_from_str(t, "%Y%m%d").ok());
+        if date.is_none() {
+            self.structural(Rule::MediaDate, 3, made);
+        }
+        self.texts(record, 8);
+    }
+
+    fn agent(&mut self, record: &Record<'_>) {
+        if self.fields != 2 {
+            return self.report(Rule::Agent, &[&self.fields.to_string()], Place::default());
+        }
+        let count = text(record.at(1)).filter(|t| !t.is_empty() && t.len() <= 3).and_then(|t| t.parse().ok());
+        // What is no number agrees with no count.
+        self.stated_offices = Some((count.unwrap_or(0), shown(record.at(1))));
+        self.texts(record, 2);
+    }
+
+    fn office(&mut self, record: &Record<'_>) {
+        self.offices += 1;
+        if self.fields != 9 {
+            return self.report(Rule::Office, &[&self.fields.to_string()], Place::default());
+        }
+        let number = record.at(0);
+        match text(number).and_then(|t| OfficeCode::parse(t).ok()) {
+            None => self.structural(Rule::OfficeNumber, 1, number),
+            Some(office) => self.office_number(office),
+        }
+        let digits = |at: usize, from: usize, to: usize| {
+            let value = record.at(at);
+            value.is_empty() || (from..=to).contains(&value.len()) && value.iter().all(u8::is_ascii_digit)
+        };
+        if !digits(1, 3, 3) || !digits(2, 4, 4) {
+            let value = [record.at(1), b"-", record.at(2)].concat();
+            self.structural(Rule::OfficePostcode, 2, &value);
+        }
+        let fits = |at: usize, chars: usize, bytes: usize| {
+            record.at(at).len() <= bytes && cp932::chars(record.at(at)) <= chars
+        };
+        if !fits(3, 37, 75) {
+            self.structural(Rule::OfficeAddress, 4, record.at(3));
+        }
+        if record.at(4).is_empty() || !fits(4, 25, 50) {
+            self.structural(Rule::OfficeName, 5, record.at(4));
+        }
+        let employer = cp932::decode(record.at(5));
+        let blanks = employer.chars().filter(|c| matches!(c, ' ' | '\u{3000}')).count();
+        if !fits(5, 12, 25) || !employer.is_empty() && blanks != 1 {
+            self.structural(Rule::OfficeEmployer, 6, record.at(5));
+        }
+        if !digits(6, 2, 5) || !digits(7, 1, 4) || !digits(8, 4, 5) {
+            let value = [record.at(6), b"-", record.at(7), b"-", record.at(8)].concat();
+            self.structural(Rule::OfficePhone, 7, &value);
+        }
+        self.texts(record, 9);
+    }
+
+    fn office_number(&mut self, office: OfficeCode) {
+        let shown = office.to_string();
+        let place = || Place { field: Some(1), value: Some(shown.clone()), ..Place::default() };
+        if self.context.account_offices.as_ref().is_some_and(|offices| !offices.contains(&office)) {
+            self.report(Rule::OfficeForeign, &[&shown], place());
+        }
+        if let Some(stated) = self.context.office.as_ref().filter(|stated| **stated != office) {
+            let stated = stated.to_string();
+            self.report(Rule::OfficeMismatch, &[&shown, &stated], place());
+        }
+        if self.summary.offices.len() < OFFICES_MAX && !self.summary.offices.contains(&office) {
+            self.summary.offices.push(office);
+        }
+    }
+
+    /// Characters of a line that no table describes.
+    pub(super) fn texts(&mut self, record: &Record<'_>, fields: usize) {
+        for at in 0..fields.min(record.spans.len()) {
+            let value = record.at(at);
+            if record::plain(Class::Text, value).is_none() {
+                let field = u32::try_from(at + 1).ok();
+                self.odd(Class::Text, value, &mut |_, _, _| {}, &|| Place { field, ..Place::default() });
+            }
+        }
+    }
+
+    /// Reports what is remarkable about a value's characters; what is only outside the class is told to `class`, once.
+    #[cold]
+    fn odd(
+        &mut self,
+        class: Class,
+        value: &[u8],
+        of_class: &mut dyn FnMut(&mut Self, u32, &[u8]),
+        place: &dyn Fn() -> Place,
+    ) {
+        let mut told = BTreeSet::new();
+        record::oddities(class, value, |odd, column, bytes| {
+            let rule = match odd {
+                Odd::Control => Rule::Control,
+                Odd::Cp932 => Rule::Cp932,
+                Odd::Gaiji => Rule::Gaiji,
+                Odd::OldKanji => Rule::OldKanji,
+                Odd::Class => {
+                    if told.insert(None) {
+                        of_class(self, column, bytes);
+                    }
+                    return;
+                }
+            };
+            // Each old-form character once, other damage once for the field.
+            if odd == Odd::OldKanji || told.insert(Some(rule)) {
+                let character = shown_char(odd, bytes);
+                let place = Place { column: Some(column), value: Some(character.clone()), ..place() };
+                self.report(rule, &[&character], place);
+            }
+        });
+    }
+
+    fn data(&mut self, record: Record<'_>) {
+        self.summary.records += 1;
+        let code = record.at(0);
+        let forms = self.rules.all_forms();
+        let same = |form: &Form| form.profile == Profile::Kpfd && form.code.as_bytes() == code;
+        let at = if forms.get(self.last_form).is_some_and(same) {
+            self.last_form
+        } else if let Some(at) = forms.iter().position(same) {
+            self.last_form = at;
+            at
+        } else {
+            return self.unknown_form(code);
+        };
+        self.counts[at] += 1;
+        let form = &forms[at];
+        if !self.rules.takes(form) {
+            let (ja, _) = self.rules.taken();
+            let place = Place { form: Some(form.code.clone()), ..Place::default() };
+            return self.report(Rule::FormRefused, &[&form.code, &ja], place);
+        }
+        self.record(form, record);
+    }
+
+    #[cold]
+    fn unknown_form(&mut self, code: &[u8]) {
+        let old = self.rules.forms(Profile::Kpfd).any(|form| form.older.iter().any(|older| older.as_bytes() == code));
+        let (shown, (ja, _)) = (shown(code), self.rules.taken());
+        let rule = if old { Rule::FormOld } else { Rule::FormUnknown };
+        let place = Place { field: Some(1), value: Some(shown.clone()), ..Place::default() };
+        self.report(rule, &[&shown, &ja], place);
+    }
+
+    /// One record against its form.
+    pub(super) fn record(&mut self, form: &'a Form, record: Record<'_>) {
+        let layout = form.layouts.iter().find(|(count, _)| {
+            form.counts.contains(count) && (*count == self.fields || form.open_ended && self.fields > *count)
+        });
+        let Some((_, layout)) = layout else { return self.field_count(form) };
+        let record = Record { layout, ..record };
+        for (i, field) in form.fields.iter().enumerate() {
+            let Some(position) = layout[i] else { continue };
+            let value = record.at(position);
+            if value.is_empty() {
+                if field.required {
+                    self.field_finding(form, &record, i, FieldRule::Required, None);
+                }
+                continue;
+            }
+            let chars = record::plain(field.class, value);
+            if chars.is_none() {
+                self.odd_field(form, &record, i);
+            }
+            if record::length_is_wrong(field, value, chars) {
+                self.field_finding(form, &record, i, FieldRule::Length, None);
+            } else if chars.is_some() && !field.values.is_empty() && !field.values.iter().any(|v| **v == *value) {
+                self.field_finding(form, &record, i, FieldRule::Value, None);
+            }
+        }
+        if form.open_ended {
+            self.texts(&record, record.spans.len());
+        }
+        let mut dates = std::mem::take(&mut self.dates);
+        record::dates(form, &record, &mut dates, |date, why| self.date_finding(form, &record, date, why));
+        for rule in &form.rules {
+            if rule.level != Level::Off
+                && record::applies(rule.when.as_ref(), &record)
+                && let Err(expected) = record::ask(&rule.check, &record, &dates, self.context.today)
+            {
+                self.rule_finding(form, &record, rule, expected.as_deref());
+            }
+        }
+        self.record_office(form, &record);
+        self.tell_key(form, &record, &dates);
+        self.dates = dates;
+    }
+
+    fn tell_key(&mut self, form: &Form, record: &Record<'_>, dates: &[Option<NaiveDate>]) {
+        let value = |field: Option<usize>| field.map_or(b"".as_slice(), |field| record.get(field));
+        let date = |date: Option<usize>| date.and_then(|date| dates.get(date).copied().flatten());
+        let own = value(form.office);
+        let first = self.summary.offices.first().map_or("", |office| office.as_str());
+        let key = RecordKey {
+            line: self.line,
+            form: &form.code,
+            office: if own.is_empty() { first.as_bytes() } else { own },
+            insured: value(form.insured),
+            kana: value(form.kana),
+            birth: date(form.birth),
+            event: date(form.event),
+        };
+        (self.observe)(&key);
+    }
+
+    fn record_office(&mut self, form: &Form, record: &Record<'_>) {
+        if form.profile != Profile::Kpfd {
+            return;
+        }
+        let Some(at) = form.office else { return };
+        let value = record.get(at);
+        if value.is_empty() || self.summary.offices.iter().any(|office| office.as_str().as_bytes() == value) {
+            return;
+        }
+        let place = Self::place(form, record, Some(at));
+        let value = place.value.clone().unwrap_or_default();
+        self.report(Rule::RecordOffice, &[&value], place);
+    }
+
+    #[cold]
+    fn field_count(&mut self, form: &Form) {
+        let Some(severity) = form.counts_level.severity() else { return };
+        let severity = match self.rules.level(Rule::FieldCount) {
+            Level::Error => severity,
+            other => match other.severity() {
+                Some(other) => severity.min(other),
+                None => return,
+            },
+        };
+        let (line, file, fields) = (self.line, self.context.file.clone(), self.fields.to_string());
+        let counts: Vec<String> = form.counts.iter().map(ToString::to_string).collect();
+        let counts = counts.join(" / ") + if form.open_ended { "+" } else { "" };
+        let (def, args) = (Rule::FieldCount.def(), [fields.as_str(), counts.as_str()]);
+        self.sink.push(severity, || Finding {
+            severity,
+            rule: def.id.into(),
+            file,
+            line: Some(line),
+            form: Some(form.code.clone()),
+            field: None,
+            field_name: None,
+            insured: None,
+            value: None,
+            column: None,
+            message: Text::new(fill(def.ja, &args), fill(def.en, &args)),
+            action: Text::new(def.do_ja, def.do_en),
+        });
+    }
+
+    /// Where a field's finding is; the value is left out where it is secret.
+    fn place(form: &Form, record: &Record<'_>, field: Option<usize>) -> Place {
+        let insured = form.insured.map(|at| record.get(at)).filter(|value| !value.is_empty() && value.len() <= 6);
+        let named = field.map(|at| &form.fields[at]);
+        let position = field.and_then(|at| record.layout[at]).and_then(|at| u32::try_from(at + 1).ok());
+        let value = field.map(|at| record.get(at)).filter(|value| !value.is_empty());
+        Place {
+            form: Some(form.code.clone()),
+            field: position,
+            field_name: named.map(|field| field.name.ja.clone()),
+            insured: insured.map(shown),
+            value: value.filter(|_| named.is_some_and(|field| !field.secret)).map(shown),
+            column: None,
+        }
+    }
+
+    #[cold]
+    fn odd_field(&mut self, form: &'a Form, record: &Record<'_>, field: usize) {
+        let of_form = &form.fields[field];
+        let secret = of_form.secret;
+        let mut of_class = |this: &mut Self, column: u32, bytes: &[u8]| {
+            let character = (!secret).then(|| shown(bytes));
+            this.field_finding(form, record, field, FieldRule::Chars, Some((column, character)));
+        };
+        self.odd(of_form.class, record.get(field), &mut of_class, &|| Self::place(form, record, Some(field)));
+    }
+
+    #[cold]
+    fn field_finding(
+        &mut self,
+        form: &Form,
+        record: &Record<'_>,
+        field: usize,
+        rule: FieldRule,
+        character: Option<(u32, Option<String>)>,
+    ) {
+        let of_form = &form.fields[field];
+        let Some(severity) = of_form.levels[rule as usize].severity() else { return };
+        let (line, file) = (self.line, self.context.file.clone());
+        self.sink.push(severity, || {
+            let mut place = Self::place(form, record, Some(field));
+            let character = character.map(|(column, character)| {
+                place.column = Some(column);
+                character
+            });
+            let (message, action) = words::field(of_form, rule, record.get(field), character.flatten().as_deref());
+            finding(severity, form.field_rule_id(of_form, rule), file, line, place, message, action)
+        });
+    }
+
+    #[cold]
+    fn date_finding(&mut self, form: &Form, record: &Record<'_>, date: usize, why: EraError) {
+        let group = &form.dates[date];
+        let Some(severity) = group.level.severity() else { return };
+        let (line, file) = (self.line, self.context.file.clone());
+        self.sink.push(severity, || {
+            let (at, digits) = words::date_digits(group, record);
+            let mut place = Self::place(form, record, Some(at));
+            place.value = Some(shown(&digits));
+            place.field_name = Some(group.name.ja.clone());
+            let (message, action) = words::date(group, why);
+            finding(severity, form.date_rule_id(group), file, line, place, message, action)
+        });
+    }
+
+    #[cold]
+    fn rule_finding(&mut self, form: &Form, record: &Record<'_>, rule: &RecordRule, expected: Option<&str>) {
+        let Some(severity) = rule.level.severity() else { return };
+        let (line, file) = (self.line, self.context.file.clone());
+        self.sink.push(severity, || {
+            let at = match &rule.check {
+                // Of several fields, the one that is out of range.
+                Check::Range { fields, .. } => record::out_of_range(&rule.check, fields, record).unwrap_or(rule.at),
+                _ => rule.at,
+            };
+            let place = Self::place(form, record, Some(at));
+            let message = Text::new(
+                rule.message.ja.replace("{expected}", expected.unwrap_or("")),
+                rule.message.en.replace("{expected}", expected.unwrap_or("")),
+            );
+            finding(severity, rule.id.clone(), file, line, place, message, rule.action.clone())
+        });
+    }
+
+    fn end(&mut self, bytes: u64) {
+        match self.context.profile {
+            Profile::Kpfd => {
+                if self.expect != Expect::Data {
+                    self.report(Rule::DataMark, &[], Place::default());
+                } else if self.summary.records == 0 {
+                    self.report(Rule::NoRecords, &[], Place::default());
+                }
+                if self.over_size {
+                    let most = self.rules.policy().filing_bytes_max.to_string();
+                    self.line = 0;
+                    self.report(Rule::Size, &[&bytes.to_string(), &most], Place::default());
+                }
+            }
+            Profile::Claims => self.claims_end(),
+        }
+    }
+
+    pub(super) fn count_claims(&mut self, form: &Form) {
+        self.summary.records += u64::from(form.code == "2");
+        if let Some(at) = self.rules.all_forms().iter().position(|other| std::ptr::eq(other, form)) {
+            self.counts[at] += 1;
+        }
+    }
+
+    fn finish(mut self) -> Summary {
+        let counts = self.rules.all_forms().iter().zip(&self.counts).filter(|(_, count)| **count > 0);
+        self.summary.forms = counts
+            .map(|(form, count)| FormCount { code: form.code.clone(), name: form.name.clone(), count: *count })
+            .collect();
+        self.summary.office = self.summary.offices.first().cloned();
+        self.summary
+    }
+}
+
+fn finding(
+    severity: crate::model::finding::Severity,
+    rule: String,
+    file: Option<String>,
+    line: u64,
+    place: Place,
+    message: Text,
+    action: Text,
+) -> Finding {
+    Finding {
+        severity,
+        rule,
+        file,
+        line: Some(line),
+        form: place.form,
+        field: place.field,
+        field_name: place.field_name,
+        insured: place.insured,
+        value: place.value,
+        column: place.column,
+        message,
+        action,
+    }
+}
+
+fn looks_utf16(head: &[u8]) -> bool {
+    let zeros = |from: usize| head.len() >= 8 && head.iter().take(16).skip(from).step_by(2).all(|b| *b == 0);
+    head.starts_with(b"\xff\xfe") || head.starts_with(b"\xfe\xff") || zeros(0) || zeros(1)
+}
+
+/// ASCII as text.
+fn text(bytes: &[u8]) -> Option<&str> {
+    std::str::from_utf8(bytes).ok().filter(|text| text.is_ascii())
+}
+
+/// A value for a finding: decoded, cut, escaped, and with every run of twelve or more digits masked, since a record
+/// whose fields have moved shows an individual number where another value should be (K54).
+pub(super) fn shown(bytes: &[u8]) -> String {
+    let decoded = cp932::decode(&bytes[..bytes.len().min(400)]);
+    let mut masked = String::with_capacity(decoded.len());
+    let mut run = String::new();
+    for c in decoded.chars().chain(['\0']) {
+        if c.is_numeric() {
+            run.push(c);
+            continue;
+        }
+        if run.chars().count() >= 12 {
+            masked.push_str("************");
+        } else {
+            masked.push_str(&run);
+        }
+        run.clear();
+        masked.push(c);
+    }
+    masked.pop();
+    crate::model::escape::excerpt(&masked, 60)
+}
+
+fn shown_char(odd: Odd, bytes: &[u8]) -> String {
+    match odd {
+        Odd::OldKanji => shown(bytes),
+        _ => bytes.iter().map(|b| format!("0x{b:02X}")).collect::<Vec<_>>().join(" "),
+    }
+}

@@ -1,0 +1,118 @@
+//! Where findings go: the first thousand are listed, all are counted.
+
+use crate::model::finding::{Finding, Severity};
+
+/// How many findings are listed, as the pension service's own checker does.
+pub const LISTED_MAX: usize = 1000;
+
+/// A list of findings that cannot grow without end. When it is full, an error takes the place of the last warning:
+/// what stops a filing is always shown before what does not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Findings {
+    listed: Vec<Finding>,
+    listed_warnings: usize,
+    listed_max: usize,
+    errors: u64,
+    warnings: u64,
+}
+
+impl Default for Findings {
+    fn default() -> Self {
+        Self::listing(LISTED_MAX)
+    }
+}
+
+impl Findings {
+    /// Lists at most this many.
+    pub fn listing(listed_max: usize) -> Self {
+        Self { listed: Vec::new(), listed_warnings: 0, listed_max, errors: 0, warnings: 0 }
+    }
+
+    /// Adds a finding; it is only made when there is room for it.
+    pub fn push(&mut self, severity: Severity, make: impl FnOnce() -> Finding) {
+        match severity {
+            Severity::Error => self.errors += 1,
+            Severity::Warning => self.warnings += 1,
+        }
+        if self.listed.len() >= self.listed_max {
+            if severity == Severity::Warning || self.listed_warnings == 0 {
+                return;
+            }
+            if let Some(last) = self.listed.iter().rposition(|f| f.severity == Severity::Warning) {
+                self.listed.remove(last);
+                self.listed_warnings -= 1;
+            }
+        }
+        self.listed_warnings += usize::from(severity == Severity::Warning);
+        self.listed.push(make());
+    }
+
+    /// Those that are listed, in the order in which they were found.
+    pub fn listed(&self) -> &[Finding] {
+        &self.listed
+    }
+
+    /// Those that are listed, by value.
+    pub fn into_listed(self) -> Vec<Finding> {
+        self.listed
+    }
+
+    /// How many more there were.
+    pub fn more(&self) -> u64 {
+        (self.errors + self.warnings).saturating_sub(self.listed.len() as u64)
+    }
+
+    /// How many of severity error, listed or not.
+    pub fn errors(&self) -> u64 {
+        self.errors
+    }
+
+    /// How many of severity warning, listed or not.
+    pub fn warnings(&self) -> u64 {
+        self.warnings
+    }
+
+    /// Whether the filing may go through.
+    pub fn is_ok(&self) -> bool {
+        self.errors == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::finding::Text;
+
+    fn finding(severity: Severity, line: u64) -> Finding {
+        Finding {
+            severity,
+            rule: "X".into(),
+            file: None,
+            line: Some(line),
+            form: None,
+            field: None,
+            field_name: None,
+            insured: None,
+            value: None,
+            column: None,
+            message: Text::default(),
+            action: Text::default(),
+        }
+    }
+
+    #[test]
+    fn a_million_are_counted_and_errors_are_listed_first() {
+        let mut findings = Findings::listing(3);
+        for line in 0..10 {
+            findings.push(Severity::Warning, || finding(Severity::Warning, line));
+        }
+        findings.push(Severity::Error, || finding(Severity::Error, 10));
+        let lines: Vec<_> = findings.listed().iter().map(|f| f.line.unwrap()).collect();
+        assert_eq!((lines, findings.more()), (vec![0, 1, 10], 8));
+        for line in 11..1_000_000 {
+            findings.push(Severity::Error, || finding(Severity::Error, line));
+        }
+        assert_eq!((findings.errors(), findings.warnings(), findings.listed().len()), (999_990, 10, 3));
+        assert!(findings.listed().iter().all(|f| f.severity == Severity::Error));
+    }
+}

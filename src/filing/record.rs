@@ -1,0 +1,334 @@
+//! One record against its form's table: fields, dates, rules across fields. Nothing is allocated for a record without findings.
+
+use chrono::NaiveDate;
+
+use super::cp932::{self, Unit};
+use super::era::{self, EraError};
+use super::tables::{Check, Class, DateDigits, Field, Form, Test, When};
+
+/// One record, cut into fields.
+#[derive(Clone, Copy)]
+pub(crate) struct Record<'a> {
+    pub(crate) line: &'a [u8],
+    /// Start and end of each field in `line`.
+    pub(crate) spans: &'a [(u32, u32)],
+    /// Where each field of the table stands in this record.
+    pub(crate) layout: &'a [Option<usize>],
+}
+
+impl<'a> Record<'a> {
+    /// A field of the table; blank when this layout has none.
+    pub(crate) fn get(&self, field: usize) -> &'a [u8] {
+        self.layout[field].map_or(b"", |at| self.at(at))
+    }
+
+    pub(crate) fn at(&self, position: usize) -> &'a [u8] {
+        self.spans.get(position).map_or(b"", |(from, to)| &self.line[*from as usize..*to as usize])
+    }
+}
+
+const DIGIT: u8 = 1;
+const ALPHA: u8 = 2;
+const KANA: u8 = 4;
+/// Marks that names and addresses in kana have beside kana.
+const KANA_MARK: u8 = 8;
+const BLANK: u8 = 16;
+/// Printable, one byte.
+const PRINT: u8 = 32;
+
+static CLASSES: [u8; 256] = classes();
+
+const fn classes() -> [u8; 256] {
+    let mut table = [0_u8; 256];
+    let mut i = 0;
+    while i < 256 {
+        #[allow(clippy::cast_possible_truncation, reason = "below 256")]
+        let b = i as u8;
+        let mut class = 0;
+        if b.is_ascii_digit() {
+            class |= DIGIT;
+        }
+        if b.is_ascii_alphabetic() {
+            class |= ALPHA;
+        }
+        if matches!(b, 0xa1..=0xdf) {
+            class |= KANA | PRINT;
+        }
+        if matches!(b, b'-' | b'.' | b'(' | b')' | b'/' | b'\'') {
+            class |= KANA_MARK;
+        }
+        if b == b' ' {
+            class |= BLANK | PRINT;
+        }
+        if b.is_ascii_graphic() {
+            class |= PRINT;
+        }
+        table[i] = class;
+        i += 1;
+    }
+    table
+}
+
+/// The one-byte characters of a class, and whether it has two-byte ones.
+const fn members(class: Class) -> (u8, bool) {
+    match class {
+        Class::Digits => (DIGIT, false),
+        Class::Alnum => (DIGIT | ALPHA, false),
+        Class::Symbol => (DIGIT | ALPHA | KANA, false),
+        Class::Kana => (DIGIT | ALPHA | KANA | KANA_MARK | BLANK, false),
+        Class::Wide => (BLANK, true),
+        Class::Text => (PRINT, true),
+    }
+}
+
+/// How many characters a value has when all are of the class and none needs a word; none otherwise.
+pub(crate) fn plain(class: Class, value: &[u8]) -> Option<usize> {
+    let (single, wide) = members(class);
+    if !wide {
+        return value.iter().all(|b| CLASSES[usize::from(*b)] & single != 0).then_some(value.len());
+    }
+    let pairs = cp932::pairs();
+    let mut chars = 0;
+    let mut rest = value;
+    while let [byte, after @ ..] = rest {
+        if CLASSES[usize::from(*byte)] & single != 0 {
+            rest = after;
+        } else {
+            let [trail, after @ ..] = after else { return None };
+            if pairs[usize::from(*byte) << 8 | usize::from(*trail)] != Unit::Plain {
+                return None;
+            }
+            rest = after;
+        }
+        chars += 1;
+    }
+    Some(chars)
+}
+
+/// What is remarkable about one character of a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Odd {
+    Control,
+    Cp932,
+    Gaiji,
+    OldKanji,
+    /// Fine in itself, but not in this class.
+    Class,
+}
+
+/// Tells each remarkable character with its column, from 1, and its bytes.
+pub(crate) fn oddities<'a>(class: Class, value: &'a [u8], mut tell: impl FnMut(Odd, u32, &'a [u8])) {
+    let (single, wide) = members(class);
+    let (mut rest, mut column) = (value, 0);
+    while !rest.is_empty() {
+        let (unit, len) = cp932::first(rest);
+        let bytes = &rest[..len];
+        column += 1;
+        let odd = match (unit, bytes) {
+            (Unit::Bad, _) => Some(Odd::Cp932),
+            (_, [0..=0x1f | 0x7f]) => Some(Odd::Control),
+            (_, [byte]) => (CLASSES[usize::from(*byte)] & single == 0).then_some(Odd::Class),
+            _ if !wide => Some(Odd::Class),
+            (Unit::Gaiji, _) => Some(Odd::Gaiji),
+            (Unit::Extension, _) => Some(Odd::OldKanji),
+            (Unit::Plain, _) => None,
+        };
+        if let Some(odd) = odd {
+            tell(odd, column, bytes);
+        }
+        rest = &rest[len..];
+    }
+}
+
+/// Whether a value's length is out of its bounds; `chars` as [`plain`] counted them.
+pub(crate) fn length_is_wrong(field: &Field, value: &[u8], chars: Option<usize>) -> bool {
+    !(field.bytes.0..=field.bytes.1).contains(&value.len())
+        || field.chars_max.is_some_and(|max| chars.unwrap_or_else(|| cp932::chars(value)) > max)
+}
+
+/// A number of at most 18 digits; none when blank or anything else.
+fn number(value: &[u8]) -> Option<i64> {
+    if value.is_empty() || value.len() > 18 {
+        return None;
+    }
+    value.iter().try_fold(0_i64, |n, b| b.is_ascii_digit().then(|| n * 10 + i64::from(b - b'0')))
+}
+
+/// Sum of parts where blank counts as nothing; none when all are blank or one is no number.
+fn sum(record: &Record<'_>, parts: impl IntoIterator<Item = usize>) -> Option<i64> {
+    let mut total = None;
+    for part in parts {
+        let value = record.get(part);
+        if !value.is_empty() {
+            total = Some(total.unwrap_or(0_i64).checked_add(number(value)?)?);
+        }
+    }
+    total
+}
+
+/// Reads every date of the form; `None` where it is blank. What is wrong is told with the date's place in the form.
+pub(crate) fn dates(
+    form: &Form,
+    record: &Record<'_>,
+    into: &mut Vec<Option<NaiveDate>>,
+    mut wrong: impl FnMut(usize, EraError),
+) {
+    into.clear();
+    for (i, date) in form.dates.iter().enumerate() {
+        let era = record.get(date.era);
+        let (read, blank, complete) = match date.digits {
+            DateDigits::Day(ymd) => {
+                let ymd = record.get(ymd);
+                (era::day(era, ymd), era.is_empty() && ymd.is_empty(), ymd.len() == 6)
+            }
+            DateDigits::Month(yy, mm) => {
+                let (yy, mm) = (record.get(yy), record.get(mm));
+                let blank = era.is_empty() && yy.is_empty() && mm.is_empty();
+                (era::month(era, yy, mm), blank, yy.len() == 2 && mm.len() == 2)
+            }
+        };
+        match read {
+            Ok(day) => into.push(Some(day)),
+            Err(why) => {
+                into.push(None);
+                // Wrong digits and era digits are told by their own fields' rules; a half-filled date is told here.
+                let half = !blank && (era.is_empty() || !complete);
+                if !blank && (half || matches!(why, EraError::NoSuchDay | EraError::OtherEra)) {
+                    wrong(i, why);
+                }
+            }
+        }
+    }
+}
+
+pub(crate) fn applies(when: Option<&When>, record: &Record<'_>) -> bool {
+    let Some(when) = when else { return true };
+    let value = record.get(when.field);
+    match &when.test {
+        Test::Filled(filled) => value.is_empty() != *filled,
+        Test::Is(values) => values.iter().any(|v| **v == *value),
+        Test::Not(values) => !value.is_empty() && !values.iter().any(|v| **v == *value),
+    }
+}
+
+/// Asks one rule: fine, or broken, with what is expected where that is known.
+pub(crate) fn ask(
+    check: &Check,
+    record: &Record<'_>,
+    dates: &[Option<NaiveDate>],
+    today: NaiveDate,
+) -> Result<(), Option<String>> {
+    let say = |ok: bool| if ok { Ok(()) } else { Err(None) };
+    let date = |i: usize| dates.get(i).copied().flatten();
+    match check {
+        Check::Sum { parts, total, unit } => {
+            let Some(sum) = sum(record, parts.iter().copied()) else { return Ok(()) };
+            let expected = sum / unit * unit;
+            let value = record.get(*total);
+            match number(value) {
+                None if !value.is_empty() => Ok(()),
+                got if got == Some(expected) => Ok(()),
+                _ => Err(Some(expected.to_string())),
+            }
+        }
+        Check::Mean { total, mean, divisor } => {
+            match (number(record.get(*total)), number(record.get(*mean))) {
+                (Some(total), Some(mean)) if mean != total / divisor => Err(Some((total / divisor).to_string())),
+                _ => Ok(()),
+            }
+        }
+        Check::QualifyingMean { days, totals, total, mean, short_time, part_time } => {
+            let flags = (!record.get(*short_time).is_empty(), !record.get(*part_time).is_empty());
+            qualifying_mean(record, *days, *totals, (*total, *mean), flags)
+        }
+        Check::NotFuture { date: at } => say(date(*at).is_none_or(|at| at <= today)),
+        Check::After { date: at, than } => match (date(*at), date(*than)) {
+            (Some(at), Some(than)) => say(at > than),
+            _ => Ok(()),
+        },
+        Check::DaysAfter { date: at, than, days } => match (date(*at), date(*than)) {
+            (Some(at), Some(than)) if (at - than).num_days() != *days => {
+                let expected = than.checked_add_signed(chrono::TimeDelta::days(*days));
+                Err(expected.map(|day| {
+                    let (era, ymd) = era::written(day);
+                    format!("{era}-{ymd}")
+                }))
+            }
+            _ => Ok(()),
+        },
+        Check::Age { birth, on, years } => match (date(*birth), date(*on)) {
+            (Some(birth), Some(on)) => say(era::reaches(birth, *years).is_some_and(|day| day <= on)),
+            _ => Ok(()),
+        },
+        Check::Required { fields } => say(fields.iter().all(|field| !record.get(*field).is_empty())),
+        Check::Blank { fields } => say(fields.iter().all(|field| record.get(*field).is_empty())),
+        Check::Range { fields, from, to } => say(fields
+            .iter()
+            .filter_map(|field| number(record.get(*field)))
+            .all(|n| (*from..=*to).contains(&n))),
+        Check::Months { months, next } => say(consecutive(record, months, *next)),
+        Check::Values { field, values } => {
+            let value = record.get(*field);
+            say(value.is_empty() || values.iter().any(|v| **v == *value))
+        }
+        Check::OneBlank { field } => {
+            let value = record.get(*field);
+            let blanks = value.iter().filter(|b| **b == b' ').take(2).count();
+            say(value.is_empty() || blanks == 1 && !value.starts_with(b" ") && !value.ends_with(b" "))
+        }
+    }
+}
+
+/// Months that are no months are told by their own fields.
+fn consecutive(record: &Record<'_>, months: &[usize], next: usize) -> bool {
+    let month = |field: usize| number(record.get(field)).filter(|m| (1..=12).contains(m));
+    let mut previous = None;
+    for field in months.iter().copied().chain([next]) {
+        let Some(this) = month(field) else { return true };
+        if previous.is_some_and(|before: i64| before % 12 + 1 != this) {
+            return false;
+        }
+        previous = Some(this);
+    }
+    true
+}
+
+/// 17 days make a month count, 11 for short-time workers; part-time workers without such a month count those of 15.
+fn qualifying_mean(
+    record: &Record<'_>,
+    days: [usize; 3],
+    totals: [usize; 3],
+    (total, mean): (usize, usize),
+    (short_time, part_time): (bool, bool),
+) -> Result<(), Option<String>> {
+    let of_days = days.map(|field| number(record.get(field)));
+    let count = |least: i64| of_days.iter().filter(|n| n.is_some_and(|n| n >= least)).count();
+    let least = if short_time {
+        11
+    } else if part_time && count(17) == 0 {
+        15
+    } else {
+        17
+    };
+    let months = count(least);
+    let counting = totals.into_iter().zip(of_days).filter(|(_, n)| n.is_some_and(|n| n >= least));
+    let (Some(expected), Ok(divisor)) = (sum(record, counting.map(|(field, _)| field)), i64::try_from(months)) else {
+        return Ok(());
+    };
+    let expected_mean = expected / divisor.max(1);
+    let agrees = |field: usize, expected: i64| number(record.get(field)).is_none_or(|got| got == expected);
+    if agrees(total, expected) && agrees(mean, expected_mean) {
+        return Ok(());
+    }
+    Err(Some(format!("{expected} / {expected_mean}")))
+}
+
+
+/// The first of these fields that is out of the rule's range.
+pub(crate) fn out_of_range(check: &Check, fields: &[usize], record: &Record<'_>) -> Option<usize> {
+    let Check::Range { from, to, .. } = check else { return None };
+    fields
+        .iter()
+        .copied()
+        .find(|field| number(record.get(*field)).is_some_and(|n| !(*from..=*to).contains(&n)))
+}

@@ -1,0 +1,391 @@
+//! The rules in force: forms by their tables, rules of file and set by the catalog, both as an insurer has changed them.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::calendar::Calendar;
+use super::catalog::Rule;
+use super::level::Level;
+use super::tables::{Form, Profile, TableError, parse_form};
+
+/// The tables that come with todoke: name and content.
+const BUILTIN: [(&str, &str); 8] = [
+    ("2200700.toml", include_str!("../../conf/forms/2200700.toml")),
+    ("2201700.toml", include_str!("../../conf/forms/2201700.toml")),
+    ("2221700.toml", include_str!("../../conf/forms/2221700.toml")),
+    ("2225700.toml", include_str!("../../conf/forms/2225700.toml")),
+    ("2265700.toml", include_str!("../../conf/forms/2265700.toml")),
+    ("claims-control.toml", include_str!("../../conf/forms/claims-control.toml")),
+    ("claims-data.toml", include_str!("../../conf/forms/claims-data.toml")),
+    ("claims-end.toml", include_str!("../../conf/forms/claims-end.toml")),
+];
+
+/// Most bytes of one table.
+const TABLE_BYTES_MAX: u64 = 1 << 20;
+
+/// What a form of cover sheet may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CoverType {
+    /// A PDF.
+    Pdf,
+    /// A CSV with counts per form.
+    Csv,
+}
+
+/// Where a cover sheet in CSV has its counts. Columns count from 1; lines whose count is no number are passed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CoverCsv {
+    /// The column of the form code.
+    pub form_column: usize,
+    /// The column of the number of records.
+    pub count_column: usize,
+}
+
+impl Default for CoverCsv {
+    fn default() -> Self {
+        Self { form_column: 1, count_column: 2 }
+    }
+}
+
+/// The cover sheet (K51).
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CoverPolicy {
+    /// Whether a filing needs one.
+    pub required: bool,
+    /// Parts of file names that mark one; compared in lower case and half width (NFKC).
+    pub names: Vec<String>,
+    /// What it may be.
+    pub types: Vec<CoverType>,
+    /// Where a CSV has its counts.
+    pub csv: CoverCsv,
+}
+
+impl Default for CoverPolicy {
+    fn default() -> Self {
+        Self {
+            required: true,
+            names: ["総括表", "総括票", "soukatsu", "sokatsu"].map(String::from).to_vec(),
+            types: vec![CoverType::Pdf, CoverType::Csv],
+            csv: CoverCsv::default(),
+        }
+    }
+}
+
+/// Attachments of a filing (K55).
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AttachmentPolicy {
+    /// Most attachments, the cover sheet not counted.
+    pub files_max: usize,
+    /// Most bytes of each.
+    pub bytes_max: u64,
+}
+
+impl Default for AttachmentPolicy {
+    fn default() -> Self {
+        Self { files_max: 50, bytes_max: 50_000_000 }
+    }
+}
+
+/// What one insurer asks of filings: the `[filing]` part of `conf/insurers/CODE.toml`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FilingPolicy {
+    /// The form codes that are taken; all of the tables when none are named.
+    pub forms: Option<Vec<String>>,
+    /// Most bytes of the filing.
+    pub filing_bytes_max: u64,
+    /// Most offices in one filing.
+    pub offices_max: usize,
+    /// The cover sheet.
+    pub cover: CoverPolicy,
+    /// Attachments.
+    pub attachments: AttachmentPolicy,
+    /// When filings are taken; always when none.
+    pub calendar: Option<Calendar>,
+}
+
+impl Default for FilingPolicy {
+    fn default() -> Self {
+        Self {
+            forms: None,
+            filing_bytes_max: 4_500_000,
+            offices_max: 1,
+            cover: CoverPolicy::default(),
+            attachments: AttachmentPolicy::default(),
+            calendar: None,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct RawInsurer {
+    // Other parts of the file belong to others.
+    #[serde(default)]
+    filing: Option<RawFiling>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawFiling {
+    #[serde(default)]
+    forms: Option<Vec<Spanned<String>>>,
+    #[serde(default)]
+    filing_bytes_max: Option<u64>,
+    #[serde(default)]
+    offices_max: Option<usize>,
+    #[serde(default)]
+    cover: CoverPolicy,
+    #[serde(default)]
+    attachments: AttachmentPolicy,
+    #[serde(default)]
+    calendar: Option<Spanned<Calendar>>,
+    #[serde(default)]
+    severity: BTreeMap<Spanned<String>, Level>,
+    #[serde(default)]
+    counts: BTreeMap<Spanned<String>, Vec<usize>>,
+}
+
+/// The rules that a check applies.
+#[derive(Debug, Clone)]
+pub struct RuleSet {
+    forms: Vec<Form>,
+    levels: Vec<Level>,
+    policy: FilingPolicy,
+}
+
+impl RuleSet {
+    /// The tables that come with todoke.
+    pub fn builtin() -> Result<Self, TableError> {
+        Self::from_tables(BUILTIN)
+    }
+
+    /// Tables given as file name and content.
+    pub fn from_tables<'a>(tables: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, TableError> {
+        let mut forms: Vec<Form> = Vec::new();
+        for (file, text) in tables {
+            let form = parse_form(file, text)?;
+            if forms.iter().any(|other| other.profile == form.profile && other.code == form.code) {
+                return Err(TableError::at(file, text, None, format!("form {} has another table already", form.code)));
+            }
+            forms.push(form);
+        }
+        forms.sort_by(|a, b| a.code.cmp(&b.code));
+        let levels = Rule::ALL.iter().map(|rule| rule.def().level).collect();
+        Ok(Self { forms, levels, policy: FilingPolicy::default() })
+    }
+
+    /// The tables of a folder (`*.toml`), by name.
+    pub fn load(dir: &Path) -> Result<Self, TableError> {
+        let unreadable = |path: &Path, e: &std::io::Error| TableError {
+            file: path.display().to_string(),
+            line: 0,
+            reason: format!("cannot be read: {e}"),
+        };
+        let mut paths = Vec::new();
+        for entry in std::fs::read_dir(dir).map_err(|e| unreadable(dir, &e))? {
+            let path = entry.map_err(|e| unreadable(dir, &e))?.path();
+            if path.extension().is_some_and(|extension| extension == "toml") {
+                paths.push(path);
+            }
+        }
+        paths.sort();
+        let mut tables = Vec::new();
+        for path in &paths {
+            let size = std::fs::metadata(path).map_err(|e| unreadable(path, &e))?.len();
+            if size > TABLE_BYTES_MAX {
+                let reason = format!("has {size} bytes; a table has at most {TABLE_BYTES_MAX}");
+                return Err(TableError { file: path.display().to_string(), line: 0, reason });
+            }
+            tables.push((path.display().to_string(), std::fs::read_to_string(path).map_err(|e| unreadable(path, &e))?));
+        }
+        if tables.is_empty() {
+            let reason = "holds no table; one *.toml per form is expected".to_owned();
+            return Err(TableError { file: dir.display().to_string(), line: 0, reason });
+        }
+        Self::from_tables(tables.iter().map(|(file, text)| (file.as_str(), text.as_str())))
+    }
+
+    /// These rules as one insurer's file (`conf/insurers/CODE.toml`, its `[filing]` part) changes them.
+    pub fn for_insurer(&self, file: &str, text: &str) -> Result<Self, TableError> {
+        let raw: RawInsurer =
+            toml::from_str(text).map_err(|e| TableError::at(file, text, e.span(), e.message().to_owned()))?;
+        let mut rules = self.clone();
+        let Some(raw) = raw.filing else { return Ok(rules) };
+        let error = |span: std::ops::Range<usize>, reason: String| TableError::at(file, text, Some(span), reason);
+        let known: Vec<&str> = self.forms(Profile::Kpfd).map(|form| form.code.as_str()).collect();
+        if let Some(forms) = raw.forms {
+            for form in &forms {
+                if !known.contains(&form.get_ref().as_str()) {
+                    let reason = format!("forms: no table for {:?}; known are {}", form.get_ref(), known.join(", "));
+                    return Err(error(form.span(), reason));
+                }
+            }
+            rules.policy.forms = Some(forms.into_iter().map(Spanned::into_inner).collect());
+        }
+        for (code, counts) in raw.counts {
+            let form = rules.forms.iter_mut().find(|form| form.profile == Profile::Kpfd && form.code == *code.get_ref());
+            let allowed = form.as_ref().map(|form| form.counts.clone()).unwrap_or_default();
+            if !form.is_some_and(|form| form.set_counts(&counts)) {
+                let reason = format!("counts of {:?}: {counts:?} is not among {allowed:?}", code.get_ref());
+                return Err(error(code.span(), reason));
+            }
+        }
+        for (id, level) in raw.severity {
+            if rules.set_level(id.get_ref(), level) == 0 {
+                let reason = format!("severity: there is no rule {:?}; `todoke doctor` lists them", id.get_ref());
+                return Err(error(id.span(), reason));
+            }
+        }
+        if let Some(calendar) = raw.calendar {
+            calendar.get_ref().validate().map_err(|reason| error(calendar.span(), reason.to_owned()))?;
+            rules.policy.calendar = Some(calendar.into_inner());
+        }
+        rules.policy.filing_bytes_max = raw.filing_bytes_max.unwrap_or(rules.policy.filing_bytes_max);
+        rules.policy.offices_max = raw.offices_max.unwrap_or(rules.policy.offices_max);
+        rules.policy.cover = raw.cover;
+        rules.policy.attachments = raw.attachments;
+        Ok(rules)
+    }
+
+    /// Gives every rule whose id is `id`, or begins with `id-`, this level. How many there were.
+    pub fn set_level(&mut self, id: &str, level: Level) -> usize {
+        let mut count: usize = self.forms.iter_mut().map(|form| form.set_level(id, level)).sum();
+        for rule in Rule::ALL {
+            if rule.id() == id {
+                self.levels[*rule as usize] = level;
+                count += 1;
+            }
+        }
+        count
+    }
+
+    /// What a rule of file or set does.
+    pub fn level(&self, rule: Rule) -> Level {
+        self.levels[rule as usize]
+    }
+
+    /// What the insurer asks.
+    pub fn policy(&self) -> &FilingPolicy {
+        &self.policy
+    }
+
+    /// The same, to be changed in place (tests, `todoke check` of large files).
+    pub fn policy_mut(&mut self) -> &mut FilingPolicy {
+        &mut self.policy
+    }
+
+    /// The forms of a profile.
+    pub fn forms(&self, profile: Profile) -> impl Iterator<Item = &Form> {
+        self.forms.iter().filter(move |form| form.profile == profile)
+    }
+
+    /// One form.
+    pub fn form(&self, profile: Profile, code: &str) -> Option<&Form> {
+        self.forms(profile).find(|form| form.code == code)
+    }
+
+    pub(crate) fn all_forms(&self) -> &[Form] {
+        &self.forms
+    }
+
+    /// Whether the insurer takes this form.
+    pub fn takes(&self, form: &Form) -> bool {
+        form.profile != Profile::Kpfd || self.policy.forms.as_ref().is_none_or(|forms| forms.contains(&form.code))
+    }
+
+    /// The forms that are taken, for messages: `2200700 資格取得届、...`.
+    pub(crate) fn taken(&self) -> (String, String) {
+        let taken: Vec<_> = self.forms(Profile::Kpfd).filter(|form| self.takes(form)).collect();
+        let join = |name: fn(&Form) -> &str, sep: &str| {
+            taken.iter().map(|form| format!("{} {}", form.code, name(form))).collect::<Vec<_>>().join(sep)
+        };
+        (join(|form| &form.name.ja, "、"), join(|form| &form.name.en, ", "))
+    }
+
+    /// Every rule's id and what it does.
+    pub fn rule_ids(&self) -> Vec<(String, Level)> {
+        let of_catalog = Rule::ALL.iter().map(|rule| (rule.id().to_owned(), self.level(*rule)));
+        of_catalog.chain(self.forms.iter().flat_map(Form::rule_ids)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_builtin_tables_are_sound_and_uncertain_rules_warn() {
+        let rules = RuleSet::builtin().unwrap();
+        let counts = |code| rules.form(Profile::Kpfd, code).unwrap().counts.clone();
+        assert_eq!(counts("2200700"), [36, 37]);
+        assert_eq!(counts("2201700"), [30]);
+        assert_eq!(counts("2221700"), [52]);
+        assert_eq!(counts("2225700"), [56]);
+        assert_eq!(counts("2265700"), [24]);
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/forms");
+        assert_eq!(RuleSet::load(&folder).unwrap().rule_ids(), rules.rule_ids());
+        for form in rules.forms(Profile::Kpfd) {
+            for rule in &form.rules {
+                assert_eq!(rule.level, rule.certainty.level(), "{}", rule.id);
+            }
+        }
+    }
+
+    #[test]
+    fn an_insurer_changes_what_it_likes() {
+        let text = "[filing]\nforms = [\"2200700\"]\noffices_max = 3\n[filing.counts]\n2200700 = [37]\n\
+                    [filing.severity]\nKPFD-QUOTED = \"error\"\n2200700-KANA = \"error\"\n[filing.cover]\nrequired = false\n\
+                    [filing.calendar]\nfrom_day = 1\nto_day = 10\noutside = \"hold\"\n[retention]\ndays = 70\n";
+        let rules = RuleSet::builtin().unwrap().for_insurer("06139999.toml", text).unwrap();
+        assert_eq!(rules.level(Rule::Quoted), Level::Error);
+        assert_eq!(rules.policy().offices_max, 3);
+        assert!(!rules.takes(rules.form(Profile::Kpfd, "2265700").unwrap()));
+        let form = rules.form(Profile::Kpfd, "2200700").unwrap();
+        assert_eq!(form.counts, [37]);
+        assert!(form.rule_ids().contains(&("2200700-KANA-CHARS".into(), Level::Error)));
+        assert!(form.rule_ids().contains(&("2200700-KANJI-CHARS".into(), Level::Warning)));
+    }
+
+    #[test]
+    fn errors_in_tables_name_file_line_and_what_is_allowed() {
+        let good = BUILTIN[0].1;
+        let cases = [
+            (good.replace("class = \"kana\"", "class = \"katakana\""), "katakana"),
+            (good.replace("counts = [36, 37]", "counts = [35]"), "35"),
+            (good.replace("than = ", "then = "), ""),
+            (good.replace("birth = \"birth\", on = \"acquired\"", "birth = \"birth\", on = \"acquire\""), "\"acquire\""),
+            (good.replace("key = \"kanji\"", "key = \"kana\""), "twice"),
+            (good.replace("id = \"2200700-TOTAL\"", "id = \"TOTAL\""), "TOTAL"),
+            (good.replace("parts = [\"money\"", "parts = [\"monies\""), "monies"),
+            (good.replace("certainty = \"v\"", "certainty = \"sure\""), "sure"),
+        ];
+        for (text, word) in cases {
+            if text == good {
+                continue;
+            }
+            let error = parse_form("2200700.toml", &text).expect_err(word);
+            assert!(error.line > 0 && error.to_string().starts_with("2200700.toml:"), "{error}");
+            assert!(error.reason.contains(word), "{error}");
+            let lines = text.lines().count();
+            assert!(error.line <= lines, "{error}");
+        }
+        let rules = RuleSet::builtin().unwrap();
+        for (text, line) in [
+            ("[filing]\nforms = [\"1\"]\n", 2),
+            ("[filing]\ncolour = 1\n", 2),
+            ("[filing.severity]\nKPFD-NOTHING = \"off\"\n", 2),
+            ("[filing.severity]\nKPFD-QUOTED = \"fatal\"\n", 2),
+            ("[filing.counts]\n2200700 = [38]\n", 2),
+            ("\n[filing.calendar]\nfrom_day = 0\nto_day = 10\noutside = \"hold\"\n", 2),
+        ] {
+            let error = rules.for_insurer("x.toml", text).expect_err(text);
+            assert_eq!(error.line, line, "{error}");
+        }
+    }
+}

@@ -1,0 +1,322 @@
+//! What travels together (DOMAIN.md section 4): the filing, its cover sheet, its attachments, and when they come. Values in, findings out.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+
+use chrono::NaiveDate;
+use unicode_normalization::UnicodeNormalization as _;
+
+use super::calendar::{Outside, Window};
+use super::catalog::{Rule, fill};
+use super::check::{FILING_NAME, Summary};
+use super::cp932;
+use super::findings::Findings;
+use super::pdf::PdfFacts;
+use super::rules::{CoverCsv, CoverType, RuleSet};
+use crate::model::escape::excerpt;
+use crate::model::finding::{Finding, Text};
+use crate::signed::manifest::Kind;
+use crate::signed::names::FileName;
+
+/// One file of the set.
+#[derive(Debug, Clone)]
+pub struct SetFile {
+    /// Its name.
+    pub name: FileName,
+    /// Bytes.
+    pub bytes: u64,
+    /// What [`super::inspect_pdf`] saw; none when it was not asked (see [`wants_pdf_check`]).
+    pub pdf: Option<PdfFacts>,
+    /// What [`cover_counts`] read; none when it was not asked.
+    pub cover_counts: Option<BTreeMap<String, u64>>,
+}
+
+/// A set as its manifest describes it.
+#[derive(Debug, Clone)]
+pub struct Set<'a> {
+    /// Filing or other.
+    pub kind: Kind,
+    /// `# subject:`
+    pub subject: Option<&'a str>,
+    /// `# comment:`
+    pub comment: Option<&'a str>,
+    /// `# cover:`
+    pub cover: Option<&'a FileName>,
+    /// The files, in the manifest's order.
+    pub files: &'a [SetFile],
+}
+
+/// What each file is, by its place in [`Set::files`].
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Roles {
+    /// `KPFD0006.CSV`.
+    pub filing: Option<usize>,
+    /// The cover sheet.
+    pub cover: Option<usize>,
+    /// All others.
+    pub attachments: Vec<usize>,
+}
+
+/// What is to be done with a set that has no error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SetVerdict {
+    /// What each file is.
+    pub roles: Roles,
+    /// Outside the window, by policy: to be held until this day.
+    pub held_until: Option<NaiveDate>,
+}
+
+/// Lower case and half width, for comparing names and words.
+fn folded(text: &str) -> String {
+    text.nfkc().flat_map(char::to_lowercase).collect()
+}
+
+fn has_extension(name: &FileName, extension: &str) -> bool {
+    folded(name.as_str()).rsplit_once('.').is_some_and(|(_, last)| last == extension)
+}
+
+/// Whether a file's content must be looked at by [`super::inspect_pdf`]: all that says it is a PDF.
+pub fn wants_pdf_check(name: &FileName) -> bool {
+    has_extension(name, "pdf")
+}
+
+/// Which file is what: by `# cover:`, else by the policy's parts of names; the first that fits.
+pub fn roles(set: &Set<'_>, rules: &RuleSet) -> Roles {
+    let filing = set.files.iter().position(|file| file.name.as_str() == FILING_NAME);
+    let marks: Vec<String> = rules.policy().cover.names.iter().map(|name| folded(name)).collect();
+    let cover = match set.cover {
+        Some(cover) => set.files.iter().position(|file| file.name == *cover),
+        None => set.files.iter().enumerate().position(|(i, file)| {
+            let name = folded(file.name.as_str());
+            Some(i) != filing && marks.iter().any(|mark| name.contains(mark.as_str()))
+        }),
+    };
+    let attachments = (0..set.files.len()).filter(|i| Some(*i) != filing && Some(*i) != cover).collect();
+    Roles { filing, cover, attachments }
+}
+
+/// Counts per form of a cover sheet in CSV (CP932 or UTF-8). Lines whose columns hold no form code and number are passed over.
+pub fn cover_counts(mut reader: impl Read, layout: CoverCsv) -> io::Result<BTreeMap<String, u64>> {
+    // A cover sheet is one page.
+    const BYTES_MAX: u64 = 1 << 20;
+    let mut bytes = Vec::new();
+    Read::by_ref(&mut reader).take(BYTES_MAX).read_to_end(&mut bytes)?;
+    let text = match std::str::from_utf8(&bytes) {
+        Ok(text) => text.trim_start_matches('\u{feff}').to_owned(),
+        Err(_) => cp932::decode(&bytes),
+    };
+    let mut counts = BTreeMap::new();
+    for line in text.lines() {
+        let column = |n: usize| line.split(',').nth(n.wrapping_sub(1)).map(|v| folded(v.trim().trim_matches('"')));
+        let (Some(form), Some(count)) = (column(layout.form_column), column(layout.count_column)) else { continue };
+        let is_code = form.len() == 7 && form.bytes().all(|b| b.is_ascii_digit());
+        if let (true, Ok(count)) = (is_code, count.parse::<u64>()) {
+            let sum = counts.entry(form).or_insert(0_u64);
+            *sum = sum.saturating_add(count);
+        }
+    }
+    Ok(counts)
+}
+
+struct Report<'a> {
+    rules: &'a RuleSet,
+    sink: &'a mut Findings,
+}
+
+impl Report<'_> {
+    fn say(&mut self, rule: Rule, file: Option<&FileName>, args: &[&str]) {
+        let Some(severity) = self.rules.level(rule).severity() else { return };
+        let def = rule.def();
+        self.sink.push(severity, || Finding {
+            severity,
+            rule: def.id.into(),
+            file: file.map(|name| name.as_str().to_owned()),
+            line: None,
+            form: None,
+            field: None,
+            field_name: None,
+            insured: None,
+            value: None,
+            column: None,
+            message: Text::new(fill(def.ja, args), fill(def.en, args)),
+            action: Text::new(fill(def.do_ja, args), fill(def.do_en, args)),
+        });
+    }
+}
+
+/// Judges a set. `summary` is the filing's, when it was checked; `today` is the insurer's date.
+pub fn check_set(
+    set: &Set<'_>,
+    summary: Option<&Summary>,
+    rules: &RuleSet,
+    today: NaiveDate,
+    sink: &mut Findings,
+) -> SetVerdict {
+    let mut report = Report { rules, sink };
+    let roles = roles(set, rules);
+    for file in set.files {
+        if file.bytes == 0 && file.name.as_str() != FILING_NAME {
+            report.say(Rule::SetEmptyFile, Some(&file.name), &[file.name.as_str()]);
+        }
+    }
+    match set.kind {
+        Kind::Other => {
+            if let Some(at) = roles.filing {
+                report.say(Rule::SetOtherFiling, Some(&set.files[at].name), &[]);
+            }
+        }
+        Kind::Filing => filing(set, &roles, summary, &mut report),
+    }
+    let window = rules.policy().calendar.map_or(Window::Open, |calendar| calendar.window(today));
+    let held_until = match window {
+        Window::Open => None,
+        Window::Closed { opens, outside } => {
+            let rule = if outside == Outside::Hold { Rule::SetHeld } else { Rule::SetClosed };
+            report.say(rule, None, &[&opens.to_string()]);
+            (outside == Outside::Hold).then_some(opens)
+        }
+    };
+    SetVerdict { roles, held_until }
+}
+
+fn filing(set: &Set<'_>, roles: &Roles, summary: Option<&Summary>, report: &mut Report<'_>) {
+    if roles.filing.is_none() {
+        misnamed(set, report);
+    }
+    words(set, report);
+    cover(set, roles, summary, report);
+    let policy = &report.rules.policy().attachments;
+    let (count, most) = (roles.attachments.len(), policy.files_max);
+    if count > most {
+        report.say(Rule::SetFiles, None, &[&count.to_string(), &most.to_string()]);
+    }
+    for at in &roles.attachments {
+        let file = &set.files[*at];
+        if roles.filing.is_none() && misnamed_rule(&file.name).is_some() {
+            continue;
+        }
+        if !wants_pdf_check(&file.name) {
+            report.say(Rule::SetAttachmentType, Some(&file.name), &[file.name.as_str()]);
+            continue;
+        }
+        pdf(file, report);
+        // 個人番号届, マイナンバー and the like in a file's name (K54).
+        let name = folded(file.name.as_str());
+        let of_number = ["個人番号", "マイナンバー", "mynumber", "my_number", "kojinbango"];
+        if of_number.iter().any(|word| name.contains(&folded(word))) {
+            report.say(Rule::SetNumberPdf, Some(&file.name), &[file.name.as_str()]);
+        }
+    }
+}
+
+/// No filing: a file that is nearly one gets the better message.
+fn misnamed(set: &Set<'_>, report: &mut Report<'_>) {
+    let found = set.files.iter().find_map(|file| misnamed_rule(&file.name).map(|rule| (rule, file)));
+    match found {
+        Some((rule, file)) => report.say(rule, Some(&file.name), &[file.name.as_str()]),
+        None => report.say(Rule::SetNoFiling, None, &[]),
+    }
+}
+
+fn misnamed_rule(name: &FileName) -> Option<Rule> {
+    let folded = folded(name.as_str());
+    if folded.starts_with("shfd") || folded.starts_with("knfd") {
+        Some(Rule::Shfd)
+    } else if has_extension(name, "jkk") {
+        Some(Rule::WorkFile)
+    } else if folded.contains("kpfd") {
+        Some(Rule::Name)
+    } else {
+        None
+    }
+}
+
+/// 訂正 and 取消 in subject, comment or a file's name are only a warning (K53).
+fn words(set: &Set<'_>, report: &mut Report<'_>) {
+    let texts = set
+        .subject
+        .into_iter()
+        .chain(set.comment)
+        .map(|text| (text, None))
+        .chain(set.files.iter().map(|file| (file.name.as_str(), Some(&file.name))));
+    for (text, file) in texts.collect::<Vec<_>>() {
+        if let Some(word) = ["訂正", "取消", "取り消"].into_iter().find(|word| folded(text).contains(word)) {
+            report.say(Rule::SetCorrection, file, &[&excerpt(text, 40), word]);
+        }
+    }
+}
+
+fn cover(set: &Set<'_>, roles: &Roles, summary: Option<&Summary>, report: &mut Report<'_>) {
+    let policy = &report.rules.policy().cover;
+    let Some(file) = roles.cover.map(|at| &set.files[at]) else {
+        if policy.required {
+            report.say(Rule::SetCover, None, &[]);
+        }
+        return;
+    };
+    let is_csv = has_extension(&file.name, "csv");
+    let fits = |kind: &CoverType| match kind {
+        CoverType::Pdf => wants_pdf_check(&file.name),
+        CoverType::Csv => is_csv,
+    };
+    if !policy.types.iter().any(fits) {
+        let types: Vec<_> = policy.types.iter().map(|kind| format!("{kind:?}").to_uppercase()).collect();
+        report.say(Rule::SetCoverType, Some(&file.name), &[file.name.as_str(), &types.join(", ")]);
+        return;
+    }
+    if !is_csv {
+        return pdf(file, report);
+    }
+    let (Some(counts), Some(summary)) = (&file.cover_counts, summary) else { return };
+    let in_filing: BTreeMap<&str, u64> = summary.forms.iter().map(|form| (form.code.as_str(), form.count)).collect();
+    let forms: std::collections::BTreeSet<&str> =
+        counts.keys().map(String::as_str).chain(in_filing.keys().copied()).collect();
+    for form in forms {
+        let (stated, found) = (counts.get(form).copied().unwrap_or(0), in_filing.get(form).copied().unwrap_or(0));
+        if stated != found {
+            report.say(Rule::SetCoverCounts, Some(&file.name), &[form, &stated.to_string(), &found.to_string()]);
+        }
+    }
+}
+
+fn pdf(file: &SetFile, report: &mut Report<'_>) {
+    let most = report.rules.policy().attachments.bytes_max;
+    if file.bytes > most {
+        let args = [file.name.as_str(), &file.bytes.to_string(), &most.to_string()];
+        report.say(Rule::SetFileSize, Some(&file.name), &args);
+    }
+    let Some(facts) = file.pdf.filter(|_| file.bytes > 0) else { return };
+    let name = [file.name.as_str()];
+    if !facts.begins {
+        report.say(Rule::SetNotPdf, Some(&file.name), &name);
+    } else if !facts.ends {
+        report.say(Rule::SetPdfCut, Some(&file.name), &name);
+    } else if facts.encrypted {
+        report.say(Rule::SetPdfEncrypted, Some(&file.name), &name);
+    }
+}
+
+/// The finding for a record whose person, form and date were accepted before (K53); the caller remembers them. None when the insurer has
+/// switched the rule off.
+pub fn repeated(rules: &RuleSet, line: u64, form: &str, insured: Option<String>) -> Option<Finding> {
+    let severity = rules.level(Rule::SetRepeated).severity()?;
+    let def = Rule::SetRepeated.def();
+    Some(Finding {
+        severity,
+        rule: def.id.into(),
+        file: Some(FILING_NAME.into()),
+        line: Some(line),
+        form: Some(form.to_owned()),
+        field: None,
+        field_name: None,
+        insured,
+        value: None,
+        column: None,
+        message: Text::new(def.ja, def.en),
+        action: Text::new(def.do_ja, def.do_en),
+    })
+}
+
+#[cfg(test)]
+#[path = "set_tests.rs"]
+mod tests;

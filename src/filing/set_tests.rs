@@ -1,0 +1,119 @@
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::filing::FormCount;
+use crate::filing::calendar::Calendar;
+
+fn today() -> NaiveDate {
+    NaiveDate::from_ymd_opt(2026, 11, 23).unwrap()
+}
+
+const SOUND: PdfFacts = PdfFacts { bytes: 9, begins: true, ends: true, encrypted: false };
+
+fn file(name: &str) -> SetFile {
+    let pdf = name.to_lowercase().ends_with(".pdf").then_some(SOUND);
+    SetFile { name: FileName::parse(name).unwrap(), bytes: 9, pdf, cover_counts: None }
+}
+
+fn set(files: &[SetFile]) -> Set<'_> {
+    Set { kind: Kind::Filing, subject: None, comment: None, cover: None, files }
+}
+
+fn ids(set: &Set<'_>, summary: Option<&Summary>, rules: &RuleSet) -> Vec<String> {
+    let mut sink = Findings::default();
+    check_set(set, summary, rules, today(), &mut sink);
+    for finding in sink.listed() {
+        assert!(!finding.message.ja.contains('{') && !finding.action.en.contains('{'), "{finding:?}");
+    }
+    sink.into_listed().into_iter().map(|finding| finding.rule).collect()
+}
+
+/// One case for each rule of the set: files, and how the set differs from a sound one.
+#[test]
+fn every_rule_of_a_set_has_a_passing_and_a_failing_case() {
+    let rules = RuleSet::builtin().unwrap();
+    let sound = [file("KPFD0006.CSV"), file("総括表.pdf"), file("遅延理由書.pdf")];
+    assert_eq!(ids(&set(&sound), None, &rules), [""; 0]);
+    let with = |change: &dyn Fn(&mut SetFile), at: usize| {
+        let mut files = sound.to_vec();
+        change(&mut files[at]);
+        ids(&set(&files), None, &rules)
+    };
+    let mut seen: BTreeSet<String> = BTreeSet::new();
+    let mut one = |id: &str, found: Vec<String>| {
+        assert_eq!(found, [id]);
+        seen.insert(id.to_owned());
+    };
+    one("SET-COVER", ids(&set(&sound[..1]), None, &rules));
+    one("SET-NO-FILING", ids(&set(&sound[1..]), None, &rules));
+    one("KPFD-NAME", ids(&set(&[file("kpfd0006.csv"), sound[1].clone()]), None, &rules));
+    one("KPFD-SHFD", ids(&set(&[file("SHFD0006.CSV"), sound[1].clone()]), None, &rules));
+    one("KPFD-JKK", ids(&set(&[file("filing.JKK"), sound[1].clone()]), None, &rules));
+    one("SET-NOT-PDF", with(&|f| f.pdf = Some(PdfFacts { begins: false, ..SOUND }), 2));
+    one("SET-PDF-CUT", with(&|f| f.pdf = Some(PdfFacts { ends: false, ..SOUND }), 1));
+    one("SET-PDF-ENCRYPTED", with(&|f| f.pdf = Some(PdfFacts { encrypted: true, ..SOUND }), 2));
+    one("SET-EMPTY-FILE", with(&|f| f.bytes = 0, 2));
+    one("SET-FILE-SIZE", with(&|f| f.bytes = 50_000_001, 2));
+    one("SET-NUMBER-PDF", with(&|f| *f = file("個人番号届.pdf"), 2));
+    one("SET-NUMBER-PDF", with(&|f| *f = file("ﾏｲﾅﾝﾊﾞｰ.pdf"), 2));
+    one("SET-ATTACHMENT-TYPE", with(&|f| *f = file("memo.docx"), 2));
+    one("SET-CORRECTION", with(&|f| *f = file("訂正願.pdf"), 2));
+    one("SET-CORRECTION", ids(&Set { subject: Some("取消の件"), ..set(&sound) }, None, &rules));
+    one("SET-CORRECTION", ids(&Set { comment: Some("前回の訂正です"), ..set(&sound) }, None, &rules));
+    one("SET-OTHER-FILING", ids(&Set { kind: Kind::Other, ..set(&sound) }, None, &rules));
+    assert_eq!(ids(&Set { kind: Kind::Other, ..set(&[file("memo.docx")]) }, None, &rules), [""; 0]);
+    let many: Vec<_> =
+        sound.iter().cloned().chain((0..50).map(|i| file(&format!("{i}.pdf")))).collect();
+    one("SET-FILES", ids(&set(&many), None, &rules));
+    let only_csv = rules.for_insurer("x", "[filing.cover]\ntypes = [\"csv\"]\n").unwrap();
+    one("SET-COVER-TYPE", ids(&set(&sound), None, &only_csv));
+
+    let mut cover = file("soukatsu.csv");
+    cover.cover_counts = Some([("2200700".to_owned(), 2)].into());
+    let files = [file("KPFD0006.CSV"), cover];
+    let summary = |count| Summary {
+        forms: vec![FormCount { code: "2200700".into(), name: Text::default(), count }],
+        ..Summary::default()
+    };
+    assert_eq!(ids(&set(&files), Some(&summary(2)), &rules), [""; 0]);
+    one("SET-COVER-COUNTS", ids(&set(&files), Some(&summary(3)), &rules));
+
+    let mut closed = rules.clone();
+    closed.policy_mut().calendar = Some(Calendar { from_day: 1, to_day: 10, outside: Outside::Hold });
+    one("SET-HELD", ids(&set(&sound), None, &closed));
+    closed.policy_mut().calendar = Some(Calendar { from_day: 1, to_day: 10, outside: Outside::Refuse });
+    one("SET-CLOSED", ids(&set(&sound), None, &closed));
+    let finding = repeated(&rules, 6, "2200700", None).unwrap();
+    one("SET-REPEATED", vec![finding.rule]);
+
+    for rule in Rule::ALL {
+        let here = rule.id().starts_with("SET-") || matches!(rule, Rule::Name | Rule::Shfd | Rule::WorkFile);
+        assert!(!here || seen.contains(rule.id()), "{} has no case", rule.id());
+    }
+}
+
+#[test]
+fn roles_are_told_by_comment_or_name() {
+    let rules = RuleSet::builtin().unwrap();
+    let files = [file("a.pdf"), file("KPFD0006.CSV"), file("ＳＯＵＫＡＴＳＵ.pdf")];
+    let expected = Roles { filing: Some(1), cover: Some(2), attachments: vec![0] };
+    assert_eq!(roles(&set(&files), &rules), expected);
+    let cover = FileName::parse("a.pdf").unwrap();
+    let named = Set { cover: Some(&cover), ..set(&files) };
+    assert_eq!(roles(&named, &rules), Roles { filing: Some(1), cover: Some(0), attachments: vec![2] });
+    let mut held = rules.clone();
+    held.policy_mut().calendar = Some(Calendar { from_day: 1, to_day: 10, outside: Outside::Hold });
+    let verdict = check_set(&set(&files), None, &held, today(), &mut Findings::default());
+    assert_eq!(verdict.held_until, NaiveDate::from_ymd_opt(2026, 12, 1));
+}
+
+#[test]
+fn a_cover_sheet_in_csv_is_counted() {
+    let text = "様式,件数\r\n2200700,３\r\n\"2200700\",\"2\"\r\n2265700,x\r\n合計,5\r\n";
+    let expected = BTreeMap::from([("2200700".to_owned(), 5)]);
+    let cp932 = encoding_rs::SHIFT_JIS.encode(text).0;
+    assert_eq!(cover_counts(&cp932[..], CoverCsv::default()).unwrap(), expected);
+    assert_eq!(cover_counts(format!("\u{feff}{text}").as_bytes(), CoverCsv::default()).unwrap(), expected);
+    let other = CoverCsv { form_column: 2, count_column: 3 };
+    assert_eq!(cover_counts(&b"x,2200700,7"[..], other).unwrap(), BTreeMap::from([("2200700".to_owned(), 7)]));
+}
