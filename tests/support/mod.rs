@@ -1,6 +1,6 @@
 //! A world for tests of the SFTP door: a server on the loopback, a folder behind it, keys, and a raw client.
 
-#![allow(dead_code, reason = "each test file uses its own part")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
 
 pub mod dir;
 pub mod raw;
@@ -39,6 +39,10 @@ impl World {
     }
 
     pub fn with(limits: Limits) -> Self {
+        let _ = tracing_subscriber::fmt()
+            .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+            .with_test_writer()
+            .try_init();
         let temp = tempfile::tempdir().unwrap();
         let (root, work) = (temp.path().join("root"), temp.path().join("work"));
         fs::create_dir(&root).unwrap();

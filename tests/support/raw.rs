@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use russh::client::{self, AuthResult, DisconnectReason, Handle, Msg};
-use russh::keys::{PrivateKey, PrivateKeyWithHashAlg, ssh_key};
+use russh::keys::{PrivateKey, PrivateKeyWithHashAlg, PublicKeyOrCertificate, ssh_key};
 use russh::{Channel, ChannelMsg};
 use tokio::time::timeout;
 
@@ -16,7 +16,7 @@ pub struct Client(LastWords);
 impl client::Handler for Client {
     type Error = russh::Error;
 
-    async fn check_server_key(&mut self, _: &ssh_key::PublicKey) -> Result<bool, Self::Error> {
+    async fn check_server_key(&mut self, _: &PublicKeyOrCertificate) -> Result<bool, Self::Error> {
         Ok(true)
     }
 

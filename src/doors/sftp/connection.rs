@@ -5,12 +5,13 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use russh::Disconnect;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::config::Limits;
 use super::port::Tree;
 use super::queue::Budget;
+use super::session::Lingerers;
 use super::stream::Stream;
 use crate::model::finding::Language;
 use crate::model::ids::AccountId;
@@ -51,12 +52,15 @@ pub(crate) struct Connection {
     pub(crate) since: Timestamp,
     pub(crate) limits: Arc<Limits>,
     pub(crate) budget: Arc<Budget>,
+    pub(crate) lingerers: Arc<Lingerers>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) stream: Stream,
     phase: watch::Sender<Phase>,
     farewell: Mutex<Option<Farewell>>,
     /// Set once someone logged in and was admitted; until then the grace time runs.
     pub(crate) account: OnceLock<AccountId>,
+    /// Told when `account` is set.
+    pub(crate) admitted: Notify,
     /// Why someone who proved a key was not admitted, `CODE text`.
     pub(crate) refusal: OnceLock<String>,
     pub(crate) bytes_in: AtomicU64,
@@ -74,6 +78,7 @@ impl Connection {
         stream: Stream,
         limits: Arc<Limits>,
         budget: Arc<Budget>,
+        lingerers: Arc<Lingerers>,
         clock: Arc<dyn Clock>,
     ) -> Self {
         Self {
@@ -82,11 +87,13 @@ impl Connection {
             since: clock.now(),
             limits,
             budget,
+            lingerers,
             clock,
             stream,
             phase: watch::Sender::new(Phase::Open),
             farewell: Mutex::new(None),
             account: OnceLock::new(),
+            admitted: Notify::new(),
             refusal: OnceLock::new(),
             bytes_in: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),

@@ -168,13 +168,14 @@ impl Engine {
     /// Hands the replies so far to the pump.
     fn flush(&mut self) {
         if !self.replies.is_empty() {
-            self.channel.output.push(Chunk::Data(Bytes::from(self.replies.take())));
+            let replies = self.channel.output.lend(self.replies.take());
+            self.channel.output.push(Chunk::Data(replies));
         }
     }
 
     fn packet(&mut self, bytes: &[u8]) -> Result<(), &'static Message> {
         let packet = wire::parse(bytes).map_err(|malformed| {
-            tracing::info!(session = self.channel.connection.id, %malformed, "disconnecting");
+            tracing::info!(session = self.channel.connection.id, %malformed, bytes = bytes.len(), "disconnecting");
             &texts::BAD_PACKET
         })?;
         match (self.greeted, packet.request) {
@@ -402,6 +403,9 @@ impl Engine {
         }
         let length = usize::try_from(length).unwrap_or(usize::MAX).min(CONTENT_BYTES_MAX);
         let mut replies = std::mem::take(&mut self.replies);
+        if replies.is_empty() && length > READ_AFTER_BYTES_MAX / 2 {
+            replies = Replies::in_buffer(self.channel.output.buffer());
+        }
         let result = self
             .file(handle)
             .and_then(|file| replies.data(id, length, |into| file.read_at(offset, length, into)));
@@ -505,7 +509,7 @@ impl Engine {
             });
             if let Some(channel) = channel.upgrade() {
                 channel.verdicts.push(ticket, verdict);
-                channel.queue.input.notify_one();
+                channel.queue.nudge();
             }
         });
     }

@@ -1,7 +1,7 @@
 //! The callbacks of `russh` for one connection: who may log in, which channels there are, where bytes go.
 
 use std::collections::HashMap;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -24,6 +24,9 @@ use super::texts;
 /// Requests of any kind in one login, per refused one that is allowed: probes that are answered with "yes" cost too.
 const REQUESTS_PER_ATTEMPT: usize = 4;
 
+/// Channels that one connection may open one after the other: russh keeps a little of each that we close first.
+const CHANNELS_EVER_MAX: usize = 10_000;
+
 /// How long a client that was not admitted has to read why and to go by itself.
 const REFUSAL_LINGER: Duration = Duration::from_secs(3);
 
@@ -33,8 +36,19 @@ enum Slot {
     Fresh(ChannelWriteHalf<Msg>),
     /// Speaks SFTP.
     Sftp(Arc<Channel>),
-    /// Was told why not; on its way to being closed.
-    Refused,
+    /// Was told why not; true when it is closed.
+    Refused(Arc<AtomicBool>),
+}
+
+impl Slot {
+    /// Closed by us. russh does not tell when the client answers that.
+    fn is_over(&self) -> bool {
+        match self {
+            Self::Fresh(_) => false,
+            Self::Sftp(channel) => channel.is_over(),
+            Self::Refused(over) => over.load(Ordering::Relaxed),
+        }
+    }
 }
 
 /// The handler of one connection. Nothing about a login is kept between its requests: the user name may change.
@@ -45,6 +59,7 @@ pub(crate) struct Handler {
     requests: usize,
     login: Option<Arc<Login>>,
     slots: HashMap<ChannelId, Slot>,
+    opened: usize,
 }
 
 impl Handler {
@@ -53,7 +68,7 @@ impl Handler {
         gate: Arc<dyn Gate>,
         startups: Arc<Startups<Weak<Connection>>>,
     ) -> Self {
-        Self { connection, gate, startups, requests: 0, login: None, slots: HashMap::new() }
+        Self { connection, gate, startups, requests: 0, login: None, slots: HashMap::new(), opened: 0 }
     }
 
     /// Counts a request of the login; false when there were too many.
@@ -99,6 +114,7 @@ impl Handler {
                 let _ = self.connection.account.set(login.account.clone());
                 self.login = Some(Arc::new(login));
                 self.connection.touch();
+                self.connection.admitted.notify_one();
                 self.startups.remove(self.connection.peer.ip(), self.connection.id);
             }
             Ok(Err(fault)) => self.not_admitted(one_line(&fault)),
@@ -116,7 +132,9 @@ impl Handler {
 
     /// Says a line on the channel's stderr and ends it with exit status 1.
     fn refuse(&mut self, id: ChannelId, line: String) {
-        let Some(Slot::Fresh(write_half)) = self.slots.insert(id, Slot::Refused) else { return };
+        let over = Arc::new(AtomicBool::new(false));
+        let slot = Slot::Refused(over.clone());
+        let Some(Slot::Fresh(write_half)) = self.slots.insert(id, slot) else { return };
         let connection = self.connection.clone();
         tokio::spawn(async move {
             let said = async {
@@ -124,6 +142,7 @@ impl Handler {
                 let _ = write_half.exit_status(1).await;
                 let _ = write_half.eof().await;
                 let _ = write_half.close().await;
+                over.store(true, Ordering::Relaxed);
                 if let Some(line) = connection.refusal.get() {
                     sleep(REFUSAL_LINGER).await;
                     connection.close(Disconnect::ByApplication, line.clone());
@@ -203,7 +222,9 @@ impl russh::server::Handler for Handler {
         reply: ChannelOpenHandle,
         _: &mut Session,
     ) -> Result<(), Self::Error> {
-        if self.slots.len() >= self.connection.limits.channels_max.max(1) {
+        self.slots.retain(|_, slot| !slot.is_over());
+        self.opened += 1;
+        if self.opened > CHANNELS_EVER_MAX || self.slots.len() >= self.connection.limits.channels_max.max(1) {
             reply.reject(ChannelOpenFailure::ResourceShortage).await;
             return Ok(());
         }
@@ -231,9 +252,10 @@ impl russh::server::Handler for Handler {
             self.refuse(id, line);
             return Ok(());
         };
-        let channel = Arc::new(Channel::new(self.connection.clone(), login));
-        if let Some(Slot::Fresh(write_half)) = self.slots.insert(id, Slot::Sftp(channel.clone())) {
-            session::begin(&channel, write_half);
+        if let Some(Slot::Fresh(write_half)) = self.slots.remove(&id) {
+            let channel = Arc::new(Channel::new(self.connection.clone(), login, write_half));
+            session::begin(&channel);
+            self.slots.insert(id, Slot::Sftp(channel));
         }
         Ok(())
     }

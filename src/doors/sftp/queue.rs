@@ -8,7 +8,8 @@
 //! bound, and beyond it the client is sent away.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
@@ -56,6 +57,8 @@ pub(crate) struct Queue {
     pub(crate) input: Notify,
     /// There may be room again.
     pub(crate) room: Notify,
+    /// Wakes a thread in [`Queue::linger`].
+    lingerer: Condvar,
     budget: Arc<Budget>,
     soft: usize,
     hard: usize,
@@ -72,6 +75,7 @@ struct Inner {
     /// The buffer of a finished batch, for reuse.
     spare: Vec<u8>,
     engine: Engine,
+    lingering: bool,
     ended: bool,
 }
 
@@ -85,10 +89,12 @@ impl Queue {
                 taken: 0,
                 spare: Vec::new(),
                 engine: Engine::Idle,
+                lingering: false,
                 ended: false,
             }),
             input: Notify::new(),
             room: Notify::new(),
+            lingerer: Condvar::new(),
             budget,
             soft,
             hard: limits.queue_bytes_max.max(soft),
@@ -122,16 +128,50 @@ impl Queue {
         }
         if inner.whole > 0 && inner.engine == Engine::Idle {
             inner.engine = Engine::Busy;
-            drop(inner);
-            self.input.notify_one();
+            self.wake(inner);
         }
         Pushed::Taken
     }
 
     /// The client sends no more.
     pub(crate) fn end(&self) {
-        self.lock().ended = true;
-        self.input.notify_one();
+        let mut inner = self.lock();
+        inner.ended = true;
+        self.wake(inner);
+    }
+
+    /// Something other than input needs the engine.
+    pub(crate) fn nudge(&self) {
+        let inner = self.lock();
+        self.wake(inner);
+    }
+
+    fn wake(&self, mut inner: MutexGuard<'_, Inner>) {
+        let lingering = std::mem::take(&mut inner.lingering);
+        drop(inner);
+        if lingering {
+            self.lingerer.notify_one();
+        } else {
+            self.input.notify_one();
+        }
+    }
+
+    /// Blocks the engine's thread for a moment in case there is more to do at once: true when there is. Requests that
+    /// follow each other one by one then cost one wake-up each and not a way through the runtime. `nudged` says whether
+    /// something that [`Queue::nudge`] tells of is there already.
+    pub(crate) fn linger(&self, at_most: Duration, nudged: impl FnOnce() -> bool) -> bool {
+        let mut inner = self.lock();
+        if inner.whole > 0 || nudged() {
+            return true;
+        }
+        if inner.ended {
+            return false;
+        }
+        inner.lingering = true;
+        let waited = self.lingerer.wait_timeout_while(inner, at_most, |inner| inner.lingering);
+        let (mut inner, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        // Still set: nobody came.
+        !std::mem::take(&mut inner.lingering)
     }
 
     /// The client sends no more, and all that it sent was taken.

@@ -19,6 +19,7 @@ use super::connection::Connection;
 use super::handler::Handler;
 use super::port::Gate;
 use super::queue::Budget;
+use super::session::Lingerers;
 use super::startups::Startups;
 use super::stream::Stream;
 use super::texts;
@@ -70,6 +71,7 @@ struct Server {
     clock: Arc<dyn Clock>,
     config: Mutex<Arc<Config>>,
     budget: Arc<Budget>,
+    lingerers: Arc<Lingerers>,
     places: Arc<Semaphore>,
     startups: Arc<Startups<Weak<Connection>>>,
     connections: Mutex<HashMap<u64, Arc<Connection>>>,
@@ -90,6 +92,7 @@ pub fn start(
         clock,
         config: Mutex::new(Arc::new(ssh_config(&limits, host_keys))),
         budget: Arc::default(),
+        lingerers: Arc::default(),
         places: Arc::new(Semaphore::new(limits.connections_max.clamp(1, Semaphore::MAX_PERMITS))),
         startups: Arc::new(Startups::new(limits.startups_max, limits.startups_per_source_max)),
         connections: Mutex::default(),
@@ -218,6 +221,7 @@ impl Server {
             Stream(Arc::new(stream)),
             self.limits.clone(),
             self.budget.clone(),
+            self.lingerers.clone(),
             self.clock.clone(),
         ));
         self.connections().insert(id, connection.clone());
@@ -262,6 +266,7 @@ impl Server {
                     return;
                 }
                 () = connection.over() => break,
+                () = connection.admitted.notified() => continue,
                 () = sleep_until(next) => {}
             }
             if connection.account.get().is_none() {

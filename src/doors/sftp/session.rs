@@ -1,26 +1,25 @@
 //! One SFTP session on one channel: a task that runs batches through the engine on blocking threads, and a pump that
-//! sends the output. Neither waits for the other except through [`Queue`] and [`Output`].
+//! sends what could not be sent at once. Neither waits for the other except through [`Queue`] and [`Output`].
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use russh::server::Msg;
 use russh::{ChannelWriteHalf, Disconnect};
-
 use tokio::sync::watch;
 
 use super::config::Limits;
 use super::connection::{Connection, Login};
 use super::engine::{Engine, Pause, Verdicts};
-use super::output::{Chunk, Output};
+use super::output::Output;
 use super::queue::Queue;
 use super::texts;
 
 /// After this long without a request a session gives back its buffers.
 const SHRINK_AFTER: Duration = Duration::from_secs(2);
-/// The pump sends pieces of at most this size; one of them in the stall time is progress.
-const SEND_BYTES: usize = 128 * 1024;
+/// How long an engine's thread waits for the next request before it leaves.
+const LINGER: Duration = Duration::from_millis(100);
 
 /// What the parts of one SFTP channel share.
 pub(crate) struct Channel {
@@ -29,16 +28,19 @@ pub(crate) struct Channel {
     pub(crate) queue: Queue,
     pub(crate) output: Output,
     pub(crate) verdicts: Verdicts,
-    /// The client closed the channel: nothing of it is wanted any more.
+    /// This channel's share of what a drain waits for.
+    load: AtomicUsize,
+    /// The channel is closed: nothing of it is wanted any more.
     abandoned: watch::Sender<bool>,
 }
 
 impl Channel {
-    pub(crate) fn new(connection: Arc<Connection>, login: Arc<Login>) -> Self {
+    pub(crate) fn new(connection: Arc<Connection>, login: Arc<Login>, to: ChannelWriteHalf<Msg>) -> Self {
         Self {
             queue: Queue::new(&connection.limits, connection.budget.clone()),
-            output: Output::new(connection.limits.output_bytes_max),
+            output: Output::new(to, connection.limits.output_bytes_max),
             verdicts: Verdicts::default(),
+            load: AtomicUsize::new(0),
             abandoned: watch::Sender::new(false),
             connection,
             login,
@@ -49,6 +51,11 @@ impl Channel {
     pub(crate) fn abandon(&self) {
         self.queue.end();
         self.abandoned.send_replace(true);
+    }
+
+    /// It is closed, by whichever side.
+    pub(crate) fn is_over(&self) -> bool {
+        *self.abandoned.borrow()
     }
 
     /// Waits until the channel or the connection is over.
@@ -64,36 +71,42 @@ impl Channel {
     pub(crate) fn limits(&self) -> &Limits {
         &self.connection.limits
     }
+
+    /// Says how much a drain has to wait for here.
+    fn set_load(&self, load: usize) {
+        let before = self.load.swap(load, Ordering::Relaxed);
+        self.connection.set_busy(before, load);
+    }
+
+    fn count_sent(&self) {
+        let sent = self.output.take_sent();
+        if sent > 0 {
+            self.connection.bytes_out.fetch_add(sent, Ordering::Relaxed);
+            self.connection.touch();
+        }
+    }
 }
 
 /// Begins the session; both tasks end with the channel or the connection.
-pub(crate) fn begin(channel: &Arc<Channel>, write_half: ChannelWriteHalf<Msg>) {
+pub(crate) fn begin(channel: &Arc<Channel>) {
     tokio::spawn(run(channel.clone()));
-    tokio::spawn(pump(channel.clone(), write_half));
+    tokio::spawn(pump(channel.clone()));
 }
 
 async fn run(channel: Arc<Channel>) {
     let mut engine = Some(Box::new(Engine::new(channel.clone())));
-    let mut load = 0;
     let connection = channel.connection.clone();
     let over = channel.over();
     tokio::pin!(over);
-    while let Some(mut working) = engine.take() {
-        connection.set_busy(load, load + 1);
-        let worked = tokio::task::spawn_blocking(move || {
-            let pause = working.run();
-            (working, pause)
-        });
+    while let Some(working) = engine.take() {
+        let channel_there = channel.clone();
+        let worked = tokio::task::spawn_blocking(move || work(&channel_there, working));
         let Ok((worked, pause)) = worked.await else {
             tracing::error!(session = connection.id, "an SFTP session panicked");
-            connection.set_busy(load + 1, 0);
-            load = 0;
             let text = texts::INTERNAL.line(channel.login.language);
             connection.close(Disconnect::ByApplication, text);
             break;
         };
-        connection.set_busy(load + 1, worked.load());
-        load = worked.load();
         engine = Some(worked);
         let go_on = match pause {
             Pause::Drained => {
@@ -124,11 +137,50 @@ async fn run(channel: Arc<Channel>) {
             break;
         }
     }
-    connection.set_busy(load, 0);
+    channel.set_load(0);
     channel.output.end();
     // Whatever is still open is dropped, not closed; that may touch the disk.
     if let Some(engine) = engine {
         tokio::task::spawn_blocking(move || drop(engine));
+    }
+}
+
+/// On a blocking thread: runs the engine while there is something to do, and a moment longer.
+fn work(channel: &Channel, mut engine: Box<Engine>) -> (Box<Engine>, Pause) {
+    loop {
+        channel.set_load(engine.load() + 1);
+        let pause = engine.run();
+        channel.set_load(engine.load());
+        channel.count_sent();
+        if !matches!(pause, Pause::Drained) || channel.is_over() {
+            return (engine, pause);
+        }
+        let Some(_place) = channel.connection.lingerers.enter() else { return (engine, pause) };
+        if !channel.queue.linger(LINGER, || !channel.verdicts.is_empty()) {
+            return (engine, pause);
+        }
+    }
+}
+
+/// How many threads may linger at once, so that idle hands never fill the pool of blocking threads.
+#[derive(Debug, Default)]
+pub(crate) struct Lingerers(AtomicUsize);
+
+/// Few enough to leave most of the runtime's 512 blocking threads to work.
+const LINGERERS_MAX: usize = 64;
+
+pub(crate) struct LingererPlace<'a>(&'a Lingerers);
+
+impl Lingerers {
+    fn enter(&self) -> Option<LingererPlace<'_>> {
+        let place = LingererPlace(self);
+        (self.0.fetch_add(1, Ordering::Relaxed) < LINGERERS_MAX).then_some(place)
+    }
+}
+
+impl Drop for LingererPlace<'_> {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -146,53 +198,40 @@ async fn idle(channel: &Channel) -> bool {
             channel.queue.input.notified().await;
         } else if tokio::time::timeout(SHRINK_AFTER, channel.queue.input.notified()).await.is_err() {
             channel.queue.shrink();
+            channel.output.shrink();
             shrunk = true;
         }
     }
 }
 
-async fn pump(channel: Arc<Channel>, write_half: ChannelWriteHalf<Msg>) {
+async fn pump(channel: Arc<Channel>) {
     tokio::select! {
         () = channel.over() => {}
-        () = send_all(&channel, &write_half) => {
+        () = send_all(&channel) => {
             // All is said; the client may be gone by now, which is as good.
-            let _ = write_half.exit_status(0).await;
-            let _ = write_half.eof().await;
-            let _ = write_half.close().await;
+            let to = channel.output.to();
+            let _ = to.exit_status(0).await;
+            let _ = to.eof().await;
+            let _ = to.close().await;
+            channel.abandon();
         }
     }
 }
 
-async fn send_all(channel: &Channel, write_half: &ChannelWriteHalf<Msg>) {
+async fn send_all(channel: &Channel) {
     let stall = channel.limits().stall();
-    while let Some(chunk) = channel.output.next().await {
-        let (mut rest, stderr) = match chunk {
-            Chunk::Data(bytes) => (bytes, false),
-            Chunk::Stderr(bytes) => (bytes, true),
-        };
-        while !rest.is_empty() {
-            let piece = rest.split_to(rest.len().min(SEND_BYTES));
-            let length = piece.len();
-            let sending = async {
-                if stderr {
-                    write_half.extended_data_bytes(1, piece).await
-                } else {
-                    write_half.data_bytes(piece).await
-                }
-            };
-            match tokio::time::timeout(stall, sending).await {
-                Ok(Ok(())) => {}
-                // russh has ended; the connection says so to everybody.
-                Ok(Err(_)) => return std::future::pending().await,
-                Err(_) => {
-                    let text = texts::STALLED.line(channel.login.language);
-                    channel.connection.close(Disconnect::ByApplication, text);
-                    return std::future::pending().await;
-                }
+    while let Some((sending, length)) = channel.output.next().await {
+        match tokio::time::timeout(stall, sending).await {
+            Ok(Ok(())) => {}
+            // russh has ended; the connection says so to everybody.
+            Ok(Err(_)) => return std::future::pending().await,
+            Err(_) => {
+                let text = texts::STALLED.line(channel.login.language);
+                channel.connection.close(Disconnect::ByApplication, text);
+                return std::future::pending().await;
             }
-            channel.output.sent(length);
-            channel.connection.bytes_out.fetch_add(length as u64, Ordering::Relaxed);
-            channel.connection.touch();
         }
+        channel.output.sent(length);
+        channel.count_sent();
     }
 }

@@ -1,7 +1,9 @@
 //! SFTP version 3 on the wire (draft-ietf-secsh-filexfer-02): packets to requests and replies to packets. Pure.
 //!
-//! A packet is parsed in place and whole: every length is checked against what is there, and what is left over is an
-//! error too, so that no byte of a packet is ever read as something it was not sent as.
+//! A packet is parsed in place, and every length in it is checked against what is there. Where a packet ends is said by
+//! its own length field alone, before and apart from what is in it; bytes left over behind a request are ignored, never
+//! read as another one. (They exist: the Go library that rclone uses sends the rest of its buffer behind a last short
+//! `SSH_FXP_WRITE`.)
 
 use super::port::{Attributes, OpenFlags, SetAttributes, Space};
 
@@ -64,7 +66,7 @@ const EXTENSIONS: &[(&str, &str)] = &[
     ("limits@openssh.com", "1"),
 ];
 
-/// A packet that is not what its type says: too short, too long, or with undefined flags.
+/// A packet that is not what its type says: too short for what is in it, or with undefined flags.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("malformed SFTP packet of type {0}")]
 pub struct Malformed(pub u8);
@@ -197,9 +199,9 @@ fn read_packet<'a>(kind: u8, body: &mut Body<'a>) -> Option<Packet<'a>> {
         SSH_FXP_REALPATH => Request::RealPath { path: body.string()? },
         SSH_FXP_RENAME => Request::Rename { from: body.string()?, to: body.string()?, replace: false },
         SSH_FXP_EXTENDED => body.extended()?,
-        _ => body.unsupported(),
+        _ => Request::Unsupported,
     };
-    body.rest.is_empty().then_some(Packet { id, request })
+    Some(Packet { id, request })
 }
 
 /// What is left of a packet.
@@ -287,14 +289,8 @@ impl<'a> Body<'a> {
                 Request::SetStat { path: self.string()?, attributes: self.attributes()? }
             }
             b"limits@openssh.com" => Request::Limits,
-            _ => self.unsupported(),
+            _ => Request::Unsupported,
         })
-    }
-
-    /// What is not known cannot be checked either; its length field alone says where it ends.
-    fn unsupported(&mut self) -> Request<'a> {
-        self.rest = &[];
-        Request::Unsupported
     }
 }
 
@@ -321,6 +317,12 @@ impl Begun {
 }
 
 impl Replies {
+    /// Collects in a buffer that is there already; it is emptied.
+    pub fn in_buffer(mut bytes: Vec<u8>) -> Self {
+        bytes.clear();
+        Self { bytes }
+    }
+
     /// Bytes waiting.
     pub fn len(&self) -> usize {
         self.bytes.len()
