@@ -15,5 +15,6 @@ pub mod config;
 pub mod desk;
 
 pub mod cli;
+
 #[cfg(test)]
 mod small_world;

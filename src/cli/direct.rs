@@ -12,8 +12,8 @@ use crate::store::index::SledIndex;
 use crate::store::journal_ledger::JournalLedger;
 use crate::store::ledger::Ledger;
 use crate::store::local_blobs::{BlobOptions, LocalBlobs};
-use crate::store::recover::{LedgerOptions, OpenError};
-use crate::store::root::{Root, RootError};
+use crate::store::recover::{IndexState, LedgerOptions, OpenError};
+use crate::store::root::{Clean, Root, RootError};
 use crate::work::alarms::{AlarmBoard, Alarms};
 use crate::work::deliver::{Deliveries, DocumentTable};
 use crate::work::publish::{Publisher, SpoolTurn};
@@ -24,10 +24,18 @@ use crate::work::step::Points;
 pub(super) struct Direct {
     pub(super) parts: Parts,
     pub(super) ledger: Arc<JournalLedger<SledIndex>>,
+    /// How it was closed before, when opening it changed nothing.
+    untouched: Option<Clean>,
 }
 
 impl Drop for Direct {
     fn drop(&mut self) {
+        // A command that only looked leaves no event: else a monitor would fill the journal with ends of its own.
+        if let Some(clean) = self.untouched.take().filter(|clean| clean.seq == self.ledger.head().seq)
+            && self.ledger.root().set_clean(&clean).is_ok()
+        {
+            return;
+        }
         if let Err(error) = self.ledger.close(SystemClock.now()) {
             super::out::note(&format!("warning: the store was not closed in order ({error}); the next start looks it over"));
         }
@@ -47,15 +55,17 @@ pub(super) fn open_as(config: &Config, restored: bool) -> Result<Direct, Trouble
         return Err(Trouble::new(Kind::Usage, "ROOT-MISSING", text));
     }
     let root = Root::open(path)?;
+    let clean = root.clean()?;
     let blobs: Arc<dyn Blobs> = Arc::new(LocalBlobs::open(&root.blobs(), BlobOptions::default())?);
     let options = LedgerOptions { restored, ..LedgerOptions::default() };
-    let (ledger, _) = JournalLedger::<SledIndex>::open(root, &options, SystemClock.now())?;
+    let (ledger, recovery) = JournalLedger::<SledIndex>::open(root, &options, SystemClock.now())?;
     let ledger = Arc::new(ledger);
     let config = Arc::new(ConfigCell::new(config.clone()));
     let as_port: Arc<dyn Ledger> = Arc::clone(&ledger) as Arc<dyn Ledger>;
     let stages = stages(&config.get(), &config, &as_port, &blobs)?;
     let parts = Parts::new(as_port, blobs, config, Arc::new(stages), None);
-    Ok(Direct { parts, ledger })
+    let untouched = clean.filter(|_| recovery.index == IndexState::Current && recovery.cut.is_none());
+    Ok(Direct { parts, ledger, untouched })
 }
 
 /// The stages a command works with. What waits in queues is left to the daemon.

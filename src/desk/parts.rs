@@ -65,7 +65,7 @@ pub trait Works: Send + Sync {
     /// Sends a test mail at once; the mail server's answer.
     fn test_mail(&self, to: &str, now: Timestamp) -> Result<String, Trouble>;
     /// Why the importer failed with a submission, in its words, escaped.
-    fn import_reason(&self, insurer: &InsurerCode, test: bool, number: Number) -> Option<String>;
+    fn import_reason(&self, insurer: &InsurerCode, number: Number) -> Option<String>;
 }
 
 /// One session of the SFTP door.

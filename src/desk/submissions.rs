@@ -110,7 +110,7 @@ fn show(parts: &Parts, number: Number) -> Response {
     });
     row["files"] = Value::Array(files.collect());
     if submission.state == State::ImportFailed {
-        row["import_reason"] = json!(parts.works.import_reason(&submission.insurer, submission.test, number));
+        row["import_reason"] = json!(parts.works.import_reason(&submission.insurer, number));
     }
     Ok(Answer::of(row))
 }

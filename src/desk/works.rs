@@ -128,7 +128,7 @@ impl Works for Stages {
         send_test_mail(&self.config.get(), to, now)
     }
 
-    fn import_reason(&self, insurer: &InsurerCode, test: bool, number: Number) -> Option<String> {
-        imports::import_reason(&self.config.get().places.root, insurer, test, number).ok().flatten()
+    fn import_reason(&self, insurer: &InsurerCode, number: Number) -> Option<String> {
+        imports::import_reason(&self.config.get().places.root, insurer, number).ok().flatten()
     }
 }

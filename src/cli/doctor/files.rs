@@ -225,12 +225,9 @@ fn last_time(folder: &Path) -> io::Result<Option<Timestamp>> {
     Ok(lines.filter_map(|line| time_in(&line)).last())
 }
 
-/// `"at":1795000000000` in an event's line.
 fn time_in(line: &[u8]) -> Option<Timestamp> {
-    let text = std::str::from_utf8(line).ok()?;
-    let json = text.get(text.find('{')?..=text.rfind('}')?)?;
-    let value: serde_json::Value = serde_json::from_str(json).ok()?;
-    value["at"].as_i64().map(Timestamp)
+    let value: serde_json::Value = serde_json::from_slice(line).ok()?;
+    value["record"]["at"].as_i64().map(Timestamp)
 }
 
 fn mode(about: &Metadata) -> u32 {
