@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{Globals, direct};
 use crate::config::Config;
-use crate::desk::{self, Answer, Kind, Parts, Request, Response, Trouble};
+use crate::desk::{self, Answer, Kind, Request, Response, Trouble};
 use crate::doors::control::ControlClient;
 use crate::model::party::Actor;
 use crate::model::time::{Clock as _, SystemClock};
@@ -42,14 +42,6 @@ impl Way {
                 }
                 Err(trouble) => return Err(trouble),
             }
-        }
-    }
-
-    /// The store itself, for what cannot be done while a daemon runs.
-    pub(super) fn parts(&self) -> Option<&Parts> {
-        match &self.to {
-            To::Daemon(_) => None,
-            To::Store(direct) => Some(&direct.parts),
         }
     }
 

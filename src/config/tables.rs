@@ -3,13 +3,17 @@
 use std::net::SocketAddr;
 
 use serde::Deserialize;
+use zeroize::Zeroizing;
 
+use super::Places;
 use super::source::Source;
 use crate::doors::clamd::{self, ScannerAddress};
 use crate::doors::log::LogFormat;
-use crate::doors::smtp::{self, SmtpUrl, TlsMode};
+use crate::doors::smtp::{self, Login, SmtpConfig, SmtpUrl, TlsMode};
 use crate::model::span::Span;
 use crate::rules::retry::Schedule;
+use crate::work::imports::ImportPolicy;
+use crate::work::publish::PublishPolicy;
 
 /// `[scanner]` as written.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -198,6 +202,43 @@ impl MailTable {
             retry: retry?,
         })
     }
+}
+
+impl MailPolicy {
+    /// With the password and the extra authority read from their files. The error names key and file, never content.
+    pub fn smtp_config(&self, places: &Places) -> Result<SmtpConfig, String> {
+        let login = match &self.login {
+            None => None,
+            Some((user, file)) => {
+                let file = places.resolve(file);
+                let text = std::fs::read_to_string(&file)
+                    .map_err(|error| format!("mail.password_file: {}: {error}", file.display()))?;
+                let password = Zeroizing::new(text).lines().next().unwrap_or_default().to_owned();
+                Some(Login { user: user.clone(), password: Zeroizing::new(password) })
+            }
+        };
+        let extra_ca_pem = match &self.ca_file {
+            None => None,
+            Some(file) => {
+                let file = places.resolve(file);
+                let pem =
+                    std::fs::read(&file).map_err(|error| format!("mail.ca_file: {}: {error}", file.display()))?;
+                Some(pem)
+            }
+        };
+        let (url, ehlo) = (self.url.clone(), self.ehlo.clone());
+        Ok(SmtpConfig { url, tls: self.tls, login, extra_ca_pem, ehlo, bounds: self.bounds })
+    }
+}
+
+/// `[spool]`: the insurers' side.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SpoolPolicy {
+    /// `[spool.publish]`
+    pub publish: PublishPolicy,
+    /// `[spool.imports]`
+    pub imports: ImportPolicy,
 }
 
 /// `[metrics]`: where `/metrics`, `/healthz` and `/readyz` are.

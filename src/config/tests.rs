@@ -23,6 +23,15 @@ fn the_default_file_says_what_the_defaults_are() {
     assert_eq!(shipped.mail, empty.mail);
     assert_eq!(shipped.metrics_listen, empty.metrics_listen);
     assert_eq!(shipped.log, empty.log);
+    for (shipped, empty) in [
+        (format!("{:?}", shipped.delivery), format!("{:?}", empty.delivery)),
+        (format!("{:?}", shipped.spool), format!("{:?}", empty.spool)),
+        (format!("{:?}", shipped.retention), format!("{:?}", empty.retention)),
+        (format!("{:?}", shipped.purge), format!("{:?}", empty.purge)),
+        (shipped.purge_schedule.to_string(), empty.purge_schedule.to_string()),
+    ] {
+        assert_eq!(shipped, empty);
+    }
     assert_eq!(shipped.places.root, Path::new("here/spool"));
 }
 
@@ -62,6 +71,8 @@ fn each_slip_names_file_line_key_value_and_what_is_allowed() {
     check("[log]\nlevel = \"loud\"\n[metrics]\nlisten = \"9464\"\n", &expect![[r#"
         conf/todoke.toml:2: log.level = "loud": must be error, warn, info, debug, trace, off, or a list such as info,todoke::doors::sftp=debug
         conf/todoke.toml:4: metrics.listen = "9464": must be ADDRESS:PORT, such as 127.0.0.1:2222, 0.0.0.0:22 or [::]:22"#]]);
+    check("[purge]\nschedule = \"03:30\"\ndue_maximum = 1\n", &expect![]);
+    check("[purge]\nschedule = 5\n", &expect![]);
     check("[submit\n", &expect!["conf/todoke.toml:1: is not TOML: unclosed table, expected `]`"]);
     check("sftp = 2222\n", &expect!["conf/todoke.toml:1: sftp = 2222: invalid type: integer `2222`, expected a table"]);
     check("[sessions]\nperson_max = 0\nmachine_max = 99999999999999999999\n", &expect!["conf/todoke.toml:3: sessions.machine_max = 99999999999999999999: invalid type: integer `99999999999999999999`, expected a whole number, 0 or more"]);

@@ -87,10 +87,10 @@ pub(super) fn deliver(
     by: &Actor,
     now: Timestamp,
 ) -> Response {
-    let id = parts.works.deliver(order, payload, by, now)?;
+    let (id, notes) = parts.works.deliver(order, payload, by, now)?;
     let placed = parts.ledger.document(id)?;
     let placed = placed.ok_or_else(|| Trouble::fault(format!("document {id} was placed but is not there")))?;
-    Ok(Answer::of(row_of(parts, &placed)?))
+    Ok(Answer { notes, ..Answer::of(row_of(parts, &placed)?) })
 }
 
 pub(super) fn purge(parts: &Parts, request: PurgeRequest, _by: &Actor, now: Timestamp) -> Response {
