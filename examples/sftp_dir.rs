@@ -2,7 +2,7 @@
 //! `sftp_dir ADDRESS HOST_KEY AUTHORIZED_KEY ACCOUNT FOLDER`.
 
 #[path = "../tests/support/dir.rs"]
-#[allow(dead_code, reason = "the tests use the rest")]
+#[allow(dead_code, unreachable_pub, reason = "the tests use the rest")]
 mod dir;
 
 use std::sync::Arc;
@@ -22,6 +22,7 @@ async fn main() -> anyhow::Result<()> {
     let host_key = load_secret_key(host_key, None).context("while reading the host key")?;
     let key = load_public_key(key).context("while reading the authorized key")?;
     let gate = dir::Keys::new(vec![(account.clone(), key)], Arc::new(dir::Dir::new(folder)));
-    let _server = start(vec![listener], vec![host_key], Limits::default(), Arc::new(gate), Arc::new(SystemClock));
+    let _server =
+        start(vec![listener], vec![host_key], Limits::default(), Arc::new(gate), Arc::new(SystemClock));
     std::future::pending().await
 }

@@ -1,4 +1,4 @@
 //! todoke, a batch file gateway: the map of the crate, in reading order.
 
-pub mod model;
 pub mod doors;
+pub mod model;

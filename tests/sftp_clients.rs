@@ -11,8 +11,10 @@ use support::{ACCOUNT, World, read, succeeds, text};
 use todoke::doors::sftp::Limits;
 
 fn names(folder: impl AsRef<std::path::Path>) -> Vec<String> {
-    let mut names: Vec<_> =
-        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
     names.sort();
     names
 }
@@ -25,9 +27,10 @@ fn openssh_sftp_does_its_everyday_work() {
     fs::create_dir_all(world.work.join("tree/deep")).unwrap();
     world.make("tree/one", 10);
     world.make("tree/deep/two", 300_000);
-    succeeds(&world.sftp(
-        &[],
-        "put big
+    succeeds(
+        &world.sftp(
+            &[],
+            "put big
          put -p 届け.csv
          put -f big synced
          mkdir sub
@@ -37,9 +40,10 @@ fn openssh_sftp_does_its_everyday_work() {
          get -R sub/tree treeback
          ln synced never
         "
-        .replace("         ln synced never\n", "")
-        .as_str(),
-    ));
+            .replace("         ln synced never\n", "")
+            .as_str(),
+        ),
+    );
     assert_eq!(read(world.root.join("sub/bigger")), big);
     assert_eq!(read(world.root.join("synced")), big);
     assert_eq!(read(world.work.join("back")), big);
@@ -55,7 +59,10 @@ fn openssh_sftp_does_its_everyday_work() {
     assert!(out.contains("届け.csv") && out.contains("Remote working directory: /sub"), "{out}");
     assert_eq!(fs::metadata(world.root.join("sub/bigger")).unwrap().mode() & 0o777, 0o600);
 
-    succeeds(&world.sftp(&[], "rm synced\nrm sub/tree/one\nrm sub/tree/deep/two\nrmdir sub/tree/deep\nrmdir sub/tree\n"));
+    succeeds(&world.sftp(
+        &[],
+        "rm synced\nrm sub/tree/one\nrm sub/tree/deep/two\nrmdir sub/tree/deep\nrmdir sub/tree\n",
+    ));
     assert_eq!(names(&world.root), ["sub", "届け.csv"]);
     assert_eq!(names(world.root.join("sub")), ["bigger"]);
 }
@@ -124,7 +131,10 @@ fn openssh_gets_no_shell() {
         let output = ssh(&[], command);
         assert_eq!(output.status.code(), Some(1), "{}", text(&output));
         let all = text(&output);
-        assert!(all.contains("SFTP-ONLY") && all.contains("SFTP専用") && all.contains("SFTP only: use sftp"), "{all}");
+        assert!(
+            all.contains("SFTP-ONLY") && all.contains("SFTP専用") && all.contains("SFTP only: use sftp"),
+            "{all}"
+        );
     }
     let mut forward = Command::new("ssh");
     forward.args(["-F", "none"]).args(world.ssh_options()).args(["-o", "ExitOnForwardFailure=yes", "-N"]);
@@ -135,7 +145,11 @@ fn openssh_gets_no_shell() {
     let output = world.run(through.arg(format!("{ACCOUNT}@127.0.0.1")));
     assert!(!output.status.success() && text(&output).contains("prohibited"), "{}", text(&output));
     let mut subsystem = Command::new("ssh");
-    subsystem.args(["-F", "none"]).args(world.ssh_options()).args(["-s", &format!("{ACCOUNT}@127.0.0.1"), "netconf"]);
+    subsystem.args(["-F", "none"]).args(world.ssh_options()).args([
+        "-s",
+        &format!("{ACCOUNT}@127.0.0.1"),
+        "netconf",
+    ]);
     let output = world.run(&mut subsystem);
     assert!(text(&output).contains("subsystem request failed"), "{}", text(&output));
 }
@@ -163,7 +177,9 @@ fn all_announced_algorithms_work() {
     let world = World::new();
     world.make("file", 70_000);
     let mut options: Vec<String> = Vec::new();
-    for cipher in ["aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "chacha20-poly1305@openssh.com", "aes128-ctr"] {
+    for cipher in
+        ["aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "chacha20-poly1305@openssh.com", "aes128-ctr"]
+    {
         options.push(format!("Ciphers={cipher}"));
     }
     for kex in ["curve25519-sha256", "ecdh-sha2-nistp256", "diffie-hellman-group16-sha512"] {
@@ -176,7 +192,11 @@ fn all_announced_algorithms_work() {
         let parts: Vec<&str> = option.split(" -o").flat_map(|part| ["-o", part]).collect();
         succeeds(&world.sftp(&parts, "put file\nget file back\n"));
     }
-    for option in ["Ciphers=aes128-cbc", "MACs=hmac-sha1 -oCiphers=aes128-ctr", "KexAlgorithms=diffie-hellman-group14-sha1"] {
+    for option in [
+        "Ciphers=aes128-cbc",
+        "MACs=hmac-sha1 -oCiphers=aes128-ctr",
+        "KexAlgorithms=diffie-hellman-group14-sha1",
+    ] {
         let parts: Vec<&str> = option.split(" -o").flat_map(|part| ["-o", part]).collect();
         let output = world.sftp(&parts, "ls\n");
         assert!(!output.status.success() && text(&output).contains("no matching"), "{}", text(&output));
@@ -189,9 +209,16 @@ fn openssh_with_rsa_never_by_sha1() {
     let rsa = format!("IdentityFile={}", world.file("rsa").display());
     let login = |algorithm: &str| {
         let mut command = Command::new("sftp");
-        let options: Vec<String> =
-            world.ssh_options().into_iter().map(|o| if o.starts_with("IdentityFile") { rsa.clone() } else { o }).collect();
-        command.args(["-F", "none"]).args(options).arg("-o").arg(format!("PubkeyAcceptedAlgorithms={algorithm}"));
+        let options: Vec<String> = world
+            .ssh_options()
+            .into_iter()
+            .map(|o| if o.starts_with("IdentityFile") { rsa.clone() } else { o })
+            .collect();
+        command
+            .args(["-F", "none"])
+            .args(options)
+            .arg("-o")
+            .arg(format!("PubkeyAcceptedAlgorithms={algorithm}"));
         fs::write(world.file("batch"), "ls\n").unwrap();
         world.run(command.arg("-b").arg(world.file("batch")).arg(format!("{ACCOUNT}@127.0.0.1")))
     };
@@ -206,7 +233,9 @@ fn scp_speaks_sftp() {
     let world = World::new();
     let content = world.make("file", 500_000);
     let mut scp = Command::new("scp");
-    scp.args(["-F", "none"]).args(world.ssh_options()).args(["file", &format!("{ACCOUNT}@127.0.0.1:/copied")]);
+    scp.args(["-F", "none"])
+        .args(world.ssh_options())
+        .args(["file", &format!("{ACCOUNT}@127.0.0.1:/copied")]);
     succeeds(&world.run(&mut scp));
     assert_eq!(read(world.root.join("copied")), content);
 }
@@ -221,8 +250,11 @@ fn psftp() {
     succeeds(&world.run(&mut puttygen));
     let fingerprint = Command::new("ssh-keygen").arg("-lf").arg(world.file("host.pub")).output().unwrap();
     let fingerprint = String::from_utf8(fingerprint.stdout).unwrap().split(' ').nth(1).unwrap().to_owned();
-    fs::write(world.file("script"), "put file\nmkdir sub\nmv file sub/file\nls sub\ncd sub\nget file back\nreget file back\nquit\n")
-        .unwrap();
+    fs::write(
+        world.file("script"),
+        "put file\nmkdir sub\nmv file sub/file\nls sub\ncd sub\nget file back\nreget file back\nquit\n",
+    )
+    .unwrap();
     let mut psftp = Command::new("psftp");
     psftp.args(["-batch", "-hostkey", &fingerprint, "-P", &world.port.to_string(), "-i"]).arg(ppk);
     let output = world.run(psftp.arg("-b").arg(world.file("script")).arg(format!("{ACCOUNT}@127.0.0.1")));
@@ -278,8 +310,11 @@ fn rclone() {
     for n in 0..20 {
         world.make(&format!("tree/{n}"), 1 + n * 50_000);
     }
-    let remote =
-        format!(":sftp,host=127.0.0.1,port={},user={ACCOUNT},key_file={}:", world.port, world.file("key").display());
+    let remote = format!(
+        ":sftp,host=127.0.0.1,port={},user={ACCOUNT},key_file={}:",
+        world.port,
+        world.file("key").display()
+    );
     let rclone = |arguments: &[&str]| {
         let mut rclone = Command::new("rclone");
         rclone.args(["--config", "/dev/null", "--retries", "1"]).args(arguments);

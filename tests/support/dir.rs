@@ -10,11 +10,11 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use rustix::buffer::spare_capacity;
 use russh::keys::ssh_key;
+use rustix::buffer::spare_capacity;
 use todoke::doors::sftp::port::{
-    Answer, Attributes, Entered, Entry, Fault, Gate, Listing, OpenFile, OpenFlags, SetAttributes, Space, Status, Tree,
-    VirtualPath,
+    Answer, Attributes, Entered, Entry, Fault, Gate, Listing, OpenFile, OpenFlags, SetAttributes, Space,
+    Status, Tree, VirtualPath,
 };
 use todoke::model::finding::Language;
 use todoke::model::ids::AccountId;
@@ -106,7 +106,8 @@ impl OpenFile for OpenDirFile {
         if self.slow {
             std::thread::sleep(std::time::Duration::from_millis(5));
         }
-        let offset = if self.append { self.file.metadata().map_err(|error| fault(&error))?.len() } else { offset };
+        let offset =
+            if self.append { self.file.metadata().map_err(|error| fault(&error))?.len() } else { offset };
         self.file.write_all_at(bytes, offset).map_err(|error| fault(&error))
     }
 
@@ -153,11 +154,19 @@ impl Tree for Dir {
         Ok(Box::new(entries.map(|entry| {
             let entry = entry.map_err(|error| fault(&error))?;
             let metadata = entry.metadata().map_err(|error| fault(&error))?;
-            Ok(Entry { name: entry.file_name().to_string_lossy().into_owned(), attributes: attributes(&metadata) })
+            Ok(Entry {
+                name: entry.file_name().to_string_lossy().into_owned(),
+                attributes: attributes(&metadata),
+            })
         })))
     }
 
-    fn open(&self, path: &VirtualPath, flags: OpenFlags, to: SetAttributes) -> Result<Box<dyn OpenFile>, Fault> {
+    fn open(
+        &self,
+        path: &VirtualPath,
+        flags: OpenFlags,
+        to: SetAttributes,
+    ) -> Result<Box<dyn OpenFile>, Fault> {
         let real = self.real(path);
         if real.is_dir() {
             return Err(fault(&io::Error::other("is a folder")));
@@ -187,7 +196,11 @@ impl Tree for Dir {
 
     fn set_stat(&self, path: &VirtualPath, to: SetAttributes) -> Result<(), Fault> {
         let real = self.real(path);
-        let file = fs::OpenOptions::new().read(true).write(to.size.is_some()).open(real).map_err(|error| fault(&error))?;
+        let file = fs::OpenOptions::new()
+            .read(true)
+            .write(to.size.is_some())
+            .open(real)
+            .map_err(|error| fault(&error))?;
         set(&file, to).map_err(|error| fault(&error))
     }
 

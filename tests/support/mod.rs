@@ -61,7 +61,8 @@ impl World {
             .map(|name| load_public_key(temp.path().join(name).with_extension("pub")).unwrap())
             .map(|key| (ACCOUNT.to_owned(), key));
         let gate = Arc::new(dir::Keys::new(keys.into(), tree.clone()));
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let host_key = load_secret_key(temp.path().join("host"), None).unwrap();
         let (server, port) = runtime.block_on(async {
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -39,7 +39,10 @@ pub async fn connect(port: u16) -> (Handle<Client>, LastWords) {
 
 pub async fn log_in(session: &mut Handle<Client>, account: &str, key: &Arc<PrivateKey>) -> AuthResult {
     let hash = key.algorithm().is_rsa().then_some(ssh_key::HashAlg::Sha256);
-    session.authenticate_publickey(account, PrivateKeyWithHashAlg::new(key.clone(), hash)).await.expect("an answer")
+    session
+        .authenticate_publickey(account, PrivateKeyWithHashAlg::new(key.clone(), hash))
+        .await
+        .expect("an answer")
 }
 
 /// An SFTP session on which anything can be sent.
@@ -180,7 +183,11 @@ impl Raw {
     /// The next reply.
     pub async fn reply(&mut self) -> Reply {
         let content = self.content().await.unwrap_or_else(|| panic!("closed: {:?}", self.words));
-        Reply { kind: content[0], id: u32::from_be_bytes(content[1..5].try_into().unwrap()), body: content[5..].into() }
+        Reply {
+            kind: content[0],
+            id: u32::from_be_bytes(content[1..5].try_into().unwrap()),
+            body: content[5..].into(),
+        }
     }
 
     /// Sends one request and takes one reply.

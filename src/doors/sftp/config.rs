@@ -133,8 +133,7 @@ const KEXES: &[kex::Name] = &[
 ];
 
 /// MACs for counter mode.
-const MACS: &[mac::Name] =
-    &[mac::HMAC_SHA256_ETM, mac::HMAC_SHA512_ETM, mac::HMAC_SHA256, mac::HMAC_SHA512];
+const MACS: &[mac::Name] = &[mac::HMAC_SHA256_ETM, mac::HMAC_SHA512_ETM, mac::HMAC_SHA256, mac::HMAC_SHA512];
 
 /// Key algorithms, for host keys and (as `server-sig-algs`) for logins. `ssh-rsa` (SHA-1) is not among them.
 const KEYS: &[Algorithm] = &[

@@ -108,7 +108,8 @@ impl Connection {
         let closed = self.phase.send_if_modified(|phase| {
             let open = *phase == Phase::Open;
             if open {
-                *self.farewell.lock().unwrap_or_else(PoisonError::into_inner) = Some(Farewell { reason, text });
+                *self.farewell.lock().unwrap_or_else(PoisonError::into_inner) =
+                    Some(Farewell { reason, text });
                 *phase = Phase::Closing;
             }
             open

@@ -205,7 +205,9 @@ impl Engine {
             | Request::Remove { path }
             | Request::MkDir { path }
             | Request::RmDir { path } => self.resolve(path).into_iter().collect(),
-            Request::Rename { from, to, .. } => [from, to].into_iter().flat_map(|path| self.resolve(path)).collect(),
+            Request::Rename { from, to, .. } => {
+                [from, to].into_iter().flat_map(|path| self.resolve(path)).collect()
+            }
             _ => return false,
         };
         if !paths.iter().any(|path| self.held.contains_key(path)) {
@@ -422,14 +424,18 @@ impl Engine {
             self.file(handle)?;
             return Err(self.fault(Status::Failure, &texts::HANDLE_KIND));
         };
-        let mut lines = Lines::new(channel.login.account.as_str(), channel.connection.clock.now().unix_seconds());
+        let mut lines =
+            Lines::new(channel.login.account.as_str(), channel.connection.clock.now().unix_seconds());
         let mut names = self.replies.begin_names(id);
         let mut trouble = None;
         while self.replies.names_len(&names) < NAME_BYTES_MAX {
             match next.take().or_else(|| listing.next()) {
                 // Names come from the store, where no door may have looked at them: none may tear a listing.
                 Some(Ok(entry)) if !plain(&entry.name) => {
-                    tracing::warn!(session = channel.connection.id, "listing holds a name that no client may see");
+                    tracing::warn!(
+                        session = channel.connection.id,
+                        "listing holds a name that no client may see"
+                    );
                 }
                 Some(Ok(entry)) => self.replies.name(&mut names, &entry.name, &entry.attributes, |into| {
                     lines.write(into, &entry.name, &entry.attributes);

@@ -145,8 +145,12 @@ pub trait Tree: Send + Sync {
     /// `SSH_FXP_OPENDIR`
     fn list(&self, path: &VirtualPath) -> Result<Listing, Fault>;
     /// `SSH_FXP_OPEN`
-    fn open(&self, path: &VirtualPath, flags: OpenFlags, attributes: SetAttributes)
-    -> Result<Box<dyn OpenFile>, Fault>;
+    fn open(
+        &self,
+        path: &VirtualPath,
+        flags: OpenFlags,
+        attributes: SetAttributes,
+    ) -> Result<Box<dyn OpenFile>, Fault>;
     /// `SSH_FXP_SETSTAT`
     fn set_stat(&self, path: &VirtualPath, to: SetAttributes) -> Result<(), Fault>;
     /// `SSH_FXP_REMOVE`

@@ -84,29 +84,75 @@ pub struct Packet<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names and fields are the protocol's")]
 pub enum Request<'a> {
-    Init { version: u32 },
-    Open { path: &'a [u8], flags: OpenFlags, attributes: SetAttributes },
-    Close { handle: &'a [u8] },
-    Read { handle: &'a [u8], offset: u64, length: u32 },
-    Write { handle: &'a [u8], offset: u64, data: &'a [u8] },
+    Init {
+        version: u32,
+    },
+    Open {
+        path: &'a [u8],
+        flags: OpenFlags,
+        attributes: SetAttributes,
+    },
+    Close {
+        handle: &'a [u8],
+    },
+    Read {
+        handle: &'a [u8],
+        offset: u64,
+        length: u32,
+    },
+    Write {
+        handle: &'a [u8],
+        offset: u64,
+        data: &'a [u8],
+    },
     /// `SSH_FXP_STAT` and `SSH_FXP_LSTAT`: there are no links to follow.
-    Stat { path: &'a [u8] },
-    Fstat { handle: &'a [u8] },
+    Stat {
+        path: &'a [u8],
+    },
+    Fstat {
+        handle: &'a [u8],
+    },
     /// `SSH_FXP_SETSTAT` and `lsetstat@openssh.com`.
-    SetStat { path: &'a [u8], attributes: SetAttributes },
-    FsetStat { handle: &'a [u8], attributes: SetAttributes },
-    OpenDir { path: &'a [u8] },
-    ReadDir { handle: &'a [u8] },
-    Remove { path: &'a [u8] },
-    MkDir { path: &'a [u8] },
-    RmDir { path: &'a [u8] },
-    RealPath { path: &'a [u8] },
+    SetStat {
+        path: &'a [u8],
+        attributes: SetAttributes,
+    },
+    FsetStat {
+        handle: &'a [u8],
+        attributes: SetAttributes,
+    },
+    OpenDir {
+        path: &'a [u8],
+    },
+    ReadDir {
+        handle: &'a [u8],
+    },
+    Remove {
+        path: &'a [u8],
+    },
+    MkDir {
+        path: &'a [u8],
+    },
+    RmDir {
+        path: &'a [u8],
+    },
+    RealPath {
+        path: &'a [u8],
+    },
     /// `SSH_FXP_RENAME`, and with `replace` `posix-rename@openssh.com`.
-    Rename { from: &'a [u8], to: &'a [u8], replace: bool },
+    Rename {
+        from: &'a [u8],
+        to: &'a [u8],
+        replace: bool,
+    },
     /// `fsync@openssh.com`
-    Fsync { handle: &'a [u8] },
+    Fsync {
+        handle: &'a [u8],
+    },
     /// `statvfs@openssh.com`
-    StatVfs { path: &'a [u8] },
+    StatVfs {
+        path: &'a [u8],
+    },
     /// `limits@openssh.com`
     Limits,
     /// Links, and whatever else the draft or others define.
@@ -360,7 +406,13 @@ impl Replies {
     }
 
     /// One entry: its name, the line that `ls -l` would print, and its attributes.
-    pub fn name(&mut self, begun: &mut Begun, name: &str, attributes: &Attributes, line: impl FnOnce(&mut Vec<u8>)) {
+    pub fn name(
+        &mut self,
+        begun: &mut Begun,
+        name: &str,
+        attributes: &Attributes,
+        line: impl FnOnce(&mut Vec<u8>),
+    ) {
         self.string(name.as_bytes());
         let length_at = self.bytes.len();
         self.u32(0);
@@ -474,3 +526,6 @@ impl Replies {
         self.u32(modified);
     }
 }
+
+#[cfg(test)]
+mod tests;
