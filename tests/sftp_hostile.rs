@@ -1,5 +1,12 @@
 //! Clients that mean harm, or do not know what they do, against the SFTP door.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    reason = "helpers of tests are not seen as tests"
+)]
+
 mod support;
 
 use std::fs;
@@ -266,7 +273,7 @@ fn a_flood_without_reading_is_bounded() {
         let handle = raw.open(b"/file", READ).await;
         let mut most = 0;
         raw.send(&raw::read(1, &handle, 0, 255 * 1024).repeat(100)).await;
-        let flood = raw::write(1, &handle, 0, &[0; 200_000]);
+        let flood = raw::write(1, &handle, 0, &vec![0; 200_000]);
         for _ in 0..1000 {
             let _ = tokio::time::timeout(Duration::from_millis(500), raw.send(&flood)).await;
             most = most.max(world.server.queued_bytes());
@@ -638,7 +645,7 @@ fn a_drain_waits_for_transfers_and_not_for_the_idle() {
         let idle = Raw::greeted(world.port, ACCOUNT, &key).await;
         let handle = working.open(b"/file", WRITE).await;
         let server = world.server.clone();
-        let drain = tokio::spawn(async move { server.drain(Duration::from_secs(60)).await });
+        let drain = tokio::spawn(async move { server.drain(Duration::from_mins(1)).await });
         assert!(idle.goodbye().await.starts_with("GATEWAY-STOPPING"));
         assert_eq!(working.ask(&raw::write(1, &handle, 0, b"all of it")).await.status(), 0);
         assert_eq!(working.ask(&packet(4, 1, &[&string(&handle)])).await.status(), 0);
