@@ -16,6 +16,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use crate::doors::sftp::Limits;
 use crate::model::ids::InsurerCode;
 use crate::work::deliver::DeliveryPolicy;
 use crate::work::purge::PurgePolicy;
@@ -42,11 +43,15 @@ pub const INSURER_TABLES: &[&str] =
 pub struct SftpPolicy {
     /// Address and port.
     pub listen: String,
+    /// At a stop, transfers under way may go on for so long.
+    pub drain_seconds: u64,
+    /// `[sftp.limits]`
+    pub limits: Limits,
 }
 
 impl Default for SftpPolicy {
     fn default() -> Self {
-        Self { listen: "127.0.0.1:2222".to_owned() }
+        Self { listen: "127.0.0.1:2222".to_owned(), drain_seconds: 30, limits: Limits::default() }
     }
 }
 
@@ -59,6 +64,8 @@ pub struct Config {
     pub gateway: GatewayPolicy,
     /// `[sftp] listen`
     pub sftp_listen: SocketAddr,
+    /// `[sftp]`
+    pub sftp: SftpPolicy,
     /// `[sessions]`
     pub sessions: SessionsPolicy,
     /// `[submit]`
@@ -144,6 +151,7 @@ impl Config {
             places,
             gateway,
             sftp_listen,
+            sftp,
             sessions,
             submit,
             scanner,

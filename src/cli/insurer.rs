@@ -70,7 +70,7 @@ pub(super) struct One {
 
 impl Form {
     fn form(self) -> Result<InsurerForm, Trouble> {
-        let group = self.group.as_deref().map(party::group).transpose();
+        let group = self.group.as_deref().map(crate::doors::control::group_id).transpose();
         let group = group.map_err(|text| Trouble::new(Kind::Usage, "GROUP", text))?;
         Ok(InsurerForm { code: self.code, name: self.name, mail: self.mail, group })
     }

@@ -107,6 +107,10 @@ pub struct MailTable {
     pub retry: Vec<Span>,
     /// A mail is given up after so long.
     pub give_up_after: Span,
+    /// Documents that arrive within so long of each other share a mail.
+    pub gather: Span,
+    /// Mails under way at the same time.
+    pub connections: usize,
 }
 
 impl Default for MailTable {
@@ -125,6 +129,8 @@ impl Default for MailTable {
             attempt: Span::seconds(180),
             retry: [300, 900, 3600, 4 * 3600].map(Span::seconds).to_vec(),
             give_up_after: Span::days(5),
+            gather: Span::seconds(60),
+            connections: 4,
         }
     }
 }
@@ -152,6 +158,10 @@ pub struct MailPolicy {
     pub bounds: smtp::Bounds,
     /// When to try again.
     pub retry: Schedule,
+    /// Documents that arrive within so long of each other share a mail.
+    pub gather: Span,
+    /// Mails under way at the same time.
+    pub connections: usize,
 }
 
 impl MailTable {
@@ -200,6 +210,8 @@ impl MailTable {
                 ..smtp::Bounds::default()
             },
             retry: retry?,
+            gather: self.gather,
+            connections: self.connections.clamp(1, 64),
         })
     }
 }

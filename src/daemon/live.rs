@@ -111,7 +111,7 @@ impl LiveDaemon {
         let changes = crate::config::changes(&old, &new);
         house.config.set(new);
         tracing::info!(changes = changes.len(), "the configuration was read again");
-        let changes: Vec<Value> = changes.iter().map(|c| Value::String(c.to_string())).collect();
+        let changes: Vec<Value> = changes.iter().filter_map(|c| serde_json::to_value(c).ok()).collect();
         Ok(json!({ "changes": changes }))
     }
 }

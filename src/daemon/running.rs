@@ -72,6 +72,7 @@ pub fn start(config: Config, world: &World, log: Option<LogLevel>) -> anyhow::Re
         health: Arc::clone(&house.health),
         clock: Arc::clone(&house.clock),
         alarms: house.alarms.clone(),
+        bells: Arc::default(),
     };
 
     let gate = Arc::new(gate(&house, &config));
@@ -84,7 +85,7 @@ pub fn start(config: Config, world: &World, log: Option<LogLevel>) -> anyhow::Re
         sftp::start(
             vec![listener],
             vec![house.keys.host.clone()],
-            config.sftp_limits.clone(),
+            config.sftp.limits.clone(),
             Arc::clone(&gate) as Arc<dyn sftp::port::Gate>,
             Arc::clone(&house.clock),
         )
@@ -181,7 +182,17 @@ fn open_control(
         Some(live),
     );
     let service = DeskService::new(Arc::new(parts), Arc::clone(&house.clock));
-    let bounds = control::Bounds::of(&config.control)?;
+    let policy = &config.control;
+    let group = match policy.group.as_str() {
+        "" => None,
+        name => Some(crate::doors::control::group_id(name).map_err(anyhow::Error::msg)?),
+    };
+    let bounds = control::Bounds {
+        group,
+        clients_max: policy.clients_max,
+        timeout: Duration::from_secs(policy.timeout_seconds),
+        payload_bytes_max: policy.payload_bytes_max,
+    };
     ControlDoor::open(&config.places.socket(), Arc::new(service), bounds)
         .context("while opening the control socket")
 }
@@ -328,7 +339,7 @@ fn sweep(house: &House, now: Timestamp) -> anyhow::Result<()> {
 
 /// Looks at what is outside: disk, scanner.
 fn watch_outside(house: &House, now: Timestamp) {
-    use crate::model::figures as names;
+    use crate::model::metric as names;
     use crate::work::alarms::Alarms as _;
     use crate::work::ports::ScannerDown;
     let config = house.config.get();
@@ -427,10 +438,6 @@ impl Running {
             let _ = thread.join();
         }
         self.loops.stop.store(true, Ordering::SeqCst);
-        let bells = &self.house.bells;
-        for bell in [&bells.publish, &bells.spool, &bells.notify, &bells.judge] {
-            bell.ring();
-        }
         self.loops.ring_all();
         for thread in self.threads.drain(..) {
             let _ = thread.join();
@@ -447,7 +454,7 @@ impl Running {
 
 /// `todoke serve`: starts, waits for a signal, stops.
 pub fn serve(config: Config, log: Option<LogLevel>) -> anyhow::Result<()> {
-    let grace = Duration::from_secs(config.sftp_drain_seconds);
+    let grace = Duration::from_secs(config.sftp.drain_seconds);
     let running = start(config, &World::default(), log)?;
     running.until_signalled()?;
     running.stop(grace)

@@ -40,6 +40,22 @@ pub struct Hello {
     pub payload_bytes: u64,
 }
 
+/// A Unix group by name or number.
+pub fn group_id(text: &str) -> Result<u32, String> {
+    if let Ok(number) = text.parse() {
+        return Ok(number);
+    }
+    let groups = std::fs::read_to_string("/etc/group").map_err(|error| format!("/etc/group: {error}"))?;
+    groups
+        .lines()
+        .filter_map(|line| {
+            let mut fields = line.split(':');
+            (fields.next() == Some(text)).then(|| fields.nth(1)?.parse().ok())?
+        })
+        .next()
+        .ok_or_else(|| format!("there is no Unix group {text:?} in /etc/group; make it, or give its number"))
+}
+
 /// What stands behind the door.
 pub trait Service: Send + Sync {
     /// The answer to one call, as one line of JSON without its end. `uid` is the caller's Unix user.

@@ -49,7 +49,8 @@ pub fn load(keys: &Path, name: &str) -> io::Result<PrivateKey> {
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, format!("{}: {error}", file.display())))
 }
 
-fn generate(comment: &str) -> Result<PrivateKey, Box<dyn std::error::Error + Send + Sync>> {
+/// A new Ed25519 key.
+pub fn generate(comment: &str) -> Result<PrivateKey, Box<dyn std::error::Error + Send + Sync>> {
     let mut seed = Zeroizing::new([0; 32]);
     getrandom::fill(&mut *seed).map_err(|error| error.to_string())?;
     let pair = Ed25519Keypair::from_seed(&seed);

@@ -1,7 +1,6 @@
 //! What lasts: durable writes, the journal, the ledger over it, blobs, the insurers' spool.
 
 pub mod durable;
-pub mod gateway_keys;
 pub mod root;
 
 pub mod journal;
@@ -18,7 +17,6 @@ mod writer;
 pub mod blobs;
 pub mod cards;
 pub mod local_blobs;
-pub mod spool;
 
 pub mod gateway_keys;
 pub mod keys;

@@ -6,6 +6,8 @@ use std::time::Duration;
 use russh::keys::PrivateKey;
 use russh::keys::ssh_key::{Algorithm, EcdsaCurve, HashAlg};
 use russh::server::Config;
+use serde::Deserialize;
+
 use russh::{MethodKind, MethodSet, Preferred, SshId, cipher, compression, kex, mac};
 
 /// The largest SFTP packet taken or sent, without its length field: what OpenSSH's client and server allow.
@@ -22,7 +24,8 @@ pub(crate) const QUEUE_BYTES_FLOOR: usize = 2 * (PACKET_BYTES_MAX + 64 * 1024);
 pub(crate) const ACCOUNT_BYTES_MAX: usize = 128;
 
 /// Everything a stranger or a client controls, with its bound.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Limits {
     /// Connections at the same time, logged in or not.
     pub connections_max: usize,

@@ -77,7 +77,9 @@ impl InsurerTree {
 
     fn fault(&self, status: Status, code: &'static str, ja: &str, en: &str) -> Fault {
         let text = if self.language == Language::Ja { ja } else { en };
-        Fault { status, code: code.into(), text: text.to_owned(), loud: false }
+        // Stock sftp shows only "Failure" for the status: a refusal must be heard.
+        let loud = status != Status::NoSuchFile;
+        Fault { status, code: code.into(), text: text.to_owned(), loud }
     }
 
     fn missing(&self) -> Fault {
@@ -494,7 +496,7 @@ impl SpoolFile {
             };
             Fault {
                 status: Status::PermissionDenied,
-                code: "INSURER-READ-ONLY",
+                code: "INSURER-READ-ONLY".into(),
                 text: text.to_owned(),
                 loud: false,
             }
