@@ -42,9 +42,7 @@ impl client::Handler for Client {
 /// Connects without logging in.
 pub async fn connect(port: u16) -> (Handle<Client>, LastWords) {
     let words = LastWords::default();
-    // russh's client stops altogether when a channel is not read; here only the window should stop it.
-    let config =
-        client::Config { window_size: 4 << 20, channel_buffer_size: 100_000, ..client::Config::default() };
+    let config = client::Config { window_size: 4 << 20, ..client::Config::default() };
     let session = client::connect(Arc::new(config), ("127.0.0.1", port), Client(words.clone()));
     let session = timeout(Duration::from_secs(30), session).await.expect("in time").expect("connects");
     (session, words)
