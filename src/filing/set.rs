@@ -156,7 +156,7 @@ pub fn check_set(
     sink: &mut Findings,
 ) -> SetVerdict {
     let mut report = Report { rules, sink };
-    let roles = roles_of(set, rules);
+    let parts = roles_of(set, rules);
     for file in set.files {
         if file.bytes == 0 && file.name.as_str() != FILING_NAME {
             report.say(Rule::SetEmptyFile, Some(&file.name), &[file.name.as_str()]);
@@ -164,11 +164,11 @@ pub fn check_set(
     }
     match set.kind {
         Kind::Other => {
-            if let Some(at) = roles.filing {
+            if let Some(at) = parts.filing {
                 report.say(Rule::SetOtherFiling, Some(&set.files[at].name), &[]);
             }
         }
-        Kind::Filing => filing(set, &roles, summary, &mut report),
+        Kind::Filing => filing(set, &parts, summary, &mut report),
     }
     let window = rules.policy().calendar.map_or(Window::Open, |calendar| calendar.window(today));
     let held_until = match window {
@@ -179,7 +179,7 @@ pub fn check_set(
             (outside == Outside::Hold).then_some(opens)
         }
     };
-    SetVerdict { roles, held_until }
+    SetVerdict { roles: parts, held_until }
 }
 
 fn filing(set: &Set<'_>, roles: &Roles, summary: Option<&Summary>, report: &mut Report<'_>) {
