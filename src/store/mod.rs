@@ -20,6 +20,8 @@ pub mod local_blobs;
 #[cfg(test)]
 mod blobs_suite;
 #[cfg(test)]
+mod crash_tests;
+#[cfg(test)]
 mod ledger_suite;
 #[cfg(test)]
 mod recover_tests;
