@@ -126,7 +126,8 @@ impl Ledger for FakeLedger {
             }
             Op::EndImport { number, ok } => {
                 let to = if ok { Imported } else { ImportFailed };
-                state.change(number, &[Published, Collected, Imported, ImportFailed], to, now)?;
+                let ended = state.change(number, &[Published, Collected, Imported, ImportFailed], to, now)?;
+                ended.collected_at.get_or_insert(now);
                 Done::Ok
             }
             Op::Withdraw { number, account } => {

@@ -274,3 +274,59 @@ fn a_document_from_the_insurers_folder_to_its_last_trace_with_a_crash_at_each_st
     assert_eq!(run.blob_count(), 3, "the parties' cards");
     assert!(run.alarms.list().is_empty(), "{:?}", run.alarms.list());
 }
+
+/// For measuring by hand: `cargo test --release --lib figures -- --ignored --nocapture`.
+#[test]
+#[ignore = "a measurement, not a test"]
+fn figures() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut now = at("2026-11-23T09:00:00+09:00");
+    let spool = insurer_path(dir.path(), &code(INSURER));
+    let run = Run::found(dir.path(), now);
+    let mut blobs = Vec::new();
+    for seed in 0..2000_u32 {
+        let serial = run.ledger.next_serial(Series::Submission, now).unwrap();
+        let mut one = submission(&*run.blobs, Number { epoch: 1, serial }, "K0001", "1234", now);
+        one.manifest = Digest::of(&seed.to_be_bytes());
+        one.content_tag = one.manifest;
+        blobs.extend(one.files.iter().map(|file| file.blob.clone()));
+        blobs.push(one.card.blob.clone());
+        let submission = Box::new(one);
+        let id_since = Timestamp(0);
+        run.commit(Op::Receive { submission, outcome: Outcome::Accepted, hold_same_content: true, id_since });
+    }
+    run.blobs.sync(&blobs).unwrap();
+    let publisher = run.publisher(Points::default());
+    let timed = |what: &str, work: &mut dyn FnMut()| {
+        let begin = std::time::Instant::now();
+        work();
+        println!("{what}: {:?}", begin.elapsed());
+    };
+    timed("publish 2,000 of two files", &mut || while publisher.step(now).unwrap().more {});
+    for name in names(&spool.join("new")) {
+        rustix::fs::rename(spool.join("new").join(&name), spool.join("done").join(&name)).unwrap();
+    }
+    let imports = run.imports();
+    timed("notice 2,000 imports", &mut || assert_eq!(imports.step(now).unwrap().done, 2000));
+    timed("scan 2,000 known", &mut || assert_eq!(imports.step(now).unwrap().done, 0));
+    let job = spool.join("outgoing/big");
+    std::fs::create_dir(&job).unwrap();
+    let mut sheet = String::from("account,file,type\n");
+    for n in 0..2000 {
+        std::fs::write(job.join(format!("{n}.pdf")), format!("%PDF-1.7 {} %%EOF", "x".repeat(50_000)))
+            .unwrap();
+        sheet.push_str(&format!("K0001,{n}.pdf,納入告知書\n"));
+    }
+    std::fs::write(job.join("delivery.csv"), sheet).unwrap();
+    let deliveries = run.deliveries(Points::default());
+    timed("look at a set of 2,000", &mut || assert_eq!(deliveries.step(now).unwrap().done, 0));
+    now = now.plus(10 * SECOND);
+    timed("deliver 2,000 of 50 KB", &mut || assert_eq!(deliveries.step(now).unwrap().done, 1));
+    let due = now.plus(72 * DAY);
+    let purge = run.purge(Points::default());
+    purge.confirm(due).unwrap();
+    timed("purge 2,000", &mut || while purge.step(due).unwrap().more {});
+    let retention = run.retention(Points::default());
+    timed("erase 2,000 payloads", &mut || while retention.step(due).unwrap().more {});
+    assert!(names(&spool.join("done")).is_empty());
+}
