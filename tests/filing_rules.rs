@@ -49,8 +49,14 @@ fn what_the_generator_writes_is_accepted() {
 }
 
 /// Rules that need to be told something about the world, and rules of the set (`set.rs` tests those).
-const ELSEWHERE: [&str; 6] =
-    ["KPFD-NAME", "KPFD-SHFD", "KPFD-JKK", "KPFD-OFFICE-FOREIGN", "KPFD-OFFICE-MISMATCH", "KPFD-FORM-REFUSED"];
+const ELSEWHERE: [&str; 6] = [
+    "KPFD-NAME",
+    "KPFD-SHFD",
+    "KPFD-JKK",
+    "KPFD-OFFICE-FOREIGN",
+    "KPFD-OFFICE-MISMATCH",
+    "KPFD-FORM-REFUSED",
+];
 
 #[test]
 fn every_rule_of_a_file_has_a_failing_case() {
@@ -70,7 +76,10 @@ fn every_rule_of_a_file_has_a_failing_case() {
             Some(finding) => {
                 assert!(id == "KPFD-FIELD-COUNT" || level.severity() == Some(finding.severity), "{id}");
                 for text in [&finding.message, &finding.action] {
-                    assert!(!text.ja.is_empty() && !text.en.is_empty() && !text.ja.contains('{'), "{finding:?}");
+                    assert!(
+                        !text.ja.is_empty() && !text.en.is_empty() && !text.ja.contains('{'),
+                        "{finding:?}"
+                    );
                 }
             }
             None => {
@@ -92,7 +101,11 @@ fn offices_are_those_of_the_account() {
     let ids = |context: &Context, rules: &RuleSet| {
         run(&bytes, rules, context).0.into_iter().map(|f| f.rule).collect::<Vec<_>>()
     };
-    let own = Context { account_offices: Some([office("1234")].into()), office: Some(office("1234")), ..Context::on(today()) };
+    let own = Context {
+        account_offices: Some([office("1234")].into()),
+        office: Some(office("1234")),
+        ..Context::on(today())
+    };
     assert_eq!(ids(&own, &rules), [""; 0]);
     let foreign = Context { account_offices: Some([office("1")].into()), ..Context::on(today()) };
     assert_eq!(ids(&foreign, &rules), ["KPFD-OFFICE-FOREIGN"]);
@@ -133,8 +146,14 @@ fn bad_input_gives_clear_findings() {
     };
     has(&[sound.bytes(), vec![b'x'; 10 << 20]].concat(), "KPFD-LINE-LENGTH");
     has(&[sound.bytes(), vec![b','; 60_000], b"\r\n".to_vec()].concat(), "KPFD-FORM-UNKNOWN");
-    has(&[sound.bytes(), b"2200700".to_vec(), vec![b','; 60_000], b"\r\n".to_vec()].concat(), "KPFD-FIELD-COUNT");
-    has(&[sound.bytes(), b"2200700".to_vec(), vec![b','; 100_000], b"\r\n".to_vec()].concat(), "KPFD-LINE-LENGTH");
+    has(
+        &[sound.bytes(), b"2200700".to_vec(), vec![b','; 60_000], b"\r\n".to_vec()].concat(),
+        "KPFD-FIELD-COUNT",
+    );
+    has(
+        &[sound.bytes(), b"2200700".to_vec(), vec![b','; 100_000], b"\r\n".to_vec()].concat(),
+        "KPFD-LINE-LENGTH",
+    );
     for cut in [1, 10, 40, 60] {
         has(&sound.bytes()[..cut], "KPFD-DATA-MARK");
     }
@@ -153,7 +172,10 @@ fn bad_input_gives_clear_findings() {
     let mut bytes = SampleFiling::head(today()).bytes();
     bytes.extend_from_slice(&b"9,x\r\n".repeat(1_000_000));
     check(&bytes[..], &rules, &context(Profile::Kpfd), &mut million).unwrap();
-    assert_eq!((million.listed().len(), million.more()), (1000, 999_000 + u64::from(bytes.len() > 4_500_000)));
+    assert_eq!(
+        (million.listed().len(), million.more()),
+        (1000, 999_000 + u64::from(bytes.len() > 4_500_000))
+    );
 }
 
 #[test]
@@ -162,7 +184,8 @@ fn old_kanji_are_explained_by_character_and_column() {
     let mut filing = SampleFiling::new(&rules, &["2200700"], 1, today());
     filing.records[0][7] = "髙見　﨑子".into();
     let (findings, _) = run(&filing.bytes(), &rules, &context(Profile::Kpfd));
-    let told: Vec<_> = findings.iter().map(|f| (f.rule.as_str(), f.value.as_deref().unwrap(), f.column.unwrap())).collect();
+    let told: Vec<_> =
+        findings.iter().map(|f| (f.rule.as_str(), f.value.as_deref().unwrap(), f.column.unwrap())).collect();
     assert_eq!(told, [("KPFD-OLD-KANJI", "髙", 1), ("KPFD-OLD-KANJI", "﨑", 4)]);
     assert!(findings[0].action.ja.contains("PDF"));
     assert_eq!((findings[0].line, findings[0].field), (Some(6), Some(8)));

@@ -94,7 +94,12 @@ pub struct RecordKey<'a> {
 }
 
 /// Checks a filing. Errors are the reader's own; whatever the bytes are gives findings.
-pub fn check(reader: impl Read, rules: &RuleSet, context: &Context, sink: &mut Findings) -> io::Result<Summary> {
+pub fn check(
+    reader: impl Read,
+    rules: &RuleSet,
+    context: &Context,
+    sink: &mut Findings,
+) -> io::Result<Summary> {
     check_observed(reader, rules, context, sink, &mut |_| {})
 }
 
@@ -430,7 +435,8 @@ impl<'a> Checker<'a> {
             self.structural(Rule::MediaSerial, 2, serial);
         }
         let made = record.at(2);
-        let date = text(made).filter(|t| t.len() == 8).and_then(|t| NaiveDate::parse_from_str(t, "%Y%m%d").ok());
+        let date =
+            text(made).filter(|t| t.len() == 8).and_then(|t| NaiveDate::parse_from_str(t, "%Y%m%d").ok());
         if date.is_none() {
             self.structural(Rule::MediaDate, 3, made);
         }
@@ -569,7 +575,10 @@ impl<'a> Checker<'a> {
 
     #[cold]
     fn unknown_form(&mut self, code: &[u8]) {
-        let old = self.rules.forms(Profile::Kpfd).any(|form| form.older.iter().any(|older| older.as_bytes() == code));
+        let old = self
+            .rules
+            .forms(Profile::Kpfd)
+            .any(|form| form.older.iter().any(|older| older.as_bytes() == code));
         let (shown, (ja, _)) = (shown(code), self.rules.taken());
         let rule = if old { Rule::FormOld } else { Rule::FormUnknown };
         let place = Place { field: Some(1), value: Some(shown.clone()), ..Place::default() };
@@ -598,7 +607,10 @@ impl<'a> Checker<'a> {
             }
             if record::length_is_wrong(field, value, chars) {
                 self.field_finding(form, &record, i, FieldRule::Length, None);
-            } else if chars.is_some() && !field.values.is_empty() && !field.values.iter().any(|v| **v == *value) {
+            } else if chars.is_some()
+                && !field.values.is_empty()
+                && !field.values.iter().any(|v| **v == *value)
+            {
                 self.field_finding(form, &record, i, FieldRule::Value, None);
             }
         }
@@ -683,7 +695,8 @@ impl<'a> Checker<'a> {
 
     /// Where a field's finding is; the value is left out where it is secret.
     fn place(form: &Form, record: &Record<'_>, field: Option<usize>) -> Place {
-        let insured = form.insured.map(|at| record.get(at)).filter(|value| !value.is_empty() && value.len() <= 6);
+        let insured =
+            form.insured.map(|at| record.get(at)).filter(|value| !value.is_empty() && value.len() <= 6);
         let named = field.map(|at| &form.fields[at]);
         let position = field.and_then(|at| record.layout[at]).and_then(|at| u32::try_from(at + 1).ok());
         let value = field.map(|at| record.get(at)).filter(|value| !value.is_empty());
@@ -726,7 +739,8 @@ impl<'a> Checker<'a> {
                 place.column = Some(column);
                 character
             });
-            let (message, action) = words::field(of_form, rule, record.get(field), character.flatten().as_deref());
+            let (message, action) =
+                words::field(of_form, rule, record.get(field), character.flatten().as_deref());
             finding(severity, form.field_rule_id(of_form, rule), file, line, place, message, action)
         });
     }
@@ -753,7 +767,9 @@ impl<'a> Checker<'a> {
         self.sink.push(severity, || {
             let at = match &rule.check {
                 // Of several fields, the one that is out of range.
-                Check::Range { fields, .. } => record::out_of_range(&rule.check, fields, record).unwrap_or(rule.at),
+                Check::Range { fields, .. } => {
+                    record::out_of_range(&rule.check, fields, record).unwrap_or(rule.at)
+                }
                 _ => rule.at,
             };
             let place = Self::place(form, record, Some(at));
@@ -793,7 +809,11 @@ impl<'a> Checker<'a> {
     fn finish(mut self) -> Summary {
         let counts = self.rules.all_forms().iter().zip(&self.counts).filter(|(_, count)| **count > 0);
         self.summary.forms = counts
-            .map(|(form, count)| FormCount { code: form.code.clone(), name: form.name.clone(), count: *count })
+            .map(|(form, count)| FormCount {
+                code: form.code.clone(),
+                name: form.name.clone(),
+                count: *count,
+            })
             .collect();
         self.summary.office = self.summary.offices.first().cloned();
         self.summary

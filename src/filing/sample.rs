@@ -205,7 +205,8 @@ fn value(
 
 /// A sound claims file with so many data records.
 pub fn claims(data: u64) -> Vec<Vec<String>> {
-    let mut lines = vec![strings(&["1", "1", "0", "", "711", "0", "0", "1310000001", "0", "7", "202611", "1"])];
+    let mut lines =
+        vec![strings(&["1", "1", "0", "", "711", "0", "0", "1310000001", "0", "7", "202611", "1"])];
     lines[0][3] = data.to_string();
     for i in 0..data {
         lines.push(vec!["2".into(), (i + 2).to_string(), "7111".into(), format!("{:010}", i), "見本".into()]);
@@ -282,7 +283,9 @@ fn break_record(form: &Form, count: usize, id: &str, record: &mut [String], toda
             return true;
         }
     }
-    let Some(edits) = id.strip_prefix(&format!("{}-", form.code)).and_then(|rest| edits(&form.code, rest, today)) else {
+    let Some(edits) =
+        id.strip_prefix(&format!("{}-", form.code)).and_then(|rest| edits(&form.code, rest, today))
+    else {
         return false;
     };
     for (key, value) in edits {
@@ -325,7 +328,9 @@ fn edits(form: &str, rule: &str, today: NaiveDate) -> Option<Vec<(&'static str, 
     let tomorrow = today.succ_opt().unwrap_or(today);
     let (era, ymd) = era::written(tomorrow);
     let future = |e: &'static str, y: &'static str| vec![(e, era.to_string()), (y, ymd.clone())];
-    let set = |edits: &[(&'static str, &str)]| edits.iter().map(|(key, value)| (*key, (*value).to_owned())).collect();
+    let set = |edits: &[(&'static str, &str)]| {
+        edits.iter().map(|(key, value)| (*key, (*value).to_owned())).collect()
+    };
     Some(match (form, rule) {
         (_, "KANA-BLANK") => set(&[("kana", "ﾐﾎﾝﾀﾛｳ")]),
         (_, "DISTRICT-ZERO") => set(&[("district", "00")]),

@@ -314,7 +314,8 @@ impl Form {
 
     /// Gives every rule whose id is `id`, or begins with `id-`, this level. How many there were.
     pub fn set_level(&mut self, id: &str, level: Level) -> usize {
-        let matches = |rule: &str| rule.strip_prefix(id).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
+        let matches =
+            |rule: &str| rule.strip_prefix(id).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
         let mut count = 0;
         let code = self.prefix();
         for field in &mut self.fields {
@@ -342,7 +343,8 @@ impl Form {
 
     /// Takes only these numbers of fields; each must be one that the table knows.
     pub fn set_counts(&mut self, counts: &[usize]) -> bool {
-        let known = !counts.is_empty() && counts.iter().all(|count| self.layouts.iter().any(|(n, _)| n == count));
+        let known =
+            !counts.is_empty() && counts.iter().all(|count| self.layouts.iter().any(|(n, _)| n == count));
         if known {
             self.counts = counts.to_vec();
             self.counts.sort_unstable();
@@ -468,8 +470,17 @@ const fn one() -> i64 {
 #[derive(Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 enum RawCheck {
-    Sum { parts: Vec<String>, total: String, #[serde(default = "one")] unit: i64 },
-    Mean { total: String, mean: String, divisor: i64 },
+    Sum {
+        parts: Vec<String>,
+        total: String,
+        #[serde(default = "one")]
+        unit: i64,
+    },
+    Mean {
+        total: String,
+        mean: String,
+        divisor: i64,
+    },
     QualifyingMean {
         days: [String; 3],
         totals: [String; 3],
@@ -478,16 +489,45 @@ enum RawCheck {
         short_time: String,
         part_time: String,
     },
-    NotFuture { date: String },
-    After { date: String, than: String },
-    DaysAfter { date: String, than: String, days: i64 },
-    Age { birth: String, on: String, years: i32 },
-    Required { fields: Vec<String> },
-    Blank { fields: Vec<String> },
-    Range { fields: Vec<String>, from: i64, to: i64 },
-    Months { months: Vec<String>, next: String },
-    Values { field: String, values: Vec<String> },
-    OneBlank { field: String },
+    NotFuture {
+        date: String,
+    },
+    After {
+        date: String,
+        than: String,
+    },
+    DaysAfter {
+        date: String,
+        than: String,
+        days: i64,
+    },
+    Age {
+        birth: String,
+        on: String,
+        years: i32,
+    },
+    Required {
+        fields: Vec<String>,
+    },
+    Blank {
+        fields: Vec<String>,
+    },
+    Range {
+        fields: Vec<String>,
+        from: i64,
+        to: i64,
+    },
+    Months {
+        months: Vec<String>,
+        next: String,
+    },
+    Values {
+        field: String,
+        values: Vec<String>,
+    },
+    OneBlank {
+        field: String,
+    },
 }
 
 /// Most fields of a form; far above what any form has.
@@ -514,7 +554,10 @@ impl Compiler<'_> {
 
     fn field(&self, span: &Range<usize>, key: &str) -> Result<usize, TableError> {
         self.fields.get(key).copied().ok_or_else(|| {
-            self.error(span.clone(), format!("{key:?} is no field of this form; use the key of one of its [[field]]s"))
+            self.error(
+                span.clone(),
+                format!("{key:?} is no field of this form; use the key of one of its [[field]]s"),
+            )
         })
     }
 
@@ -531,7 +574,10 @@ impl Compiler<'_> {
 
     fn date(&self, span: &Range<usize>, key: &str) -> Result<usize, TableError> {
         self.dates.get(key).copied().ok_or_else(|| {
-            self.error(span.clone(), format!("{key:?} is no date of this form; use the key of one of its [[date]]s"))
+            self.error(
+                span.clone(),
+                format!("{key:?} is no date of this form; use the key of one of its [[date]]s"),
+            )
         })
     }
 
@@ -546,7 +592,9 @@ impl Compiler<'_> {
     fn form(mut self, raw: RawForm) -> Result<Form, TableError> {
         let code = raw.code.get_ref().clone();
         if code.is_empty() || code.len() > 16 || !code.bytes().all(|b| b.is_ascii_alphanumeric()) {
-            return Err(self.error(raw.code.span(), format!("code {code:?}: use 1 to 16 ASCII letters or digits")));
+            return Err(
+                self.error(raw.code.span(), format!("code {code:?}: use 1 to 16 ASCII letters or digits"))
+            );
         }
         if raw.field.is_empty() || raw.field.len() > FIELDS_MAX {
             return Err(self.error(raw.code.span(), format!("a form has 1 to {FIELDS_MAX} fields")));
@@ -599,7 +647,12 @@ impl Compiler<'_> {
         let mut seen = BTreeMap::new();
         for (id, _) in form.rule_ids() {
             if seen.insert(id.clone(), ()).is_some() {
-                return Err(TableError::at(self.file, self.text, None, format!("two rules have the id {id}")));
+                return Err(TableError::at(
+                    self.file,
+                    self.text,
+                    None,
+                    format!("two rules have the id {id}"),
+                ));
             }
         }
         Ok(form)
@@ -641,14 +694,17 @@ impl Compiler<'_> {
     fn one_field(&self, span: &Range<usize>, raw: RawField) -> Result<Field, TableError> {
         let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
         if raw.key.is_empty() || !raw.key.bytes().all(plain) {
-            return Err(self.error(span.clone(), format!("key {:?}: use lower-case letters, digits and '_'", raw.key)));
+            return Err(self
+                .error(span.clone(), format!("key {:?}: use lower-case letters, digits and '_'", raw.key)));
         }
         let bytes = raw.bytes.unwrap_or((0, usize::MAX));
         if bytes.0 > bytes.1 || bytes.1 == 0 {
             return Err(self.error(span.clone(), format!("bytes of {:?}: write [fewest, most]", raw.key)));
         }
         if let Some(long) = raw.values.iter().find(|v| v.len() < bytes.0 || v.len() > bytes.1) {
-            return Err(self.error(span.clone(), format!("values of {:?}: {long:?} does not fit `bytes`", raw.key)));
+            return Err(
+                self.error(span.clone(), format!("values of {:?}: {long:?} does not fit `bytes`", raw.key))
+            );
         }
         Ok(Field {
             name: Text::new(raw.ja, raw.en),
@@ -670,7 +726,11 @@ impl Compiler<'_> {
         let digits = match (&raw.ymd, &raw.yy, &raw.mm) {
             (Some(ymd), None, None) => DateDigits::Day(self.field(span, ymd)?),
             (None, Some(yy), Some(mm)) => DateDigits::Month(self.field(span, yy)?, self.field(span, mm)?),
-            _ => return Err(self.error(span.clone(), format!("date {:?}: give `ymd`, or `yy` and `mm`", raw.key))),
+            _ => {
+                return Err(
+                    self.error(span.clone(), format!("date {:?}: give `ymd`, or `yy` and `mm`", raw.key))
+                );
+            }
         };
         Ok(DateGroup {
             era: self.field(span, &raw.era)?,
@@ -719,24 +779,41 @@ impl Compiler<'_> {
             (Some(filled), None, None) => Test::Filled(filled),
             (None, Some(values), None) => Test::Is(bytes(values)),
             (None, None, Some(values)) => Test::Not(bytes(values)),
-            _ => return Err(self.error(span.clone(), "when: give one of `filled = true|false`, `is = [..]`, `not = [..]`")),
+            _ => {
+                return Err(self.error(
+                    span.clone(),
+                    "when: give one of `filled = true|false`, `is = [..]`, `not = [..]`",
+                ));
+            }
         };
         Ok(When { field, test })
     }
 
     /// The check and the field it points to.
-    fn check(&self, span: &Range<usize>, raw: RawCheck, dates: &[DateGroup]) -> Result<(Check, usize), TableError> {
+    fn check(
+        &self,
+        span: &Range<usize>,
+        raw: RawCheck,
+        dates: &[DateGroup],
+    ) -> Result<(Check, usize), TableError> {
         let of_date = |date: usize| match dates[date].digits {
             DateDigits::Day(ymd) => ymd,
             DateDigits::Month(_, mm) => mm,
         };
         let positive = |name: &str, n: i64| {
-            if n > 0 { Ok(n) } else { Err(self.error(span.clone(), format!("{name} = {n}: must be 1 or more"))) }
+            if n > 0 {
+                Ok(n)
+            } else {
+                Err(self.error(span.clone(), format!("{name} = {n}: must be 1 or more")))
+            }
         };
         Ok(match raw {
             RawCheck::Sum { parts, total, unit } => {
                 let total = self.field(span, &total)?;
-                (Check::Sum { parts: self.fields(span, &parts)?, total, unit: positive("unit", unit)? }, total)
+                (
+                    Check::Sum { parts: self.fields(span, &parts)?, total, unit: positive("unit", unit)? },
+                    total,
+                )
             }
             RawCheck::Mean { total, mean, divisor } => {
                 let (total, mean) = (self.field(span, &total)?, self.field(span, &mean)?);

@@ -1,9 +1,9 @@
 //! What moves things: stages over the ledger and the blobs. Blocking; time comes in.
 
-pub mod parties;
 pub mod alarms;
 pub mod deliver;
 pub mod imports;
+pub mod parties;
 pub mod ports;
 pub mod publish;
 pub mod purge;
