@@ -18,10 +18,10 @@ use serde::de::DeserializeOwned;
 
 use crate::doors::sftp::Limits;
 use crate::model::ids::InsurerCode;
+use crate::rules::policy::{ControlPolicy, GatewayPolicy, SessionsPolicy, SubmitPolicy};
 use crate::work::deliver::DeliveryPolicy;
 use crate::work::purge::PurgePolicy;
 use crate::work::retention::RetentionPolicy;
-use crate::rules::policy::{ControlPolicy, GatewayPolicy, SessionsPolicy, SubmitPolicy};
 
 pub use places::Places;
 pub use reload::{Change, changes};
@@ -34,8 +34,7 @@ use source::Source;
 pub const DEFAULT_TEXT: &str = include_str!("../conf/todoke.toml");
 
 /// Tables an insurer's file may have; each is read by the module named after it.
-pub const INSURER_TABLES: &[&str] =
-    &["accounts", "filing", "forms", "attachments", "cover", "calendar", "documents", "retention", "spool", "mail"];
+pub const INSURER_TABLES: &[&str] = &["accounts", "documents", "filing"];
 
 /// `[sftp]`: where the SFTP door listens.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]

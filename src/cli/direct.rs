@@ -1,7 +1,6 @@
 //! The store opened by a command, while no daemon runs.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use crate::config::{Config, ConfigCell};
 use crate::desk::{Kind, Parts, Stages, Trouble};
@@ -15,10 +14,6 @@ use crate::store::local_blobs::{BlobOptions, LocalBlobs};
 use crate::store::recover::{IndexState, LedgerOptions, OpenError};
 use crate::store::root::{Clean, Root, RootError};
 use crate::work::alarms::{AlarmBoard, Alarms};
-use crate::work::deliver::{Deliveries, DocumentTable};
-use crate::work::publish::{Publisher, SpoolTurn};
-use crate::work::purge::Purge;
-use crate::work::step::Points;
 
 /// A store that this command has open; closed in order when dropped.
 pub(super) struct Direct {
@@ -37,7 +32,9 @@ impl Drop for Direct {
             return;
         }
         if let Err(error) = self.ledger.close(SystemClock.now()) {
-            super::out::note(&format!("warning: the store was not closed in order ({error}); the next start looks it over"));
+            super::out::note(&format!(
+                "warning: the store was not closed in order ({error}); the next start looks it over"
+            ));
         }
     }
 }
@@ -62,65 +59,17 @@ pub(super) fn open_as(config: &Config, restored: bool) -> Result<Direct, Trouble
     let ledger = Arc::new(ledger);
     let config = Arc::new(ConfigCell::new(config.clone()));
     let as_port: Arc<dyn Ledger> = Arc::clone(&ledger) as Arc<dyn Ledger>;
-    let stages = stages(&config.get(), &config, &as_port, &blobs)?;
+    let scanner = Arc::from(clamd::scanner(&config.get().scanner.address, config.get().scanner.bounds));
+    let alarms: Arc<dyn Alarms> = Arc::new(AlarmBoard::default());
+    // What waits in queues is left to the daemon.
+    let judge = |_, _, _: &_, _| {
+        let text = "held submissions are judged by the daemon; start it with `todoke serve`";
+        Err(Trouble::new(Kind::NotNow, "DAEMON-AWAY", text))
+    };
+    let stages = Stages::build(&config, &as_port, &blobs, &alarms, scanner, Box::new(judge));
     let parts = Parts::new(as_port, blobs, config, Arc::new(stages), None);
     let untouched = clean.filter(|_| recovery.index == IndexState::Current && recovery.cut.is_none());
     Ok(Direct { parts, ledger, untouched })
-}
-
-/// The stages a command works with. What waits in queues is left to the daemon.
-fn stages(
-    now: &Config,
-    config: &Arc<ConfigCell>,
-    ledger: &Arc<dyn Ledger>,
-    blobs: &Arc<dyn Blobs>,
-) -> Result<Stages, Trouble> {
-    let alarms: Arc<dyn Alarms> = Arc::new(AlarmBoard::default());
-    let root = now.places.root.clone();
-    let began = Instant::now();
-    let (ledger, blobs) = (Arc::clone(ledger), Arc::clone(blobs));
-    let purge = Purge::new(
-        Arc::clone(&ledger),
-        Arc::clone(&blobs),
-        now.purge.clone(),
-        Arc::clone(&alarms),
-        move || i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX),
-        root.clone(),
-    );
-    let tables = Arc::clone(config);
-    let deliveries = Deliveries {
-        ledger: Arc::clone(&ledger),
-        blobs: Arc::clone(&blobs),
-        spool_root: root.clone(),
-        policy: now.delivery.clone(),
-        zone: now.gateway.zone,
-        tables: Arc::new(move |insurer| {
-            tables.get().insurer_table::<DocumentTable>(insurer, "documents").unwrap_or_default()
-        }),
-        scanner: Arc::from(clamd::scanner(&now.scanner.address, now.scanner.bounds)),
-        alarms: Arc::clone(&alarms),
-        looks: std::sync::Mutex::default(),
-        points: Points::default(),
-    };
-    let publisher = Publisher {
-        ledger,
-        blobs,
-        spool_root: root.clone(),
-        policy: now.spool.publish.clone(),
-        turn: SpoolTurn::default(),
-        alarms,
-        points: Points::default(),
-    };
-    Ok(Stages {
-        deliveries: Arc::new(deliveries),
-        publisher: Arc::new(publisher),
-        purge: Arc::new(purge),
-        judge: Box::new(|_, _, _, _| {
-            let text = "held submissions are judged by the daemon; start it with `todoke serve`";
-            Err(Trouble::new(Kind::NotNow, "DAEMON-AWAY", text))
-        }),
-        config: Arc::clone(config),
-    })
 }
 
 impl From<RootError> for Trouble {

@@ -71,7 +71,11 @@ impl Doctor {
             Ok(config) => examine(&config, SystemClock.now(), &mut report),
             Err(trouble) => {
                 for line in trouble.text.lines() {
-                    report.error("configuration", line, "correct the file; every key is explained in the default todoke.toml");
+                    report.error(
+                        "configuration",
+                        line,
+                        "correct the file; every key is explained in the default todoke.toml",
+                    );
                 }
             }
         }
@@ -81,7 +85,8 @@ impl Doctor {
 
 fn examine(config: &Config, now: Timestamp, report: &mut Report) {
     report.ok("configuration", config.places.file.display().to_string());
-    files::insurers(config, report);
+    let rules = files::tables(config, report);
+    files::insurers(config, rules.as_ref(), report);
     files::root(config, report);
     files::keys(config, report);
     files::spools(config, report);

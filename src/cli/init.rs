@@ -21,6 +21,15 @@ use crate::store::root::Root;
 /// Files of `conf/` and their text, as a checkout has them.
 const CONF: &[(&str, &str)] = &[
     ("todoke.toml", config::DEFAULT_TEXT),
+    ("examples/import.sh", include_str!("../../conf/examples/import.sh")),
+    ("forms/2200700.toml", include_str!("../../conf/forms/2200700.toml")),
+    ("forms/2201700.toml", include_str!("../../conf/forms/2201700.toml")),
+    ("forms/2221700.toml", include_str!("../../conf/forms/2221700.toml")),
+    ("forms/2225700.toml", include_str!("../../conf/forms/2225700.toml")),
+    ("forms/2265700.toml", include_str!("../../conf/forms/2265700.toml")),
+    ("forms/claims-control.toml", include_str!("../../conf/forms/claims-control.toml")),
+    ("forms/claims-data.toml", include_str!("../../conf/forms/claims-data.toml")),
+    ("forms/claims-end.toml", include_str!("../../conf/forms/claims-end.toml")),
     ("insurers/README.md", include_str!("../../conf/insurers/README.md")),
     ("notices/arrival.toml", include_str!("../../conf/notices/arrival.toml")),
     ("notices/recall.toml", include_str!("../../conf/notices/recall.toml")),
@@ -54,7 +63,9 @@ impl Init {
             url.parse::<SmtpUrl>().map_err(|error| usage("SMTP", format!("--smtp: {error}")))?;
         }
         if let Some(address) = &self.scanner {
-            address.parse::<ScannerAddress>().map_err(|error| usage("SCANNER", format!("--scanner: {error}")))?;
+            address
+                .parse::<ScannerAddress>()
+                .map_err(|error| usage("SCANNER", format!("--scanner: {error}")))?;
         }
         let out = globals.out();
         let conf = self.into.join("conf");
@@ -62,7 +73,7 @@ impl Init {
         let fresh = !file.exists();
         for (name, text) in CONF {
             let text = if *name == "todoke.toml" { self.fill(text) } else { (*text).to_owned() };
-            made(&out, &conf.join(name), write_new(&conf.join(name), text.as_bytes()))?;
+            made(&out, &conf.join(name), write_new(&conf.join(name), text.as_bytes(), mode_of(name)))?;
         }
         let config = Config::load(&file)?;
         if !fresh {
@@ -78,8 +89,13 @@ impl Init {
             Err(trouble) if trouble.kind == Kind::NotNow => {}
             Err(trouble) => return Err(trouble),
         }
-        made(&out, &root.join("README.md"), write_new(&root.join("README.md"), SPOOL_README.as_bytes()))?;
-        let keys = gateway_keys::ensure(&config.places.keys()).map_err(|error| at(&config.places.keys(), &error))?;
+        made(
+            &out,
+            &root.join("README.md"),
+            write_new(&root.join("README.md"), SPOOL_README.as_bytes(), 0o644),
+        )?;
+        let keys =
+            gateway_keys::ensure(&config.places.keys()).map_err(|error| at(&config.places.keys(), &error))?;
         for key in &keys {
             out.line(&format!("made  {}", key.display()))?;
         }
@@ -90,7 +106,10 @@ impl Init {
             out::note("Nothing is scanned for viruses (scanner.address = \"none\"); every receipt says so.");
         }
         if fresh {
-            out::note(&format!("Ready. Next: todoke -C {0} serve; todoke -C {0} insurer add CODE --name NAME", self.into.display()));
+            out::note(&format!(
+                "Ready. Next: todoke -C {0} serve; todoke -C {0} insurer add CODE --name NAME",
+                self.into.display()
+            ));
         }
         Ok(Exit::Done)
     }
@@ -120,12 +139,16 @@ impl Init {
         if self.smtp.as_ref().is_some_and(|url| url.parse().ok() != Some(config.mail.url.clone())) {
             differ.push("--smtp (mail.url)");
         }
-        if self.scanner.as_ref().is_some_and(|text| text.parse().ok() != Some(config.scanner.address.clone())) {
+        if self.scanner.as_ref().is_some_and(|text| text.parse().ok() != Some(config.scanner.address.clone()))
+        {
             differ.push("--scanner (scanner.address)");
         }
         if !differ.is_empty() {
             let file = config.places.file.display();
-            out::note(&format!("{file} was there and is left as it is; edit it to change {}.", differ.join(", ")));
+            out::note(&format!(
+                "{file} was there and is left as it is; edit it to change {}.",
+                differ.join(", ")
+            ));
         }
     }
 }
@@ -149,7 +172,9 @@ fn set(text: &str, table: &str, key: &str, value: &str) -> String {
 
 fn at(path: &Path, error: &io::Error) -> Trouble {
     let kind = match error.kind() {
-        io::ErrorKind::PermissionDenied | io::ErrorKind::NotADirectory | io::ErrorKind::ReadOnlyFilesystem => Kind::Usage,
+        io::ErrorKind::PermissionDenied
+        | io::ErrorKind::NotADirectory
+        | io::ErrorKind::ReadOnlyFilesystem => Kind::Usage,
         _ => Kind::Fault,
     };
     Trouble::new(kind, "INIT", format!("{}: {error}", path.display()))
@@ -163,8 +188,12 @@ fn made(out: &Out, path: &Path, written: io::Result<bool>) -> Result<(), Trouble
     }
 }
 
+fn mode_of(name: &str) -> u32 {
+    if Path::new(name).extension().is_some_and(|extension| extension == "sh") { 0o755 } else { 0o644 }
+}
+
 /// A whole file or none; false when it is there already.
-fn write_new(path: &Path, bytes: &[u8]) -> io::Result<bool> {
+fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<bool> {
     let folder = path.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder)?;
     if path.symlink_metadata().is_ok() {
@@ -175,7 +204,7 @@ fn write_new(path: &Path, bytes: &[u8]) -> io::Result<bool> {
     let aside = PathBuf::from(aside);
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(&aside)?;
     file.write_all(bytes)?;
-    file.set_permissions(Permissions::from_mode(0o644))?;
+    file.set_permissions(Permissions::from_mode(mode))?;
     file.sync_all()?;
     // A link never replaces: who made it meanwhile keeps it.
     let linked = std::fs::hard_link(&aside, path);

@@ -2,11 +2,11 @@
 
 use clap::{Args, Subcommand};
 
+use super::Globals;
 use super::exit::Exit;
 use super::out::Column;
 use super::party::{self, Import, Yes};
 use super::way::Way;
-use super::Globals;
 use crate::desk::{Kind, PartyRequest, Trouble};
 use crate::model::ids::InsurerCode;
 use crate::model::party::Standing;
@@ -78,7 +78,8 @@ impl Form {
 
 impl Insurer {
     pub(super) fn run(self, globals: &Globals) -> Result<Exit, Trouble> {
-        let set = |form: InsurerForm, mode| party::set(globals, "insurer", PartyRequest::SetInsurer(form, mode));
+        let set =
+            |form: InsurerForm, mode| party::set(globals, "insurer", PartyRequest::SetInsurer(form, mode));
         let stand = |one: One, to| {
             party::stand(globals, "insurer", PartyName::Insurer(one.which.code), to, one.yes.yes)
         };

@@ -173,7 +173,10 @@ fn epoch(globals: &Globals) -> Result<Exit, Trouble> {
 fn restored(globals: &Globals, yes: bool) -> Result<Exit, Trouble> {
     let config = globals.load()?;
     alone(&config, "begin a new epoch")?;
-    if !out::confirm(yes, "Was this data root restored from a backup? A new epoch begins, and nothing goes out.")? {
+    if !out::confirm(
+        yes,
+        "Was this data root restored from a backup? A new epoch begins, and nothing goes out.",
+    )? {
         out::note("Nothing changed.");
         return Ok(Exit::Refused);
     }

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::Globals;
 use super::exit::Exit;
 use super::out::{self, Column};
 use super::way::Way;
-use super::Globals;
 use crate::desk::{Answer, Kind, PartyRequest, Request, Trouble};
 use crate::doors::control::group_id;
 use crate::model::party::Standing;
@@ -69,9 +69,8 @@ pub(super) fn show(globals: &Globals, name: PartyName) -> Result<Exit, Trouble> 
 impl Import {
     pub(super) fn run(&self, globals: &Globals, kind: csv::Kind) -> Result<Exit, Trouble> {
         let bytes = read(&self.file, csv::FILE_BYTES_MAX)?;
-        let mut rows = csv::parse(kind, &bytes).map_err(|text| {
-            Trouble::refused("IMPORT-FILE", format!("{} {text}", self.file.display()))
-        })?;
+        let mut rows = csv::parse(kind, &bytes)
+            .map_err(|text| Trouble::refused("IMPORT-FILE", format!("{} {text}", self.file.display())))?;
         let beside = self.file.parent().unwrap_or(Path::new(""));
         for row in &mut rows {
             if let Err(text) = fetch(row, beside) {

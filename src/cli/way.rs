@@ -99,7 +99,8 @@ pub(super) fn over_socket(
 ) -> Response {
     let request = serde_json::to_vec(request)?;
     let answer = client.call(&request, payload, bytes).map_err(|error| {
-        let text = format!("the daemon did not answer ({error}); look whether it was done before you try again");
+        let text =
+            format!("the daemon did not answer ({error}); look whether it was done before you try again");
         Trouble::new(Kind::NotNow, "DAEMON-GONE", text)
     })?;
     serde_json::from_slice::<Response>(&answer)

@@ -96,7 +96,14 @@ impl<'t> Source<'t> {
                 what: format!("is not TOML: {}", error.message()),
             }])
         })?;
-        Ok(Self { file, text, tables: tables.into_inner(), known: Vec::new(), problems: Vec::new(), taken: Vec::new() })
+        Ok(Self {
+            file,
+            text,
+            tables: tables.into_inner(),
+            known: Vec::new(),
+            problems: Vec::new(),
+            taken: Vec::new(),
+        })
     }
 
     /// One table as its component's policy; the component's defaults when it is absent or wrong (then a problem is kept).
@@ -158,8 +165,7 @@ impl<'t> Source<'t> {
             .map(|(key, _)| (key.get_ref().to_string(), key.span().start))
             .collect();
         for (key, at) in unknown {
-            let known =
-                self.known.iter().map(|name| format!("[{name}]")).collect::<Vec<_>>().join(", ");
+            let known = self.known.iter().map(|name| format!("[{name}]")).collect::<Vec<_>>().join(", ");
             self.problems.push(Problem {
                 file: self.file.to_owned(),
                 line: Some(line_of(self.text, at)),

@@ -57,12 +57,17 @@ pub struct ScannerPolicy {
 impl ScannerTable {
     pub(super) fn check(self, source: &mut Source<'_>) -> ScannerPolicy {
         let address = self.address.parse().unwrap_or_else(|_| {
-            source.reject("scanner.address", "must be tcp://HOST:PORT, unix:PATH, or none (nothing is scanned then)");
+            source.reject(
+                "scanner.address",
+                "must be tcp://HOST:PORT, unix:PATH, or none (nothing is scanned then)",
+            );
             ScannerAddress::None
         });
-        for (key, span) in
-            [("scanner.connect", self.connect), ("scanner.silence", self.silence), ("scanner.file", self.file)]
-        {
+        for (key, span) in [
+            ("scanner.connect", self.connect),
+            ("scanner.silence", self.silence),
+            ("scanner.file", self.file),
+        ] {
             not_zero(source, key, span);
         }
         ScannerPolicy {
@@ -166,7 +171,8 @@ pub struct MailPolicy {
 
 impl MailTable {
     pub(super) fn check(self, source: &mut Source<'_>) -> Option<MailPolicy> {
-        let url = self.url.parse::<SmtpUrl>().map_err(|error| source.reject("mail.url", error.to_string())).ok();
+        let url =
+            self.url.parse::<SmtpUrl>().map_err(|error| source.reject("mail.url", error.to_string())).ok();
         let tls = match self.tls.as_str() {
             "auto" => None,
             "none" => Some(TlsMode::None),
@@ -233,8 +239,8 @@ impl MailPolicy {
             None => None,
             Some(file) => {
                 let file = places.resolve(file);
-                let pem =
-                    std::fs::read(&file).map_err(|error| format!("mail.ca_file: {}: {error}", file.display()))?;
+                let pem = std::fs::read(&file)
+                    .map_err(|error| format!("mail.ca_file: {}: {error}", file.display()))?;
                 Some(pem)
             }
         };
@@ -294,7 +300,8 @@ impl Default for LogPolicy {
 
 impl LogPolicy {
     pub(super) fn check(&self, source: &mut Source<'_>) {
-        let allowed = "must be error, warn, info, debug, trace, off, or a list such as info,todoke::doors::sftp=debug";
+        let allowed =
+            "must be error, warn, info, debug, trace, off, or a list such as info,todoke::doors::sftp=debug";
         // EnvFilter takes any single word for a target of that name, which would silence everything else.
         let word = !self.level.contains(['=', ',']);
         let level = self.level.parse::<tracing_subscriber::filter::LevelFilter>().is_ok();

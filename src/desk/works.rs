@@ -1,20 +1,25 @@
 //! The stages of work behind the desk, for the daemon and the command line alike.
 
 use std::io::Read;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use super::parts::{DeliverOrder, Works};
 use super::test_mail::send_test_mail;
 use super::trouble::{Kind, Trouble};
-use crate::config::ConfigCell;
+use crate::config::{Config, ConfigCell};
 use crate::model::ids::{DocumentId, InsurerCode, Number};
 use crate::model::party::Actor;
 use crate::model::time::Timestamp;
-use crate::work::deliver::{Address, Deliveries, PlaceRequest, PlacedOne};
+use crate::store::blobs::Blobs;
+use crate::store::ledger::Ledger;
+use crate::work::alarms::Alarms;
+use crate::work::deliver::{Address, Deliveries, DocumentTable, PlaceRequest, PlacedOne};
 use crate::work::imports;
-use crate::work::publish::{Publisher, Withdrawal};
+use crate::work::ports::Scanner;
+use crate::work::publish::{Publisher, SpoolTurn, Withdrawal};
 use crate::work::purge::Purge;
-use crate::work::step::WorkError;
+use crate::work::step::{Points, WorkError};
 
 /// Releases (`true`) or refuses a held submission.
 pub type Judge = dyn Fn(Number, bool, &Actor, Timestamp) -> Result<(), Trouble> + Send + Sync;
@@ -31,6 +36,69 @@ pub struct Stages {
     pub judge: Box<Judge>,
     /// The configuration in force.
     pub config: Arc<ConfigCell>,
+}
+
+impl Stages {
+    /// Builds them with the policies in force now. To be called right after the ledger was opened: the purge holds the
+    /// clock against the last event's time.
+    pub fn build(
+        config: &Arc<ConfigCell>,
+        ledger: &Arc<dyn Ledger>,
+        blobs: &Arc<dyn Blobs>,
+        alarms: &Arc<dyn Alarms>,
+        scanner: Arc<dyn Scanner>,
+        judge: Box<Judge>,
+    ) -> Self {
+        let now = config.get();
+        let root = now.places.root.clone();
+        let began = Instant::now();
+        let uptime = move || i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX);
+        let purge = Purge::new(
+            Arc::clone(ledger),
+            Arc::clone(blobs),
+            now.purge.clone(),
+            Arc::clone(alarms),
+            uptime,
+            root.clone(),
+        );
+        let tables = Arc::clone(config);
+        let deliveries = Deliveries {
+            ledger: Arc::clone(ledger),
+            blobs: Arc::clone(blobs),
+            spool_root: root.clone(),
+            policy: now.delivery.clone(),
+            zone: now.gateway.zone,
+            tables: Arc::new(move |insurer| document_table(&tables.get(), insurer)),
+            scanner,
+            alarms: Arc::clone(alarms),
+            looks: Mutex::default(),
+            points: Points::default(),
+        };
+        let publisher = Publisher {
+            ledger: Arc::clone(ledger),
+            blobs: Arc::clone(blobs),
+            spool_root: root,
+            policy: now.spool.publish.clone(),
+            turn: SpoolTurn::default(),
+            alarms: Arc::clone(alarms),
+            points: Points::default(),
+        };
+        Self {
+            deliveries: Arc::new(deliveries),
+            publisher: Arc::new(publisher),
+            purge: Arc::new(purge),
+            judge,
+            config: Arc::clone(config),
+        }
+    }
+}
+
+/// An insurer's own table of documents; the usual one when it cannot be read (`doctor` names its error).
+fn document_table(config: &Config, insurer: &InsurerCode) -> DocumentTable {
+    config.insurer_table(insurer, "documents").unwrap_or_else(|error| {
+        tracing::error!(%error, "an insurer's policy cannot be read");
+        DocumentTable::default()
+    })
 }
 
 impl From<WorkError> for Trouble {
@@ -64,12 +132,14 @@ impl Works for Stages {
             by: by.clone(),
         };
         match self.deliveries.place_one(request, now)? {
-            PlacedOne::Placed(id, warning) => {
-                Ok((id, warning.map(|fault| format!("{}: {}", fault.code, fault.text.en)).into_iter().collect()))
-            }
-            PlacedOne::Before(id) => {
-                Ok((id, vec![format!("The same document was placed today already as {id}; nothing was done.")]))
-            }
+            PlacedOne::Placed(id, warning) => Ok((
+                id,
+                warning.map(|fault| format!("{}: {}", fault.code, fault.text.en)).into_iter().collect(),
+            )),
+            PlacedOne::Before(id) => Ok((
+                id,
+                vec![format!("The same document was placed today already as {id}; nothing was done.")],
+            )),
             PlacedOne::Not(fault) => Err(Trouble::refused(fault.code, fault.text.en)),
             PlacedOne::ScannerDown => {
                 let text = "the scanner does not answer, so nothing was placed; try again (`todoke doctor` looks at it)";
@@ -85,16 +155,16 @@ impl Works for Stages {
         now: Timestamp,
     ) -> Result<Option<(Timestamp, Timestamp)>, Trouble> {
         let recalled = self.purge.recall(id, by, now)?;
-        recalled
-            .map(|recalled| recalled.fetched)
-            .ok_or_else(|| Trouble::unknown(format!("document {id}")))
+        recalled.map(|recalled| recalled.fetched).ok_or_else(|| Trouble::unknown(format!("document {id}")))
     }
 
     fn withdraw(&self, number: Number, by: &Actor, now: Timestamp) -> Result<(), Trouble> {
         match self.publisher.withdraw(number, None, by, now)? {
             Withdrawal::Withdrawn => Ok(()),
             Withdrawal::Collected => {
-                let text = format!("submission {number} was collected by the insurer already; only the insurer can help");
+                let text = format!(
+                    "submission {number} was collected by the insurer already; only the insurer can help"
+                );
                 Err(Trouble::refused("COLLECTED", text))
             }
             Withdrawal::Refused(refusal) => Err(Trouble::refused("NOT-WITHDRAWN", refusal.to_string())),

@@ -41,7 +41,8 @@ pub fn load(keys: &Path, name: &str) -> io::Result<PrivateKey> {
     let file = keys.join(name);
     let mode = std::fs::metadata(&file)?.mode();
     if mode & 0o077 != 0 {
-        let text = format!("{} may be read by others (mode {:o}); chmod 600 it", file.display(), mode & 0o777);
+        let text =
+            format!("{} may be read by others (mode {:o}); chmod 600 it", file.display(), mode & 0o777);
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
     }
     let text = Zeroizing::new(std::fs::read(&file)?);

@@ -207,7 +207,11 @@ impl Tree for Dir {
 
     fn set_stat(&self, path: &VirtualPath, to: SetAttributes) -> Result<(), Fault> {
         let real = self.real(path);
-        let file = fs::OpenOptions::new().read(true).write(to.size.is_some()).open(real).map_err(|error| fault(&error))?;
+        let file = fs::OpenOptions::new()
+            .read(true)
+            .write(to.size.is_some())
+            .open(real)
+            .map_err(|error| fault(&error))?;
         set(&file, to).map_err(|error| fault(&error))
     }
 

@@ -34,7 +34,8 @@ pub(super) fn scanner(config: &Config, now: Timestamp, report: &mut Report) {
     match patterns.age(now, policy.patterns_days_max) {
         PatternAge::Fresh => report.ok("virus scanner", patterns.engine),
         PatternAge::Stale { days } => {
-            let found = format!("{}: patterns are {days} days old (K32 asks for daily ones)", patterns.engine);
+            let found =
+                format!("{}: patterns are {days} days old (K32 asks for daily ones)", patterns.engine);
             report.error("virus scanner", found, "look at freshclam, or at the mirror it uses");
         }
         PatternAge::Unknown => {

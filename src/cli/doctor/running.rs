@@ -28,15 +28,25 @@ pub(super) fn daemon(config: &Config, report: &mut Report) {
             report.ok("daemon", format!("runs as process {} since {}", status["pid"], text("started_at")));
             if status["unreconciled"] == true {
                 let action = "compare with insurers and offices, then `todoke journal reconciled`";
-                report.error("epoch", "the data root was restored and is not reconciled: nothing goes out", action);
+                report.error(
+                    "epoch",
+                    "the data root was restored and is not reconciled: nothing goes out",
+                    action,
+                );
             }
             for alarm in status["alarms"].as_array().into_iter().flatten() {
                 let part = |key: &str| alarm[key].as_str().unwrap_or_default();
-                report.error("alarm", format!("{}: {}", part("code"), part("text")), "it ends by itself once its cause is gone");
+                report.error(
+                    "alarm",
+                    format!("{}: {}", part("code"), part("text")),
+                    "it ends by itself once its cause is gone",
+                );
             }
             queues(&status["queues"], report);
         }
-        Err(trouble) => report.error("daemon", trouble.to_string(), "look at its log; restart it if it hangs"),
+        Err(trouble) => {
+            report.error("daemon", trouble.to_string(), "look at its log; restart it if it hangs")
+        }
     }
 }
 
@@ -48,7 +58,8 @@ fn queues(queues: &Value, report: &mut Report) {
     for name in ["publish", "announce"] {
         let late = queues[name]["late_seconds"].as_u64().unwrap_or(0);
         if late > LATE_SECONDS {
-            let found = format!("{} wait in {name}, the first for {} minutes", queues[name]["waiting"], late / 60);
+            let found =
+                format!("{} wait in {name}, the first for {} minutes", queues[name]["waiting"], late / 60);
             report.warn("queue", found, "look at alarms and log");
         }
     }
