@@ -348,7 +348,8 @@ fn flush<I: Index>(index: &I, draft: &mut Draft<'_, I>, new: bool, last: bool) -
     if last || !new {
         changes.push(draft.meta_change()?);
     }
-    Ok(if new { index.load(&changes)? } else { index.apply(&changes)? })
+    let applied = if new { index.load(&changes) } else { index.apply(&changes) };
+    applied.map_err(OpenError::from)
 }
 
 /// Reads one commit's events after `from` onto the end of `into`; false at the end.
