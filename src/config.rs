@@ -16,6 +16,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use crate::doors::sftp::Limits;
 use crate::model::ids::InsurerCode;
 use crate::rules::policy::{ControlPolicy, GatewayPolicy, SessionsPolicy, SubmitPolicy};
 use crate::work::deliver::DeliveryPolicy;
@@ -41,11 +42,13 @@ pub const INSURER_TABLES: &[&str] = &["accounts", "documents", "filing"];
 pub struct SftpPolicy {
     /// Address and port.
     pub listen: String,
+    /// `[sftp.limits]`
+    pub limits: Limits,
 }
 
 impl Default for SftpPolicy {
     fn default() -> Self {
-        Self { listen: "127.0.0.1:2222".to_owned() }
+        Self { listen: "127.0.0.1:2222".to_owned(), limits: Limits::default() }
     }
 }
 
@@ -58,6 +61,8 @@ pub struct Config {
     pub gateway: GatewayPolicy,
     /// `[sftp] listen`
     pub sftp_listen: SocketAddr,
+    /// `[sftp.limits]`
+    pub sftp_limits: Limits,
     /// `[sessions]`
     pub sessions: SessionsPolicy,
     /// `[submit]`
@@ -143,6 +148,7 @@ impl Config {
             places,
             gateway,
             sftp_listen,
+            sftp_limits: sftp.limits,
             sessions,
             submit,
             scanner,

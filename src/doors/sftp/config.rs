@@ -22,7 +22,8 @@ pub(crate) const QUEUE_BYTES_FLOOR: usize = 2 * (PACKET_BYTES_MAX + 64 * 1024);
 pub(crate) const ACCOUNT_BYTES_MAX: usize = 128;
 
 /// Everything a stranger or a client controls, with its bound.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Limits {
     /// Connections at the same time, logged in or not.
     pub connections_max: usize,

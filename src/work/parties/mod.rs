@@ -278,9 +278,11 @@ impl Parties {
         };
         let blob = card.blob.clone();
         match &mut plan.op {
-            Some(Op::SetInsurer { insurer: Insurer { card: at, .. }, .. })
-            | Some(Op::SetOffice { office: Office { card: at, .. }, .. })
-            | Some(Op::SetAccount { account: Account { card: at, .. }, .. }) => *at = card,
+            Some(
+                Op::SetInsurer { insurer: Insurer { card: at, .. }, .. }
+                | Op::SetOffice { office: Office { card: at, .. }, .. }
+                | Op::SetAccount { account: Account { card: at, .. }, .. },
+            ) => *at = card,
             _ => {}
         }
         Ok(Some(blob))
