@@ -6,9 +6,21 @@ use serde::Serialize;
 
 use super::Config;
 
-/// Keys (or tables) that are read once, at start.
-const NEEDS_RESTART: &[&str] =
-    &["gateway.root", "sftp.listen", "control", "metrics.listen", "metrics", "log.format", "spool"];
+/// Keys (or tables) that are read once, at start: what the doors and stages were built with.
+const NEEDS_RESTART: &[&str] = &[
+    "gateway.root",
+    "gateway.zone",
+    "sftp",
+    "scanner",
+    "mail",
+    "delivery",
+    "spool",
+    "retention",
+    "purge",
+    "control",
+    "metrics",
+    "log.format",
+];
 
 /// One key that a reload changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
