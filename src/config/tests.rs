@@ -86,9 +86,9 @@ fn each_slip_names_file_line_key_value_and_what_is_allowed() {
     );
     check(
         "[submit]\nverdict_wait_seconds = 0\nyear_begins_month = 13\n",
-        &expect![[r#"
+        &expect![[r"
         conf/todoke.toml:2: submit.verdict_wait_seconds = 0: must be 1 to 120 seconds
-        conf/todoke.toml:3: submit.year_begins_month = 13: must be a month, 1 to 12"#]],
+        conf/todoke.toml:3: submit.year_begins_month = 13: must be a month, 1 to 12"]],
     );
     check(
         "[scanner]\naddress = \"\"\nsilence = \"150\"\n",

@@ -26,5 +26,5 @@ fn trouble_keeps_its_kind_over_the_socket() {
     let told: Response = Err(Trouble::refused("EXISTS", "it exists"));
     let line = serde_json::to_string(&told).unwrap();
     assert_eq!(serde_json::from_str::<Response>(&line).unwrap(), told);
-    assert_eq!(told.unwrap_err().to_string(), "EXISTS it exists");
+    assert!(told.is_err_and(|trouble| trouble.to_string() == "EXISTS it exists"));
 }

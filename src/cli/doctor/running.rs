@@ -46,7 +46,7 @@ pub(super) fn daemon(config: &Config, report: &mut Report) {
             queues(&status["queues"], report);
         }
         Err(trouble) => {
-            report.error("daemon", trouble.to_string(), "look at its log; restart it if it hangs")
+            report.error("daemon", trouble.to_string(), "look at its log; restart it if it hangs");
         }
     }
 }
