@@ -37,6 +37,7 @@ impl From<IndexError> for No {
 type Decided = Result<(Vec<Event>, Done), No>;
 
 /// What an operation comes to at this time. The draft is only read.
+#[allow(clippy::too_many_lines, reason = "a table: one short arm for each operation")]
 pub(super) fn decide<I: Index>(draft: &mut Draft<'_, I>, op: Op, at: Timestamp) -> Decided {
     match op {
         Op::SetInsurer { insurer, new } => set_insurer(draft, insurer, new),
@@ -145,11 +146,13 @@ pub(super) fn decide<I: Index>(draft: &mut Draft<'_, I>, op: Op, at: Timestamp) 
     }
 }
 
+#[allow(clippy::unnecessary_wraps, reason = "one of the ends of a decision")]
 fn ok(event: Event) -> Decided {
     Ok((vec![event], Done::Ok))
 }
 
 /// Done before: said again, recorded once.
+#[allow(clippy::unnecessary_wraps, reason = "one of the ends of a decision")]
 fn nothing() -> Decided {
     Ok((Vec::new(), Done::Ok))
 }
@@ -249,10 +252,11 @@ fn receive<I: Index>(
             return Ok((Vec::new(), Done::Received(Received::Same(number))));
         }
     }
-    if !matches!(outcome, Outcome::Refused(_)) {
-        if let Some(number) = id_holder(draft, of, id_since)? {
-            return Ok((Vec::new(), Done::Received(Received::IdTaken(number))));
-        }
+    // A refusal reserves nothing, so it may bear a taken id: that is what it is refused for.
+    if !matches!(outcome, Outcome::Refused(_))
+        && let Some(number) = id_holder(draft, of, id_since)?
+    {
+        return Ok((Vec::new(), Done::Received(Received::IdTaken(number))));
     }
     if outcome == Outcome::Accepted {
         if hold_same_content && draft.has(&tables::content_tag(&of.account, &of.content_tag))? {
