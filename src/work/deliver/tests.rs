@@ -365,6 +365,22 @@ fn one_document_by_command_is_placed_once_a_day() {
 }
 
 #[test]
+fn what_is_no_job_is_said_until_it_is_gone() {
+    let it = Delivering::new();
+    std::fs::write(it.path("a.pdf"), PDF).unwrap();
+    std::fs::create_dir(it.path(&"x".repeat(101))).unwrap();
+    it.stage.step(it.now).unwrap();
+    assert_eq!(
+        it.world.alarm_codes(),
+        [format!("DELIVERY-LOOSE {INSURER}"), format!("DELIVERY-NAME {INSURER}")]
+    );
+    std::fs::remove_file(it.path("a.pdf")).unwrap();
+    std::fs::remove_dir(it.path(&"x".repeat(101))).unwrap();
+    it.stage.step(it.now).unwrap();
+    assert!(it.world.alarm_codes().is_empty());
+}
+
+#[test]
 fn accounts_are_listed_when_they_change() {
     let it = Delivering::new();
     it.stage.step(it.now).unwrap();
