@@ -15,8 +15,11 @@ pub(crate) enum EraError {
     OtherEra,
 }
 
+/// Year, month, day.
+type Ymd = (i32, u32, u32);
+
 /// First year's offset, first and last day of an era: M1 T3 S5 H7 R9.
-fn era(digit: u8) -> Option<(i32, (i32, u32, u32), (i32, u32, u32))> {
+fn era(digit: u8) -> Option<(i32, Ymd, Ymd)> {
     Some(match digit {
         b'1' => (1867, (1868, 1, 25), (1912, 7, 29)),
         b'3' => (1911, (1912, 7, 30), (1926, 12, 24)),

@@ -82,6 +82,7 @@ const fn members(class: Class) -> (u8, bool) {
 }
 
 /// How many characters a value has when all are of the class and none needs a word; none otherwise.
+#[inline]
 pub(crate) fn plain(class: Class, value: &[u8]) -> Option<usize> {
     let (single, wide) = members(class);
     if !wide {

@@ -81,7 +81,7 @@ pub fn wants_pdf_check(name: &FileName) -> bool {
 }
 
 /// Which file is what: by `# cover:`, else by the policy's parts of names; the first that fits.
-pub fn roles(set: &Set<'_>, rules: &RuleSet) -> Roles {
+pub fn roles_of(set: &Set<'_>, rules: &RuleSet) -> Roles {
     let filing = set.files.iter().position(|file| file.name.as_str() == FILING_NAME);
     let marks: Vec<String> = rules.policy().cover.names.iter().map(|name| folded(name)).collect();
     let cover = match set.cover {
@@ -156,7 +156,7 @@ pub fn check_set(
     sink: &mut Findings,
 ) -> SetVerdict {
     let mut report = Report { rules, sink };
-    let roles = roles(set, rules);
+    let parts = roles_of(set, rules);
     for file in set.files {
         if file.bytes == 0 && file.name.as_str() != FILING_NAME {
             report.say(Rule::SetEmptyFile, Some(&file.name), &[file.name.as_str()]);
@@ -164,11 +164,11 @@ pub fn check_set(
     }
     match set.kind {
         Kind::Other => {
-            if let Some(at) = roles.filing {
+            if let Some(at) = parts.filing {
                 report.say(Rule::SetOtherFiling, Some(&set.files[at].name), &[]);
             }
         }
-        Kind::Filing => filing(set, &roles, summary, &mut report),
+        Kind::Filing => filing(set, &parts, summary, &mut report),
     }
     let window = rules.policy().calendar.map_or(Window::Open, |calendar| calendar.window(today));
     let held_until = match window {
@@ -179,7 +179,7 @@ pub fn check_set(
             (outside == Outside::Hold).then_some(opens)
         }
     };
-    SetVerdict { roles, held_until }
+    SetVerdict { roles: parts, held_until }
 }
 
 fn filing(set: &Set<'_>, roles: &Roles, summary: Option<&Summary>, report: &mut Report<'_>) {

@@ -96,10 +96,10 @@ fn roles_are_told_by_comment_or_name() {
     let rules = RuleSet::builtin().unwrap();
     let files = [file("a.pdf"), file("KPFD0006.CSV"), file("ＳＯＵＫＡＴＳＵ.pdf")];
     let expected = Roles { filing: Some(1), cover: Some(2), attachments: vec![0] };
-    assert_eq!(roles(&set(&files), &rules), expected);
+    assert_eq!(roles_of(&set(&files), &rules), expected);
     let cover = FileName::parse("a.pdf").unwrap();
     let named = Set { cover: Some(&cover), ..set(&files) };
-    assert_eq!(roles(&named, &rules), Roles { filing: Some(1), cover: Some(0), attachments: vec![2] });
+    assert_eq!(roles_of(&named, &rules), Roles { filing: Some(1), cover: Some(0), attachments: vec![2] });
     let mut held = rules.clone();
     held.policy_mut().calendar = Some(Calendar { from_day: 1, to_day: 10, outside: Outside::Hold });
     let verdict = check_set(&set(&files), None, &held, today(), &mut Findings::default());
