@@ -1,6 +1,17 @@
 //! A tree and a gate for tests of the SFTP door: a plain folder, and a list of keys. Some names behave in special
 //! ways, so that answers of every kind can be had: see [`Dir`].
 
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::case_sensitive_file_extension_comparisons,
+    clippy::struct_field_names,
+    clippy::missing_panics_doc,
+    reason = "part of tests; each test file uses its own part"
+)]
+
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io;

@@ -159,7 +159,7 @@ pub(crate) fn ssh_config(limits: &Limits, host_keys: Vec<PrivateKey>) -> Config 
         auth_rejection_time: Duration::ZERO,
         auth_rejection_time_initial: Some(Duration::ZERO),
         keys: host_keys,
-        limits: russh::Limits::new(rekey, rekey, Duration::from_secs(3600)),
+        limits: russh::Limits::new(rekey, rekey, Duration::from_hours(1)),
         // The receiving half of each channel is dropped at once, so this buffer is never used.
         channel_buffer_size: 1,
         event_buffer_size: 32,
