@@ -14,3 +14,6 @@ pub mod doors;
 
 pub mod config;
 pub mod desk;
+
+#[cfg(test)]
+mod small_world;

@@ -28,6 +28,15 @@ pub enum LogFormat {
     Json,
 }
 
+impl LogFormat {
+    /// What to use where nothing is configured: [`LogFormat::Journal`] when standard error is the journal.
+    pub fn usual() -> Self {
+        let named = std::env::var("JOURNAL_STREAM").ok();
+        let here = rustix::fs::fstat(std::io::stderr()).ok().map(|s| format!("{}:{}", s.st_dev, s.st_ino));
+        if named.is_some() && named == here { Self::Journal } else { Self::Text }
+    }
+}
+
 /// Overrides the configured level: `TODOKE_LOG=debug`, `TODOKE_LOG=info,todoke::doors::sftp=trace`.
 pub const LEVEL_VARIABLE: &str = "TODOKE_LOG";
 

@@ -14,44 +14,7 @@ use tokio::sync::Semaphore;
 use tokio::sync::watch;
 
 use crate::model::health::Health;
-
-/// Names of the figures. Code elsewhere uses these with `metrics::counter!` and its sisters.
-pub mod names {
-    /// Counter, label `verdict` (accepted, held, refused): submissions judged.
-    pub const SUBMISSIONS: &str = "todoke_submissions_total";
-    /// Counter: bytes taken in over SFTP.
-    pub const UPLOAD_BYTES: &str = "todoke_upload_bytes_total";
-    /// Histogram: bytes of one uploaded file.
-    pub const UPLOAD_FILE_BYTES: &str = "todoke_upload_file_bytes";
-    /// Histogram: seconds from the close that completes a submission to its verdict.
-    pub const VERDICT_SECONDS: &str = "todoke_verdict_seconds";
-    /// Histogram: seconds of one journal fsync.
-    pub const JOURNAL_FSYNC_SECONDS: &str = "todoke_journal_fsync_seconds";
-    /// Histogram, label `result` (sent, deferred, failed): seconds of one attempt to send a mail.
-    pub const MAIL_ATTEMPT_SECONDS: &str = "todoke_mail_attempt_seconds";
-    /// Histogram, label `result` (`clean`, `infected`, `not_scanned`, `down`): seconds of one scan.
-    pub const SCAN_SECONDS: &str = "todoke_scan_seconds";
-    /// Counter: documents placed in outboxes.
-    pub const DOCUMENTS_PLACED: &str = "todoke_documents_placed_total";
-    /// Counter, label `reason` (expired, recalled): documents removed.
-    pub const DOCUMENTS_REMOVED: &str = "todoke_documents_removed_total";
-    /// Counter, label `result` (accepted, refused): logins.
-    pub const LOGINS: &str = "todoke_logins_total";
-    /// Gauge: SFTP sessions open now.
-    pub const SESSIONS: &str = "todoke_sessions";
-    /// Gauge: submissions held now.
-    pub const SUBMISSIONS_HELD: &str = "todoke_submissions_held";
-    /// Gauge: mails waiting now.
-    pub const MAILS_QUEUED: &str = "todoke_mails_queued";
-    /// Gauge: free bytes where the data root lies.
-    pub const DISK_FREE_BYTES: &str = "todoke_disk_free_bytes";
-    /// Gauge: sequence number of the journal's last event.
-    pub const JOURNAL_SEQUENCE: &str = "todoke_journal_sequence";
-    /// Gauge: days since the virus patterns were made; -1 when the scanner tells no date.
-    pub const PATTERN_AGE_DAYS: &str = "todoke_pattern_age_days";
-    /// Gauge: 1 when the scanner answered last, else 0.
-    pub const SCANNER_UP: &str = "todoke_scanner_up";
-}
+use crate::model::metric as names;
 
 /// Files from 1 KiB to 1 GiB.
 const BYTES_BUCKETS: [f64; 8] =
@@ -190,7 +153,11 @@ async fn serve(mut stream: TcpStream, page: Page) -> io::Result<()> {
     let mut request = Vec::new();
     while !ends_headers(&request) {
         if request.len() >= REQUEST_BYTES_MAX {
-            return answer(&mut stream, Answer::plain("431 Request Header Fields Too Large"), false).await;
+            answer(&mut stream, Answer::plain("431 Request Header Fields Too Large"), false).await?;
+            // Closing with unread bytes would be a reset, which can overtake the answer.
+            return tokio::io::copy(&mut stream.take(REQUEST_BYTES_MAX as u64), &mut tokio::io::sink())
+                .await
+                .map(drop);
         }
         let room = (REQUEST_BYTES_MAX - request.len()) as u64;
         if (&mut stream).take(room).read_buf(&mut request).await? == 0 {
@@ -353,7 +320,7 @@ mod tests {
             ("GET /metrics\r\n\r\n".into(), "400"),
             ("GET /metrics SMTP/1.1\r\n\r\n".into(), "400"),
             ("\r\n\r\n".into(), "400"),
-            (format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(REQUEST_BYTES_MAX - 19)), "431"),
+            (format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(REQUEST_BYTES_MAX + 1000)), "431"),
         ] {
             let answer = ask(&served, &request).await;
             assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{request:.40?}: {answer}");

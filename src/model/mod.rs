@@ -9,6 +9,7 @@ pub mod health;
 pub mod ids;
 pub mod incident;
 pub mod mail;
+pub mod metric;
 pub mod party;
 pub mod span;
 pub mod submission;

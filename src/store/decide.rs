@@ -262,11 +262,14 @@ fn receive<I: Index>(
             return Ok((Vec::new(), Done::Received(Received::IdTaken(number))));
         }
     }
-    if outcome == Outcome::Accepted {
+    // Also of one that waits for something else: when that ends, nobody would ask again.
+    if hold_same_content && !matches!(outcome, Outcome::Refused(_)) {
         let same: Option<Vec<Number>> = draft.fetch(&tables::content_tag(&of.account, &of.content_tag))?;
-        if let Some(earlier) = same.filter(|_| hold_same_content).and_then(|same| same.last().copied()) {
+        if let Some(earlier) = same.and_then(|same| same.last().copied()) {
             return Ok((Vec::new(), Done::Received(Received::SameContent(earlier))));
         }
+    }
+    if outcome == Outcome::Accepted {
         if draft.meta.unreconciled {
             outcome = Outcome::Held(HoldReason::Epoch);
         }

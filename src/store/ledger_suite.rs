@@ -270,18 +270,30 @@ fn ids_and_contents(ledger: &dyn Ledger) {
         content_tag: sample::submission(1, 1, None).content_tag,
         ..sample::submission(1, serial, None)
     };
-    let held = || Received::New(Outcome::Held(HoldReason::SameContent));
-    assert_eq!(receive(ledger, same(5), Outcome::Accepted), held());
+    let first = Received::SameContent(number(1));
+    assert_eq!(receive(ledger, same(5), Outcome::Accepted), first);
+    assert_eq!(ledger.submission(number(5)).unwrap(), None, "nothing is recorded");
+    assert_eq!(receive(ledger, same(5), Outcome::Held(HoldReason::Scanner)), first);
+    let held = Op::Receive {
+        submission: Box::new(same(5)),
+        outcome: Outcome::Held(HoldReason::SameContent),
+        hold_same_content: false,
+        id_since: NOW,
+    };
+    assert_eq!(
+        commit(ledger, held),
+        Done::Received(Received::New(Outcome::Held(HoldReason::SameContent)))
+    );
     assert_eq!(state(ledger, 5), State::Held);
     assert_eq!(ledger.hold_reason(number(5)).unwrap(), Some(HoldReason::SameContent));
     assert_eq!(due(ledger, Queue::Judge), [], "somebody must look");
-    let scanner = Outcome::Held(HoldReason::Scanner);
-    assert_eq!(receive(ledger, same(6), scanner.clone()), Received::New(scanner));
     commit(ledger, Op::Withdraw { number: number(1), account: None });
+    assert_eq!(
+        receive(ledger, same(7), Outcome::Accepted),
+        Received::SameContent(number(5)),
+        "one is still there"
+    );
     commit(ledger, Op::Withdraw { number: number(5), account: None });
-    assert_eq!(receive(ledger, same(7), Outcome::Accepted), held(), "one is still there");
-    commit(ledger, Op::Withdraw { number: number(6), account: None });
-    commit(ledger, Op::Withdraw { number: number(7), account: None });
     assert_eq!(receive(ledger, same(8), Outcome::Accepted), ACCEPTED());
     let passes = Op::Receive {
         submission: Box::new(same(9)),
@@ -299,7 +311,14 @@ fn holds(ledger: &dyn Ledger) {
     assert_eq!(due(ledger, Queue::Judge), submissions(&[1, 2]));
     assert_eq!(ledger.submission(number(1)).unwrap().unwrap().decided_at, None);
     let judge =
-        |serial, outcome, decision| Op::Judge { number: number(serial), outcome, verdicts: vec![], decision };
+        |serial, outcome, decision| Op::Judge {
+            number: number(serial),
+            outcome,
+            verdicts: vec![],
+            office: None,
+            forms: vec![],
+            decision,
+        };
     at(ledger, judge(1, Outcome::Held(HoldReason::Calendar), None), NOW.plus(1));
     assert_eq!(due(ledger, Queue::Judge), submissions(&[2, 1]), "held anew, due anew");
     commit(ledger, judge(1, Outcome::Accepted, Some(sample::card(500))));

@@ -109,6 +109,8 @@ pub fn submission(epoch: u32, serial: u64, id: Option<u64>) -> Submission {
         decided_at: None,
         collected_at: None,
         withdrawn_at: None,
+        withdrawn_by: None,
+        withdraws: None,
         state: State::Accepted,
     }
 }

@@ -14,6 +14,3 @@ pub mod purge;
 pub mod retention;
 pub mod step;
 pub mod sweep;
-
-#[cfg(test)]
-pub(crate) mod fake;

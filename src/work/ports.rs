@@ -305,7 +305,7 @@ pub fn size_differs(announced: u64) -> String {
     format!("it is not the {announced} bytes that were announced")
 }
 
-/// `scanner = "none"`: says so about everything.
+/// `scanner = "none"`: says so about everything. Its patterns have no age, which is then no reason for an alarm.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NoScanner;
 

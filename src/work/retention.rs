@@ -31,6 +31,8 @@ pub struct RetentionPolicy {
     pub refused_days: u32,
     /// Payload of withdrawn submissions.
     pub withdrawn_days: u32,
+    /// Payload of accepted submissions of test identities, which no insurer ever collects (H3).
+    pub test_days: u32,
     /// Cards with receipts, subjects and names: after the submission's last change, once its payload is erased.
     pub cards_days: u32,
     /// Cards of mails, after they were sent or given up.
@@ -39,7 +41,14 @@ pub struct RetentionPolicy {
 
 impl Default for RetentionPolicy {
     fn default() -> Self {
-        Self { collected_days: 70, refused_days: 7, withdrawn_days: 7, cards_days: 730, mails_days: 70 }
+        Self {
+            collected_days: 70,
+            refused_days: 7,
+            withdrawn_days: 7,
+            test_days: 7,
+            cards_days: 730,
+            mails_days: 70,
+        }
     }
 }
 
@@ -68,7 +77,9 @@ impl Retention {
     /// Erases one batch of each kind.
     pub fn step(&self, now: Timestamp) -> Result<Progress, WorkError> {
         let collected = [State::Collected, State::Imported, State::ImportFailed];
-        let table: [(&[State], u32); 3] = [
+        // The ledger gives accepted ones only of test identities.
+        let table: [(&[State], u32); 4] = [
+            (&[State::Accepted], self.policy.test_days),
             (&collected, self.policy.collected_days),
             (&[State::Refused], self.policy.refused_days),
             (&[State::Withdrawn, State::CarriedOut], self.policy.withdrawn_days),
@@ -95,7 +106,9 @@ impl Retention {
         let mut by_number = BTreeMap::new();
         for number in numbers {
             let Some(submission) = self.ledger.submission(number)? else { continue };
-            if states.contains(&submission.state) && self.may_go(&submission, now)? {
+            let due = states.contains(&submission.state)
+                && (submission.test || submission.state != State::Accepted);
+            if due && self.may_go(&submission, now)? {
                 by_number.insert(number, submission);
             }
         }

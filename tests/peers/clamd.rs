@@ -178,6 +178,20 @@ fn a_stopped_clamd_is_down_after_the_bound() {
 }
 
 #[test]
+fn a_socket_whose_queue_is_full_is_down_after_the_bound() {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, listen, socket};
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("clamd.sock");
+    let listener = socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+    bind(&listener, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+    listen(&listener, 0).unwrap();
+    let _waits = std::os::unix::net::UnixStream::connect(&path).unwrap();
+    let address = format!("unix:{}", path.display()).parse().unwrap();
+    let hasty = scanner(&address, Bounds { connect_max: Duration::from_millis(200), ..Bounds::default() });
+    assert_eq!(scan(&*hasty, b"x"), Scan::Down { why: ScannerDown::Hung { seconds: 0 } });
+}
+
+#[test]
 fn a_clamd_killed_in_the_middle_is_down() {
     let Some(world) = World::start() else { return };
     let clients = world.clients();

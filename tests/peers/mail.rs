@@ -73,7 +73,7 @@ fn patient() -> Bounds {
     Bounds { connect_max: Duration::from_secs(30), attempt_max: Duration::from_mins(1), ..Bounds::default() }
 }
 
-fn config(port: u16) -> SmtpConfig {
+pub(super) fn config(port: u16) -> SmtpConfig {
     SmtpConfig {
         url: format!("smtp://127.0.0.1:{port}").parse().unwrap(),
         tls: None,
@@ -256,12 +256,12 @@ fn a_host_that_drops_idle_connections_costs_nothing() {
 }
 
 /// An authority and certificates it issued, made by openssl.
-struct Certificates {
+pub(super) struct Certificates {
     dir: tempfile::TempDir,
 }
 
 impl Certificates {
-    fn make() -> Option<Self> {
+    pub(super) fn make() -> Option<Self> {
         if !have("openssl", program("openssl").is_some()) {
             return None;
         }
@@ -290,11 +290,11 @@ impl Certificates {
         Some(Self { dir })
     }
 
-    fn path(&self, name: &str) -> String {
+    pub(super) fn path(&self, name: &str) -> String {
         self.dir.path().join(name).to_string_lossy().into_owned()
     }
 
-    fn ca(&self) -> Vec<u8> {
+    pub(super) fn ca(&self) -> Vec<u8> {
         std::fs::read(self.path("ca.pem")).unwrap()
     }
 
@@ -445,6 +445,13 @@ fn hosts_that_misbehave_defer_the_mail_within_the_bounds() {
             hasty,
             "timeout",
         ),
+        (
+            "takes the message for commands",
+            &[HELLO, b"250 x\r\n", b"250 x\r\n", b"250 x\r\n", b"250 x\r\n"],
+            End::Hang,
+            patient(),
+            "garbled-reply",
+        ),
         ("hangs up at once", &[], End::HangUp, patient(), "disconnected"),
         (
             "hangs up at DATA",
@@ -485,6 +492,25 @@ fn hosts_that_misbehave_defer_the_mail_within_the_bounds() {
     );
 }
 
+/// What a host does after its answer changes nothing about the mail's fate.
+#[test]
+fn a_refusal_stays_one_when_the_host_hangs_afterwards() {
+    const LINES: &[&[u8]] =
+        &[b"220 mail.example.jp ESMTP\r\n", b"250 x\r\n", b"250 x\r\n", b"550 5.1.1 no such user\r\n"];
+    let mailer = plain_mailer(saying(LINES, End::Hang));
+    assert_eq!(mailer.send(&to("soumu@example.jp"), SHORT), Delivery::Failed { reply: "550 5.1.1".into() });
+}
+
+#[test]
+fn idle_connections_are_given_back() {
+    let Some(host) = MailHost::start(&[]) else { return };
+    let bounds = Bounds { idle_max: Duration::from_millis(100), ..patient() };
+    let mailer = mailer(SmtpConfig { bounds, ..config(host.port) });
+    assert!(matches!(mailer.send(&to("good@example.jp"), SHORT), Delivery::Sent { .. }));
+    super::super::until("the host has heard QUIT", || host.dir.path().join("quit").exists());
+    assert!(matches!(mailer.send(&to("good@example.jp"), SHORT), Delivery::Sent { .. }));
+}
+
 /// Whoever sits between appends answers to the go-ahead of STARTTLS; they must not count as said under TLS.
 #[test]
 fn answers_smuggled_in_before_tls_are_not_believed() {
@@ -520,4 +546,16 @@ fn a_mailer_may_be_dropped_and_used_from_many_threads() {
     assert!(host.connections().parse::<u32>().unwrap() <= 4);
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async move { drop(mailer) });
+}
+
+#[test]
+#[ignore = "measures; run by hand with --ignored --nocapture"]
+fn figures() {
+    let Some(host) = MailHost::start(&[]) else { return };
+    let (mailer, message, rounds) = (plain_mailer(host.port), arrival().0, 500);
+    let start = std::time::Instant::now();
+    for _ in 0..rounds {
+        assert!(matches!(mailer.send(&to("good@example.jp"), &message), Delivery::Sent { .. }));
+    }
+    println!("aiosmtpd, one connection kept: {:?} a mail", start.elapsed() / rounds);
 }

@@ -4,7 +4,7 @@ mailhost.py DIR [--tls CERT KEY] [--implicit] [--require-tls] [--auth USER PASSW
             [--mail REPLY] [--hello REPLY]
 
 Prints its port, then keeps what it takes as DIR/1.eml, DIR/2.eml, ... beside DIR/1.json (envelope), and counts
-connections in DIR/connections.
+connections in DIR/connections and marks a QUIT in DIR/quit.
 """
 
 import argparse
@@ -36,6 +36,10 @@ class Handler:
             return [options.hello]
         session.host_name = hostname
         return responses
+
+    async def handle_QUIT(self, server, session, envelope):
+        (options.dir / "quit").touch()
+        return "221 2.0.0 bye"
 
     async def handle_MAIL(self, server, session, envelope, address, mail_options):
         if getattr(session, "taken", 0) >= options.mails_per_connection:

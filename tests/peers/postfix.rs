@@ -4,10 +4,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use todoke::doors::smtp::{SmtpConfig, TlsMode};
 use todoke::work::ports::{Delivery, Mailer};
 
 use super::super::{free_port, have, program, until};
-use super::mail::{SHORT, arrival, plain_mailer, read_mail, to};
+use super::mail::{Certificates, SHORT, arrival, config, mailer, plain_mailer, read_mail, to};
 
 /// A postfix of its own on a port of its own, delivering for `example.jp`.
 struct Postfix {
@@ -35,7 +36,7 @@ postlog unix-dgram n - n - 1 postlogd
 ";
 
 impl Postfix {
-    fn start() -> Option<Self> {
+    fn start(more: &str) -> Option<Self> {
         let root = rustix::process::geteuid().is_root();
         if !have("postfix (as root)", root && program("postfix").is_some()) {
             return None;
@@ -59,7 +60,7 @@ impl Postfix {
              myhostname = mail.example.jp\nmydestination =\ninet_interfaces = 127.0.0.1\nmynetworks =\n\
              virtual_mailbox_domains = example.jp\nvirtual_mailbox_base = {at}/mail\n\
              virtual_mailbox_maps = inline:{{ good@example.jp=good/ }}\n\
-             virtual_uid_maps = static:{id}\nvirtual_gid_maps = static:{id}\nvirtual_minimum_uid = 1\n"
+             virtual_uid_maps = static:{id}\nvirtual_gid_maps = static:{id}\nvirtual_minimum_uid = 1\n{more}\n"
         );
         std::fs::write(dir.path().join("conf/main.cf"), main).unwrap();
         std::fs::write(
@@ -97,7 +98,7 @@ fn first_file(folder: &Path) -> Option<PathBuf> {
 
 #[test]
 fn postfix_delivers_what_was_sent_and_refuses_the_unknown() {
-    let Some(postfix) = Postfix::start() else { return };
+    let Some(postfix) = Postfix::start("") else { return };
     let mailer = plain_mailer(postfix.port);
     let (bytes, subject, body) = arrival();
     assert_eq!(mailer.send(&to("good@example.jp"), &bytes), Delivery::Sent { reply: "250 2.0.0".into() });
@@ -114,4 +115,30 @@ fn postfix_delivers_what_was_sent_and_refuses_the_unknown() {
     assert_eq!(read["body"].as_str().unwrap().replace("\r\n", "\n"), body);
     assert_eq!(read["headers"]["message-id"], "<M1-000001-2.9f3c@gateway.example.jp>");
     assert_eq!(read["headers"]["return-path"], "<no-reply@gateway.example.jp>");
+}
+
+#[test]
+fn postfix_takes_mail_over_starttls_only() {
+    let Some(certificates) = Certificates::make() else { return };
+    let (certificate, key) = (certificates.path("good.pem"), certificates.path("good.key"));
+    let tls = format!(
+        "smtpd_tls_security_level = encrypt\nsmtpd_tls_cert_file = {certificate}\nsmtpd_tls_key_file = {key}"
+    );
+    let Some(postfix) = Postfix::start(&tls) else { return };
+    let required = SmtpConfig {
+        tls: Some(TlsMode::Required),
+        extra_ca_pem: Some(certificates.ca()),
+        ..config(postfix.port)
+    };
+    let client = mailer(required.clone());
+    for _ in 0..2 {
+        assert_eq!(client.send(&to("good@example.jp"), SHORT), Delivery::Sent { reply: "250 2.0.0".into() });
+    }
+    let stranger = mailer(SmtpConfig { extra_ca_pem: None, ..required });
+    assert_eq!(
+        stranger.send(&to("good@example.jp"), SHORT),
+        Delivery::Deferred { reply: "tls-failed".into() }
+    );
+    let plain = plain_mailer(postfix.port).send(&to("good@example.jp"), SHORT);
+    assert_eq!(plain, Delivery::Deferred { reply: "530 5.7.0 (mail from)".into() });
 }

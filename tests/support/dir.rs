@@ -54,7 +54,7 @@ fn fault(error: &io::Error) -> Fault {
         io::ErrorKind::PermissionDenied => (Status::PermissionDenied, "NOT-ALLOWED"),
         _ => (Status::Failure, "FAILED"),
     };
-    Fault { status, code, text: error.to_string(), loud: false }
+    Fault { status, code: code.into(), text: error.to_string(), loud: false }
 }
 
 fn attributes(metadata: &fs::Metadata) -> Attributes {
@@ -127,7 +127,7 @@ impl OpenFile for OpenDirFile {
         if self.name.ends_with(".refused") {
             return Answer::Now(Err(Fault {
                 status: Status::PermissionDenied,
-                code: "SIG-WRONG-KEY",
+                code: "SIG-WRONG-KEY".into(),
                 text: "別の鍵で署名されています。".to_owned(),
                 loud: true,
             }));

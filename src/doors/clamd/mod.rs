@@ -8,11 +8,12 @@ mod answer;
 mod session;
 
 use std::io::Read;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub use self::address::{ScannerAddress, ScannerAddressError};
 use self::answer::{Verdict, parse_verdict, parse_version};
 use self::session::{Session, Trouble, garbled};
+use crate::model::metric;
 use crate::work::ports::{NoScanner, Patterns, Scan, Scanner, ScannerDown, Unscanned};
 
 /// How long each thing may take.
@@ -51,11 +52,20 @@ pub fn scanner(address: &ScannerAddress, bounds: Bounds) -> Box<dyn Scanner> {
 
 impl Scanner for Clamd {
     fn scan(&self, content: &mut dyn Read, size: u64) -> Scan {
-        match self.try_scan(content, size) {
+        let start = Instant::now();
+        let scan = match self.try_scan(content, size) {
             Ok(scan) => scan,
             Err(Trouble::Content(why)) => Scan::NotScanned { why: Unscanned::Content(why) },
             Err(Trouble::Down(why)) => Scan::Down { why },
-        }
+        };
+        let result = match scan {
+            Scan::Clean { .. } => "clean",
+            Scan::Infected { .. } => "infected",
+            Scan::NotScanned { .. } => "not_scanned",
+            Scan::Down { .. } => "down",
+        };
+        metrics::histogram!(metric::SCAN_SECONDS, "result" => result).record(start.elapsed());
+        scan
     }
 
     fn patterns(&self) -> Result<Patterns, ScannerDown> {

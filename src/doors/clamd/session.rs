@@ -49,7 +49,12 @@ pub(super) struct Session {
 impl Session {
     pub(super) fn open(address: &ScannerAddress, bounds: Bounds) -> Result<Self, Trouble> {
         let end = Instant::now() + bounds.file_max;
-        let unreachable = |e: &io::Error| ScannerDown::Unreachable(e.kind().to_string());
+        let unreachable = |e: &io::Error| match e.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+                ScannerDown::Hung { seconds: bounds.connect_max.as_secs() }
+            }
+            kind => ScannerDown::Unreachable(kind.to_string()),
+        };
         let socket = match address {
             ScannerAddress::None => return Err(ScannerDown::Unreachable("none".into()).into()),
             ScannerAddress::Tcp { host, port } => {

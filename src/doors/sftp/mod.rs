@@ -7,7 +7,9 @@
 //! [`wire`], resolves names by [`path`], and keeps open files in `handles`.
 
 pub mod config;
+pub mod gate;
 pub mod office;
+pub mod insurer;
 pub mod path;
 pub mod port;
 pub mod server;

@@ -157,11 +157,15 @@ impl Queue {
     }
 
     /// Blocks the engine's thread for a moment in case there is more to do at once: true when there is. Requests that
-    /// follow each other one by one then cost one wake-up each and not a way through the runtime.
-    pub(crate) fn linger(&self, at_most: Duration) -> bool {
+    /// follow each other one by one then cost one wake-up each and not a way through the runtime. `nudged` says whether
+    /// something that [`Queue::nudge`] tells of is there already.
+    pub(crate) fn linger(&self, at_most: Duration, nudged: impl FnOnce() -> bool) -> bool {
         let mut inner = self.lock();
-        if inner.whole > 0 || inner.ended {
-            return inner.whole > 0;
+        if inner.whole > 0 || nudged() {
+            return true;
+        }
+        if inner.ended {
+            return false;
         }
         inner.lingering = true;
         let waited = self.lingerer.wait_timeout_while(inner, at_most, |inner| inner.lingering);

@@ -152,12 +152,11 @@ fn work(channel: &Channel, mut engine: Box<Engine>) -> (Box<Engine>, Pause) {
         let pause = engine.run();
         channel.set_load(engine.load());
         channel.count_sent();
-        let may_linger = matches!(pause, Pause::Drained) && channel.verdicts.is_empty() && !channel.is_over();
-        if !may_linger {
+        if !matches!(pause, Pause::Drained) || channel.is_over() {
             return (engine, pause);
         }
         let Some(_place) = channel.connection.lingerers.enter() else { return (engine, pause) };
-        if !channel.queue.linger(LINGER) {
+        if !channel.queue.linger(LINGER, || !channel.verdicts.is_empty()) {
             return (engine, pause);
         }
     }

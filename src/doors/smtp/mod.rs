@@ -10,14 +10,16 @@ mod reply;
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use lettre::Address;
+use lettre::transport::smtp::Error as SmtpError;
 use lettre::transport::smtp::authentication::{Credentials, Mechanism};
 use lettre::transport::smtp::client::AsyncSmtpConnection;
 use lettre::transport::smtp::commands::{Data, Mail, Quit, Rcpt, Rset};
 use lettre::transport::smtp::extension::{Extension, MailBodyParameter, MailParameter};
+use lettre::transport::smtp::response::{Response, Severity};
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 
@@ -25,19 +27,20 @@ use self::config::Checked;
 pub use self::config::{Bounds, Login, SmtpConfig, SmtpConfigError, SmtpUrl, SmtpUrlError, TlsMode};
 use self::line_stream::LineStream;
 use self::reply::{Failure, failure, is_about_us, is_gone, reply_of};
+use crate::model::metric;
 use crate::work::ports::{Delivery, Envelope, Mailer, is_sendable, reply as word};
 
 /// Idle connections kept.
 const IDLE_CONNECTIONS_MAX: usize = 4;
 /// Mails over one connection; some hosts refuse more.
 const MAILS_PER_CONNECTION_MAX: u32 = 100;
-/// To say QUIT and hear the answer.
-const QUIT_MAX: Duration = Duration::from_secs(2);
+/// To say RSET or QUIT and hear the answer.
+const LEAVE_MAX: Duration = Duration::from_secs(2);
 
 /// Hands mail to one host. Calls block; may be used from many threads, but not from async code.
 pub struct SmtpMailer {
     host: Checked,
-    idle: Mutex<Vec<Open>>,
+    idle: Arc<Mutex<Vec<Open>>>,
     runtime: Option<Runtime>,
 }
 
@@ -64,10 +67,17 @@ impl SmtpMailer {
             .enable_io()
             .enable_time()
             .build()?;
-        Ok(Self { host, idle: Mutex::default(), runtime: Some(runtime) })
+        let idle = Arc::<Mutex<Vec<Open>>>::default();
+        runtime.spawn(reap(Arc::clone(&idle), host.bounds.idle_max.max(Duration::from_millis(100))));
+        Ok(Self { host, idle, runtime: Some(runtime) })
     }
 
-    async fn attempt(&self, envelope: (Option<Address>, Address), message: &[u8]) -> Delivery {
+    /// One attempt; what is left of the connection comes back with how it ended.
+    async fn attempt(
+        &self,
+        envelope: (Option<Address>, Address),
+        message: &[u8],
+    ) -> (Delivery, Option<(Open, After)>) {
         let deferred = |failure: Failure| match failure {
             Failure::Answer { reply, .. } => Delivery::Deferred { reply },
             Failure::Word(why) => Delivery::Deferred { reply: why.into() },
@@ -75,35 +85,21 @@ impl SmtpMailer {
         let (from, to) = envelope;
         let mut open = match self.begin(from, message).await {
             Ok(open) => open,
-            Err(Failure::Word(word)) if word == word::MESSAGE => {
-                return Delivery::Failed { reply: word.into() };
+            Err(Failure::Word(why)) if why == word::MESSAGE => {
+                return (Delivery::Failed { reply: why.into() }, None);
             }
             // The sender is the gateway's own: whatever is wrong with it is not this mail's fault.
-            Err(failure) => return deferred(failure),
+            Err(failure) => return (deferred(failure), None),
         };
-        let mut result = open.connection.command(Rcpt::new(to, Vec::new())).await;
-        if result.is_ok() {
-            result = open.connection.command(Data).await;
-        }
-        if result.is_ok() {
-            result = open.connection.message(message).await;
-        }
-        match result {
-            Ok(response) => {
-                let reply = reply_of(&response.code().to_string(), response.first_line().unwrap_or(""));
-                self.keep(open);
-                Delivery::Sent { reply }
-            }
-            Err(e) => {
-                let failed = failure(&e, "");
-                if !is_gone(&e) {
-                    self.put_back(open).await;
-                }
-                match failed {
+        match hand_over(&mut open.connection, to, message).await {
+            Ok(reply) => (Delivery::Sent { reply }, Some((open, After::Keep))),
+            Err(Refusal { failure, gone }) => {
+                let after = (!gone).then_some((open, After::Reset));
+                match failure {
                     Failure::Answer { permanent: true, reply } if !is_about_us(&reply) => {
-                        Delivery::Failed { reply }
+                        (Delivery::Failed { reply }, after)
                     }
-                    other => deferred(other),
+                    other => (deferred(other), after),
                 }
             }
         }
@@ -116,24 +112,17 @@ impl SmtpMailer {
                 close_connection(open.connection).await;
                 continue;
             }
-            match mail_from(&mut open, from.clone(), message).await {
+            match mail_from(&mut open.connection, from.clone(), message).await {
                 Ok(()) => return Ok(open),
-                Err((_, true)) => {}
-                Err((failure, false)) => {
-                    self.put_back(open).await;
-                    return Err(failure);
-                }
+                // The host has dropped it meanwhile, which says nothing about this mail.
+                Err(refusal) if refusal.gone => {}
+                Err(refusal) => return Err(refusal.close(open).await),
             }
         }
         let mut open = self.host.connect().await?;
-        match mail_from(&mut open, from, message).await {
+        match mail_from(&mut open.connection, from, message).await {
             Ok(()) => Ok(open),
-            Err((failure, gone)) => {
-                if !gone {
-                    self.put_back(open).await;
-                }
-                Err(failure)
-            }
+            Err(refusal) => Err(refusal.close(open).await),
         }
     }
 
@@ -141,37 +130,116 @@ impl SmtpMailer {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()
     }
 
-    /// Keeps the connection for the next mail.
-    fn keep(&self, mut open: Open) {
+    /// Keeps the connection for the next mail, or takes leave. Bounded, and whatever goes wrong is forgotten: the mail's
+    /// fate is decided.
+    async fn settle(&self, mut open: Open, after: After) {
+        if after == After::Reset {
+            let reset = tokio::time::timeout(LEAVE_MAX, open.connection.command(Rset)).await;
+            if !matches!(reset, Ok(Ok(_))) {
+                return;
+            }
+        }
         open.mails += 1;
         open.used = Instant::now();
         if open.mails < MAILS_PER_CONNECTION_MAX {
             let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
             if idle.len() < IDLE_CONNECTIONS_MAX {
                 idle.push(open);
+                return;
             }
         }
-    }
-
-    /// After a refusal that the connection survived: back to the start of a mail.
-    async fn put_back(&self, mut open: Open) {
-        if open.connection.command(Rset).await.is_ok() {
-            self.keep(open);
-        }
+        close_connection(open.connection).await;
     }
 }
 
-/// MAIL FROM; a failure comes with whether the connection is gone.
-async fn mail_from(open: &mut Open, from: Option<Address>, message: &[u8]) -> Result<(), (Failure, bool)> {
+/// What a connection needs before it can take the next mail.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum After {
+    /// Nothing.
+    Keep,
+    /// RSET: a mail was begun on it.
+    Reset,
+}
+
+/// A step failed; `gone`: the connection will take no more commands.
+struct Refusal {
+    failure: Failure,
+    gone: bool,
+}
+
+impl Refusal {
+    fn of(error: &SmtpError, step: &str) -> Self {
+        Self { failure: failure(error, step), gone: is_gone(error) }
+    }
+
+    /// An answer that does not fit the question: nobody knows where the host thinks we are.
+    fn garbled() -> Self {
+        Self { failure: Failure::Word(word::GARBLED), gone: true }
+    }
+
+    async fn close(self, open: Open) -> Failure {
+        if !self.gone {
+            close_connection(open.connection).await;
+        }
+        self.failure
+    }
+}
+
+/// MAIL FROM.
+async fn mail_from(
+    connection: &mut AsyncSmtpConnection,
+    from: Option<Address>,
+    message: &[u8],
+) -> Result<(), Refusal> {
     let mut parameters = Vec::new();
     if !message.is_ascii() {
-        if !open.connection.server_info().supports_feature(Extension::EightBitMime) {
-            return Err((Failure::Word(word::MESSAGE), false));
+        if !connection.server_info().supports_feature(Extension::EightBitMime) {
+            return Err(Refusal { failure: Failure::Word(word::MESSAGE), gone: false });
         }
         parameters.push(MailParameter::Body(MailBodyParameter::EightBitMime));
     }
-    let answer = open.connection.command(Mail::new(from, parameters)).await;
-    answer.map(drop).map_err(|e| (failure(&e, "mail from"), is_gone(&e)))
+    let answer = connection.command(Mail::new(from, parameters)).await;
+    let answer = answer.map_err(|e| Refusal::of(&e, "mail from"))?;
+    if is_done(&answer) { Ok(()) } else { Err(Refusal::garbled()) }
+}
+
+/// RCPT TO, DATA and the message; the reply code when the host took it.
+async fn hand_over(
+    connection: &mut AsyncSmtpConnection,
+    to: Address,
+    message: &[u8],
+) -> Result<String, Refusal> {
+    let refused = |e: SmtpError| Refusal::of(&e, "");
+    if !is_done(&connection.command(Rcpt::new(to, Vec::new())).await.map_err(refused)?) {
+        return Err(Refusal::garbled());
+    }
+    if !connection.command(Data).await.map_err(refused)?.has_code(354) {
+        return Err(Refusal::garbled());
+    }
+    let taken = connection.message(message).await.map_err(refused)?;
+    if !is_done(&taken) {
+        return Err(Refusal::garbled());
+    }
+    Ok(reply_of(&taken.code().to_string(), taken.first_line().unwrap_or("")))
+}
+
+/// 2xx; the client below takes 3xx for success as well.
+fn is_done(response: &Response) -> bool {
+    response.code().severity == Severity::PositiveCompletion
+}
+
+/// Takes leave of connections that nobody needed for a while, so that they do not hold the host's slots.
+async fn reap(idle: Arc<Mutex<Vec<Open>>>, idle_max: Duration) {
+    loop {
+        tokio::time::sleep(idle_max).await;
+        let old: Vec<Open> = {
+            let mut idle = idle.lock().unwrap_or_else(PoisonError::into_inner);
+            idle.extract_if(.., |open| open.used.elapsed() >= idle_max).collect()
+        };
+        for open in old {
+            close_connection(open.connection).await;
+        }
+    }
 }
 
 impl Mailer for SmtpMailer {
@@ -187,14 +255,26 @@ impl Mailer for SmtpMailer {
         let Some(runtime) = &self.runtime else {
             return Delivery::Deferred { reply: word::UNREACHABLE.into() };
         };
-        runtime.block_on(async {
+        let start = Instant::now();
+        let delivery = runtime.block_on(async {
             let attempt = self.attempt((from.flatten(), to), message);
             // Dropping the attempt drops its connection: nothing of it can reach the next mail.
             match tokio::time::timeout(self.host.bounds.attempt_max, attempt).await {
-                Ok(delivery) => delivery,
+                Ok((delivery, Some((open, after)))) => {
+                    self.settle(open, after).await;
+                    delivery
+                }
+                Ok((delivery, None)) => delivery,
                 Err(_) => Delivery::Deferred { reply: word::TIMEOUT.into() },
             }
-        })
+        });
+        let result = match delivery {
+            Delivery::Sent { .. } => "sent",
+            Delivery::Deferred { .. } => "deferred",
+            Delivery::Failed { .. } => "failed",
+        };
+        metrics::histogram!(metric::MAIL_ATTEMPT_SECONDS, "result" => result).record(start.elapsed());
+        delivery
     }
 }
 
@@ -268,5 +348,5 @@ impl Checked {
 }
 
 async fn close_connection(mut connection: AsyncSmtpConnection) {
-    let _ = tokio::time::timeout(QUIT_MAX, connection.command(Quit)).await;
+    let _ = tokio::time::timeout(LEAVE_MAX, connection.command(Quit)).await;
 }

@@ -5,7 +5,7 @@ use super::*;
 use crate::model::card::DocumentCard;
 use crate::model::party::{Actor, Standing};
 use crate::model::time::DAY;
-use crate::work::fake::{INSURER, World, account, code};
+use crate::small_world::{INSURER, World, account, code};
 use crate::work::ports::{FixedScanner, Scan, ScannerDown};
 
 const PDF: &str = "%PDF-1.7\nsample\n%%EOF\n";
@@ -95,7 +95,7 @@ fn a_settled_set_is_placed_reported_and_gone() {
     let document = &documents[0];
     assert_eq!(document.name(), format!("2026-11_納入告知書_{}.pdf", document.id));
     assert_eq!((document.account.as_str(), document.office.as_str()), ("K0001", "1234"));
-    assert_eq!(document.expires_at, crate::work::fake::at("2027-02-02T00:00:00+09:00"));
+    assert_eq!(document.expires_at, crate::small_world::at("2027-02-02T00:00:00+09:00"));
     assert_eq!(it.card("2026年11月分").original_name, "a.pdf");
     assert_eq!(it.results(), ["2 placed"]);
     assert!(it.world.names("outgoing").is_empty() && it.world.names(".taking").is_empty());
@@ -273,7 +273,7 @@ fn an_unreadable_sheet_is_given_back_with_a_report() {
     it.job("j", b"\xff\xfe\0a".as_slice(), &[("a.pdf", PDF)]);
     it.settle();
     assert_eq!(it.results(), ["refused DELIVERY-ENCODING"]);
-    assert_eq!(crate::work::fake::names(&it.path("j")), ["a.pdf", "delivery.csv.refused"]);
+    assert_eq!(crate::small_world::names(&it.path("j")), ["a.pdf", "delivery.csv.refused"]);
     std::fs::write(it.path("j/delivery.csv"), "account,file,type\nK0001,a.pdf,お知らせ\n").unwrap();
     it.settle();
     assert_eq!(it.results().last().unwrap(), "2 placed");
@@ -292,7 +292,7 @@ fn cp932_is_read_and_left_over_files_are_named_and_kept() {
     it.job("j", sheet, &[("通知.pdf", PDF), ("余り.pdf", PDF)]);
     it.settle();
     assert_eq!(it.results(), ["2 placed", "left FILE-LEFT"]);
-    assert_eq!(crate::work::fake::names(&it.path("j")), ["余り.pdf"]);
+    assert_eq!(crate::small_world::names(&it.path("j")), ["余り.pdf"]);
     assert_eq!(it.card("題名").original_name, "通知.pdf");
 }
 

@@ -1,7 +1,7 @@
 use std::os::unix::fs::symlink;
 
 use super::*;
-use crate::work::fake::{INSURER, World, code};
+use crate::small_world::{INSURER, World, code};
 use crate::work::step::Points;
 
 fn imports(world: &World) -> Imports {

@@ -2,7 +2,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use super::*;
 use crate::model::time::DAY;
-use crate::work::fake::{World, names};
+use crate::small_world::{World, names};
 
 fn rename(from: PathBuf, to: PathBuf) {
     rustix::fs::rename(from, to).unwrap();
@@ -88,13 +88,13 @@ fn a_published_one_is_withdrawn_unless_the_importer_was_faster() {
     let publisher = world.publisher(Points::default());
     publisher.step(world.now).unwrap();
     rename(world.spool(&format!("new/{taken}")), world.spool(&format!("cur/{taken}")));
-    let sender = crate::work::fake::account("K0001");
+    let sender = crate::small_world::account("K0001");
     let by = Actor::Account(sender.clone());
     let withdraw = |number, who| publisher.withdraw(number, Some(who), &by, world.now).unwrap();
     assert_eq!(withdraw(kept, &sender), Withdrawal::Withdrawn);
     assert_eq!(withdraw(taken, &sender), Withdrawal::Collected);
     assert_eq!(world.state(taken), State::Collected);
-    let stranger = crate::work::fake::account("K0005");
+    let stranger = crate::small_world::account("K0005");
     assert_eq!(withdraw(other, &stranger), Withdrawal::Refused(Refusal::NotYours(other.to_string())));
     assert_eq!(world.names("new"), [other.to_string()]);
     assert!(matches!(withdraw(kept, &sender), Withdrawal::Refused(_)));

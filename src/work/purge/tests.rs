@@ -5,7 +5,7 @@ use crate::model::card::CardRef;
 use crate::model::document::Format;
 use crate::model::ids::{Digest, OfficeCode};
 use crate::model::time::DAY;
-use crate::work::fake::{INSURER, World, account, code};
+use crate::small_world::{INSURER, World, account, code};
 
 const HOUR: i64 = 3600 * SECOND;
 

@@ -1,6 +1,6 @@
 use super::*;
+use crate::small_world::World;
 use crate::store::spool;
-use crate::work::fake::World;
 
 fn retention(world: &World, points: Points) -> Retention {
     Retention {

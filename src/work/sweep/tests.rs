@@ -1,5 +1,5 @@
 use super::*;
-use crate::work::fake::World;
+use crate::small_world::World;
 use crate::work::step::Points;
 
 #[test]

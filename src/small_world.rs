@@ -9,9 +9,6 @@ use std::sync::{Arc, Mutex};
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, Mode};
 
-use super::alarms::AlarmBoard;
-use super::publish::{PublishPolicy, Publisher, SpoolTurn};
-use super::step::Points;
 use crate::model::card::{CardRef, Salt, SubmissionCard};
 use crate::model::document::{Document, RemovalReason};
 use crate::model::event::Series;
@@ -26,6 +23,9 @@ use crate::store::ledger::{
     Done, Head, Ledger, LedgerError, MailFilter, Op, Queue, Refusal, SubmissionFilter, Task,
 };
 use crate::store::spool::{insurer_path, prepare_insurer};
+use crate::work::alarms::AlarmBoard;
+use crate::work::publish::{PublishPolicy, Publisher, SpoolTurn};
+use crate::work::step::Points;
 
 pub(crate) const INSURER: &str = "06139999";
 pub(crate) const OTHER_INSURER: &str = "06130000";
@@ -564,6 +564,8 @@ impl World {
             decided_at: Some(self.now),
             collected_at: None,
             withdrawn_at: None,
+            withdrawn_by: None,
+            withdraws: None,
             state: State::Accepted,
         });
         number
@@ -587,6 +589,11 @@ impl World {
             alarms: self.alarms.clone(),
             points,
         }
+    }
+
+    /// Everything accepted into `new/`.
+    pub(crate) fn publish(&self) {
+        self.publisher(Points::default()).step(self.now).unwrap();
     }
 
     pub(crate) fn alarm_codes(&self) -> Vec<String> {
