@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail, ensure};
 use russh::client::{self, Handle, Msg};
-use russh::keys::{PrivateKey, PrivateKeyWithHashAlg, load_secret_key, ssh_key};
+use russh::keys::{PrivateKey, PrivateKeyWithHashAlg, PublicKeyOrCertificate, load_secret_key, ssh_key};
 use russh::{Channel, ChannelMsg, Disconnect, Preferred, cipher, kex};
 
 use crate::Target;
@@ -17,10 +17,7 @@ pub(crate) struct Anyone;
 impl client::Handler for Anyone {
     type Error = russh::Error;
 
-    async fn check_server_key(
-        &mut self,
-        _: &russh::cert::PublicKeyOrCertificate,
-    ) -> Result<bool, Self::Error> {
+    async fn check_server_key(&mut self, _: &PublicKeyOrCertificate) -> Result<bool, Self::Error> {
         Ok(true)
     }
 }

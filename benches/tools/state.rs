@@ -76,12 +76,13 @@ impl Alarms for Quiet {
 
 /// Fills a root and purges it. The bytes of what is expired lie on disk, like its cards; of the others the records do.
 pub(crate) fn purge(root: &Path, documents: u64, expired: u64) -> anyhow::Result<Value> {
-    let now = sample::NOW;
-    let ledger = Arc::new(open(root, now.plus_days(-80))?);
+    let began = sample::NOW;
+    let now = began.plus_days(80);
+    let ledger = Arc::new(open(root, began)?);
     let blobs = Arc::new(LocalBlobs::open(&root.join("blobs"), BlobOptions::default())?);
-    parties(&*ledger, now.plus_days(-80))?;
+    parties(&*ledger, began)?;
     // What expires first was placed first, as it is in a house that has run for a while.
-    let placed = |at: u64| if at < expired { now.plus_days(-75) } else { now.plus_days(-60) };
+    let placed = |at: u64| began.plus_days(if at < expired { 5 } else { 20 });
     for from in (0..documents).step_by(usize::try_from(BATCH)?) {
         let mut rows = Vec::new();
         for at in from..documents.min(from + BATCH) {
