@@ -2,7 +2,6 @@
 //! `sftp_dir ADDRESS HOST_KEY AUTHORIZED_KEY ACCOUNT FOLDER`.
 
 #[path = "../tests/support/dir.rs"]
-#[allow(dead_code, reason = "the tests use the rest")]
 mod dir;
 
 use std::sync::Arc;

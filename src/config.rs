@@ -10,18 +10,23 @@ mod tables;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::str::FromStr as _;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use crate::doors::sftp::Limits;
 use crate::model::ids::InsurerCode;
 use crate::rules::policy::{ControlPolicy, GatewayPolicy, SessionsPolicy, SubmitPolicy};
+use crate::work::deliver::DeliveryPolicy;
+use crate::work::purge::PurgePolicy;
+use crate::work::retention::RetentionPolicy;
 
 pub use places::Places;
 pub use reload::{Change, changes};
 pub use source::{ConfigError, Problem};
-pub use tables::{LogPolicy, MailPolicy, MailTable, MetricsTable, ScannerPolicy, ScannerTable};
+pub use tables::{LogPolicy, MailPolicy, MailTable, MetricsTable, ScannerPolicy, ScannerTable, SpoolPolicy};
 
 use source::Source;
 
@@ -29,8 +34,7 @@ use source::Source;
 pub const DEFAULT_TEXT: &str = include_str!("../conf/todoke.toml");
 
 /// Tables an insurer's file may have; each is read by the module named after it.
-pub const INSURER_TABLES: &[&str] =
-    &["accounts", "filing", "forms", "attachments", "cover", "calendar", "documents", "retention", "spool", "mail"];
+pub const INSURER_TABLES: &[&str] = &["accounts", "documents", "filing"];
 
 /// `[sftp]`: where the SFTP door listens.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -38,11 +42,15 @@ pub const INSURER_TABLES: &[&str] =
 pub struct SftpPolicy {
     /// Address and port.
     pub listen: String,
+    /// At a stop, transfers under way may go on for so long.
+    pub drain_seconds: u64,
+    /// `[sftp.limits]`
+    pub limits: Limits,
 }
 
 impl Default for SftpPolicy {
     fn default() -> Self {
-        Self { listen: "127.0.0.1:2222".to_owned() }
+        Self { listen: "127.0.0.1:2222".to_owned(), drain_seconds: 30, limits: Limits::default() }
     }
 }
 
@@ -55,6 +63,8 @@ pub struct Config {
     pub gateway: GatewayPolicy,
     /// `[sftp] listen`
     pub sftp_listen: SocketAddr,
+    /// `[sftp]`
+    pub sftp: SftpPolicy,
     /// `[sessions]`
     pub sessions: SessionsPolicy,
     /// `[submit]`
@@ -63,6 +73,16 @@ pub struct Config {
     pub scanner: ScannerPolicy,
     /// `[mail]`
     pub mail: MailPolicy,
+    /// `[delivery]`
+    pub delivery: DeliveryPolicy,
+    /// `[spool]`
+    pub spool: SpoolPolicy,
+    /// `[retention]`
+    pub retention: RetentionPolicy,
+    /// `[purge]`
+    pub purge: PurgePolicy,
+    /// `[purge] schedule`: when the purge runs, in the gateway's zone.
+    pub purge_schedule: cron::Schedule,
     /// `[control]`
     pub control: ControlPolicy,
     /// `[metrics] listen`; none means nowhere.
@@ -90,6 +110,11 @@ impl Config {
         let submit: SubmitPolicy = source.table("submit");
         let scanner: ScannerTable = source.table("scanner");
         let mail: MailTable = source.table("mail");
+        let delivery: DeliveryPolicy = source.table("delivery");
+        let spool: SpoolPolicy = source.table("spool");
+        let retention: RetentionPolicy = source.table("retention");
+        let schedule = source.take("purge", "schedule").unwrap_or_else(|| "0 30 3 * * *".to_owned());
+        let purge: PurgePolicy = source.table("purge");
         let control: ControlPolicy = source.table("control");
         let metrics: MetricsTable = source.table("metrics");
         let log: LogPolicy = source.table("log");
@@ -105,12 +130,19 @@ impl Config {
         let mail = mail.check(&mut source);
         let metrics_listen = metrics.check(&mut source);
         log.check(&mut source);
+        let purge_schedule = cron::Schedule::from_str(&schedule)
+            .map_err(|_| {
+                let what = "must be a cron expression of six fields (second, minute, hour, day, month, weekday), such as \
+                            0 30 3 * * *";
+                source.reject("purge.schedule", what);
+            })
+            .ok();
         let rest = source.finish();
         // A table that did not check left a problem, so that this is one of both.
-        let mail = match (rest, mail) {
-            (Ok(()), Some(mail)) => mail,
-            (Err(error), _) => return Err(error),
-            (Ok(()), None) => return Err(ConfigError(Vec::new())),
+        let (mail, purge_schedule) = match (rest, mail, purge_schedule) {
+            (Ok(()), Some(mail), Some(schedule)) => (mail, schedule),
+            (Err(error), ..) => return Err(error),
+            (Ok(()), ..) => return Err(ConfigError(Vec::new())),
         };
         let places = Places::of(file, &gateway.root);
         let raw = toml::from_str(text).unwrap_or_default();
@@ -118,10 +150,16 @@ impl Config {
             places,
             gateway,
             sftp_listen,
+            sftp,
             sessions,
             submit,
             scanner,
             mail,
+            delivery,
+            spool,
+            retention,
+            purge,
+            purge_schedule,
             control,
             metrics_listen,
             log,

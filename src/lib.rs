@@ -8,12 +8,16 @@ pub mod signed;
 
 pub mod store;
 
+pub mod client;
 pub mod work;
 
 pub mod doors;
 
 pub mod config;
 pub mod desk;
+
+pub mod cli;
+pub mod daemon;
 
 #[cfg(test)]
 mod small_world;

@@ -1,2 +1,9 @@
-//! todoke
-fn main() {}
+//! The `todoke` command.
+
+use std::process::ExitCode;
+
+use todoke::cli;
+
+fn main() -> ExitCode {
+    cli::run(cli::parse()).into()
+}

@@ -126,7 +126,8 @@ impl Ledger for FakeLedger {
             }
             Op::EndImport { number, ok } => {
                 let to = if ok { Imported } else { ImportFailed };
-                state.change(number, &[Published, Collected, Imported, ImportFailed], to, now)?;
+                let ended = state.change(number, &[Published, Collected, Imported, ImportFailed], to, now)?;
+                ended.collected_at.get_or_insert(now);
                 Done::Ok
             }
             Op::Withdraw { number, account } => {
@@ -147,7 +148,9 @@ impl Ledger for FakeLedger {
                 Done::Numbers(numbers)
             }
             Op::CardErased(numbers) => {
-                numbers.iter().for_each(|number| drop(state.submissions.remove(number)));
+                for number in &numbers {
+                    state.submissions.remove(number);
+                }
                 Done::Numbers(numbers)
             }
             Op::Place(rows) => {
@@ -173,7 +176,9 @@ impl Ledger for FakeLedger {
                 Done::Documents(ids)
             }
             Op::Removed(ids) => {
-                ids.iter().for_each(|id| drop(state.documents.remove(id)));
+                for id in &ids {
+                    state.documents.remove(id);
+                }
                 Done::Documents(ids)
             }
             other => panic!("the fake ledger does not do {other:?}"),
@@ -439,6 +444,66 @@ pub(crate) struct World {
     pub(crate) now: Timestamp,
 }
 
+/// A submission of two files, bytes and card written but not durable.
+pub(crate) fn submission(
+    blobs: &dyn Blobs,
+    number: Number,
+    id: &str,
+    office: &str,
+    now: Timestamp,
+) -> Submission {
+    let file = |role, name: &str, bytes: &[u8]| SubmittedFile {
+        blob: blobs.put(bytes, now).unwrap(),
+        sha256: Digest::of(bytes),
+        size: bytes.len() as u64,
+        role,
+        export_name: name.to_owned(),
+    };
+    let card = SubmissionCard {
+        salt: Salt("00112233445566778899aabbccddeeff".into()),
+        id: Some("2026-11/給与".into()),
+        subject: Some("月額変更届 11月分".into()),
+        comment: None,
+        names: vec!["KPFD0006.CSV".into(), "総括表.pdf".into()],
+        manifest: "bWFuaWZlc3Q=".into(),
+        signature: "c2lnbmF0dXJl".into(),
+        signer: "ssh-ed25519 AAAAC3Nz".into(),
+        findings: Vec::new(),
+        more_findings: 0,
+        receipt: "{}\n".into(),
+        receipt_signature: "-----BEGIN SSH SIGNATURE-----\n".into(),
+    };
+    let card = serde_json::to_vec(&card).unwrap();
+    let blob = blobs.put(&card, now).unwrap();
+    Submission {
+        number,
+        account: account(id),
+        insurer: code(INSURER),
+        office: Some(OfficeCode::parse(office).unwrap()),
+        kind: Kind::Filing,
+        test: false,
+        manifest: Digest::of(b"manifest"),
+        id_tag: None,
+        content_tag: Digest::of(b"content"),
+        signer: "SHA256:abc".into(),
+        files: vec![
+            file(FileRole::Filing, "KPFD0006.CSV", b"filing"),
+            file(FileRole::Cover, "cover.pdf", b"%PDF-1.7 cover %%EOF"),
+        ],
+        forms: vec![("2221700".into(), 3)],
+        verdicts: Vec::new(),
+        card: CardRef { blob, digest: Digest::of(&card) },
+        decision: None,
+        received_at: now,
+        decided_at: Some(now),
+        collected_at: None,
+        withdrawn_at: None,
+        withdrawn_by: None,
+        withdraws: None,
+        state: State::Accepted,
+    }
+}
+
 fn card_ref() -> CardRef {
     CardRef { blob: BlobId::parse("20260101-ffffffffffffffff").unwrap(), digest: Digest([0; 32]) }
 }
@@ -514,60 +579,11 @@ impl World {
         names(&self.spool(folder))
     }
 
-    /// An accepted submission of two files by K0001, or by another account.
+    /// An accepted submission of two files by this account.
     pub(crate) fn accept_from(&self, id: &str, office: &str) -> Number {
         let serial = self.ledger.next_serial(Series::Submission, self.now).unwrap();
         let number = Number { epoch: 1, serial };
-        let file = |role, name: &str, bytes: &[u8]| SubmittedFile {
-            blob: self.blobs.put(bytes, self.now).unwrap(),
-            sha256: Digest::of(bytes),
-            size: bytes.len() as u64,
-            role,
-            export_name: name.to_owned(),
-        };
-        let card = SubmissionCard {
-            salt: Salt("00112233445566778899aabbccddeeff".into()),
-            id: Some("2026-11/給与".into()),
-            subject: Some("月額変更届 11月分".into()),
-            comment: None,
-            names: vec!["KPFD0006.CSV".into(), "総括表.pdf".into()],
-            manifest: "bWFuaWZlc3Q=".into(),
-            signature: "c2lnbmF0dXJl".into(),
-            signer: "ssh-ed25519 AAAAC3Nz".into(),
-            findings: Vec::new(),
-            more_findings: 0,
-            receipt: "{}\n".into(),
-            receipt_signature: "-----BEGIN SSH SIGNATURE-----\n".into(),
-        };
-        let card = serde_json::to_vec(&card).unwrap();
-        let blob = self.blobs.put(&card, self.now).unwrap();
-        self.ledger.add_submission(Submission {
-            number,
-            account: account(id),
-            insurer: code(INSURER),
-            office: Some(OfficeCode::parse(office).unwrap()),
-            kind: Kind::Filing,
-            test: false,
-            manifest: Digest::of(b"manifest"),
-            id_tag: None,
-            content_tag: Digest::of(b"content"),
-            signer: "SHA256:abc".into(),
-            files: vec![
-                file(FileRole::Filing, "KPFD0006.CSV", b"filing"),
-                file(FileRole::Cover, "cover.pdf", b"%PDF-1.7 cover %%EOF"),
-            ],
-            forms: vec![("2221700".into(), 3)],
-            verdicts: Vec::new(),
-            card: CardRef { blob, digest: Digest::of(&card) },
-            decision: None,
-            received_at: self.now,
-            decided_at: Some(self.now),
-            collected_at: None,
-            withdrawn_at: None,
-            withdrawn_by: None,
-            withdraws: None,
-            state: State::Accepted,
-        });
+        self.ledger.add_submission(submission(&*self.blobs, number, id, office, self.now));
         number
     }
 

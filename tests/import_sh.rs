@@ -1,5 +1,11 @@
 //! `conf/examples/import.sh` as an insurer runs it: another Unix user, with nothing but the rights of its group. Needs to
 //! be root, to make that user.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::format_push_string,
+    reason = "a test may end where it fails"
+)]
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,12 @@
 //! Real clients against the SFTP door. Each must be installed: a missing client fails its test.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    reason = "helpers of tests are not seen as tests"
+)]
+
 mod support;
 
 use std::fs;

@@ -1,5 +1,12 @@
 //! Clients that mean harm, or do not know what they do, against the SFTP door.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    reason = "helpers of tests are not seen as tests"
+)]
+
 mod support;
 
 use std::fs;
@@ -163,9 +170,12 @@ fn handles_are_counted_and_not_confused() {
     talk(&world, async |mut raw| {
         let mut handles = Vec::new();
         for n in 0..10_000_u32 {
-            raw.send(&raw::open(n, b"/file", READ)).await;
-        }
-        for n in 0..10_000_u32 {
+            // Fifty at a time: this client stands still when it has too much to read.
+            if n % 50 == 0 {
+                for id in n..n + 50 {
+                    raw.send(&raw::open(id, b"/file", READ)).await;
+                }
+            }
             let reply = raw.reply().await;
             assert_eq!(reply.id, n);
             if n < 100 {
@@ -258,14 +268,15 @@ fn who_never_reads_is_let_go() {
 /// A client that does not read, and floods: sent away at the bound, while others work.
 #[test]
 fn a_flood_without_reading_is_bounded() {
-    let limits = Limits { queue_bytes_max: 4 << 20, output_bytes_max: 1 << 20, ..Limits::default() };
+    let limits =
+        Limits { queue_bytes_max: 4 << 20, output_bytes_max: 1 << 20, stall_seconds: 3, ..Limits::default() };
     let world = World::with(limits);
     fs::write(world.root.join("file"), support::content(1 << 20)).unwrap();
     talk(&world, async |mut raw| {
         let handle = raw.open(b"/file", READ).await;
         let mut most = 0;
         raw.send(&raw::read(1, &handle, 0, 255 * 1024).repeat(100)).await;
-        let flood = raw::write(1, &handle, 0, &[0; 200_000]);
+        let flood = raw::write(1, &handle, 0, &vec![0; 200_000]);
         for _ in 0..1000 {
             let _ = tokio::time::timeout(Duration::from_millis(500), raw.send(&flood)).await;
             most = most.max(world.server.queued_bytes());
@@ -275,8 +286,11 @@ fn a_flood_without_reading_is_bounded() {
         }
         assert!(most <= 4 << 20, "{most}");
         let words = raw.goodbye().await;
-        // A client that is stuck in its own writing may not hear it.
-        assert!(words.is_empty() || words.starts_with("SFTP-FLOOD"), "{words}");
+        // This client does not even read while it writes, so it may not hear it, or be cut for stalling first.
+        assert!(
+            words.is_empty() || words.starts_with("SFTP-FLOOD") || words.starts_with("SESSION-STALLED"),
+            "{words}"
+        );
     });
     world.make("fine", 100_000);
     succeeds(&world.sftp(&[], "put fine\n"));
@@ -634,7 +648,7 @@ fn a_drain_waits_for_transfers_and_not_for_the_idle() {
         let idle = Raw::greeted(world.port, ACCOUNT, &key).await;
         let handle = working.open(b"/file", WRITE).await;
         let server = world.server.clone();
-        let drain = tokio::spawn(async move { server.drain(Duration::from_secs(60)).await });
+        let drain = tokio::spawn(async move { server.drain(Duration::from_mins(1)).await });
         assert!(idle.goodbye().await.starts_with("GATEWAY-STOPPING"));
         assert_eq!(working.ask(&raw::write(1, &handle, 0, b"all of it")).await.status(), 0);
         assert_eq!(working.ask(&packet(4, 1, &[&string(&handle)])).await.status(), 0);

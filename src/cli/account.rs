@@ -191,8 +191,9 @@ impl Account {
         let set = |form: AccountForm, mode| {
             party::set(globals, "account", PartyRequest::SetAccount(Box::new(form), mode))
         };
-        let stand =
-            |one: One, to| party::stand(globals, "account", PartyName::Account(one.which.id), to, one.yes.yes);
+        let stand = |one: One, to| {
+            party::stand(globals, "account", PartyName::Account(one.which.id), to, one.yes.yes)
+        };
         match self {
             Self::Add(add) => {
                 let keys = lines(&add.ssh_key)?;

@@ -39,7 +39,8 @@ pub(super) struct Deliver {
 
 impl Deliver {
     pub(super) fn run(self, globals: &Globals) -> Result<Exit, Trouble> {
-        let wrong = |text: String| Trouble::new(Kind::Usage, "FILE", format!("{}: {text}", self.file.display()));
+        let wrong =
+            |text: String| Trouble::new(Kind::Usage, "FILE", format!("{}: {text}", self.file.display()));
         let file = File::open(&self.file).map_err(|error| wrong(error.to_string()))?;
         let about = file.metadata().map_err(|error| wrong(error.to_string()))?;
         if !about.is_file() {
@@ -51,7 +52,10 @@ impl Deliver {
         let way = Way::open(globals)?;
         let max = way.config.control.payload_bytes_max;
         if about.len() > max {
-            return Err(Trouble::refused("TOO-LARGE", format!("{} bytes; control.payload_bytes_max is {max}", about.len())));
+            return Err(Trouble::refused(
+                "TOO-LARGE",
+                format!("{} bytes; control.payload_bytes_max is {max}", about.len()),
+            ));
         }
         let order = DeliverOrder {
             insurer: self.insurer,

@@ -2,11 +2,11 @@
 
 use clap::{Args, Subcommand};
 
+use super::Globals;
 use super::exit::Exit;
 use super::out::Column;
 use super::party::{self, Import, Yes};
 use super::way::Way;
-use super::Globals;
 use crate::desk::{Kind, PartyRequest, Trouble};
 use crate::model::ids::InsurerCode;
 use crate::model::party::Standing;
@@ -70,7 +70,7 @@ pub(super) struct One {
 
 impl Form {
     fn form(self) -> Result<InsurerForm, Trouble> {
-        let group = self.group.as_deref().map(party::group).transpose();
+        let group = self.group.as_deref().map(crate::doors::control::group_id).transpose();
         let group = group.map_err(|text| Trouble::new(Kind::Usage, "GROUP", text))?;
         Ok(InsurerForm { code: self.code, name: self.name, mail: self.mail, group })
     }
@@ -78,7 +78,8 @@ impl Form {
 
 impl Insurer {
     pub(super) fn run(self, globals: &Globals) -> Result<Exit, Trouble> {
-        let set = |form: InsurerForm, mode| party::set(globals, "insurer", PartyRequest::SetInsurer(form, mode));
+        let set =
+            |form: InsurerForm, mode| party::set(globals, "insurer", PartyRequest::SetInsurer(form, mode));
         let stand = |one: One, to| {
             party::stand(globals, "insurer", PartyName::Insurer(one.which.code), to, one.yes.yes)
         };

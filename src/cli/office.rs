@@ -2,11 +2,11 @@
 
 use clap::{Args, Subcommand};
 
+use super::Globals;
 use super::exit::Exit;
 use super::out::Column;
 use super::party::{self, Import, Yes};
 use super::way::Way;
-use super::Globals;
 use crate::desk::{PartyRequest, Trouble};
 use crate::model::ids::{InsurerCode, OfficeCode};
 use crate::model::party::Standing;

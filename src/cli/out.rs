@@ -22,7 +22,7 @@ pub(super) struct Out {
 }
 
 /// A closed pipe is the reader's choice.
-fn tolerate(done: io::Result<()>) -> Result<(), Trouble> {
+pub(super) fn tolerate(done: io::Result<()>) -> Result<(), Trouble> {
     match done {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         Err(error) => Err(Trouble::fault(format!("standard output cannot be written: {error}"))),
@@ -184,8 +184,10 @@ impl Out {
         rows: &[Value],
         first: bool,
     ) -> io::Result<()> {
-        let cells: Vec<Vec<String>> =
-            rows.iter().map(|row| columns.iter().map(|(_, key)| self.cell(key, &row[*key])).collect()).collect();
+        let cells: Vec<Vec<String>> = rows
+            .iter()
+            .map(|row| columns.iter().map(|(_, key)| self.cell(key, &row[*key])).collect())
+            .collect();
         for row in &cells {
             for (width, cell) in widths.iter_mut().zip(row) {
                 *width = (*width).max(cell.width());
@@ -212,9 +214,7 @@ impl Out {
             }
             Value::String(text) => terminal(text),
             Value::Array(items) if items.is_empty() => "-".to_owned(),
-            Value::Array(items) => {
-                items.iter().map(|item| self.cell("", item)).collect::<Vec<_>>().join(",")
-            }
+            Value::Array(items) => items.iter().map(|item| self.cell("", item)).collect::<Vec<_>>().join(","),
             Value::Object(fields) => {
                 let text = fields.iter().map(|(key, value)| match value {
                     Value::Object(_) | Value::Array(_) => format!("{key} ({})", self.cell("", value)),

@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::Globals;
 use super::exit::Exit;
 use super::out::{self, Column};
 use super::way::Way;
-use super::Globals;
 use crate::desk::{Answer, Kind, PartyRequest, Request, Trouble};
+use crate::doors::control::group_id;
 use crate::model::party::Standing;
 use crate::work::parties::csv::{self, Row};
 use crate::work::parties::{PartyName, keys};
@@ -68,9 +69,8 @@ pub(super) fn show(globals: &Globals, name: PartyName) -> Result<Exit, Trouble> 
 impl Import {
     pub(super) fn run(&self, globals: &Globals, kind: csv::Kind) -> Result<Exit, Trouble> {
         let bytes = read(&self.file, csv::FILE_BYTES_MAX)?;
-        let mut rows = csv::parse(kind, &bytes).map_err(|text| {
-            Trouble::refused("IMPORT-FILE", format!("{} {text}", self.file.display()))
-        })?;
+        let mut rows = csv::parse(kind, &bytes)
+            .map_err(|text| Trouble::refused("IMPORT-FILE", format!("{} {text}", self.file.display())))?;
         let beside = self.file.parent().unwrap_or(Path::new(""));
         for row in &mut rows {
             if let Err(text) = fetch(row, beside) {
@@ -110,7 +110,7 @@ fn fetch(row: &mut Row, beside: &Path) -> Result<(), String> {
         row.fields.insert("ssh-key".to_owned(), lines.join("\n"));
     }
     if let Some(text) = row.fields.get("group") {
-        let group = group(text)?;
+        let group = group_id(text)?;
         row.fields.insert("group".to_owned(), group.to_string());
     }
     Ok(())
@@ -134,22 +134,6 @@ pub(super) fn key_line(text: &str, beside: &Path) -> Result<String, Trouble> {
             Err(Trouble { text, ..trouble })
         }
     }
-}
-
-/// A Unix group by name or number.
-pub(super) fn group(text: &str) -> Result<u32, String> {
-    if let Ok(number) = text.parse() {
-        return Ok(number);
-    }
-    let groups = std::fs::read_to_string("/etc/group").map_err(|error| format!("/etc/group: {error}"))?;
-    groups
-        .lines()
-        .filter_map(|line| {
-            let mut fields = line.split(':');
-            (fields.next() == Some(text)).then(|| fields.nth(1)?.parse().ok())?
-        })
-        .next()
-        .ok_or_else(|| format!("there is no Unix group {text:?} in /etc/group; make it, or give its number"))
 }
 
 /// A file the operator names; too large or unreadable is wrong usage.

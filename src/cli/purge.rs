@@ -77,7 +77,9 @@ fn when(text: &str, zone: Tz) -> Result<Timestamp, Trouble> {
         .and_then(|local| zone.from_local_datetime(&local).earliest())
         .map(|at| Timestamp(at.timestamp_millis()))
         .ok_or_else(|| {
-            let text = format!("--at {text:?} is not a time: write 2027-02-01, 2027-02-01T03:00 or 2027-02-01T03:00:00Z");
+            let text = format!(
+                "--at {text:?} is not a time: write 2027-02-01, 2027-02-01T03:00 or 2027-02-01T03:00:00Z"
+            );
             Trouble::new(Kind::Usage, "AT", text)
         })
 }

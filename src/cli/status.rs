@@ -35,7 +35,11 @@ fn print(out: &Out, status: &Value) -> Result<(), Trouble> {
         "does not run".to_owned()
     };
     out.line(&format!("{} {}  {running}", text("name"), text("version")))?;
-    out.line(&format!("data root  {}, {} MiB free", text("root"), status["disk_free_bytes"].as_u64().unwrap_or(0) >> 20))?;
+    out.line(&format!(
+        "data root  {}, {} MiB free",
+        text("root"),
+        status["disk_free_bytes"].as_u64().unwrap_or(0) >> 20
+    ))?;
     let unreconciled = if status["unreconciled"] == true {
         "  RESTORED, not reconciled: nothing goes out until `todoke journal reconciled`"
     } else {
@@ -62,11 +66,22 @@ fn print(out: &Out, status: &Value) -> Result<(), Trouble> {
     }
     for session in status["sessions"].as_array().into_iter().flatten() {
         let cell = |key: &str| out.cell(key, &session[key]);
-        out.line(&format!("session    {} from {} since {}", cell("account"), cell("from"), out.local_cell(&session["since"])))?;
+        out.line(&format!(
+            "session    {} from {} since {}",
+            cell("account"),
+            cell("from"),
+            out.local_cell(&session["since"])
+        ))?;
     }
     for alarm in status["alarms"].as_array().into_iter().flatten() {
         let cell = |key: &str| out.cell(key, &alarm[key]);
-        out.line(&format!("ALARM      {}: {} (since {}, {} times)", cell("code"), cell("text"), cell("first"), cell("count")))?;
+        out.line(&format!(
+            "ALARM      {}: {} (since {}, {} times)",
+            cell("code"),
+            cell("text"),
+            cell("first"),
+            cell("count")
+        ))?;
     }
     if status["running"] != true {
         out::note("The daemon does not run; `todoke serve` starts it.");

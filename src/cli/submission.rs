@@ -107,7 +107,9 @@ impl Submission {
         match self {
             Self::List(list) => list.run(globals),
             Self::Show(one) => show(globals, one.number),
-            Self::Release(one) => ask(globals, SubmissionRequest::Judge { number: one.number, release: true }),
+            Self::Release(one) => {
+                ask(globals, SubmissionRequest::Judge { number: one.number, release: true })
+            }
             Self::Withdraw(Sure { which, yes }) => {
                 let question = format!("Withdraw submission {}?", which.number);
                 sure(globals, yes.yes, &question, SubmissionRequest::Withdraw(which.number))
@@ -121,12 +123,7 @@ impl Submission {
     }
 }
 
-fn sure(
-    globals: &Globals,
-    yes: bool,
-    question: &str,
-    request: SubmissionRequest,
-) -> Result<Exit, Trouble> {
+fn sure(globals: &Globals, yes: bool, question: &str, request: SubmissionRequest) -> Result<Exit, Trouble> {
     if out::confirm(yes, question)? {
         return ask(globals, request);
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{Globals, direct};
 use crate::config::Config;
-use crate::desk::{self, Answer, Kind, Parts, Request, Response, Trouble};
+use crate::desk::{self, Answer, Kind, Request, Response, Trouble};
 use crate::doors::control::ControlClient;
 use crate::model::party::Actor;
 use crate::model::time::{Clock as _, SystemClock};
@@ -42,14 +42,6 @@ impl Way {
                 }
                 Err(trouble) => return Err(trouble),
             }
-        }
-    }
-
-    /// The store itself, for what cannot be done while a daemon runs.
-    pub(super) fn parts(&self) -> Option<&Parts> {
-        match &self.to {
-            To::Daemon(_) => None,
-            To::Store(direct) => Some(&direct.parts),
         }
     }
 
@@ -107,7 +99,8 @@ pub(super) fn over_socket(
 ) -> Response {
     let request = serde_json::to_vec(request)?;
     let answer = client.call(&request, payload, bytes).map_err(|error| {
-        let text = format!("the daemon did not answer ({error}); look whether it was done before you try again");
+        let text =
+            format!("the daemon did not answer ({error}); look whether it was done before you try again");
         Trouble::new(Kind::NotNow, "DAEMON-GONE", text)
     })?;
     serde_json::from_slice::<Response>(&answer)

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use russh::client::{self, Handle};
-use russh::keys::{PrivateKey, PrivateKeyWithHashAlg, ssh_key::PublicKey};
-use russh::{Disconnect, cert::PublicKeyOrCertificate};
+use russh::Disconnect;
+use russh::keys::{PrivateKey, PrivateKeyWithHashAlg, PublicKeyOrCertificate, ssh_key::PublicKey};
 use russh_sftp::client::SftpSession;
 use russh_sftp::protocol::OpenFlags;
 use tokio::io::AsyncWriteExt;

@@ -27,7 +27,11 @@ impl Places {
         let base = match conf.parent() {
             // `conf` alone: its parent is the current folder, which `parent` gives as the empty path.
             Some(parent) if conf != Path::new(".") => {
-                if parent.as_os_str().is_empty() { PathBuf::from(".") } else { parent.to_owned() }
+                if parent.as_os_str().is_empty() {
+                    PathBuf::from(".")
+                } else {
+                    parent.to_owned()
+                }
             }
             _ => conf.join(".."),
         };

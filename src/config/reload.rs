@@ -8,7 +8,7 @@ use super::Config;
 
 /// Keys (or tables) that are read once, at start.
 const NEEDS_RESTART: &[&str] =
-    &["gateway.root", "sftp.listen", "control", "metrics.listen", "metrics", "log.format", "spool"];
+    &["gateway.root", "sftp.listen", "sftp.limits", "submit.intake_threads", "submit.sets_waiting_max", "scanner", "mail.url", "mail.tls", "mail.user", "mail.password_file", "mail.ca_file", "mail.ehlo", "mail.connect", "mail.attempt", "delivery", "retention", "purge.due_max", "control", "metrics.listen", "metrics", "log.format", "spool"];
 
 /// One key that a reload changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

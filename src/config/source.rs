@@ -80,6 +80,8 @@ pub struct Source<'t> {
     tables: DeTable<'t>,
     known: Vec<&'static str>,
     problems: Vec<Problem>,
+    /// Values taken out one by one, by dotted key.
+    taken: Vec<(String, Range<usize>)>,
 }
 
 impl<'t> Source<'t> {
@@ -94,7 +96,14 @@ impl<'t> Source<'t> {
                 what: format!("is not TOML: {}", error.message()),
             }])
         })?;
-        Ok(Self { file, text, tables: tables.into_inner(), known: Vec::new(), problems: Vec::new() })
+        Ok(Self {
+            file,
+            text,
+            tables: tables.into_inner(),
+            known: Vec::new(),
+            problems: Vec::new(),
+            taken: Vec::new(),
+        })
     }
 
     /// One table as its component's policy; the component's defaults when it is absent or wrong (then a problem is kept).
@@ -111,6 +120,20 @@ impl<'t> Source<'t> {
                 T::default()
             }
         }
+    }
+
+    /// One text of a table that belongs to somebody else than the rest of it; none when it is absent or no text (then a
+    /// problem is kept). To be called before [`Source::table`] for that table.
+    pub fn take(&mut self, table: &str, key: &str) -> Option<String> {
+        let DeValue::Table(inner) = self.tables.get_mut(table)?.get_mut() else { return None };
+        let value = inner.remove(key)?;
+        let dotted = format!("{table}.{key}");
+        self.taken.push((dotted.clone(), value.span()));
+        if let DeValue::String(text) = value.get_ref() {
+            return Some(text.to_string());
+        }
+        self.reject(&dotted, format!("invalid type: {}, expected a string", value.get_ref().type_str()));
+        None
     }
 
     /// Names tables that somebody else reads, so that they are not taken for slips.
@@ -142,8 +165,7 @@ impl<'t> Source<'t> {
             .map(|(key, _)| (key.get_ref().to_string(), key.span().start))
             .collect();
         for (key, at) in unknown {
-            let known =
-                self.known.iter().map(|name| format!("[{name}]")).collect::<Vec<_>>().join(", ");
+            let known = self.known.iter().map(|name| format!("[{name}]")).collect::<Vec<_>>().join(", ");
             self.problems.push(Problem {
                 file: self.file.to_owned(),
                 line: Some(line_of(self.text, at)),
@@ -161,6 +183,9 @@ impl<'t> Source<'t> {
 
     /// Byte position and text of the value at a dotted key.
     fn find(&self, key: &str) -> Option<(usize, &'t str)> {
+        if let Some((_, span)) = self.taken.iter().find(|(taken, _)| taken == key) {
+            return Some((span.start, self.text.get(span.clone())?));
+        }
         let mut table = &self.tables;
         let mut found = None;
         for part in key.split('.') {

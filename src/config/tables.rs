@@ -3,13 +3,17 @@
 use std::net::SocketAddr;
 
 use serde::Deserialize;
+use zeroize::Zeroizing;
 
+use super::Places;
 use super::source::Source;
 use crate::doors::clamd::{self, ScannerAddress};
 use crate::doors::log::LogFormat;
-use crate::doors::smtp::{self, SmtpUrl, TlsMode};
+use crate::doors::smtp::{self, Login, SmtpConfig, SmtpUrl, TlsMode};
 use crate::model::span::Span;
 use crate::rules::retry::Schedule;
+use crate::work::imports::ImportPolicy;
+use crate::work::publish::PublishPolicy;
 
 /// `[scanner]` as written.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -53,12 +57,17 @@ pub struct ScannerPolicy {
 impl ScannerTable {
     pub(super) fn check(self, source: &mut Source<'_>) -> ScannerPolicy {
         let address = self.address.parse().unwrap_or_else(|_| {
-            source.reject("scanner.address", "must be tcp://HOST:PORT, unix:PATH, or none (nothing is scanned then)");
+            source.reject(
+                "scanner.address",
+                "must be tcp://HOST:PORT, unix:PATH, or none (nothing is scanned then)",
+            );
             ScannerAddress::None
         });
-        for (key, span) in
-            [("scanner.connect", self.connect), ("scanner.silence", self.silence), ("scanner.file", self.file)]
-        {
+        for (key, span) in [
+            ("scanner.connect", self.connect),
+            ("scanner.silence", self.silence),
+            ("scanner.file", self.file),
+        ] {
             not_zero(source, key, span);
         }
         ScannerPolicy {
@@ -103,6 +112,10 @@ pub struct MailTable {
     pub retry: Vec<Span>,
     /// A mail is given up after so long.
     pub give_up_after: Span,
+    /// Documents that arrive within so long of each other share a mail.
+    pub gather: Span,
+    /// Mails under way at the same time.
+    pub connections: usize,
 }
 
 impl Default for MailTable {
@@ -121,6 +134,8 @@ impl Default for MailTable {
             attempt: Span::seconds(180),
             retry: [300, 900, 3600, 4 * 3600].map(Span::seconds).to_vec(),
             give_up_after: Span::days(5),
+            gather: Span::seconds(60),
+            connections: 4,
         }
     }
 }
@@ -148,11 +163,16 @@ pub struct MailPolicy {
     pub bounds: smtp::Bounds,
     /// When to try again.
     pub retry: Schedule,
+    /// Documents that arrive within so long of each other share a mail.
+    pub gather: Span,
+    /// Mails under way at the same time.
+    pub connections: usize,
 }
 
 impl MailTable {
     pub(super) fn check(self, source: &mut Source<'_>) -> Option<MailPolicy> {
-        let url = self.url.parse::<SmtpUrl>().map_err(|error| source.reject("mail.url", error.to_string())).ok();
+        let url =
+            self.url.parse::<SmtpUrl>().map_err(|error| source.reject("mail.url", error.to_string())).ok();
         let tls = match self.tls.as_str() {
             "auto" => None,
             "none" => Some(TlsMode::None),
@@ -196,8 +216,47 @@ impl MailTable {
                 ..smtp::Bounds::default()
             },
             retry: retry?,
+            gather: self.gather,
+            connections: self.connections.clamp(1, 64),
         })
     }
+}
+
+impl MailPolicy {
+    /// With the password and the extra authority read from their files. The error names key and file, never content.
+    pub fn smtp_config(&self, places: &Places) -> Result<SmtpConfig, String> {
+        let login = match &self.login {
+            None => None,
+            Some((user, file)) => {
+                let file = places.resolve(file);
+                let text = std::fs::read_to_string(&file)
+                    .map_err(|error| format!("mail.password_file: {}: {error}", file.display()))?;
+                let password = Zeroizing::new(text).lines().next().unwrap_or_default().to_owned();
+                Some(Login { user: user.clone(), password: Zeroizing::new(password) })
+            }
+        };
+        let extra_ca_pem = match &self.ca_file {
+            None => None,
+            Some(file) => {
+                let file = places.resolve(file);
+                let pem = std::fs::read(&file)
+                    .map_err(|error| format!("mail.ca_file: {}: {error}", file.display()))?;
+                Some(pem)
+            }
+        };
+        let (url, ehlo) = (self.url.clone(), self.ehlo.clone());
+        Ok(SmtpConfig { url, tls: self.tls, login, extra_ca_pem, ehlo, bounds: self.bounds })
+    }
+}
+
+/// `[spool]`: the insurers' side.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SpoolPolicy {
+    /// `[spool.publish]`
+    pub publish: PublishPolicy,
+    /// `[spool.imports]`
+    pub imports: ImportPolicy,
 }
 
 /// `[metrics]`: where `/metrics`, `/healthz` and `/readyz` are.
@@ -241,7 +300,8 @@ impl Default for LogPolicy {
 
 impl LogPolicy {
     pub(super) fn check(&self, source: &mut Source<'_>) {
-        let allowed = "must be error, warn, info, debug, trace, off, or a list such as info,todoke::doors::sftp=debug";
+        let allowed =
+            "must be error, warn, info, debug, trace, off, or a list such as info,todoke::doors::sftp=debug";
         // EnvFilter takes any single word for a target of that name, which would silence everything else.
         let word = !self.level.contains(['=', ',']);
         let level = self.level.parse::<tracing_subscriber::filter::LevelFilter>().is_ok();

@@ -23,6 +23,15 @@ fn the_default_file_says_what_the_defaults_are() {
     assert_eq!(shipped.mail, empty.mail);
     assert_eq!(shipped.metrics_listen, empty.metrics_listen);
     assert_eq!(shipped.log, empty.log);
+    for (shipped, empty) in [
+        (format!("{:?}", shipped.delivery), format!("{:?}", empty.delivery)),
+        (format!("{:?}", shipped.spool), format!("{:?}", empty.spool)),
+        (format!("{:?}", shipped.retention), format!("{:?}", empty.retention)),
+        (format!("{:?}", shipped.purge), format!("{:?}", empty.purge)),
+        (shipped.purge_schedule.to_string(), empty.purge_schedule.to_string()),
+    ] {
+        assert_eq!(shipped, empty);
+    }
     assert_eq!(shipped.places.root, Path::new("here/spool"));
 }
 
@@ -40,31 +49,91 @@ fn relative_paths_start_at_the_folder_that_holds_conf() {
 
 #[test]
 fn each_slip_names_file_line_key_value_and_what_is_allowed() {
-    check("[gateway]\nrot = \"x\"\n", &expect!["conf/todoke.toml:2: gateway.rot: unknown field `rot`, expected one of `name`, `root`, `zone`, `language`"]);
-    check("[gateway]\nname = 5\n", &expect!["conf/todoke.toml:2: gateway.name = 5: invalid type: integer `5`, expected a string"]);
-    check("[gateway]\nzone = \"Asia/Tokio\"\n", &expect![[r#"conf/todoke.toml:2: gateway.zone = "Asia/Tokio": must be an IANA zone, such as Asia/Tokyo"#]]);
-    check("[gateway]\nlanguage = \"fr\"\n", &expect![[r#"conf/todoke.toml:2: gateway.language = "fr": unknown variant `fr`, expected `ja` or `en`"#]]);
-    check("\n[sftp]\nlisten = \"localhost\"\n[sftb]\nlisten = 1\n", &expect![[r#"
+    check(
+        "[gateway]\nrot = \"x\"\n",
+        &expect![
+            "conf/todoke.toml:2: gateway.rot: unknown field `rot`, expected one of `name`, `root`, `zone`, `language`"
+        ],
+    );
+    check(
+        "[gateway]\nname = 5\n",
+        &expect!["conf/todoke.toml:2: gateway.name = 5: invalid type: integer `5`, expected a string"],
+    );
+    check(
+        "[gateway]\nzone = \"Asia/Tokio\"\n",
+        &expect![[
+            r#"conf/todoke.toml:2: gateway.zone = "Asia/Tokio": must be an IANA zone, such as Asia/Tokyo"#
+        ]],
+    );
+    check(
+        "[gateway]\nlanguage = \"fr\"\n",
+        &expect![[
+            r#"conf/todoke.toml:2: gateway.language = "fr": unknown variant `fr`, expected `ja` or `en`"#
+        ]],
+    );
+    check(
+        "\n[sftp]\nlisten = \"localhost\"\n[sftb]\nlisten = 1\n",
+        &expect![[r#"
         conf/todoke.toml:3: sftp.listen = "localhost": must be ADDRESS:PORT, such as 127.0.0.1:2222, 0.0.0.0:22 or [::]:22
-        conf/todoke.toml:4: sftb: unknown table; allowed are [gateway], [sftp], [sessions], [submit], [scanner], [mail], [control], [metrics], [log]"#]]);
-    check("[submit]\nverdict_wait_seconds = 0\naccount_bytes_max = -1\n", &expect!["conf/todoke.toml:3: submit.account_bytes_max = -1: invalid value: integer `-1`, expected a whole number, 0 or more"]);
-    check("[submit]\nverdict_wait_seconds = 0\nyear_begins_month = 13\n", &expect![[r#"
+        conf/todoke.toml:4: sftb: unknown table; allowed are [gateway], [sftp], [sessions], [submit], [scanner], [mail], [control], [metrics], [log]"#]],
+    );
+    check(
+        "[submit]\nverdict_wait_seconds = 0\naccount_bytes_max = -1\n",
+        &expect![
+            "conf/todoke.toml:3: submit.account_bytes_max = -1: invalid value: integer `-1`, expected a whole number, 0 or more"
+        ],
+    );
+    check(
+        "[submit]\nverdict_wait_seconds = 0\nyear_begins_month = 13\n",
+        &expect![[r#"
         conf/todoke.toml:2: submit.verdict_wait_seconds = 0: must be 1 to 120 seconds
-        conf/todoke.toml:3: submit.year_begins_month = 13: must be a month, 1 to 12"#]]);
-    check("[scanner]\naddress = \"\"\nsilence = \"150\"\n", &expect![[r#"conf/todoke.toml:3: scanner.silence = "150": "150" is not a length of time: a whole number and one of ms, s, m, h, d, such as 90s, 15m, 4h or 70d (at most 36500d)"#]]);
-    check("[scanner]\naddress = \"no\"\n", &expect![[r#"conf/todoke.toml:2: scanner.address = "no": must be tcp://HOST:PORT, unix:PATH, or none (nothing is scanned then)"#]]);
-    check("[mail]\nurl = \"mail.example.jp\"\nfrom = \"todoke\"\nretry = []\nuser = \"x\"\n", &expect![[r#"
+        conf/todoke.toml:3: submit.year_begins_month = 13: must be a month, 1 to 12"#]],
+    );
+    check(
+        "[scanner]\naddress = \"\"\nsilence = \"150\"\n",
+        &expect![[
+            r#"conf/todoke.toml:3: scanner.silence = "150": "150" is not a length of time: a whole number and one of ms, s, m, h, d, such as 90s, 15m, 4h or 70d (at most 36500d)"#
+        ]],
+    );
+    check(
+        "[scanner]\naddress = \"no\"\n",
+        &expect![[
+            r#"conf/todoke.toml:2: scanner.address = "no": must be tcp://HOST:PORT, unix:PATH, or none (nothing is scanned then)"#
+        ]],
+    );
+    check(
+        "[mail]\nurl = \"mail.example.jp\"\nfrom = \"todoke\"\nretry = []\nuser = \"x\"\n",
+        &expect![[r#"
         conf/todoke.toml:2: mail.url = "mail.example.jp": not a mail host: allowed are smtp://HOST[:PORT] and smtps://HOST[:PORT]; user and password have keys of their own
         conf/todoke.toml:3: mail.from = "todoke": must be one mail address, such as todoke@example.jp
         conf/todoke.toml:4: mail.retry = []: retry: 0 waits are listed; 1 to 64 are allowed
-        conf/todoke.toml:5: mail.user = "x": user and password_file go together"#]]);
-    check("[mail]\nurl = \"smtp://me:secret@mail.example.jp\"\n", &expect![[r#"conf/todoke.toml:2: mail.url = "smtp://…@mail.example.jp": not a mail host: allowed are smtp://HOST[:PORT] and smtps://HOST[:PORT]; user and password have keys of their own"#]]);
-    check("[log]\nlevel = \"loud\"\n[metrics]\nlisten = \"9464\"\n", &expect![[r#"
+        conf/todoke.toml:5: mail.user = "x": user and password_file go together"#]],
+    );
+    check(
+        "[mail]\nurl = \"smtp://me:secret@mail.example.jp\"\n",
+        &expect![[
+            r#"conf/todoke.toml:2: mail.url = "smtp://…@mail.example.jp": not a mail host: allowed are smtp://HOST[:PORT] and smtps://HOST[:PORT]; user and password have keys of their own"#
+        ]],
+    );
+    check(
+        "[log]\nlevel = \"loud\"\n[metrics]\nlisten = \"9464\"\n",
+        &expect![[r#"
         conf/todoke.toml:2: log.level = "loud": must be error, warn, info, debug, trace, off, or a list such as info,todoke::doors::sftp=debug
-        conf/todoke.toml:4: metrics.listen = "9464": must be ADDRESS:PORT, such as 127.0.0.1:2222, 0.0.0.0:22 or [::]:22"#]]);
+        conf/todoke.toml:4: metrics.listen = "9464": must be ADDRESS:PORT, such as 127.0.0.1:2222, 0.0.0.0:22 or [::]:22"#]],
+    );
+    check("[purge]\nschedule = \"03:30\"\ndue_maximum = 1\n", &expect![]);
+    check("[purge]\nschedule = 5\n", &expect![]);
     check("[submit\n", &expect!["conf/todoke.toml:1: is not TOML: unclosed table, expected `]`"]);
-    check("sftp = 2222\n", &expect!["conf/todoke.toml:1: sftp = 2222: invalid type: integer `2222`, expected a table"]);
-    check("[sessions]\nperson_max = 0\nmachine_max = 99999999999999999999\n", &expect!["conf/todoke.toml:3: sessions.machine_max = 99999999999999999999: invalid type: integer `99999999999999999999`, expected a whole number, 0 or more"]);
+    check(
+        "sftp = 2222\n",
+        &expect!["conf/todoke.toml:1: sftp = 2222: invalid type: integer `2222`, expected a table"],
+    );
+    check(
+        "[sessions]\nperson_max = 0\nmachine_max = 99999999999999999999\n",
+        &expect![
+            "conf/todoke.toml:3: sessions.machine_max = 99999999999999999999: invalid type: integer `99999999999999999999`, expected a whole number, 0 or more"
+        ],
+    );
 }
 
 #[test]
@@ -89,7 +158,8 @@ fn a_reload_says_what_changed_and_what_waits() {
     expect![[r#"
         control.clients_max Some("32") -> None restart: true
         sessions.machine_max Some("8") -> Some("9") restart: false
-        sftp.listen Some("\"127.0.0.1:2222\"") -> Some("\"127.0.0.1:2223\"") restart: true"#]].assert_eq(&changed.join("\n"));
+        sftp.listen Some("\"127.0.0.1:2222\"") -> Some("\"127.0.0.1:2223\"") restart: true"#]]
+    .assert_eq(&changed.join("\n"));
     assert_eq!(cell.get().sessions.machine_max, 9);
 
     std::fs::write(&file, "[sessions]\nmachine_max = 0\n").unwrap();

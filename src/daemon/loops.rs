@@ -44,15 +44,21 @@ pub struct Loops {
     pub clock: Arc<dyn Clock>,
     /// Where a failing step is said.
     pub alarms: Arc<dyn Alarms>,
+    /// The bells of all loops.
+    pub bells: Arc<Mutex<Vec<Bell>>>,
 }
-
-/// After a failing step, before the next.
-const REST: Duration = Duration::from_secs(5);
 
 impl Loops {
     /// Whether they are to end.
     pub fn stopping(&self) -> bool {
         self.stop.load(Ordering::SeqCst)
+    }
+
+    /// Wakes all loops, so that they see that they are to end.
+    pub fn ring_all(&self) {
+        for bell in self.bells.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            bell.ring();
+        }
     }
 
     /// Runs `step` in a thread of its own: at once, at every ring, and `every` so often. A step that says there is more is
@@ -67,6 +73,7 @@ impl Loops {
         allowed: Duration,
         mut step: impl FnMut(Timestamp) -> anyhow::Result<bool> + Send + 'static,
     ) -> std::io::Result<JoinHandle<()>> {
+        self.bells.lock().unwrap_or_else(PoisonError::into_inner).push(bell.clone());
         let own = self.clone();
         own.health.watch(name, every + allowed, Instant::now());
         std::thread::Builder::new().name(name.into()).spawn(move || {
@@ -81,13 +88,11 @@ impl Loops {
                     Ok(Err(error)) => {
                         tracing::error!(stage = name, error = format!("{error:#}"), "a step failed; it is tried again");
                         own.alarms.raise(&alarm, &format!("{error:#}"), now);
-                        std::thread::sleep(REST.min(every));
                         false
                     }
                     Err(_) => {
                         tracing::error!(stage = name, "a step panicked; it is tried again");
                         own.alarms.raise(&alarm, "a step panicked; see the log", now);
-                        std::thread::sleep(REST.min(every));
                         false
                     }
                 };

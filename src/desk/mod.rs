@@ -10,7 +10,9 @@ mod request;
 mod service;
 pub mod status;
 mod submissions;
+mod test_mail;
 mod trouble;
+mod works;
 
 use std::io::Read;
 
@@ -25,6 +27,7 @@ pub use request::{
 };
 pub use service::DeskService;
 pub use trouble::{Kind, Trouble};
+pub use works::{Judge, Stages};
 
 /// Does what is asked. `payload` is the file that came along (`deliver`); requests without one leave it unread.
 pub fn execute(

@@ -62,7 +62,9 @@ fn recall(parts: &Parts, id: DocumentId, by: &Actor, now: Timestamp) -> Response
     let document = parts.ledger.document(id)?.ok_or_else(|| Trouble::unknown(format!("document {id}")))?;
     let fetched = parts.works.recall(id, by, now)?;
     let note = match fetched {
-        None => format!("{id} is gone; nobody had fetched it. {} and the insurer are told.", document.account),
+        None => {
+            format!("{id} is gone; nobody had fetched it. {} and the insurer are told.", document.account)
+        }
         Some((first, last)) => format!(
             "{id} is gone, but {} had fetched it (first {first}, last {last}): see to it that the copy is destroyed. Both \
              sides are told.",
@@ -87,10 +89,11 @@ pub(super) fn deliver(
     by: &Actor,
     now: Timestamp,
 ) -> Response {
-    let id = parts.works.deliver(order, payload, by, now)?;
+    let (id, notes) = parts.works.deliver(order, payload, by, now)?;
     let placed = parts.ledger.document(id)?;
-    let placed = placed.ok_or_else(|| Trouble::fault(format!("document {id} was placed but is not there")))?;
-    Ok(Answer::of(row_of(parts, &placed)?))
+    let placed =
+        placed.ok_or_else(|| Trouble::fault(format!("document {id} was placed but is not there")))?;
+    Ok(Answer { notes, ..Answer::of(row_of(parts, &placed)?) })
 }
 
 pub(super) fn purge(parts: &Parts, request: PurgeRequest, _by: &Actor, now: Timestamp) -> Response {

@@ -121,7 +121,8 @@ fn show(parts: &Parts, party: &PartyName) -> Response {
         }
         PartyName::Office(insurer, code) => {
             let office = ledger.office(insurer, code)?;
-            let office = office.ok_or_else(|| Trouble::unknown(format!("office {code} of insurer {insurer}")))?;
+            let office =
+                office.ok_or_else(|| Trouble::unknown(format!("office {code} of insurer {insurer}")))?;
             let mut row = value(parties.office_row(office)?)?;
             let accounts = ledger.accounts(Some(insurer))?;
             let acting = accounts.iter().filter(|account| account.offices.contains(code));

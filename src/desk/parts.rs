@@ -39,14 +39,14 @@ pub struct DeliverOrder {
 
 /// What the stages of work do at an operator's word. All calls block.
 pub trait Works: Send + Sync {
-    /// Places a document; `content` holds `order.size` bytes. The answer is the document as listings show it.
+    /// Places a document; `content` holds `order.size` bytes. Gives its number and what the operator should know.
     fn deliver(
         &self,
         order: &DeliverOrder,
         content: &mut dyn Read,
         by: &Actor,
         now: Timestamp,
-    ) -> Result<DocumentId, Trouble>;
+    ) -> Result<(DocumentId, Vec<String>), Trouble>;
     /// Takes a document back; whether it had been fetched, first and last.
     fn recall(
         &self,

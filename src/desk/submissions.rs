@@ -31,7 +31,8 @@ pub(super) fn answer(parts: &Parts, request: SubmissionRequest, by: &Actor, now:
         SubmissionRequest::Judge { number, release } => {
             let held = find(parts, number)?;
             if held.state != State::Held {
-                let text = format!("submission {number} is {}; only a held one can be decided", word(held.state)?);
+                let text =
+                    format!("submission {number} is {}; only a held one can be decided", word(held.state)?);
                 return Err(Trouble::refused("NOT-HELD", text));
             }
             parts.works.judge(number, release, by, now)?;

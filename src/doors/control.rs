@@ -40,6 +40,22 @@ pub struct Hello {
     pub payload_bytes: u64,
 }
 
+/// A Unix group by name or number.
+pub fn group_id(text: &str) -> Result<u32, String> {
+    if let Ok(number) = text.parse() {
+        return Ok(number);
+    }
+    let groups = std::fs::read_to_string("/etc/group").map_err(|error| format!("/etc/group: {error}"))?;
+    groups
+        .lines()
+        .filter_map(|line| {
+            let mut fields = line.split(':');
+            (fields.next() == Some(text)).then(|| fields.nth(1)?.parse().ok())?
+        })
+        .next()
+        .ok_or_else(|| format!("there is no Unix group {text:?} in /etc/group; make it, or give its number"))
+}
+
 /// What stands behind the door.
 pub trait Service: Send + Sync {
     /// The answer to one call, as one line of JSON without its end. `uid` is the caller's Unix user.
@@ -97,7 +113,9 @@ impl ControlDoor {
         });
         let accepting = {
             let shared = Arc::clone(&shared);
-            std::thread::Builder::new().name("control".to_owned()).spawn(move || accept(&listener, &shared))?
+            std::thread::Builder::new()
+                .name("control".to_owned())
+                .spawn(move || accept(&listener, &shared))?
         };
         Ok(Self { path: path.to_owned(), shared, accepting: Some(accepting) })
     }
@@ -128,7 +146,8 @@ impl Drop for ControlDoor {
 
 /// The socket, never for a moment open to others than its owner.
 fn listen(path: &Path) -> io::Result<UnixListener> {
-    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    let socket =
+        rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     // On Linux the file that bind makes takes the socket's own mode.
     rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
     let (address, _folder) = address(path)?;
@@ -147,7 +166,8 @@ fn address(path: &Path) -> io::Result<(SocketAddrUnix, Option<OwnedFd>)> {
     };
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let folder = rustix::fs::open(folder, flags, Mode::empty())?;
-    let short = PathBuf::from(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&folder))).join(name);
+    let short =
+        PathBuf::from(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&folder))).join(name);
     Ok((SocketAddrUnix::new(&short)?, Some(folder)))
 }
 
@@ -202,7 +222,10 @@ fn serve(stream: &UnixStream, shared: &Shared) -> io::Result<()> {
     let mut from = BufReader::new(stream);
     let hello: Hello = serde_json::from_slice(&read_line(&mut from, HELLO_BYTES_MAX)?)?;
     if hello.payload_bytes > shared.bounds.payload_bytes_max {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "the payload is over `control.payload_bytes_max`"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "the payload is over `control.payload_bytes_max`",
+        ));
     }
     let request = read_line(&mut from, REQUEST_BYTES_MAX)?;
     let mut payload = from.take(hello.payload_bytes);
@@ -231,7 +254,8 @@ fn read_line(from: &mut impl io::BufRead, max: u64) -> io::Result<Vec<u8>> {
 
 fn connect(path: &Path) -> io::Result<UnixStream> {
     let (address, _folder) = address(path)?;
-    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    let socket =
+        rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     rustix::net::connect(&socket, &address)?;
     Ok(UnixStream::from(socket))
 }

@@ -37,7 +37,8 @@ fn builder() -> Result<PrometheusBuilder, BuildError> {
         .set_buckets_for_metric(full(names::SCAN_SECONDS), &REMOTE_BUCKETS)
 }
 
-/// Starts counting, for the whole process; once.
+/// Starts counting, for the whole process; once. Only where a [`MetricsServer`] runs: it also keeps the recorder small.
+/// Otherwise the macros count nothing and cost nothing.
 pub fn install() -> Result<PrometheusHandle, BuildError> {
     let handle = builder()?.install_recorder()?;
     describe();

@@ -1,7 +1,7 @@
 //! Doors translate between the outside and the inside; they decide nothing.
 
-pub mod control;
 pub mod clamd;
+pub mod control;
 pub mod log;
 pub mod metrics;
 pub mod secret;

@@ -489,7 +489,11 @@ mod tests {
         assert_eq!(ids.len(), Rule::ALL.len());
         for rule in Rule::ALL {
             let def = rule.def();
-            assert!(def.id.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'-'), "{}", def.id);
+            assert!(
+                def.id.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'-'),
+                "{}",
+                def.id
+            );
             // The claims profile's structure is what makes its records readable at all.
             if def.level == Level::Error && !def.id.starts_with("CLAIMS-") {
                 assert_eq!(def.certainty, Certainty::V, "{}", def.id);

@@ -21,7 +21,7 @@ use crate::model::ids::OfficeCode;
 /// The only name of a filing.
 pub const FILING_NAME: &str = "KPFD0006.CSV";
 /// Most offices that one medium holds.
-const OFFICES_MAX: usize = 999;
+pub(super) const OFFICES_MAX: usize = 999;
 /// Most fields of which the places are kept; any more only count.
 const SPANS_MAX: usize = 1024;
 
@@ -94,7 +94,12 @@ pub struct RecordKey<'a> {
 }
 
 /// Checks a filing. Errors are the reader's own; whatever the bytes are gives findings.
-pub fn check(reader: impl Read, rules: &RuleSet, context: &Context, sink: &mut Findings) -> io::Result<Summary> {
+pub fn check(
+    reader: impl Read,
+    rules: &RuleSet,
+    context: &Context,
+    sink: &mut Findings,
+) -> io::Result<Summary> {
     check_observed(reader, rules, context, sink, &mut |_| {})
 }
 
@@ -123,7 +128,7 @@ pub fn check_observed(
 
 /// Which line is expected next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Expect {
+pub(super) enum Expect {
     Media,
     Kanri,
     Agent,
@@ -136,20 +141,20 @@ pub(super) struct Checker<'a> {
     pub(super) context: &'a Context,
     sink: &'a mut Findings,
     observe: &'a mut dyn FnMut(&RecordKey<'_>),
-    expect: Expect,
+    pub(super) expect: Expect,
     pub(super) line: u64,
-    said: BTreeSet<Rule>,
+    pub(super) said: BTreeSet<Rule>,
     spans: Vec<(u32, u32)>,
-    fields: usize,
+    pub(super) fields: usize,
     unquoted: Vec<u8>,
     dates: Vec<Option<NaiveDate>>,
     last_form: usize,
     counts: Vec<u64>,
-    stated_offices: Option<(u64, String)>,
-    offices: usize,
+    pub(super) stated_offices: Option<(u64, String)>,
+    pub(super) offices: usize,
     pub(super) claims: super::claims::Claims,
     over_size: bool,
-    summary: Summary,
+    pub(super) summary: Summary,
 }
 
 /// Where a finding is.
@@ -273,22 +278,26 @@ impl<'a> Checker<'a> {
             self.unquoted = unquoted;
             return;
         }
-        self.spans.clear();
-        let mut from = 0_u32;
-        self.fields = 1;
-        for at in memchr::memchr_iter(b',', bytes) {
-            // A line is at most 64 KiB.
-            #[allow(clippy::cast_possible_truncation, reason = "a line is at most LINE_MAX bytes")]
-            let at = at as u32;
-            if self.spans.len() < SPANS_MAX {
-                self.spans.push((from, at));
-            }
-            self.fields += 1;
-            from = at + 1;
-        }
-        #[allow(clippy::cast_possible_truncation, reason = "a line is at most LINE_MAX bytes")]
-        self.spans.push((from, bytes.len() as u32));
+        self.split(bytes);
         self.split_line(bytes);
+    }
+
+    /// Cuts at commas. Fields are a few bytes long: a plain loop is faster here than a vectorised search.
+    #[allow(clippy::cast_possible_truncation, reason = "a line is at most LINE_MAX bytes")]
+    fn split(&mut self, bytes: &[u8]) {
+        self.spans.clear();
+        let mut from = 0;
+        self.fields = 1;
+        for (at, byte) in bytes.iter().enumerate() {
+            if *byte == b',' {
+                if self.spans.len() < SPANS_MAX {
+                    self.spans.push((from, at as u32));
+                }
+                self.fields += 1;
+                from = at as u32 + 1;
+            }
+        }
+        self.spans.push((from, bytes.len() as u32));
     }
 
     /// A line that cannot be read still takes its place among the first five.
@@ -354,153 +363,6 @@ impl<'a> Checker<'a> {
         self.spans = spans;
     }
 
-    fn kpfd(&mut self, record: Record<'_>) {
-        match self.expect {
-            Expect::Data => self.data(record),
-            _ if record.line == b"[data]" => self.data_mark(),
-            // Records without what goes before them: the file's head was lost.
-            Expect::Kanri | Expect::Agent | Expect::Office if self.is_record(record.at(0)) => {
-                self.report(Rule::DataMark, &[], Place::default());
-                self.said.insert(Rule::DataMark);
-                self.expect = Expect::Data;
-                self.data(record);
-            }
-            Expect::Media => {
-                self.expect = Expect::Kanri;
-                self.media(&record);
-            }
-            Expect::Kanri => {
-                self.expect = Expect::Agent;
-                if record.line != b"[kanri]" {
-                    let place = Place { value: Some(shown(record.line)), ..Place::default() };
-                    self.report(Rule::Kanri, &[], place);
-                }
-            }
-            Expect::Agent => {
-                self.expect = Expect::Office;
-                self.agent(&record);
-            }
-            Expect::Office => self.office(&record),
-        }
-    }
-
-    fn is_record(&self, code: &[u8]) -> bool {
-        self.rules.forms(Profile::Kpfd).any(|form| {
-            form.code.as_bytes() == code || form.older.iter().any(|older| older.as_bytes() == code)
-        })
-    }
-
-    fn data_mark(&mut self) {
-        if self.expect != Expect::Office || self.offices == 0 {
-            let fields = "0";
-            self.report(Rule::Office, &[fields], Place::default());
-        }
-        self.expect = Expect::Data;
-        let stated = self.stated_offices.take();
-        if let Some((count, text)) = stated
-            && count != self.offices as u64
-        {
-            self.report(Rule::OfficeCount, &[&text, &self.offices.to_string()], Place::default());
-        }
-        let most = self.rules.policy().offices_max;
-        if self.offices > most {
-            self.report(Rule::Offices, &[&self.offices.to_string(), &most.to_string()], Place::default());
-        }
-    }
-
-    fn structural(&mut self, rule: Rule, field: u32, value: &[u8]) {
-        let shown = shown(value);
-        let place = Place { field: Some(field), value: Some(shown.clone()), ..Place::default() };
-        self.report(rule, &[&shown], place);
-    }
-
-    fn media(&mut self, record: &Record<'_>) {
-        if record.at(0) == b"22223" || record.at(1) == b"22223" || record.line.ends_with(b"22223") {
-            return self.report(Rule::MediaShfd, &[], Place::default());
-        }
-        if self.fields != 8 {
-            return self.report(Rule::Media, &[&self.fields.to_string()], Place::default());
-        }
-        let office = record.at(0);
-        if text(office).and_then(|t| OfficeCode::parse(t).ok()).is_none() {
-            self.structural(Rule::MediaOffice, 1, office);
-        }
-        let serial = record.at(1);
-        if serial.len() != 3 || !serial.iter().all(u8::is_ascii_digit) || serial == b"000" {
-            self.structural(Rule::MediaSerial, 2, serial);
-        }
-        let made = record.at(2);
-        let date = text(made).filter(|t| t.len() == 8).and_then(|t| NaiveDate::parse_from_str(t, "%Y%m%d").ok());
-        if date.is_none() {
-            self.structural(Rule::MediaDate, 3, made);
-        }
-        self.texts(record, 8);
-    }
-
-    fn agent(&mut self, record: &Record<'_>) {
-        if self.fields != 2 {
-            return self.report(Rule::Agent, &[&self.fields.to_string()], Place::default());
-        }
-        let count = text(record.at(1)).filter(|t| !t.is_empty() && t.len() <= 3).and_then(|t| t.parse().ok());
-        // What is no number agrees with no count.
-        self.stated_offices = Some((count.unwrap_or(0), shown(record.at(1))));
-        self.texts(record, 2);
-    }
-
-    fn office(&mut self, record: &Record<'_>) {
-        self.offices += 1;
-        if self.fields != 9 {
-            return self.report(Rule::Office, &[&self.fields.to_string()], Place::default());
-        }
-        let number = record.at(0);
-        match text(number).and_then(|t| OfficeCode::parse(t).ok()) {
-            None => self.structural(Rule::OfficeNumber, 1, number),
-            Some(office) => self.office_number(office),
-        }
-        let digits = |at: usize, from: usize, to: usize| {
-            let value = record.at(at);
-            value.is_empty() || (from..=to).contains(&value.len()) && value.iter().all(u8::is_ascii_digit)
-        };
-        if !digits(1, 3, 3) || !digits(2, 4, 4) {
-            let value = [record.at(1), b"-", record.at(2)].concat();
-            self.structural(Rule::OfficePostcode, 2, &value);
-        }
-        let fits = |at: usize, chars: usize, bytes: usize| {
-            record.at(at).len() <= bytes && cp932::chars(record.at(at)) <= chars
-        };
-        if !fits(3, 37, 75) {
-            self.structural(Rule::OfficeAddress, 4, record.at(3));
-        }
-        if record.at(4).is_empty() || !fits(4, 25, 50) {
-            self.structural(Rule::OfficeName, 5, record.at(4));
-        }
-        let employer = cp932::decode(record.at(5));
-        let blanks = employer.chars().filter(|c| matches!(c, ' ' | '\u{3000}')).count();
-        if !fits(5, 12, 25) || !employer.is_empty() && blanks != 1 {
-            self.structural(Rule::OfficeEmployer, 6, record.at(5));
-        }
-        if !digits(6, 2, 5) || !digits(7, 1, 4) || !digits(8, 4, 5) {
-            let value = [record.at(6), b"-", record.at(7), b"-", record.at(8)].concat();
-            self.structural(Rule::OfficePhone, 7, &value);
-        }
-        self.texts(record, 9);
-    }
-
-    fn office_number(&mut self, office: OfficeCode) {
-        let shown = office.to_string();
-        let place = || Place { field: Some(1), value: Some(shown.clone()), ..Place::default() };
-        if self.context.account_offices.as_ref().is_some_and(|offices| !offices.contains(&office)) {
-            self.report(Rule::OfficeForeign, &[&shown], place());
-        }
-        if let Some(stated) = self.context.office.as_ref().filter(|stated| **stated != office) {
-            let stated = stated.to_string();
-            self.report(Rule::OfficeMismatch, &[&shown, &stated], place());
-        }
-        if self.summary.offices.len() < OFFICES_MAX && !self.summary.offices.contains(&office) {
-            self.summary.offices.push(office);
-        }
-    }
-
     /// Characters of a line that no table describes.
     pub(super) fn texts(&mut self, record: &Record<'_>, fields: usize) {
         for at in 0..fields.min(record.spans.len()) {
@@ -544,7 +406,7 @@ impl<'a> Checker<'a> {
         });
     }
 
-    fn data(&mut self, record: Record<'_>) {
+    pub(super) fn data(&mut self, record: Record<'_>) {
         self.summary.records += 1;
         let code = record.at(0);
         let forms = self.rules.all_forms();
@@ -569,7 +431,10 @@ impl<'a> Checker<'a> {
 
     #[cold]
     fn unknown_form(&mut self, code: &[u8]) {
-        let old = self.rules.forms(Profile::Kpfd).any(|form| form.older.iter().any(|older| older.as_bytes() == code));
+        let old = self
+            .rules
+            .forms(Profile::Kpfd)
+            .any(|form| form.older.iter().any(|older| older.as_bytes() == code));
         let (shown, (ja, _)) = (shown(code), self.rules.taken());
         let rule = if old { Rule::FormOld } else { Rule::FormUnknown };
         let place = Place { field: Some(1), value: Some(shown.clone()), ..Place::default() };
@@ -583,7 +448,8 @@ impl<'a> Checker<'a> {
         });
         let Some((_, layout)) = layout else { return self.field_count(form) };
         let record = Record { layout, ..record };
-        for (i, field) in form.fields.iter().enumerate() {
+        // The first is the code, by which the form was found.
+        for (i, field) in form.fields.iter().enumerate().skip(1) {
             let Some(position) = layout[i] else { continue };
             let value = record.at(position);
             if value.is_empty() {
@@ -598,7 +464,7 @@ impl<'a> Checker<'a> {
             }
             if record::length_is_wrong(field, value, chars) {
                 self.field_finding(form, &record, i, FieldRule::Length, None);
-            } else if chars.is_some() && !field.values.is_empty() && !field.values.iter().any(|v| **v == *value) {
+            } else if chars.is_some() && !field.takes(value) {
                 self.field_finding(form, &record, i, FieldRule::Value, None);
             }
         }
@@ -683,7 +549,8 @@ impl<'a> Checker<'a> {
 
     /// Where a field's finding is; the value is left out where it is secret.
     fn place(form: &Form, record: &Record<'_>, field: Option<usize>) -> Place {
-        let insured = form.insured.map(|at| record.get(at)).filter(|value| !value.is_empty() && value.len() <= 6);
+        let insured =
+            form.insured.map(|at| record.get(at)).filter(|value| !value.is_empty() && value.len() <= 6);
         let named = field.map(|at| &form.fields[at]);
         let position = field.and_then(|at| record.layout[at]).and_then(|at| u32::try_from(at + 1).ok());
         let value = field.map(|at| record.get(at)).filter(|value| !value.is_empty());
@@ -726,7 +593,8 @@ impl<'a> Checker<'a> {
                 place.column = Some(column);
                 character
             });
-            let (message, action) = words::field(of_form, rule, record.get(field), character.flatten().as_deref());
+            let (message, action) =
+                words::field(of_form, rule, record.get(field), character.flatten().as_deref());
             finding(severity, form.field_rule_id(of_form, rule), file, line, place, message, action)
         });
     }
@@ -753,7 +621,9 @@ impl<'a> Checker<'a> {
         self.sink.push(severity, || {
             let at = match &rule.check {
                 // Of several fields, the one that is out of range.
-                Check::Range { fields, .. } => record::out_of_range(&rule.check, fields, record).unwrap_or(rule.at),
+                Check::Range { fields, .. } => {
+                    record::out_of_range(&rule.check, fields, record).unwrap_or(rule.at)
+                }
                 _ => rule.at,
             };
             let place = Self::place(form, record, Some(at));
@@ -793,7 +663,11 @@ impl<'a> Checker<'a> {
     fn finish(mut self) -> Summary {
         let counts = self.rules.all_forms().iter().zip(&self.counts).filter(|(_, count)| **count > 0);
         self.summary.forms = counts
-            .map(|(form, count)| FormCount { code: form.code.clone(), name: form.name.clone(), count: *count })
+            .map(|(form, count)| FormCount {
+                code: form.code.clone(),
+                name: form.name.clone(),
+                count: *count,
+            })
             .collect();
         self.summary.office = self.summary.offices.first().cloned();
         self.summary
@@ -831,7 +705,7 @@ fn looks_utf16(head: &[u8]) -> bool {
 }
 
 /// ASCII as text.
-fn text(bytes: &[u8]) -> Option<&str> {
+pub(super) fn text(bytes: &[u8]) -> Option<&str> {
     std::str::from_utf8(bytes).ok().filter(|text| text.is_ascii())
 }
 

@@ -15,8 +15,11 @@ pub(crate) enum EraError {
     OtherEra,
 }
 
+/// Year, month, day.
+type Ymd = (i32, u32, u32);
+
 /// First year's offset, first and last day of an era: M1 T3 S5 H7 R9.
-fn era(digit: u8) -> Option<(i32, (i32, u32, u32), (i32, u32, u32))> {
+fn era(digit: u8) -> Option<(i32, Ymd, Ymd)> {
     Some(match digit {
         b'1' => (1867, (1868, 1, 25), (1912, 7, 29)),
         b'3' => (1911, (1912, 7, 30), (1926, 12, 24)),
@@ -38,11 +41,9 @@ fn two(digits: &[u8]) -> Option<u32> {
 pub(crate) fn day(era_digit: &[u8], yymmdd: &[u8]) -> Result<NaiveDate, EraError> {
     let [digit] = era_digit else { return Err(EraError::Era) };
     let (offset, first, last) = era(*digit).ok_or(EraError::Era)?;
-    let (Some(y), Some(m), Some(d)) = (
-        yymmdd.get(..2).and_then(two),
-        yymmdd.get(2..4).and_then(two),
-        yymmdd.get(4..).and_then(two),
-    ) else {
+    let (Some(y), Some(m), Some(d)) =
+        (yymmdd.get(..2).and_then(two), yymmdd.get(2..4).and_then(two), yymmdd.get(4..).and_then(two))
+    else {
         return Err(EraError::Digits);
     };
     // At most 99: fits.
@@ -60,7 +61,11 @@ pub(crate) fn month(era_digit: &[u8], yy: &[u8], mm: &[u8]) -> Result<NaiveDate,
     let year = offset + i32::try_from(y).unwrap_or(0);
     let date = NaiveDate::from_ymd_opt(year, m, 1).ok_or(EraError::NoSuchDay)?;
     let at = (year, m);
-    if y == 0 || at < (first.0, first.1) || at > (last.0, last.1) { Err(EraError::OtherEra) } else { Ok(date) }
+    if y == 0 || at < (first.0, first.1) || at > (last.0, last.1) {
+        Err(EraError::OtherEra)
+    } else {
+        Ok(date)
+    }
 }
 
 /// A day as filings write it: the era's digit and `YYMMDD`. Days before Meiji's first are written as that day.
@@ -123,7 +128,8 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_back() {
-        for at in [date(1989, 1, 7), date(1989, 1, 8), date(2019, 4, 30), date(2019, 5, 1), date(1920, 2, 29)] {
+        for at in [date(1989, 1, 7), date(1989, 1, 8), date(2019, 4, 30), date(2019, 5, 1), date(1920, 2, 29)]
+        {
             let (era, ymd) = written(at);
             assert_eq!(day(era.to_string().as_bytes(), ymd.as_bytes()), Ok(at));
         }

@@ -150,7 +150,12 @@ mod tests {
     #[test]
     fn every_line_end_is_told() {
         assert_eq!(read(b""), []);
-        let expected = [(1, Ending::CrLf, false), (2, Ending::Lf, false), (0, Ending::Lf, false), (1, Ending::Eof, false)];
+        let expected = [
+            (1, Ending::CrLf, false),
+            (2, Ending::Lf, false),
+            (0, Ending::Lf, false),
+            (1, Ending::Eof, false),
+        ];
         assert_eq!(read(b"a\r\nbb\n\nc"), expected);
     }
 
@@ -161,7 +166,11 @@ mod tests {
             assert_eq!(read(&bytes), [(len.min(LINE_MAX), Ending::Eof, len > LINE_MAX)], "{len}");
             bytes.extend_from_slice(b"\r\nab\r\n");
             let long = len > LINE_MAX;
-            assert_eq!(read(&bytes), [(len.min(LINE_MAX), Ending::CrLf, long), (2, Ending::CrLf, false)], "{len}");
+            assert_eq!(
+                read(&bytes),
+                [(len.min(LINE_MAX), Ending::CrLf, long), (2, Ending::CrLf, false)],
+                "{len}"
+            );
         }
     }
 }

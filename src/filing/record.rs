@@ -82,6 +82,7 @@ const fn members(class: Class) -> (u8, bool) {
 }
 
 /// How many characters a value has when all are of the class and none needs a word; none otherwise.
+#[inline]
 pub(crate) fn plain(class: Class, value: &[u8]) -> Option<usize> {
     let (single, wide) = members(class);
     if !wide {
@@ -233,7 +234,9 @@ pub(crate) fn ask(
         }
         Check::Mean { total, mean, divisor } => {
             match (number(record.get(*total)), number(record.get(*mean))) {
-                (Some(total), Some(mean)) if mean != total / divisor => Err(Some((total / divisor).to_string())),
+                (Some(total), Some(mean)) if mean != total / divisor => {
+                    Err(Some((total / divisor).to_string()))
+                }
                 _ => Ok(()),
             }
         }
@@ -312,7 +315,9 @@ fn qualifying_mean(
     };
     let months = count(least);
     let counting = totals.into_iter().zip(of_days).filter(|(_, n)| n.is_some_and(|n| n >= least));
-    let (Some(expected), Ok(divisor)) = (sum(record, counting.map(|(field, _)| field)), i64::try_from(months)) else {
+    let (Some(expected), Ok(divisor)) =
+        (sum(record, counting.map(|(field, _)| field)), i64::try_from(months))
+    else {
         return Ok(());
     };
     let expected_mean = expected / divisor.max(1);
@@ -322,7 +327,6 @@ fn qualifying_mean(
     }
     Err(Some(format!("{expected} / {expected_mean}")))
 }
-
 
 /// The first of these fields that is out of the rule's range.
 pub(crate) fn out_of_range(check: &Check, fields: &[usize], record: &Record<'_>) -> Option<usize> {

@@ -171,7 +171,12 @@ impl RuleSet {
         for (file, text) in tables {
             let form = parse_form(file, text)?;
             if forms.iter().any(|other| other.profile == form.profile && other.code == form.code) {
-                return Err(TableError::at(file, text, None, format!("form {} has another table already", form.code)));
+                return Err(TableError::at(
+                    file,
+                    text,
+                    None,
+                    format!("form {} has another table already", form.code),
+                ));
             }
             forms.push(form);
         }
@@ -202,7 +207,10 @@ impl RuleSet {
                 let reason = format!("has {size} bytes; a table has at most {TABLE_BYTES_MAX}");
                 return Err(TableError { file: path.display().to_string(), line: 0, reason });
             }
-            tables.push((path.display().to_string(), std::fs::read_to_string(path).map_err(|e| unreadable(path, &e))?));
+            tables.push((
+                path.display().to_string(),
+                std::fs::read_to_string(path).map_err(|e| unreadable(path, &e))?,
+            ));
         }
         if tables.is_empty() {
             let reason = "holds no table; one *.toml per form is expected".to_owned();
@@ -217,19 +225,24 @@ impl RuleSet {
             toml::from_str(text).map_err(|e| TableError::at(file, text, e.span(), e.message().to_owned()))?;
         let mut rules = self.clone();
         let Some(raw) = raw.filing else { return Ok(rules) };
-        let error = |span: std::ops::Range<usize>, reason: String| TableError::at(file, text, Some(span), reason);
+        let error =
+            |span: std::ops::Range<usize>, reason: String| TableError::at(file, text, Some(span), reason);
         let known: Vec<&str> = self.forms(Profile::Kpfd).map(|form| form.code.as_str()).collect();
         if let Some(forms) = raw.forms {
             for form in &forms {
                 if !known.contains(&form.get_ref().as_str()) {
-                    let reason = format!("forms: no table for {:?}; known are {}", form.get_ref(), known.join(", "));
+                    let reason =
+                        format!("forms: no table for {:?}; known are {}", form.get_ref(), known.join(", "));
                     return Err(error(form.span(), reason));
                 }
             }
             rules.policy.forms = Some(forms.into_iter().map(Spanned::into_inner).collect());
         }
         for (code, counts) in raw.counts {
-            let form = rules.forms.iter_mut().find(|form| form.profile == Profile::Kpfd && form.code == *code.get_ref());
+            let form = rules
+                .forms
+                .iter_mut()
+                .find(|form| form.profile == Profile::Kpfd && form.code == *code.get_ref());
             let allowed = form.as_ref().map(|form| form.counts.clone()).unwrap_or_default();
             if !form.is_some_and(|form| form.set_counts(&counts)) {
                 let reason = format!("counts of {:?}: {counts:?} is not among {allowed:?}", code.get_ref());
@@ -238,7 +251,8 @@ impl RuleSet {
         }
         for (id, level) in raw.severity {
             if rules.set_level(id.get_ref(), level) == 0 {
-                let reason = format!("severity: there is no rule {:?}; `todoke doctor` lists them", id.get_ref());
+                let reason =
+                    format!("severity: there is no rule {:?}; `todoke doctor` lists them", id.get_ref());
                 return Err(error(id.span(), reason));
             }
         }
@@ -296,7 +310,8 @@ impl RuleSet {
 
     /// Whether the insurer takes this form.
     pub fn takes(&self, form: &Form) -> bool {
-        form.profile != Profile::Kpfd || self.policy.forms.as_ref().is_none_or(|forms| forms.contains(&form.code))
+        form.profile != Profile::Kpfd
+            || self.policy.forms.as_ref().is_none_or(|forms| forms.contains(&form.code))
     }
 
     /// The forms that are taken, for messages: `2200700 資格取得届、...`.
@@ -359,7 +374,10 @@ mod tests {
             (good.replace("class = \"kana\"", "class = \"katakana\""), "katakana"),
             (good.replace("counts = [36, 37]", "counts = [35]"), "35"),
             (good.replace("than = ", "then = "), ""),
-            (good.replace("birth = \"birth\", on = \"acquired\"", "birth = \"birth\", on = \"acquire\""), "\"acquire\""),
+            (
+                good.replace("birth = \"birth\", on = \"acquired\"", "birth = \"birth\", on = \"acquire\""),
+                "\"acquire\"",
+            ),
             (good.replace("key = \"kanji\"", "key = \"kana\""), "twice"),
             (good.replace("id = \"2200700-TOTAL\"", "id = \"TOTAL\""), "TOTAL"),
             (good.replace("parts = [\"money\"", "parts = [\"monies\""), "monies"),

@@ -81,7 +81,7 @@ pub fn wants_pdf_check(name: &FileName) -> bool {
 }
 
 /// Which file is what: by `# cover:`, else by the policy's parts of names; the first that fits.
-pub fn roles(set: &Set<'_>, rules: &RuleSet) -> Roles {
+pub fn roles_of(set: &Set<'_>, rules: &RuleSet) -> Roles {
     let filing = set.files.iter().position(|file| file.name.as_str() == FILING_NAME);
     let marks: Vec<String> = rules.policy().cover.names.iter().map(|name| folded(name)).collect();
     let cover = match set.cover {
@@ -107,8 +107,11 @@ pub fn cover_counts(mut reader: impl Read, layout: CoverCsv) -> io::Result<BTree
     };
     let mut counts = BTreeMap::new();
     for line in text.lines() {
-        let column = |n: usize| line.split(',').nth(n.wrapping_sub(1)).map(|v| folded(v.trim().trim_matches('"')));
-        let (Some(form), Some(count)) = (column(layout.form_column), column(layout.count_column)) else { continue };
+        let column =
+            |n: usize| line.split(',').nth(n.wrapping_sub(1)).map(|v| folded(v.trim().trim_matches('"')));
+        let (Some(form), Some(count)) = (column(layout.form_column), column(layout.count_column)) else {
+            continue;
+        };
         let is_code = form.len() == 7 && form.bytes().all(|b| b.is_ascii_digit());
         if let (true, Ok(count)) = (is_code, count.parse::<u64>()) {
             let sum = counts.entry(form).or_insert(0_u64);
@@ -153,7 +156,7 @@ pub fn check_set(
     sink: &mut Findings,
 ) -> SetVerdict {
     let mut report = Report { rules, sink };
-    let roles = roles(set, rules);
+    let parts = roles_of(set, rules);
     for file in set.files {
         if file.bytes == 0 && file.name.as_str() != FILING_NAME {
             report.say(Rule::SetEmptyFile, Some(&file.name), &[file.name.as_str()]);
@@ -161,11 +164,11 @@ pub fn check_set(
     }
     match set.kind {
         Kind::Other => {
-            if let Some(at) = roles.filing {
+            if let Some(at) = parts.filing {
                 report.say(Rule::SetOtherFiling, Some(&set.files[at].name), &[]);
             }
         }
-        Kind::Filing => filing(set, &roles, summary, &mut report),
+        Kind::Filing => filing(set, &parts, summary, &mut report),
     }
     let window = rules.policy().calendar.map_or(Window::Open, |calendar| calendar.window(today));
     let held_until = match window {
@@ -176,7 +179,7 @@ pub fn check_set(
             (outside == Outside::Hold).then_some(opens)
         }
     };
-    SetVerdict { roles, held_until }
+    SetVerdict { roles: parts, held_until }
 }
 
 fn filing(set: &Set<'_>, roles: &Roles, summary: Option<&Summary>, report: &mut Report<'_>) {
@@ -240,7 +243,8 @@ fn words(set: &Set<'_>, report: &mut Report<'_>) {
         .map(|text| (text, None))
         .chain(set.files.iter().map(|file| (file.name.as_str(), Some(&file.name))));
     for (text, file) in texts.collect::<Vec<_>>() {
-        if let Some(word) = ["訂正", "取消", "取り消"].into_iter().find(|word| folded(text).contains(word)) {
+        if let Some(word) = ["訂正", "取消", "取り消"].into_iter().find(|word| folded(text).contains(word))
+        {
             report.say(Rule::SetCorrection, file, &[&excerpt(text, 40), word]);
         }
     }
@@ -268,13 +272,19 @@ fn cover(set: &Set<'_>, roles: &Roles, summary: Option<&Summary>, report: &mut R
         return pdf(file, report);
     }
     let (Some(counts), Some(summary)) = (&file.cover_counts, summary) else { return };
-    let in_filing: BTreeMap<&str, u64> = summary.forms.iter().map(|form| (form.code.as_str(), form.count)).collect();
+    let in_filing: BTreeMap<&str, u64> =
+        summary.forms.iter().map(|form| (form.code.as_str(), form.count)).collect();
     let forms: std::collections::BTreeSet<&str> =
         counts.keys().map(String::as_str).chain(in_filing.keys().copied()).collect();
     for form in forms {
-        let (stated, found) = (counts.get(form).copied().unwrap_or(0), in_filing.get(form).copied().unwrap_or(0));
+        let (stated, found) =
+            (counts.get(form).copied().unwrap_or(0), in_filing.get(form).copied().unwrap_or(0));
         if stated != found {
-            report.say(Rule::SetCoverCounts, Some(&file.name), &[form, &stated.to_string(), &found.to_string()]);
+            report.say(
+                Rule::SetCoverCounts,
+                Some(&file.name),
+                &[form, &stated.to_string(), &found.to_string()],
+            );
         }
     }
 }

@@ -62,8 +62,7 @@ fn every_rule_of_a_set_has_a_passing_and_a_failing_case() {
     one("SET-CORRECTION", ids(&Set { comment: Some("前回の訂正です"), ..set(&sound) }, None, &rules));
     one("SET-OTHER-FILING", ids(&Set { kind: Kind::Other, ..set(&sound) }, None, &rules));
     assert_eq!(ids(&Set { kind: Kind::Other, ..set(&[file("memo.docx")]) }, None, &rules), [""; 0]);
-    let many: Vec<_> =
-        sound.iter().cloned().chain((0..50).map(|i| file(&format!("{i}.pdf")))).collect();
+    let many: Vec<_> = sound.iter().cloned().chain((0..50).map(|i| file(&format!("{i}.pdf")))).collect();
     one("SET-FILES", ids(&set(&many), None, &rules));
     let only_csv = rules.for_insurer("x", "[filing.cover]\ntypes = [\"csv\"]\n").unwrap();
     one("SET-COVER-TYPE", ids(&set(&sound), None, &only_csv));
@@ -97,10 +96,10 @@ fn roles_are_told_by_comment_or_name() {
     let rules = RuleSet::builtin().unwrap();
     let files = [file("a.pdf"), file("KPFD0006.CSV"), file("ＳＯＵＫＡＴＳＵ.pdf")];
     let expected = Roles { filing: Some(1), cover: Some(2), attachments: vec![0] };
-    assert_eq!(roles(&set(&files), &rules), expected);
+    assert_eq!(roles_of(&set(&files), &rules), expected);
     let cover = FileName::parse("a.pdf").unwrap();
     let named = Set { cover: Some(&cover), ..set(&files) };
-    assert_eq!(roles(&named, &rules), Roles { filing: Some(1), cover: Some(0), attachments: vec![2] });
+    assert_eq!(roles_of(&named, &rules), Roles { filing: Some(1), cover: Some(0), attachments: vec![2] });
     let mut held = rules.clone();
     held.policy_mut().calendar = Some(Calendar { from_day: 1, to_day: 10, outside: Outside::Hold });
     let verdict = check_set(&set(&files), None, &held, today(), &mut Findings::default());
@@ -115,5 +114,8 @@ fn a_cover_sheet_in_csv_is_counted() {
     assert_eq!(cover_counts(&cp932[..], CoverCsv::default()).unwrap(), expected);
     assert_eq!(cover_counts(format!("\u{feff}{text}").as_bytes(), CoverCsv::default()).unwrap(), expected);
     let other = CoverCsv { form_column: 2, count_column: 3 };
-    assert_eq!(cover_counts(&b"x,2200700,7"[..], other).unwrap(), BTreeMap::from([("2200700".to_owned(), 7)]));
+    assert_eq!(
+        cover_counts(&b"x,2200700,7"[..], other).unwrap(),
+        BTreeMap::from([("2200700".to_owned(), 7)])
+    );
 }

@@ -32,15 +32,22 @@ pub(crate) fn field(field: &Field, rule: FieldRule, value: &[u8], character: Opt
             };
             (
                 Text::new(
-                    format!("「{}」に使えない文字{which_ja}があります。使えるのは{ja}です。[入力不可文字検出]", name.ja),
-                    format!("The {} holds a character it cannot have{which_en}; it takes {en}. [入力不可文字検出]", name.en),
+                    format!(
+                        "「{}」に使えない文字{which_ja}があります。使えるのは{ja}です。[入力不可文字検出]",
+                        name.ja
+                    ),
+                    format!(
+                        "The {} holds a character it cannot have{which_en}; it takes {en}. [入力不可文字検出]",
+                        name.en
+                    ),
                 ),
                 Text::new(format!("{ja}で入れ直してください。"), format!("Enter it in {en}.")),
             )
         }
         FieldRule::Length => length(field, value),
         FieldRule::Value => {
-            let mut values: Vec<_> = field.values.iter().map(|v| String::from_utf8_lossy(v).into_owned()).collect();
+            let mut values: Vec<_> =
+                field.values.iter().map(|v| String::from_utf8_lossy(v).into_owned()).collect();
             let more = values.len() > 12;
             values.truncate(12);
             let list = |sep: &str| values.join(sep) + if more { " ..." } else { "" };
@@ -95,7 +102,9 @@ pub(crate) fn date(date: &DateGroup, why: EraError) -> (Text, Text) {
             "は、その元号の期間にない日付です(昭和は 64 年 1 月 7 日まで、平成は 1 年 1 月 8 日から 31 年 4 月 30 日まで、令和は 1 年 5 月 1 日から)",
             "lies outside its era (Showa ends 64-01-07, Heisei is 01-01-08 to 31-04-30, Reiwa begins 01-05-01)",
         ),
-        EraError::Era | EraError::Digits => ("は、元号と年月日の両方が揃っていません", "is not complete: it has an era and digits"),
+        EraError::Era | EraError::Digits => {
+            ("は、元号と年月日の両方が揃っていません", "is not complete: it has an era and digits")
+        }
     };
     (
         Text::new(format!("「{}」{ja}。", date.name.ja), format!("The {} {en}.", date.name.en)),

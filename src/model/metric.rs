@@ -1,5 +1,5 @@
 //! Names of the figures that are counted, with their units and labels: used with `metrics::counter!` and its sisters, by
-//! whoever does the thing; described, bucketed and served by [`crate::doors::metrics`].
+//! whoever does the thing; described, bucketed and served by the metrics door.
 
 /// Counter, label `verdict` (accepted, held, refused): submissions judged.
 pub const SUBMISSIONS: &str = "todoke_submissions_total";

@@ -1,6 +1,6 @@
 //! Decisions from values: no I/O, no clock.
 
-pub mod policy;
 pub mod notice;
+pub mod policy;
 pub mod retention;
 pub mod retry;

@@ -46,8 +46,9 @@ pub trait Blobs: Send + Sync {
     /// All of a small one, at most `max` bytes (`FileTooLarge` beyond).
     fn get(&self, id: &BlobId, max: u64) -> io::Result<Vec<u8>>;
     /// Makes this blob's bytes appear as `name` in the folder `into`, readable (never writable) by owner and group, owned by
-    /// `group` if given. A link where the mounts allow and policy does not ask for a copy; not durable until the caller
-    /// makes the folder so. Replaces nothing: `AlreadyExists`.
+    /// `group` if given. A link where the mounts allow and policy does not ask for a copy; neither the
+    /// bytes of a copy nor the name is durable until the caller has made the folder's file system so (`syncfs`, once for a
+    /// batch). Replaces nothing: `AlreadyExists`.
     fn export(
         &self,
         id: &BlobId,

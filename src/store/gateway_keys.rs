@@ -41,7 +41,8 @@ pub fn load(keys: &Path, name: &str) -> io::Result<PrivateKey> {
     let file = keys.join(name);
     let mode = std::fs::metadata(&file)?.mode();
     if mode & 0o077 != 0 {
-        let text = format!("{} may be read by others (mode {:o}); chmod 600 it", file.display(), mode & 0o777);
+        let text =
+            format!("{} may be read by others (mode {:o}); chmod 600 it", file.display(), mode & 0o777);
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
     }
     let text = Zeroizing::new(std::fs::read(&file)?);
@@ -49,7 +50,8 @@ pub fn load(keys: &Path, name: &str) -> io::Result<PrivateKey> {
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, format!("{}: {error}", file.display())))
 }
 
-fn generate(comment: &str) -> Result<PrivateKey, Box<dyn std::error::Error + Send + Sync>> {
+/// A new Ed25519 key.
+pub fn generate(comment: &str) -> Result<PrivateKey, Box<dyn std::error::Error + Send + Sync>> {
     let mut seed = Zeroizing::new([0; 32]);
     getrandom::fill(&mut *seed).map_err(|error| error.to_string())?;
     let pair = Ed25519Keypair::from_seed(&seed);

@@ -238,7 +238,7 @@ impl LocalBlobs {
             rustix::fs::fchmod(&file, Mode::from_raw_mode(MODE_EXPORTED))?;
         }
         match rustix::fs::linkat(&self.folder, Self::place(id), into, name, AtFlags::empty()) {
-            Ok(()) => file.sync_all().map(|()| true),
+            Ok(()) => Ok(true),
             Err(rustix::io::Errno::XDEV | rustix::io::Errno::MLINK | rustix::io::Errno::PERM) => Ok(false),
             Err(error) => Err(error.into()),
         }
@@ -252,8 +252,7 @@ impl LocalBlobs {
             if group.is_some() {
                 rustix::fs::fchown(&to, None, group.map(Gid::from_raw))?;
             }
-            rustix::fs::fchmod(&to, Mode::from_raw_mode(MODE_EXPORTED))?;
-            to.sync_all()
+            Ok(rustix::fs::fchmod(&to, Mode::from_raw_mode(MODE_EXPORTED))?)
         });
         if copied.is_err() {
             let _ = rustix::fs::unlinkat(into, name, AtFlags::empty());

@@ -32,6 +32,8 @@ pub mod spool;
 #[cfg(test)]
 mod blobs_suite;
 #[cfg(test)]
+mod crash_tests;
+#[cfg(test)]
 mod ledger_suite;
 #[cfg(test)]
 mod recover_tests;

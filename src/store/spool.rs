@@ -351,10 +351,10 @@ pub fn import_ops(number: Number, state: State, place: Place) -> Vec<Op> {
     let end = |ok| Op::EndImport { number, ok };
     match (state, place) {
         (State::Publishing | State::Published, Place::Cur) => vec![collect],
-        (State::Publishing | State::Published, Place::Done) => vec![collect, end(true)],
-        (State::Publishing | State::Published, Place::Failed) => vec![collect, end(false)],
-        (State::Collected | State::ImportFailed, Place::Done) => vec![end(true)],
-        (State::Collected | State::Imported, Place::Failed) => vec![end(false)],
+        (State::Publishing, Place::Done) => vec![collect, end(true)],
+        (State::Publishing, Place::Failed) => vec![collect, end(false)],
+        (State::Published | State::Collected | State::ImportFailed, Place::Done) => vec![end(true)],
+        (State::Published | State::Collected | State::Imported, Place::Failed) => vec![end(false)],
         _ => Vec::new(),
     }
 }

@@ -14,3 +14,6 @@ pub mod purge;
 pub mod retention;
 pub mod step;
 pub mod sweep;
+
+#[cfg(test)]
+mod whole_tests;

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::alarms::Alarms;
 use super::publish::SpoolTurn;
 use super::step::{Doing as _, Points, Progress, WorkError};
-use crate::model::ids::{BlobId, Number};
+use crate::model::ids::{BlobId, InsurerCode, Number};
 use crate::model::party::Actor;
 use crate::model::submission::{State, Submission};
 use crate::model::time::{DAY, Timestamp};
@@ -120,25 +120,13 @@ impl Retention {
             return Ok(Progress::default());
         };
         self.points.pass("intended")?;
-        let mut gone = Vec::new();
-        let mut blobs: Vec<BlobId> = Vec::new();
-        for number in &intended {
-            let Some(submission) = by_number.get(number) else { continue };
-            let alarm = format!("ERASE-FAILED {number}");
-            match self.erase_folders(submission) {
-                Ok(()) => {
-                    self.alarms.clear(&alarm);
-                    blobs.extend(submission.files.iter().map(|file| file.blob.clone()));
-                    gone.push(*number);
-                }
-                Err(error) => {
-                    let text = format!(
-                        "its folder in the insurer's spool cannot be erased ({error}): somebody else's files lie in it; remove it by hand"
-                    );
-                    self.alarms.raise(&alarm, &text, now);
-                }
-            }
-        }
+        let going: Vec<&Submission> = intended.iter().filter_map(|number| by_number.get(number)).collect();
+        let gone = self.erase_folders(&going, now)?;
+        let blobs: Vec<BlobId> = gone
+            .iter()
+            .flat_map(|submission| submission.files.iter().map(|file| file.blob.clone()))
+            .collect();
+        let gone: Vec<Number> = gone.iter().map(|submission| submission.number).collect();
         self.points.pass("folders gone")?;
         self.blobs.remove(&blobs).doing(|| "erasing payloads".into())?;
         self.points.pass("blobs gone")?;
@@ -174,24 +162,54 @@ impl Retention {
         }
     }
 
-    fn erase_folders(&self, submission: &Submission) -> Result<(), WorkError> {
-        let Some(spool) = self.spool_of(submission)? else { return Ok(()) };
-        let (name, aside) = (submission.number.to_string(), format!("erase-{}", submission.number));
-        let doing = || format!("erasing {name}");
-        for place in [Place::Cur, Place::Done, Place::Failed] {
-            let folder = spool.place(place);
-            if folder.stat(&name).doing(doing)?.is_none() {
-                continue;
-            }
-            spool.tmp.remove_all(&aside).doing(doing)?;
-            folder.rename(&name, &spool.tmp, &aside).doing(doing)?;
-            folder.sync().doing(doing)?;
+    /// Erases the folders of these in their insurers' spools; returns those of which nothing is left. Each folder is made
+    /// durable once for all.
+    fn erase_folders<'a>(
+        &self,
+        going: &[&'a Submission],
+        now: Timestamp,
+    ) -> Result<Vec<&'a Submission>, WorkError> {
+        let mut gone = Vec::new();
+        let mut by_insurer: BTreeMap<&InsurerCode, Vec<&'a Submission>> = BTreeMap::new();
+        for submission in going {
+            by_insurer.entry(&submission.insurer).or_default().push(submission);
         }
-        spool.failed.remove_file(format!("{name}.reason")).doing(doing)?;
-        spool.tmp.remove_all(&aside).doing(doing)?;
-        // Withdrawn, or refused after it was staged.
-        spool.tmp.remove_all(&name).doing(doing)?;
-        spool.tmp.sync().doing(doing)
+        for submissions in by_insurer.into_values() {
+            let Some(spool) = submissions.first().map(|one| self.spool_of(one)).transpose()?.flatten() else {
+                gone.extend(submissions);
+                continue;
+            };
+            let doing = || "erasing folders of the spool".to_owned();
+            let mut aside = Vec::new();
+            for submission in submissions {
+                let alarm = format!("ERASE-FAILED {}", submission.number);
+                match set_aside(&spool, submission.number) {
+                    Ok(()) => aside.push((submission, alarm)),
+                    Err(error) => self.erase_failed(&alarm, &error, now),
+                }
+            }
+            for folder in [&spool.cur, &spool.done, &spool.failed, &spool.tmp] {
+                folder.sync().doing(doing)?;
+            }
+            for (submission, alarm) in aside {
+                match clear_aside(&spool, submission.number) {
+                    Ok(()) => {
+                        self.alarms.clear(&alarm);
+                        gone.push(submission);
+                    }
+                    Err(error) => self.erase_failed(&alarm, &error, now),
+                }
+            }
+            spool.tmp.sync().doing(doing)?;
+        }
+        Ok(gone)
+    }
+
+    fn erase_failed(&self, alarm: &str, error: &io::Error, now: Timestamp) {
+        let text = format!(
+            "its folder in the insurer's spool cannot be erased ({error}): somebody else's files lie in it; remove it by hand"
+        );
+        self.alarms.raise(alarm, &text, now);
     }
 
     fn erase_cards(&self, before: Timestamp, now: Timestamp) -> Result<Progress, WorkError> {
@@ -225,6 +243,25 @@ impl Retention {
         }
         Ok(Progress { done: done as u64, more: done == BATCH })
     }
+}
+
+/// Out of the insurer's reach: one rename from each place where it is.
+fn set_aside(spool: &InsurerSpool, number: Number) -> io::Result<()> {
+    let (name, aside) = (number.to_string(), format!("erase-{number}"));
+    for place in [Place::Cur, Place::Done, Place::Failed] {
+        let folder = spool.place(place);
+        if folder.stat(&name)?.is_some() {
+            spool.tmp.remove_all(&aside)?;
+            folder.rename(&name, &spool.tmp, &aside)?;
+        }
+    }
+    spool.failed.remove_file(format!("{name}.reason"))
+}
+
+fn clear_aside(spool: &InsurerSpool, number: Number) -> io::Result<()> {
+    spool.tmp.remove_all(format!("erase-{number}"))?;
+    // A stage of one that was withdrawn before it was published.
+    spool.tmp.remove_all(number.to_string())
 }
 
 /// What a submission still waits for before its payload goes, for `submission show`.

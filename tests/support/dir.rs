@@ -1,6 +1,17 @@
 //! A tree and a gate for tests of the SFTP door: a plain folder, and a list of keys. Some names behave in special
 //! ways, so that answers of every kind can be had: see [`Dir`].
 
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::case_sensitive_file_extension_comparisons,
+    clippy::struct_field_names,
+    clippy::missing_panics_doc,
+    reason = "part of tests; each test file uses its own part"
+)]
+
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io;
@@ -196,7 +207,11 @@ impl Tree for Dir {
 
     fn set_stat(&self, path: &VirtualPath, to: SetAttributes) -> Result<(), Fault> {
         let real = self.real(path);
-        let file = fs::OpenOptions::new().read(true).write(to.size.is_some()).open(real).map_err(|error| fault(&error))?;
+        let file = fs::OpenOptions::new()
+            .read(true)
+            .write(to.size.is_some())
+            .open(real)
+            .map_err(|error| fault(&error))?;
         set(&file, to).map_err(|error| fault(&error))
     }
 

@@ -1,6 +1,15 @@
 //! A world for tests of the SFTP door: a server on the loopback, a folder behind it, keys, and a raw client.
 
-#![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::case_sensitive_file_extension_comparisons,
+    clippy::struct_field_names,
+    clippy::missing_panics_doc,
+    reason = "part of tests; each test file uses its own part"
+)]
 
 pub mod dir;
 pub mod raw;
@@ -133,7 +142,7 @@ impl World {
             let mut bytes = Vec::new();
             std::io::Read::read_to_end(&mut err, &mut bytes).map(|_| bytes).unwrap_or_default()
         });
-        let deadline = Instant::now() + Duration::from_secs(120);
+        let deadline = Instant::now() + Duration::from_mins(2);
         let status = loop {
             if let Some(status) = child.try_wait().unwrap() {
                 break status;

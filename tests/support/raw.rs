@@ -1,5 +1,16 @@
 //! A client that sends what it is told to, right or wrong.
 
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::case_sensitive_file_extension_comparisons,
+    clippy::struct_field_names,
+    clippy::missing_panics_doc,
+    reason = "part of tests; each test file uses its own part"
+)]
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 

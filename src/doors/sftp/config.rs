@@ -6,6 +6,8 @@ use std::time::Duration;
 use russh::keys::PrivateKey;
 use russh::keys::ssh_key::{Algorithm, EcdsaCurve, HashAlg};
 use russh::server::Config;
+use serde::Deserialize;
+
 use russh::{MethodKind, MethodSet, Preferred, SshId, cipher, compression, kex, mac};
 
 /// The largest SFTP packet taken or sent, without its length field: what OpenSSH's client and server allow.
@@ -22,7 +24,8 @@ pub(crate) const QUEUE_BYTES_FLOOR: usize = 2 * (PACKET_BYTES_MAX + 64 * 1024);
 pub(crate) const ACCOUNT_BYTES_MAX: usize = 128;
 
 /// Everything a stranger or a client controls, with its bound.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Limits {
     /// Connections at the same time, logged in or not.
     pub connections_max: usize,
@@ -158,7 +161,7 @@ pub(crate) fn ssh_config(limits: &Limits, host_keys: Vec<PrivateKey>) -> Config 
         auth_rejection_time: Duration::ZERO,
         auth_rejection_time_initial: Some(Duration::ZERO),
         keys: host_keys,
-        limits: russh::Limits::new(rekey, rekey, Duration::from_secs(3600)),
+        limits: russh::Limits::new(rekey, rekey, Duration::from_hours(1)),
         // The receiving half of each channel is dropped at once, so this buffer is never used.
         channel_buffer_size: 1,
         event_buffer_size: 32,

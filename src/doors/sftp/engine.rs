@@ -130,13 +130,11 @@ impl Engine {
             }
             self.channel.queue.recycle(batch);
             at = 0;
-            match self.channel.queue.take() {
-                Some(next) => batch = next,
-                None => {
-                    self.flush();
-                    return Pause::Drained;
-                }
-            }
+            let Some(next) = self.channel.queue.take() else {
+                self.flush();
+                return Pause::Drained;
+            };
+            batch = next;
         }
     }
 

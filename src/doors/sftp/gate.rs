@@ -9,7 +9,6 @@ use std::time::Duration;
 use russh::keys::ssh_key::{HashAlg, PublicKey};
 use serde::{Deserialize, Serialize};
 
-use super::insurer::{InsurerParts, InsurerTree};
 use super::office::{OfficeParts, OfficeTree};
 use super::port::{Entered, Fault, Gate, Link, Status, Tree};
 use crate::model::finding::Language;
@@ -52,6 +51,9 @@ struct Entry {
     connections: HashMap<u64, Arc<dyn Link>>,
 }
 
+/// Makes the tree of an account's session.
+pub type TreeOf = dyn Fn(&Account) -> Arc<dyn Tree> + Send + Sync;
+
 type Logins = Arc<Mutex<HashMap<AccountId, Vec<Entry>>>>;
 
 /// Lets accounts in by their registered keys.
@@ -60,8 +62,8 @@ pub struct KeyGate {
     pub ledger: Arc<dyn Ledger>,
     /// Offices' and agents' trees.
     pub office: Arc<OfficeParts>,
-    /// Insurers' trees.
-    pub insurer: Arc<InsurerParts>,
+    /// Makes an insurer's tree.
+    pub insurer: Box<TreeOf>,
     /// Drop-boxes.
     pub dropboxes: Arc<Dropboxes>,
     /// Now.
@@ -77,7 +79,7 @@ impl KeyGate {
     pub fn new(
         ledger: Arc<dyn Ledger>,
         office: Arc<OfficeParts>,
-        insurer: Arc<InsurerParts>,
+        insurer: Box<TreeOf>,
         dropboxes: Arc<Dropboxes>,
         clock: Arc<dyn Clock>,
         policy: LoginPolicy,
@@ -113,8 +115,7 @@ impl KeyGate {
 
     fn tree(&self, account: &Account, login: Login) -> Result<Arc<dyn Tree>, Fault> {
         if account.role == Role::Insurer {
-            let tree = InsurerTree::new(Arc::clone(&self.insurer), account.clone())?;
-            return Ok(Arc::new(tree));
+            return Ok((self.insurer)(account));
         }
         let dropbox = self.dropboxes.of(&account.id).map_err(|e| {
             let id = crate::model::incident::id();

@@ -77,7 +77,9 @@ impl InsurerTree {
 
     fn fault(&self, status: Status, code: &'static str, ja: &str, en: &str) -> Fault {
         let text = if self.language == Language::Ja { ja } else { en };
-        Fault { status, code, text: text.to_owned(), loud: false }
+        // Stock sftp shows only "Failure" for the status: a refusal must be heard.
+        let loud = status != Status::NoSuchFile;
+        Fault { status, code: code.into(), text: text.to_owned(), loud }
     }
 
     fn missing(&self) -> Fault {
@@ -464,7 +466,7 @@ fn too_large(language: Language) -> Fault {
         Language::Ja => "ファイルが大きすぎます。分けて置いてください。",
         Language::En => "The file is too large. Split it.",
     };
-    Fault { status: Status::Failure, code: "INSURER-TOO-LARGE", text: text.to_owned(), loud: false }
+    Fault { status: Status::Failure, code: "INSURER-TOO-LARGE".into(), text: text.to_owned(), loud: false }
 }
 
 /// An open file of the spool.
@@ -483,7 +485,7 @@ impl SpoolFile {
             Language::Ja => "読み書きできませんでした。しばらくしてからやり直してください。",
             Language::En => "Reading or writing failed. Try again later.",
         };
-        Fault { status: Status::Failure, code: "INSURER-FAILED", text: text.to_owned(), loud: false }
+        Fault { status: Status::Failure, code: "INSURER-FAILED".into(), text: text.to_owned(), loud: false }
     }
 
     fn writable(&self) -> Result<u64, Fault> {
@@ -494,7 +496,7 @@ impl SpoolFile {
             };
             Fault {
                 status: Status::PermissionDenied,
-                code: "INSURER-READ-ONLY",
+                code: "INSURER-READ-ONLY".into(),
                 text: text.to_owned(),
                 loud: false,
             }

@@ -92,8 +92,8 @@ mod tests {
             text.push(b'\n');
         }
         expect![[r"
-            -r--r-----    1 K0001    K0001            1234 Nov 22 20:12 届け.pdf
-            drwxr-xr-x    1 K0001    K0001               0 Oct 18  2025 届け.pdf
+            -r--r-----    1 K0001    K0001            1234 Nov 23 02:12 届け.pdf
+            drwxr-xr-x    1 K0001    K0001               0 Oct 19  2025 届け.pdf
             ----------    1 K0001    K0001    18446744073709551615 Jan  1  1970 届け.pdf
         "]]
         .assert_eq(&String::from_utf8(text).unwrap());

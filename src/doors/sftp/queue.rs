@@ -304,7 +304,6 @@ mod tests {
         assert_eq!(queue.push(&piece), Pushed::Full);
         assert!(sent <= limits.queue_bytes_soft());
         queue.set_stalled(true);
-        let mut sent = sent;
         while queue.push(&piece) == Pushed::Taken {
             sent += piece.len();
         }

@@ -526,3 +526,6 @@ impl Replies {
         self.u32(modified);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -339,10 +339,7 @@ pub fn render_alarm(alarm: &AlarmNotice) -> Rendered {
     if alarm.details.len() > LIST_LINES_MAX {
         let _ = writeln!(body, "... and {} more.", alarm.details.len() - LIST_LINES_MAX);
     }
-    let _ = write!(
-        body,
-        "\nThis mail is sent once for each alarm. `todoke status` and `todoke doctor` show what is so now.\n"
-    );
+    body.push_str("\n`todoke status` and `todoke doctor` show what is so now.\n");
     Rendered { subject: clean(&format!("[todoke] {host}: {code}: {summary}"), SUBJECT_CHARS_MAX), body }
 }
 

@@ -104,13 +104,16 @@ mod tests {
 
     fn check(pieces: &[&[u8]], name: &str, csv: bool) -> Result<Format, &'static str> {
         let mut check = ContentCheck::default();
-        pieces.iter().for_each(|piece| check.feed(piece));
+        for piece in pieces {
+            check.feed(piece);
+        }
         check.verdict(name, csv).map_err(|fault| fault.code)
     }
 
     #[test]
     fn content_decides() {
-        let cases: [(&[&[u8]], &str, bool, Result<Format, &str>); 11] = [
+        type Case = (&'static [&'static [u8]], &'static str, bool, Result<Format, &'static str>);
+        let cases: [Case; 11] = [
             (&[b"%PDF-1.7\n...\n%%EOF\n"], "a.pdf", false, Ok(Format::Pdf)),
             (&[b"%PD", b"F-1.7\n%%E", b"OF"], "a.pdf", false, Ok(Format::Pdf)),
             (

@@ -108,12 +108,12 @@ fn a_rename_rings_the_bell() {
     let world = World::new();
     let number = world.accept();
     world.publisher(Points::default()).step(world.now).unwrap();
-    let (ring, rung) = std::sync::mpsc::channel();
+    let (bell, heard) = std::sync::mpsc::channel();
     let mut watch = SpoolWatch::start(&world.spool_root(), move || {
-        let _ = ring.send(());
+        let _ = bell.send(());
     })
     .unwrap();
     watch.add(&code(INSURER)).unwrap();
     move_to(&world, number, "new", "cur");
-    rung.recv_timeout(std::time::Duration::from_secs(60)).unwrap();
+    heard.recv_timeout(std::time::Duration::from_mins(1)).unwrap();
 }

@@ -36,7 +36,16 @@ impl Kind {
             Self::Insurer => &["insurer", "name", "mail", "group"],
             Self::Office => &["office", "insurer", "name"],
             Self::Account => &[
-                "account", "insurer", "role", "office", "user-name", "mail", "language", "test", "machine", "ssh-key",
+                "account",
+                "insurer",
+                "role",
+                "office",
+                "user-name",
+                "mail",
+                "language",
+                "test",
+                "machine",
+                "ssh-key",
                 "second",
             ],
         }
@@ -134,7 +143,10 @@ fn headers(kind: Kind, record: &csv::StringRecord) -> Result<Vec<&'static str>, 
         headers.push(*header);
     }
     if let Some(missing) = kind.needed().iter().find(|needed| !headers.contains(*needed)) {
-        return Err(format!("has no column {missing}; columns are {} (the first line names them)", allowed.join(", ")));
+        return Err(format!(
+            "has no column {missing}; columns are {} (the first line names them)",
+            allowed.join(", ")
+        ));
     }
     Ok(headers)
 }
@@ -179,7 +191,9 @@ pub(super) fn form(kind: Kind, row: &Row) -> Result<Form, String> {
             name: text("name"),
             mail: text("mail"),
             group: text("group")
-                .map(|group| group.parse().map_err(|_| format!("group {group:?} is not known on this machine")))
+                .map(|group| {
+                    group.parse().map_err(|_| format!("group {group:?} is not known on this machine"))
+                })
                 .transpose()?,
         }),
         Kind::Office => Form::Office(OfficeForm {
@@ -189,8 +203,10 @@ pub(super) fn form(kind: Kind, row: &Row) -> Result<Form, String> {
         }),
         Kind::Account => {
             let mut form = AccountForm::of(needed(row, "account", AccountId::parse)?);
-            form.insurer =
-                text("insurer").map(|code| InsurerCode::parse(&code)).transpose().map_err(|e| e.to_string())?;
+            form.insurer = text("insurer")
+                .map(|code| InsurerCode::parse(&code))
+                .transpose()
+                .map_err(|e| e.to_string())?;
             form.role = text("role").map(|role| word(&role, "role", &ROLES)).transpose()?;
             form.offices = text("office").map(|list| offices(&list)).transpose()?;
             form.user_name = text("user-name");
@@ -198,14 +214,16 @@ pub(super) fn form(kind: Kind, row: &Row) -> Result<Form, String> {
             form.language = text("language").map(|word_| word(&word_, "language", &LANGUAGES)).transpose()?;
             form.test = text("test").map(|flag| word(&flag, "test", &FLAGS)).transpose()?;
             form.machine = text("machine").map(|flag| word(&flag, "machine", &FLAGS)).transpose()?;
-            form.second = text("second").map(|flag| word(&flag, "second", &FLAGS)).transpose()?.unwrap_or(false);
+            form.second =
+                text("second").map(|flag| word(&flag, "second", &FLAGS)).transpose()?.unwrap_or(false);
             form.keys = text("ssh-key").map(|keys| split_keys(&keys)).unwrap_or_default();
             Form::Account(Box::new(form))
         }
     })
 }
 
-const ROLES: [(&str, Role); 3] = [("office", Role::Office), ("agent", Role::Agent), ("insurer", Role::Insurer)];
+const ROLES: [(&str, Role); 3] =
+    [("office", Role::Office), ("agent", Role::Agent), ("insurer", Role::Insurer)];
 const LANGUAGES: [(&str, Language); 2] = [("ja", Language::Ja), ("en", Language::En)];
 const FLAGS: [(&str, bool); 6] =
     [("true", true), ("yes", true), ("1", true), ("false", false), ("no", false), ("0", false)];

@@ -31,7 +31,9 @@ pub fn parse(text: &str) -> Result<AccountKey, PartyError> {
         return refuse("this is the RFC 4716 form; convert it with `ssh-keygen -i -f FILE`");
     }
     if line.starts_with("-----BEGIN") {
-        return refuse("this is PEM, not an OpenSSH public key; convert it with `ssh-keygen -i -m PKCS8 -f FILE`");
+        return refuse(
+            "this is PEM, not an OpenSSH public key; convert it with `ssh-keygen -i -m PKCS8 -f FILE`",
+        );
     }
     if lines.next().is_some() {
         return refuse("there are several lines in it; give one key at a time (--ssh-key may be repeated)");
@@ -44,17 +46,26 @@ pub fn parse(text: &str) -> Result<AccountKey, PartyError> {
         return refuse("DSA keys are broken and refused; make an Ed25519 key: ssh-keygen -t ed25519");
     }
     let Ok(key) = PublicKey::from_openssh(line) else {
-        return refuse("this is not an OpenSSH public key line, such as `ssh-ed25519 AAAA...` (no options before it)");
+        return refuse(
+            "this is not an OpenSSH public key line, such as `ssh-ed25519 AAAA...` (no options before it)",
+        );
     };
     if sshsig::require_strong(key.key_data()).is_err() {
         let text = match key.algorithm() {
-            Algorithm::Rsa { .. } => "this RSA key is shorter than 2048 bits (or longer than any client makes); make an \
-                                      Ed25519 key: ssh-keygen -t ed25519",
+            Algorithm::Rsa { .. } => {
+                "this RSA key is shorter than 2048 bits (or longer than any client makes); make an \
+                                      Ed25519 key: ssh-keygen -t ed25519"
+            }
             _ => "keys of this kind are refused; make an Ed25519 key: ssh-keygen -t ed25519",
         };
         return refuse(text);
     }
     let plain = PublicKey::new(key.key_data().clone(), "");
-    let line = plain.to_openssh().map_err(|_| PartyError::new("KEY-UNUSABLE", "this key cannot be written again"))?;
-    Ok(AccountKey { fingerprint: plain.fingerprint(HashAlg::Sha256).to_string(), key: line.trim().to_owned() })
+    let line = plain
+        .to_openssh()
+        .map_err(|_| PartyError::new("KEY-UNUSABLE", "this key cannot be written again"))?;
+    Ok(AccountKey {
+        fingerprint: plain.fingerprint(HashAlg::Sha256).to_string(),
+        key: line.trim().to_owned(),
+    })
 }

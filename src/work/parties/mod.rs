@@ -240,7 +240,8 @@ impl Parties {
             let text = format!("account {id} has no key {fingerprint}; `account show {id}` lists its keys");
             return Err(PartyError::new("KEY-UNKNOWN", text));
         }
-        let mut notes = vec!["What was signed with it stays valid; from now on it neither logs in nor signs.".to_owned()];
+        let mut notes =
+            vec!["What was signed with it stays valid; from now on it neither logs in nor signs.".to_owned()];
         if account.keys.is_empty() {
             notes.push(format!("{id} has no key left and cannot log in until `account key add`."));
         }
@@ -250,7 +251,10 @@ impl Parties {
 
     fn account(&self, id: &AccountId) -> Result<Account, PartyError> {
         self.ledger.account(id)?.ok_or_else(|| {
-            PartyError::new("ACCOUNT-UNKNOWN", format!("account {id} does not exist; `account list` shows all"))
+            PartyError::new(
+                "ACCOUNT-UNKNOWN",
+                format!("account {id} does not exist; `account list` shows all"),
+            )
         })
     }
 

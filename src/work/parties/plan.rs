@@ -340,7 +340,10 @@ fn must_have_insurer(code: &InsurerCode, view: &View<'_>) -> Result<(), PartyErr
     if view.ledger.insurer(code)?.is_some() {
         return Ok(());
     }
-    refused("INSURER-UNKNOWN", format!("insurer {code} does not exist; add it first: todoke insurer add {code} --name NAME"))
+    refused(
+        "INSURER-UNKNOWN",
+        format!("insurer {code} does not exist; add it first: todoke insurer add {code} --name NAME"),
+    )
 }
 
 fn blank_account(form: &AccountForm, language: Language) -> Result<Account, PartyError> {
@@ -364,7 +367,8 @@ fn blank_account(form: &AccountForm, language: Language) -> Result<Account, Part
 /// What an account is cannot turn into something else under its old receipts: that is another account.
 fn keeps_what_cannot_change(form: &AccountForm, account: &Account) -> Result<(), PartyError> {
     let fixed = |what: &str, is: &str| {
-        let text = format!("account {} has {what} {is}, which cannot change; add another account", account.id);
+        let text =
+            format!("account {} has {what} {is}, which cannot change; add another account", account.id);
         refused("ACCOUNT-FIXED", text)
     };
     if form.insurer.as_ref().is_some_and(|insurer| *insurer != account.insurer) {
@@ -396,7 +400,10 @@ fn add_keys(account: &mut Account, lines: &[String]) -> Result<(), PartyError> {
         }
     }
     if account.keys.len() > KEYS_MAX {
-        return refused("KEYS-MANY", format!("an account has at most {KEYS_MAX} keys; remove old ones first"));
+        return refused(
+            "KEYS-MANY",
+            format!("an account has at most {KEYS_MAX} keys; remove old ones first"),
+        );
     }
     Ok(())
 }
@@ -406,15 +413,24 @@ fn is_whole(account: &Account, card: &AccountCard) -> Result<(), PartyError> {
     let id = &account.id;
     if account.role == Role::Insurer {
         if !account.offices.is_empty() {
-            return refused("OFFICE-UNEXPECTED", format!("{id} is an insurer's account; it acts for no office"));
+            return refused(
+                "OFFICE-UNEXPECTED",
+                format!("{id} is an insurer's account; it acts for no office"),
+            );
         }
         return Ok(());
     }
     if account.offices.is_empty() {
-        return refused("OFFICE-MISSING", format!("account {id} needs --office: the office (or offices) it acts for (K8)"));
+        return refused(
+            "OFFICE-MISSING",
+            format!("account {id} needs --office: the office (or offices) it acts for (K8)"),
+        );
     }
     if card.user_name.is_empty() {
-        return refused("USER-NAME-MISSING", format!("account {id} needs --user-name (a department will do, K4)"));
+        return refused(
+            "USER-NAME-MISSING",
+            format!("account {id} needs --user-name (a department will do, K4)"),
+        );
     }
     if card.mail.is_empty() {
         return refused("MAIL-MISSING", format!("account {id} needs --mail, exactly one address (K5)"));
@@ -435,7 +451,8 @@ fn offices_take_part(account: &Account, view: &View<'_>) -> Result<(), PartyErro
                 return refused("OFFICE-UNKNOWN", text);
             }
             Some(there) if there.standing == Standing::Closed => {
-                let text = format!("office {office} of insurer {insurer} is closed; `office resume` opens it again");
+                let text =
+                    format!("office {office} of insurer {insurer} is closed; `office resume` opens it again");
                 return refused("OFFICE-CLOSED", text);
             }
             Some(_) => {}
@@ -474,7 +491,10 @@ fn notes_on(
 ) -> Result<Vec<String>, PartyError> {
     let mut notes = Vec::new();
     if new.is_some() && account.keys.is_empty() {
-        notes.push(format!("{0} has no key and cannot log in until `account key add {0} KEY.pub`.", account.id));
+        notes.push(format!(
+            "{0} has no key and cannot log in until `account key add {0} KEY.pub`.",
+            account.id
+        ));
     }
     if let Some(own) = account.offices.first().filter(|_| holds_office(account)) {
         let holders = view.own(&account.insurer, own)?;

@@ -72,7 +72,12 @@ impl Parties {
     /// An office with its card.
     pub fn office_row(&self, office: Office) -> Result<OfficeRow, PartyError> {
         let card: OfficeCard = cards::get(self.blobs.as_ref(), &office.card)?;
-        Ok(OfficeRow { insurer: office.insurer, office: office.code, name: card.name, standing: office.standing })
+        Ok(OfficeRow {
+            insurer: office.insurer,
+            office: office.code,
+            name: card.name,
+            standing: office.standing,
+        })
     }
 
     /// An account with its card.

@@ -53,10 +53,8 @@ impl Parties {
             }
             PartyName::Office(insurer, code) => {
                 let text = format!("office {code} of insurer {insurer} does not exist");
-                let mut office = self
-                    .ledger
-                    .office(insurer, code)?
-                    .ok_or_else(|| PartyError::new("UNKNOWN", text))?;
+                let mut office =
+                    self.ledger.office(insurer, code)?.ok_or_else(|| PartyError::new("UNKNOWN", text))?;
                 let was = std::mem::replace(&mut office.standing, to);
                 let notes = self.about_office(insurer, code, to, zone)?;
                 (Op::SetOffice { office, new: false }, was, notes)
@@ -73,13 +71,21 @@ impl Parties {
             return Ok(Told { change: Change::Unchanged, fields: Vec::new(), notes });
         }
         if (was, to) == (Standing::Closed, Standing::Suspended) {
-            return Err(PartyError::new("CLOSED", "it is closed; `resume` opens it again, then it can be suspended"));
+            return Err(PartyError::new(
+                "CLOSED",
+                "it is closed; `resume` opens it again, then it can be suspended",
+            ));
         }
         self.ledger.commit(op, by.clone(), now)?;
         Ok(Told { change: Change::Changed, fields: vec!["standing".to_owned()], notes })
     }
 
-    fn about_account(&self, account: &Account, to: Standing, zone: chrono_tz::Tz) -> Result<Vec<String>, PartyError> {
+    fn about_account(
+        &self,
+        account: &Account,
+        to: Standing,
+        zone: chrono_tz::Tz,
+    ) -> Result<Vec<String>, PartyError> {
         let mut lying = Lying::default();
         self.count(&mut lying, account, None)?;
         let there = lying.text("in its outbox", zone);
@@ -111,11 +117,17 @@ impl Parties {
             }
         }
         let there = lying.text("for it in outboxes", zone);
-        let who = if acting.is_empty() { "no account acts for it".to_owned() } else { format!("accounts: {}", acting.join(", ")) };
+        let who = if acting.is_empty() {
+            "no account acts for it".to_owned()
+        } else {
+            format!("accounts: {}", acting.join(", "))
+        };
         Ok(vec![match to {
             Standing::Active => format!("It takes part ({who}). {there}."),
             Standing::Suspended => {
-                format!("Nothing is filed for it and nothing delivered to it for now ({who}). {there}: they stay until they expire.")
+                format!(
+                    "Nothing is filed for it and nothing delivered to it for now ({who}). {there}: they stay until they expire."
+                )
             }
             Standing::Closed => format!(
                 "Nothing is filed for it and nothing delivered to it any more ({who}). {there}: they stay until they expire and \
@@ -124,7 +136,12 @@ impl Parties {
         }])
     }
 
-    fn about_insurer(&self, code: &InsurerCode, to: Standing, zone: chrono_tz::Tz) -> Result<Vec<String>, PartyError> {
+    fn about_insurer(
+        &self,
+        code: &InsurerCode,
+        to: Standing,
+        zone: chrono_tz::Tz,
+    ) -> Result<Vec<String>, PartyError> {
         let mut lying = Lying::default();
         let accounts = self.ledger.accounts(Some(code))?;
         for account in &accounts {
@@ -144,7 +161,12 @@ impl Parties {
         }])
     }
 
-    fn count(&self, lying: &mut Lying, account: &Account, office: Option<&OfficeCode>) -> Result<(), PartyError> {
+    fn count(
+        &self,
+        lying: &mut Lying,
+        account: &Account,
+        office: Option<&OfficeCode>,
+    ) -> Result<(), PartyError> {
         let mut after = None;
         loop {
             let page = self.ledger.documents(&account.id, office, after, PAGE)?;

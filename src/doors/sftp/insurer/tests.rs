@@ -26,27 +26,27 @@ const PUT: OpenFlags =
 const GET: OpenFlags =
     OpenFlags { read: true, write: false, append: false, create: false, truncate: false, exclusive: false };
 
-fn put(tree: &InsurerTree, to: &str, bytes: &[u8]) -> Result<(), &'static str> {
-    let mut file = tree.open(&path(to), PUT, SetAttributes::default()).map_err(|fault| fault.code)?;
-    file.write_at(0, bytes).map_err(|fault| fault.code)?;
+fn put(tree: &InsurerTree, to: &str, bytes: &[u8]) -> Result<(), String> {
+    let mut file = tree.open(&path(to), PUT, SetAttributes::default()).map_err(|fault| fault.code.to_string())?;
+    file.write_at(0, bytes).map_err(|fault| fault.code.to_string())?;
     now(file.close())
 }
 
-fn get(tree: &InsurerTree, from: &str) -> Result<Vec<u8>, &'static str> {
-    let mut file = tree.open(&path(from), GET, SetAttributes::default()).map_err(|fault| fault.code)?;
+fn get(tree: &InsurerTree, from: &str) -> Result<Vec<u8>, String> {
+    let mut file = tree.open(&path(from), GET, SetAttributes::default()).map_err(|fault| fault.code.to_string())?;
     let mut bytes = Vec::new();
-    file.read_at(0, 9999, &mut bytes).map_err(|fault| fault.code)?;
+    file.read_at(0, 9999, &mut bytes).map_err(|fault| fault.code.to_string())?;
     Ok(bytes)
 }
 
-fn now(answer: Answer) -> Result<(), &'static str> {
+fn now(answer: Answer) -> Result<(), String> {
     match answer {
-        Answer::Now(result) => result.map_err(|fault| fault.code),
+        Answer::Now(result) => result.map_err(|fault| fault.code.to_string()),
         Answer::Later(_) => panic!("answers at once"),
     }
 }
 
-fn mv(tree: &InsurerTree, from: &str, to: &str) -> Result<(), &'static str> {
+fn mv(tree: &InsurerTree, from: &str, to: &str) -> Result<(), String> {
     now(tree.rename(&path(from), &path(to), false))
 }
 

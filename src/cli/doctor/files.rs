@@ -1,0 +1,328 @@
+//! What lies on disk: the data root, keys, insurers' policies and spools, the journal's end.
+
+use std::fs::Metadata;
+use std::io::{self, BufRead as _, Seek as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use super::Report;
+use crate::config::{Config, source};
+use crate::filing::rules::RuleSet;
+use crate::model::ids::InsurerCode;
+use crate::model::time::{SECOND, Timestamp};
+use crate::rules::notice::{NoticeKind, Templates};
+use crate::rules::policy::AccountsPolicy;
+use crate::signed::sshsig;
+use crate::store::gateway_keys::{self, HOST_KEY, RECEIPT_KEY};
+use crate::store::spool::{OPEN_FOLDERS, PRIVATE_FOLDERS};
+use crate::work::deliver::DocumentTable;
+
+/// The journal's last event may be this far ahead of the clock.
+const CLOCK_SLACK: i64 = 60 * SECOND;
+/// The last line of a journal is looked for in so many bytes at its end.
+const TAIL_BYTES: u64 = 1 << 20;
+/// An insurer's code is digits, but the folder may hold anything: so many are looked at.
+const INSURERS_MAX: usize = 10_000;
+
+/// Rule tables of the forms, and the texts of notices.
+pub(super) fn tables(config: &Config, report: &mut Report) -> Option<RuleSet> {
+    notices(config, report);
+    let forms = config.places.conf.join("forms");
+    let loaded = if forms.is_dir() { RuleSet::load(&forms) } else { RuleSet::builtin() };
+    match loaded {
+        Ok(rules) => {
+            report.ok("rule tables", format!("{} rules", rules.rule_ids().len()));
+            Some(rules)
+        }
+        Err(error) => {
+            let found = format!("{}:{}: {}", error.file, error.line, error.reason);
+            report.error("rule tables", found, "correct the table");
+            None
+        }
+    }
+}
+
+fn notices(config: &Config, report: &mut Report) {
+    let mut templates = match Templates::builtin() {
+        Ok(templates) => templates,
+        Err(error) => {
+            report.error("notices", error.to_string(), "this is a fault of this build");
+            return;
+        }
+    };
+    for kind in [NoticeKind::Arrival, NoticeKind::Refusal, NoticeKind::Swept, NoticeKind::Recall] {
+        let file = config.places.conf.join("notices").join(kind.file_name());
+        if !file.exists() {
+            continue;
+        }
+        let set = source::read_text(&file).map_err(|error| error.to_string()).and_then(|text| {
+            templates.set(kind, &file.display().to_string(), &text).map_err(|error| error.to_string())
+        });
+        match set {
+            Ok(()) => report.ok("notice", file.display().to_string()),
+            Err(text) => report.error("notice", text, "correct the text"),
+        }
+    }
+}
+
+/// Policies of single insurers.
+pub(super) fn insurers(config: &Config, rules: Option<&RuleSet>, report: &mut Report) {
+    let folder = config.places.conf.join("insurers");
+    let Ok(entries) = std::fs::read_dir(&folder) else { return };
+    for entry in entries.take(INSURERS_MAX).flatten() {
+        let path = entry.path();
+        if path.extension().is_none_or(|extension| extension != "toml") {
+            continue;
+        }
+        let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+        let Ok(code) = InsurerCode::parse(name) else {
+            let found = format!("{} is not named after an insurer", path.display());
+            report.warn(
+                "insurer's policy",
+                found,
+                "name it CODE.toml, CODE being eight digits; it is not read as it is",
+            );
+            continue;
+        };
+        let accounts = config.insurer_table::<AccountsPolicy>(&code, "accounts").map(|_| ());
+        let documents = config.insurer_table::<DocumentTable>(&code, "documents");
+        let checked = match (&accounts, &documents) {
+            (Err(error), _) | (_, Err(error)) => Err(error.to_string()),
+            (Ok(()), Ok(table)) => table
+                .check()
+                .map_err(|text| format!("{}: documents.{text}", path.display()))
+                .and_then(|()| filing(&path, rules)),
+        };
+        match checked {
+            Ok(()) => report.ok("insurer's policy", path.display().to_string()),
+            Err(text) => {
+                for line in text.lines() {
+                    report.error(
+                        "insurer's policy",
+                        line,
+                        "correct the file; conf/insurers/README.md explains it",
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// The `[filing]` table over the rules.
+fn filing(path: &Path, rules: Option<&RuleSet>) -> Result<(), String> {
+    let Some(rules) = rules else { return Ok(()) };
+    let text = source::read_text(path).map_err(|error| error.to_string())?;
+    match rules.for_insurer(&path.display().to_string(), &text) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(format!("{}:{}: {}", error.file, error.line, error.reason)),
+    }
+}
+
+/// The data root: there, ours, closed to others, on a disk with room.
+pub(super) fn root(config: &Config, report: &mut Report) {
+    let root = &config.places.root;
+    let about = match std::fs::metadata(root) {
+        Ok(about) => about,
+        Err(error) => {
+            report.error(
+                "data root",
+                format!("{}: {error}", root.display()),
+                "make it with `todoke init DIR`, or correct gateway.root",
+            );
+            return;
+        }
+    };
+    let user = rustix::process::geteuid().as_raw();
+    if about.uid() != user {
+        let found = format!("{} belongs to Unix user {}, this is {user}", root.display(), about.uid());
+        report.warn("data root", found, "run todoke as its owner; chown -R it if the owner is wrong");
+    }
+    if mode(&about) & 0o022 != 0 {
+        let found = format!("{} may be written by others (mode {:o})", root.display(), mode(&about));
+        report.error("data root", found, "chmod go-w it");
+    } else {
+        report.ok("data root", root.display().to_string());
+    }
+    for name in ["journal", "index", "blobs", "keys", "uploads"] {
+        let folder = root.join(name);
+        match std::fs::symlink_metadata(&folder) {
+            Ok(about) if !about.is_dir() => {
+                report.error(
+                    "data root",
+                    format!("{} is no folder", folder.display()),
+                    "restore it from a backup",
+                );
+            }
+            Ok(about) if mode(&about) & 0o077 != 0 => {
+                let found = format!("{} is open to others (mode {:o})", folder.display(), mode(&about));
+                report.error("data root", found, "chmod 700 it");
+            }
+            Ok(inner) if inner.uid() != about.uid() => {
+                let found = format!("{} belongs to Unix user {}", folder.display(), inner.uid());
+                report.error("data root", found, "chown it to the data root's owner");
+            }
+            Ok(_) => {}
+            Err(error) => {
+                let found = format!("{}: {error}", folder.display());
+                report.error("data root", found, "`todoke init DIR` makes what is missing");
+            }
+        }
+    }
+    disk(config, report);
+}
+
+fn disk(config: &Config, report: &mut Report) {
+    let root = &config.places.root;
+    let Ok(about) = rustix::fs::statvfs(root) else { return };
+    let free = about.f_bavail.saturating_mul(about.f_frsize);
+    let (mib, min) = (free >> 20, config.submit.free_bytes_min);
+    if free < min {
+        let found =
+            format!("{mib} MiB free, submit.free_bytes_min is {} MiB: nothing is taken in", min >> 20);
+        report.error("disk", found, "make room, or move the data root to a larger disk");
+    } else if free < min.saturating_mul(2) || (about.f_files > 0 && about.f_favail < about.f_files / 50) {
+        let found = format!("{mib} MiB and {} files free: soon full", about.f_favail);
+        report.warn("disk", found, "make room before nothing is taken in any more");
+    } else {
+        report.ok("disk", format!("{mib} MiB free"));
+    }
+}
+
+/// The gateway's own keys.
+pub(super) fn keys(config: &Config, report: &mut Report) {
+    for (name, what) in [(HOST_KEY, "SSH host key"), (RECEIPT_KEY, "receipt key")] {
+        match gateway_keys::load(&config.places.keys(), name) {
+            Ok(key) if key.is_encrypted() => {
+                report.error(
+                    what,
+                    "it is protected by a passphrase",
+                    "remove it: ssh-keygen -p -N '' -f FILE",
+                );
+            }
+            Ok(key) if sshsig::require_strong(key.public_key().key_data()).is_err() => {
+                report.error(what, "it is too weak", "make an Ed25519 key, and tell offices its fingerprint");
+            }
+            Ok(key) => {
+                let fingerprint = key.fingerprint(russh::keys::ssh_key::HashAlg::Sha256);
+                report.ok(what, format!("{} {fingerprint}", key.algorithm()));
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let found = format!("{} is not there", config.places.keys().join(name).display());
+                report.error(
+                    what,
+                    found,
+                    "restore it from a backup; `todoke init DIR` makes a new one where there never was one",
+                );
+            }
+            Err(error) => {
+                report.error(what, error.to_string(), "correct its rights or restore it from a backup")
+            }
+        }
+    }
+}
+
+/// Insurers' folders: all there, and open to one group only.
+pub(super) fn spools(config: &Config, report: &mut Report) {
+    let folder = config.places.root.join("insurers");
+    let entries = match std::fs::read_dir(&folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return,
+        Err(error) => {
+            report.error("insurers' spools", format!("{}: {error}", folder.display()), "correct its rights");
+            return;
+        }
+    };
+    for entry in entries.take(INSURERS_MAX).flatten() {
+        let (path, name) = (entry.path(), entry.file_name());
+        let Some(code) = name.to_str().and_then(|name| InsurerCode::parse(name).ok()) else {
+            let found = format!("{} is no insurer's", path.display());
+            report.warn("insurers' spools", found, "todoke does not use it; remove it if nobody else does");
+            continue;
+        };
+        match spool(&path) {
+            Ok(group) => report.ok(&format!("spool {code}"), format!("group {group}")),
+            Err(text) => {
+                let action =
+                    format!("`todoke insurer change {code} --group GROUP` puts folders and rights in order");
+                report.error(&format!("spool {code}"), text, &action);
+            }
+        }
+    }
+}
+
+fn spool(own: &Path) -> Result<u32, String> {
+    let look = |path: &Path| {
+        let about =
+            std::fs::symlink_metadata(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        if about.is_dir() { Ok(about) } else { Err(format!("{} is no folder", path.display())) }
+    };
+    let about = look(own)?;
+    if mode(&about) & 0o027 != 0 {
+        return Err(format!(
+            "{} has mode {:o}; the group may not write, others nothing",
+            own.display(),
+            mode(&about)
+        ));
+    }
+    for name in OPEN_FOLDERS {
+        let inner = look(&own.join(name))?;
+        if mode(&inner) & 0o007 != 0 {
+            return Err(format!("{} is open to others (mode {:o})", own.join(name).display(), mode(&inner)));
+        }
+        if mode(&inner) & 0o020 != 0 && inner.gid() != about.gid() {
+            return Err(format!("{} belongs to group {}", own.join(name).display(), inner.gid()));
+        }
+    }
+    for name in PRIVATE_FOLDERS {
+        let inner = look(&own.join(name))?;
+        if mode(&inner) & 0o077 != 0 {
+            return Err(format!("{} is open to others (mode {:o})", own.join(name).display(), mode(&inner)));
+        }
+    }
+    Ok(about.gid())
+}
+
+/// The journal's last event against the clock. The chain itself is `todoke journal verify`'s.
+pub(super) fn journal(config: &Config, now: Timestamp, report: &mut Report) {
+    let folder = config.places.root.join("journal");
+    let Ok(last) = last_time(&folder) else { return };
+    let Some(last) = last else {
+        report.ok("journal", "nothing happened yet");
+        return;
+    };
+    if last.since(now) > CLOCK_SLACK {
+        let found = format!("its last event is of {last}, but the clock says {now}");
+        report.error(
+            "clock",
+            found,
+            "set the clock right (NTP); events keep their order meanwhile, and the purge may pause",
+        );
+    } else {
+        report.ok("journal", format!("last event at {last}"));
+    }
+}
+
+/// The time in the last whole line of the last segment.
+fn last_time(folder: &Path) -> io::Result<Option<Timestamp>> {
+    let mut segments: Vec<_> = std::fs::read_dir(folder)?
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "jsonl"))
+        .collect();
+    segments.sort();
+    let Some(path) = segments.last() else { return Ok(None) };
+    let mut file = std::fs::File::open(path)?;
+    let size = file.metadata()?.len();
+    file.seek(io::SeekFrom::Start(size.saturating_sub(TAIL_BYTES)))?;
+    let lines = io::BufReader::new(file).split(b'\n').map_while(Result::ok);
+    Ok(lines.filter_map(|line| time_in(&line)).last())
+}
+
+fn time_in(line: &[u8]) -> Option<Timestamp> {
+    let value: serde_json::Value = serde_json::from_slice(line).ok()?;
+    value["record"]["at"].as_i64().map(Timestamp)
+}
+
+fn mode(about: &Metadata) -> u32 {
+    about.mode() & 0o7777
+}

@@ -1,0 +1,85 @@
+//! Whether a daemon runs, and what it says of itself.
+
+use std::io;
+
+use serde_json::Value;
+
+use super::super::way;
+use super::Report;
+use crate::config::Config;
+use crate::desk::Request;
+
+pub(super) fn daemon(config: &Config, report: &mut Report) {
+    let client = match way::find(config) {
+        Ok(Some(client)) => client,
+        Ok(None) => {
+            lock(config, report);
+            return;
+        }
+        Err(trouble) => {
+            report.error("daemon", trouble.text, "use the daemon's user");
+            return;
+        }
+    };
+    match way::over_socket(&client, &Request::Status, &mut io::empty(), 0) {
+        Ok(answer) => {
+            let status = answer.value;
+            let text = |key: &str| status[key].as_str().unwrap_or_default().to_owned();
+            report.ok("daemon", format!("runs as process {} since {}", status["pid"], text("started_at")));
+            if status["unreconciled"] == true {
+                let action = "compare with insurers and offices, then `todoke journal reconciled`";
+                report.error(
+                    "epoch",
+                    "the data root was restored and is not reconciled: nothing goes out",
+                    action,
+                );
+            }
+            for alarm in status["alarms"].as_array().into_iter().flatten() {
+                let part = |key: &str| alarm[key].as_str().unwrap_or_default();
+                report.error(
+                    "alarm",
+                    format!("{}: {}", part("code"), part("text")),
+                    "it ends by itself once its cause is gone",
+                );
+            }
+            queues(&status["queues"], report);
+        }
+        Err(trouble) => {
+            report.error("daemon", trouble.to_string(), "look at its log; restart it if it hangs")
+        }
+    }
+}
+
+/// Queues whose first task is due for long.
+fn queues(queues: &Value, report: &mut Report) {
+    /// What is due is done within minutes; an hour means that something stands still. Mails and held submissions wait by
+    /// design, and the purge for its schedule.
+    const LATE_SECONDS: u64 = 3600;
+    for name in ["publish", "announce"] {
+        let late = queues[name]["late_seconds"].as_u64().unwrap_or(0);
+        if late > LATE_SECONDS {
+            let found =
+                format!("{} wait in {name}, the first for {} minutes", queues[name]["waiting"], late / 60);
+            report.warn("queue", found, "look at alarms and log");
+        }
+    }
+}
+
+/// Who holds the data root, when nobody listens. Opening the file takes no lock.
+fn lock(config: &Config, report: &mut Report) {
+    use rustix::fs::{FlockOperation, flock};
+    let path = config.places.root.join("LOCK");
+    let Ok(file) = std::fs::File::open(&path) else {
+        report.warn("daemon", "does not run", "start it with `todoke serve`");
+        return;
+    };
+    // A shared lock, let go at once: refused while somebody has the root open.
+    match flock(&file, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => report.warn("daemon", "does not run", "start it with `todoke serve`"),
+        Err(_) => {
+            let pid = std::fs::read_to_string(&path).unwrap_or_default();
+            let found = format!("process {} holds the data root but does not listen", pid.trim());
+            report.warn("daemon", found, "it is starting, stopping, or hangs; or another command is at work");
+        }
+    }
+}

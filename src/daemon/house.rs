@@ -1,0 +1,368 @@
+//! The parts of one gateway, put together: store, stages, what doors need. Starts nothing.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Instant;
+
+use anyhow::Context as _;
+
+use super::loops::Bell;
+use crate::config::{Config, ConfigCell};
+use crate::doors::clamd;
+use crate::doors::sftp::office::OfficeParts;
+use crate::doors::smtp::SmtpMailer;
+use crate::filing::RuleBook;
+use crate::model::health::Health;
+use crate::model::ids::BlobId;
+use crate::model::time::{Clock, SystemClock, Timestamp};
+use crate::rules::notice::{NoticeKind, Templates};
+use crate::rules::policy::SubmitPolicy;
+use crate::signed::manifest::ManifestLimits;
+use crate::store::blobs::Blobs;
+use crate::store::dropboxes::Dropboxes;
+use crate::store::handover::Handover;
+use crate::store::index::SledIndex;
+use crate::store::journal_ledger::JournalLedger;
+use crate::store::keys::Keys;
+use crate::store::ledger::Ledger;
+use crate::store::local_blobs::{BlobOptions, LocalBlobs};
+use crate::store::receipts::Receipts;
+use crate::store::recover::{LedgerOptions, Recovery};
+use crate::store::root::Root;
+use crate::work::alarms::{AlarmBoard, Alarms};
+use crate::work::assess::Assessor;
+use crate::work::deliver::{Deliveries, DocumentTable};
+use crate::work::imports::Imports;
+use crate::work::intake::{Intake, Refusals};
+use crate::work::judge::Judge;
+use crate::work::notify::{NoticePolicy, Notifier};
+use crate::work::ports::{Mailer, Scanner};
+use crate::work::publish::{Publisher, SpoolTurn};
+use crate::work::purge::Purge;
+use crate::work::retention::Retention;
+use crate::work::step::Points;
+use crate::work::sweep::Sweep;
+
+/// The outside world, as far as it is not the configuration's: tests and `todoke demo` bring another.
+pub struct World {
+    /// Now.
+    pub clock: Arc<dyn Clock>,
+    /// A monotonic reading in milliseconds, against which the clock is held before anything is purged.
+    pub uptime: Arc<dyn Fn() -> i64 + Send + Sync>,
+}
+
+impl Default for World {
+    fn default() -> Self {
+        let began = Instant::now();
+        let uptime = move || i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX);
+        Self { clock: Arc::new(SystemClock), uptime: Arc::new(uptime) }
+    }
+}
+
+/// Rung when there is something to look at.
+#[derive(Clone, Default)]
+pub struct Bells {
+    /// Something was accepted.
+    pub publish: Bell,
+    /// Something moved in a spool.
+    pub spool: Bell,
+    /// A document was placed, or a mail is due.
+    pub notify: Bell,
+    /// The operator said something about held submissions or the epoch.
+    pub judge: Bell,
+}
+
+/// The parts. Fields are what the daemon's loops and doors take.
+pub struct House {
+    /// The configuration in force.
+    pub config: Arc<ConfigCell>,
+    /// Now.
+    pub clock: Arc<dyn Clock>,
+    /// The ledger, as what it is.
+    pub journal: Arc<JournalLedger<SledIndex>>,
+    /// The ledger, as a port.
+    pub ledger: Arc<dyn Ledger>,
+    /// Blobs.
+    pub blobs: Arc<dyn Blobs>,
+    /// The gateway's keys.
+    pub keys: Arc<Keys>,
+    /// Alarms that hold.
+    pub alarms: Arc<AlarmBoard>,
+    /// What makes progress.
+    pub health: Arc<Health>,
+    /// Bells.
+    pub bells: Bells,
+    /// Between SFTP and intake.
+    pub handover: Arc<Handover>,
+    /// Drop-boxes.
+    pub dropboxes: Arc<Dropboxes>,
+    /// Intake.
+    pub intake: Arc<Intake>,
+    /// Held submissions.
+    pub judge: Arc<Judge>,
+    /// Into spools.
+    pub publisher: Arc<Publisher>,
+    /// Importers' doings.
+    pub imports: Arc<Imports>,
+    /// Documents in.
+    pub deliveries: Arc<Deliveries>,
+    /// Mails.
+    pub notifier: Arc<Notifier>,
+    /// Documents out of time.
+    pub purge: Arc<Purge>,
+    /// Payloads and cards out of time.
+    pub retention: Arc<Retention>,
+    /// Orphans.
+    pub sweep: Arc<Sweep>,
+    /// Blobs of unclaimed uploads, as of the sweep that runs.
+    pub unclaimed: Arc<Mutex<HashSet<BlobId>>>,
+    /// The scanner, for its patterns.
+    pub scanner: Arc<dyn Scanner>,
+    /// What offices' trees are made of.
+    pub office: Arc<OfficeParts>,
+    /// Rule tables in force.
+    pub rules: Arc<RwLock<Arc<RuleBook>>>,
+    /// Texts of notices in force.
+    pub templates: Arc<RwLock<Arc<Templates>>>,
+    /// Policy of notices in force.
+    pub notices: Arc<RwLock<Arc<NoticePolicy>>>,
+    /// Policy of intake in force.
+    pub submit: Arc<RwLock<SubmitPolicy>>,
+    /// What opening the ledger found.
+    pub recovery: Recovery,
+}
+
+impl House {
+    /// Opens the data root and puts the parts together. Makes the root and the gateway's keys where there are none.
+    pub fn open(config: Config, world: &World) -> anyhow::Result<Self> {
+        let clock = Arc::clone(&world.clock);
+        let now = clock.now();
+        let root_path = config.places.root.clone();
+        let root = Root::open(&root_path)?;
+        let uploads = root.uploads();
+        let keys = Arc::new(Keys::load_or_make(&root.keys())?);
+        let blobs: Arc<dyn Blobs> = Arc::new(
+            LocalBlobs::open(&root.blobs(), BlobOptions::default()).context("while opening the blobs")?,
+        );
+        let (journal, recovery) = JournalLedger::<SledIndex>::open(root, &LedgerOptions::default(), now)?;
+        let journal = Arc::new(journal);
+        let ledger: Arc<dyn Ledger> = Arc::clone(&journal) as Arc<dyn Ledger>;
+        let alarms = Arc::new(AlarmBoard::default());
+        let alarm_port: Arc<dyn Alarms> = Arc::clone(&alarms) as Arc<dyn Alarms>;
+        let bells = Bells::default();
+
+        let rules = Arc::new(RwLock::new(Arc::new(RuleBook::load(&config.places.conf)?)));
+        let templates = Arc::new(RwLock::new(Arc::new(templates(&config)?)));
+        let notices = Arc::new(RwLock::new(Arc::new(notice_policy(&config))));
+        let submit = Arc::new(RwLock::new(config.submit.clone()));
+        let scanner: Arc<dyn Scanner> =
+            Arc::from(clamd::scanner(&config.scanner.address, config.scanner.bounds));
+        let mailer = mailer(&config)?;
+
+        // First of all that remembers the last event's time.
+        let uptime = Arc::clone(&world.uptime);
+        let purge = Arc::new(Purge::new(
+            Arc::clone(&ledger),
+            Arc::clone(&blobs),
+            config.purge.clone(),
+            Arc::clone(&alarm_port),
+            move || uptime(),
+            root_path.clone(),
+        ));
+        let turn = SpoolTurn::default();
+        let publisher = Arc::new(Publisher {
+            ledger: Arc::clone(&ledger),
+            blobs: Arc::clone(&blobs),
+            spool_root: root_path.clone(),
+            policy: config.spool.publish.clone(),
+            turn: turn.clone(),
+            alarms: Arc::clone(&alarm_port),
+            points: Points::default(),
+        });
+        let receipts = Arc::new(Receipts {
+            ledger: Arc::clone(&ledger),
+            blobs: Arc::clone(&blobs),
+            keys: Arc::clone(&keys),
+        });
+        let assessor = Arc::new(Assessor {
+            ledger: Arc::clone(&ledger),
+            blobs: Arc::clone(&blobs),
+            scanner: Arc::clone(&scanner),
+            rules: Arc::clone(&rules),
+            clock: Arc::clone(&clock),
+            zone: config.gateway.zone,
+            year_begins_month: config.submit.year_begins_month,
+        });
+        let ring = |bell: &Bell| {
+            let bell = bell.clone();
+            Box::new(move || bell.ring()) as Box<dyn Fn() + Send + Sync>
+        };
+        let intake = Arc::new(Intake {
+            ledger: Arc::clone(&ledger),
+            blobs: Arc::clone(&blobs),
+            assessor: Arc::clone(&assessor),
+            publisher: Arc::clone(&publisher),
+            keys: Arc::clone(&keys),
+            clock: Arc::clone(&clock),
+            policy: Arc::clone(&submit),
+            alarms: Arc::clone(&alarm_port),
+            accepted: ring(&bells.publish),
+            refusals: Refusals::default(),
+        });
+        let judge = Arc::new(Judge {
+            ledger: Arc::clone(&ledger),
+            blobs: Arc::clone(&blobs),
+            assessor,
+            keys: Arc::clone(&keys),
+            alarms: Arc::clone(&alarm_port),
+            accepted: ring(&bells.publish),
+        });
+        let notifier = Arc::new(Notifier {
+            ledger: Arc::clone(&ledger),
+            blobs: Arc::clone(&blobs),
+            receipts: Arc::clone(&receipts),
+            templates: Arc::clone(&templates),
+            mailer,
+            alarms: Arc::clone(&alarm_port),
+            policy: Arc::clone(&notices),
+        });
+        let config = Arc::new(ConfigCell::new(config));
+        let in_force = config.get();
+        let tables = Arc::clone(&config);
+        let deliveries = Arc::new(Deliveries {
+            ledger: Arc::clone(&ledger),
+            blobs: Arc::clone(&blobs),
+            spool_root: root_path.clone(),
+            policy: in_force.delivery.clone(),
+            zone: in_force.gateway.zone,
+            tables: Arc::new(move |insurer| {
+                tables.get().insurer_table::<DocumentTable>(insurer, "documents").unwrap_or_default()
+            }),
+            scanner: Arc::clone(&scanner),
+            alarms: Arc::clone(&alarm_port),
+            looks: Mutex::default(),
+            points: Points::default(),
+        });
+        let unclaimed: Arc<Mutex<HashSet<BlobId>>> = Arc::default();
+        let kept = Arc::clone(&unclaimed);
+        let dropboxes = Arc::new(Dropboxes::new(
+            uploads,
+            in_force.submit.clone(),
+            ManifestLimits::default(),
+            Arc::clone(&blobs),
+            Arc::clone(&ledger),
+        ));
+        let handover = Arc::new(Handover::new(in_force.submit.sets_waiting_max));
+        let board = Arc::clone(&alarms);
+        let alarm_clock = Arc::clone(&clock);
+        let office = Arc::new(OfficeParts {
+            ledger: Arc::clone(&ledger),
+            blobs: Arc::clone(&blobs),
+            handover: Arc::clone(&handover),
+            receipts,
+            clock: Arc::clone(&clock),
+            verdict_wait: i64::try_from(in_force.submit.verdict_wait_seconds).unwrap_or(8) * 1000,
+            listed_max: in_force.submit.listed_max,
+            alarm: Box::new(move |code, text| board.raise(code, &text, alarm_clock.now())),
+            zone: in_force.gateway.zone,
+        });
+        Ok(Self {
+            imports: Arc::new(Imports {
+                ledger: Arc::clone(&ledger),
+                spool_root: root_path.clone(),
+                policy: in_force.spool.imports.clone(),
+                turn: turn.clone(),
+                alarms: Arc::clone(&alarm_port),
+                seen: Mutex::default(),
+            }),
+            retention: Arc::new(Retention {
+                ledger: Arc::clone(&ledger),
+                blobs: Arc::clone(&blobs),
+                spool_root: root_path.clone(),
+                policy: in_force.retention.clone(),
+                turn: turn.clone(),
+                alarms: alarm_port,
+                points: Points::default(),
+            }),
+            sweep: Arc::new(Sweep {
+                ledger: Arc::clone(&ledger),
+                blobs: Arc::clone(&blobs),
+                spool_root: root_path,
+                grace_days: 1,
+                keep: Arc::new(move |id| kept.lock().unwrap_or_else(PoisonError::into_inner).contains(id)),
+                turn,
+            }),
+            health: Arc::new(Health::starting()),
+            config,
+            clock,
+            journal,
+            ledger,
+            blobs,
+            keys,
+            alarms,
+            bells,
+            handover,
+            dropboxes,
+            intake,
+            judge,
+            publisher,
+            deliveries,
+            notifier,
+            purge,
+            unclaimed,
+            scanner,
+            office,
+            rules,
+            templates,
+            notices,
+            submit,
+            recovery,
+        })
+    }
+
+    /// Now.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// `spool/`
+    pub fn spool_root(&self) -> PathBuf {
+        self.config.get().places.root.clone()
+    }
+}
+
+/// Texts of notices: those in `conf/notices/`, and the built-in ones for files that are not there.
+pub(super) fn templates(config: &Config) -> anyhow::Result<Templates> {
+    let mut templates = Templates::builtin()?;
+    for kind in [NoticeKind::Arrival, NoticeKind::Refusal, NoticeKind::Swept, NoticeKind::Recall] {
+        let file = config.places.conf.join("notices").join(kind.file_name());
+        match std::fs::read_to_string(&file) {
+            Ok(text) => templates.set(kind, &file.display().to_string(), &text)?,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            Err(e) => return Err(e).with_context(|| format!("while reading {}", file.display())),
+        }
+    }
+    Ok(templates)
+}
+
+/// Policy of notices as the configuration has it.
+pub(super) fn notice_policy(config: &Config) -> NoticePolicy {
+    let mail = &config.mail;
+    let domain = mail.from.rsplit_once('@').map_or("localhost", |(_, domain)| domain);
+    NoticePolicy {
+        from: mail.from.clone(),
+        from_name: config.gateway.name.clone(),
+        contact: mail.contact.clone().unwrap_or_default(),
+        domain: domain.to_owned(),
+        gather: mail.gather.millis(),
+        schedule: mail.retry.clone(),
+        connections: mail.connections,
+        zone: config.gateway.zone,
+    }
+}
+
+fn mailer(config: &Config) -> anyhow::Result<Arc<dyn Mailer>> {
+    let settings = config.mail.smtp_config(&config.places).map_err(anyhow::Error::msg)?;
+    Ok(Arc::new(SmtpMailer::new(settings)?))
+}

@@ -1,0 +1,461 @@
+//! Starting everything, and ending it in order.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use chrono::DateTime;
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use super::house::{House, World};
+use super::live::{LiveDaemon, decide, login_policy};
+use super::loops::{Bell, Loops};
+use crate::config::Config;
+use crate::desk::{DeskService, Live as _, Parts, Stages};
+use crate::doors::control::{self, ControlDoor};
+use crate::doors::log::LogLevel;
+use crate::doors::metrics::{self, MetricsServer};
+use crate::doors::sftp::gate::KeyGate;
+use crate::doors::sftp::insurer::{InsurerLimits, InsurerTree};
+use crate::doors::sftp::port::Tree;
+use crate::doors::sftp::{self, ServerHandle};
+use crate::doors::systemd::{self, Notifier as Systemd};
+use crate::model::time::Timestamp;
+use crate::work::imports::SpoolWatch;
+use crate::work::ports::PatternAge;
+
+/// A daemon at work.
+pub struct Running {
+    house: Arc<House>,
+    runtime: Runtime,
+    sftp: ServerHandle,
+    sftp_address: SocketAddr,
+    control: Option<ControlDoor>,
+    live: Arc<LiveDaemon>,
+    loops: Loops,
+    threads: Vec<JoinHandle<()>>,
+    intake_threads: Vec<JoinHandle<()>>,
+    quit: watch::Sender<bool>,
+    /// Dropped with it.
+    _watch: Option<SpoolWatch>,
+}
+
+/// Intake loops look at the clock at least so often.
+const INTAKE_ALLOWED: Duration = Duration::from_secs(600);
+
+/// Opens the house and starts everything. Returns when filings are taken.
+pub fn start(config: Config, world: &World, log: Option<LogLevel>) -> anyhow::Result<Running> {
+    let systemd = Systemd::from_env();
+    let house = Arc::new(House::open(config, world)?);
+    let config = house.config.get();
+    if let Some(cut) = &house.recovery.cut {
+        tracing::warn!(?cut, "an unfinished end of the journal was cut and kept aside");
+    }
+    tracing::info!(index = ?house.recovery.index, events = house.recovery.events, "the store is open");
+    house.publisher.recover().context("while finishing withdrawals")?;
+
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("doors")
+        .build()
+        .context("while starting the runtime")?;
+    let (quit, stopped) = watch::channel(false);
+    let stop = Arc::new(AtomicBool::new(false));
+    let loops = Loops {
+        stop,
+        health: Arc::clone(&house.health),
+        clock: Arc::clone(&house.clock),
+        alarms: house.alarms.clone(),
+        bells: Arc::default(),
+    };
+
+    let gate = Arc::new(gate(&house, &config));
+    let listener = runtime
+        .block_on(TcpListener::bind(config.sftp_listen))
+        .with_context(|| format!("while listening for SFTP on {}", config.sftp_listen))?;
+    let sftp_address = listener.local_addr()?;
+    let sftp = {
+        let _inside = runtime.enter();
+        sftp::start(
+            vec![listener],
+            vec![house.keys.host.clone()],
+            config.sftp.limits.clone(),
+            Arc::clone(&gate) as Arc<dyn sftp::port::Gate>,
+            Arc::clone(&house.clock),
+        )
+    };
+    if let Some(address) = config.metrics_listen {
+        // A second daemon in one process (tests) shares the recorder that is there.
+        if let Ok(recorder) = metrics::install() {
+            let server = runtime
+                .block_on(MetricsServer::bind(address, recorder, Arc::clone(&house.health)))
+                .with_context(|| format!("while listening for metrics on {address}"))?;
+            runtime.spawn(server.run(stopped.clone()));
+        }
+    }
+    if let Some(period) = systemd::watchdog_period() {
+        let health = Arc::clone(&house.health);
+        runtime.spawn(systemd::run_watchdog(systemd.clone(), health, period, stopped.clone()));
+    }
+
+    let live = Arc::new(LiveDaemon {
+        house: Arc::clone(&house),
+        gate,
+        sftp: sftp.clone(),
+        started_at: house.now(),
+        log,
+        systemd: systemd.clone(),
+    });
+    let control = open_control(&house, &config, Arc::clone(&live))?;
+    let watch = watch_spools(&house);
+    let intake_threads = start_intake(&house, &loops, &config)?;
+    let threads = start_stages(&house, &loops)?;
+    house.health.release("starting");
+    systemd.ready(&format!("serving SFTP on {sftp_address}"));
+    tracing::info!(sftp = %sftp_address, root = %config.places.root.display(), "serving");
+    Ok(Running {
+        house,
+        runtime,
+        sftp,
+        sftp_address,
+        control: Some(control),
+        live,
+        loops,
+        threads,
+        intake_threads,
+        quit,
+        _watch: watch,
+    })
+}
+
+fn gate(house: &Arc<House>, config: &Config) -> KeyGate {
+    let (ledger, clock, root) = (Arc::clone(&house.ledger), Arc::clone(&house.clock), house.spool_root());
+    let limits = InsurerLimits {
+        file_bytes_max: config.delivery.document_bytes_max,
+        disk_reserve: config.submit.free_bytes_min,
+    };
+    let insurer = move |account: &crate::model::party::Account| -> Arc<dyn Tree> {
+        Arc::new(InsurerTree::new(
+            Arc::clone(&ledger),
+            Arc::clone(&clock),
+            root.clone(),
+            account.insurer.clone(),
+            account.id.clone(),
+            account.language,
+            limits,
+        ))
+    };
+    KeyGate::new(
+        Arc::clone(&house.ledger),
+        Arc::clone(&house.office),
+        Box::new(insurer),
+        Arc::clone(&house.dropboxes),
+        Arc::clone(&house.clock),
+        login_policy(config),
+    )
+}
+
+fn open_control(
+    house: &Arc<House>,
+    config: &Config,
+    live: Arc<LiveDaemon>,
+) -> anyhow::Result<ControlDoor> {
+    let judge = Arc::clone(&house.judge);
+    let stages = Stages {
+        deliveries: Arc::clone(&house.deliveries),
+        publisher: Arc::clone(&house.publisher),
+        purge: Arc::clone(&house.purge),
+        judge: Box::new(move |number, release, by, now| decide(&judge, number, release, by, now)),
+        config: Arc::clone(&house.config),
+    };
+    let parts = Parts::new(
+        Arc::clone(&house.ledger),
+        Arc::clone(&house.blobs),
+        Arc::clone(&house.config),
+        Arc::new(stages),
+        Some(live),
+    );
+    let service = DeskService::new(Arc::new(parts), Arc::clone(&house.clock));
+    let policy = &config.control;
+    let group = match policy.group.as_str() {
+        "" => None,
+        name => Some(crate::doors::control::group_id(name).map_err(anyhow::Error::msg)?),
+    };
+    let bounds = control::Bounds {
+        group,
+        clients_max: policy.clients_max,
+        timeout: Duration::from_secs(policy.timeout_seconds),
+        payload_bytes_max: policy.payload_bytes_max,
+    };
+    ControlDoor::open(&config.places.socket(), Arc::new(service), bounds)
+        .context("while opening the control socket")
+}
+
+/// A bell for what happens in spools; without it the scans at intervals do the same, later.
+fn watch_spools(house: &Arc<House>) -> Option<SpoolWatch> {
+    let bell = house.bells.spool.clone();
+    let mut watch = match SpoolWatch::start(&house.spool_root(), move || bell.ring()) {
+        Ok(watch) => watch,
+        Err(error) => {
+            tracing::warn!(%error, "insurers' folders are not watched; they are looked at at intervals");
+            return None;
+        }
+    };
+    for insurer in house.ledger.insurers().unwrap_or_default() {
+        if let Err(error) = watch.add(&insurer.code) {
+            tracing::warn!(insurer = %insurer.code, %error, "an insurer's folder is not watched");
+        }
+    }
+    Some(watch)
+}
+
+fn start_intake(
+    house: &Arc<House>,
+    loops: &Loops,
+    config: &Config,
+) -> anyhow::Result<Vec<JoinHandle<()>>> {
+    house.health.watch("intake", INTAKE_ALLOWED, std::time::Instant::now());
+    (0..config.submit.intake_threads.max(1))
+        .map(|n| {
+            let (intake, handover) = (Arc::clone(&house.intake), Arc::clone(&house.handover));
+            let health = Arc::clone(&loops.health);
+            std::thread::Builder::new()
+                .name(format!("intake-{n}"))
+                .spawn(move || intake.run(&handover, || health.beat("intake", std::time::Instant::now())))
+                .context("while starting intake")
+        })
+        .collect()
+}
+
+fn start_stages(house: &Arc<House>, loops: &Loops) -> anyhow::Result<Vec<JoinHandle<()>>> {
+    let seconds = Duration::from_secs;
+    let bells = &house.bells;
+    let mut threads = Vec::new();
+
+    let publisher = Arc::clone(&house.publisher);
+    threads.push(loops.spawn("publish", bells.publish.clone(), seconds(5), seconds(300), move |now| {
+        Ok(publisher.step(now)?.more)
+    })?);
+
+    let (imports, deliveries) = (Arc::clone(&house.imports), Arc::clone(&house.deliveries));
+    let notify = bells.notify.clone();
+    threads.push(loops.spawn("spool", bells.spool.clone(), seconds(2), seconds(900), move |now| {
+        let moved = imports.step(now)?;
+        let placed = deliveries.step(now)?;
+        if placed.done > 0 {
+            notify.ring();
+        }
+        Ok(moved.more || placed.more)
+    })?);
+
+    let judge = Arc::clone(&house.judge);
+    threads.push(loops.spawn("judge", bells.judge.clone(), seconds(5), seconds(1800), move |now| {
+        judge.step(now)?;
+        Ok(false)
+    })?);
+
+    let notifier = Arc::clone(&house.notifier);
+    threads.push(loops.spawn("notify", bells.notify.clone(), seconds(2), seconds(1800), move |now| {
+        notifier.step(now)?;
+        Ok(false)
+    })?);
+
+    let own = Arc::clone(house);
+    let mut next = None;
+    threads.push(loops.spawn("purge", Bell::default(), seconds(20), seconds(1800), move |now| {
+        purge(&own, &mut next, now)
+    })?);
+
+    let own = Arc::clone(house);
+    threads.push(loops.spawn("retention", Bell::default(), seconds(600), seconds(3600), move |now| {
+        own.retention.step(now).map(|p| p.more).map_err(Into::into)
+    })?);
+
+    let own = Arc::clone(house);
+    threads.push(loops.spawn("sweep", Bell::default(), seconds(3600), seconds(3600), move |now| {
+        sweep(&own, now)?;
+        Ok(false)
+    })?);
+
+    let own = Arc::clone(house);
+    threads.push(loops.spawn("watch", Bell::default(), seconds(60), seconds(300), move |now| {
+        watch_outside(&own, now);
+        Ok(false)
+    })?);
+    Ok(threads)
+}
+
+/// Runs the purge when its schedule says so, and at start if a time was missed while the daemon was down.
+fn purge(house: &House, next: &mut Option<Timestamp>, now: Timestamp) -> anyhow::Result<bool> {
+    let config = house.config.get();
+    let after = |at: Timestamp| {
+        let local = at.utc().with_timezone(&config.gateway.zone);
+        let next: Option<DateTime<chrono_tz::Tz>> = config.purge_schedule.after(&local).next();
+        next.map_or(Timestamp(i64::MAX), |t| Timestamp(t.timestamp_millis()))
+    };
+    let due = *next.get_or_insert(now);
+    if now < due {
+        // A clock set back, or a schedule that was changed.
+        if after(now) < due {
+            *next = Some(after(now));
+        }
+        return Ok(false);
+    }
+    let progress = house.purge.step(now)?;
+    if progress.done > 0 {
+        tracing::info!(documents = progress.done, "documents whose days were over were removed");
+    }
+    if !progress.more {
+        *next = Some(after(now));
+    }
+    Ok(progress.more)
+}
+
+/// Unfinished sets first, then what nothing refers to.
+fn sweep(house: &House, now: Timestamp) -> anyhow::Result<()> {
+    let hours = house.config.get().submit.unfinished_hours;
+    for (account, dropbox) in house.dropboxes.all()? {
+        let (files, bytes) = dropbox.sweep(now)?;
+        if files == 0 {
+            continue;
+        }
+        let op = crate::store::ledger::Op::DropboxSwept { account: account.clone(), files, bytes };
+        house.ledger.commit(op, crate::model::party::Actor::Daemon, now)?;
+        tracing::info!(%account, files, bytes, "an unfinished set was removed");
+        let sent_at = now.plus(-i64::from(hours) * 3_600_000);
+        house.notifier.swept(&account, files, hours.div_ceil(24), sent_at, now)?;
+    }
+    let unclaimed = house.dropboxes.blobs()?.into_iter().collect();
+    *house.unclaimed.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = unclaimed;
+    house.sweep.step(now)?;
+    Ok(())
+}
+
+/// Looks at what is outside: disk, scanner.
+fn watch_outside(house: &House, now: Timestamp) {
+    use crate::model::metric as names;
+    use crate::work::alarms::Alarms as _;
+    use crate::work::ports::ScannerDown;
+    let config = house.config.get();
+    if let Ok(free) = house.blobs.free_bytes() {
+        metrics_gauge(names::DISK_FREE_BYTES, free as f64);
+        if free < config.submit.free_bytes_min {
+            let text = format!("{free} bytes free where the data root lies, less than submit.free_bytes_min: uploads are refused; make room");
+            house.alarms.raise("DISK-LOW", &text, now);
+        } else {
+            house.alarms.clear("DISK-LOW");
+        }
+    }
+    metrics_gauge(names::JOURNAL_SEQUENCE, house.ledger.head().seq as f64);
+    if let Ok((held, _)) = house.ledger.waiting(crate::store::ledger::Queue::Judge) {
+        metrics_gauge(names::SUBMISSIONS_HELD, held as f64);
+    }
+    if let Ok((mails, _)) = house.ledger.waiting(crate::store::ledger::Queue::Mail) {
+        metrics_gauge(names::MAILS_QUEUED, mails as f64);
+    }
+    if config.scanner.address == crate::doors::clamd::ScannerAddress::None {
+        return;
+    }
+    let patterns = house.scanner.patterns();
+    metrics_gauge(names::SCANNER_UP, if patterns.is_ok() { 1.0 } else { 0.0 });
+    let down = |why: &ScannerDown| {
+        let text = format!("{why}: submissions wait until it answers; see [scanner] in todoke.toml and the state of clamd");
+        house.alarms.raise("SCANNER-DOWN", &text, now);
+    };
+    match patterns {
+        Err(why) => down(&why),
+        Ok(patterns) => {
+            house.alarms.clear("SCANNER-DOWN");
+            match patterns.age(now, config.scanner.patterns_days_max) {
+                PatternAge::Fresh => house.alarms.clear("SCANNER-PATTERNS-STALE"),
+                PatternAge::Stale { days } => {
+                    let text = format!("the virus patterns are {days} days old (allowed: {}); see whether freshclam runs", config.scanner.patterns_days_max);
+                    house.alarms.raise("SCANNER-PATTERNS-STALE", &text, now);
+                }
+                PatternAge::Unknown => {
+                    let text = "the scanner does not tell how old its patterns are; see whether freshclam runs";
+                    house.alarms.raise("SCANNER-PATTERNS-STALE", text, now);
+                }
+            }
+        }
+    }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "a figure for a graph")]
+fn metrics_gauge(name: &'static str, value: f64) {
+    ::metrics::gauge!(name).set(value);
+}
+
+impl Running {
+    /// Where SFTP listens; tells the port when 0 was asked for.
+    pub fn sftp_address(&self) -> SocketAddr {
+        self.sftp_address
+    }
+
+    /// The parts, for `todoke demo` and tests.
+    pub fn house(&self) -> &House {
+        &self.house
+    }
+
+    /// Waits for SIGTERM or SIGINT; SIGHUP reads the configuration again.
+    pub fn until_signalled(&self) -> anyhow::Result<()> {
+        self.runtime.block_on(async {
+            let mut term = signal(SignalKind::terminate())?;
+            let mut int = signal(SignalKind::interrupt())?;
+            let mut hup = signal(SignalKind::hangup())?;
+            loop {
+                tokio::select! {
+                    _ = term.recv() => return Ok(()),
+                    _ = int.recv() => return Ok(()),
+                    _ = hup.recv() => {
+                        let live = Arc::clone(&self.live);
+                        let done = tokio::task::spawn_blocking(move || live.reload()).await;
+                        if let Ok(Err(trouble)) = done {
+                            tracing::error!(code = trouble.code, text = trouble.text, "the configuration was not read again");
+                        }
+                    }
+                }
+            }
+        })
+    }
+
+    /// Ends in order: no new sessions, transfers under way come to their end (at most `grace`), complete sets are answered,
+    /// stages end their step, the store is closed.
+    pub fn stop(mut self, grace: Duration) -> anyhow::Result<()> {
+        self.live.systemd.stopping();
+        tracing::info!("stopping");
+        let drained = self.runtime.block_on(self.sftp.drain(grace));
+        tracing::info!(ended = drained.ended, cut = drained.cut, "SFTP sessions ended");
+        self.house.handover.close();
+        for thread in self.intake_threads.drain(..) {
+            // A panicked thread was logged when it panicked.
+            let _ = thread.join();
+        }
+        self.loops.stop.store(true, Ordering::SeqCst);
+        self.loops.ring_all();
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+        if let Some(mut control) = self.control.take() {
+            control.close();
+        }
+        self.quit.send_replace(true);
+        self.house.journal.close(self.house.now()).context("while closing the store")?;
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+/// `todoke serve`: starts, waits for a signal, stops.
+pub fn serve(config: Config, log: Option<LogLevel>) -> anyhow::Result<()> {
+    let grace = Duration::from_secs(config.sftp.drain_seconds);
+    let running = start(config, &World::default(), log)?;
+    running.until_signalled()?;
+    running.stop(grace)
+}

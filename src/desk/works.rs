@@ -1,0 +1,204 @@
+//! The stages of work behind the desk, for the daemon and the command line alike.
+
+use std::io::Read;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use super::parts::{DeliverOrder, Works};
+use super::test_mail::send_test_mail;
+use super::trouble::{Kind, Trouble};
+use crate::config::{Config, ConfigCell};
+use crate::model::ids::{DocumentId, InsurerCode, Number};
+use crate::model::party::Actor;
+use crate::model::time::Timestamp;
+use crate::store::blobs::Blobs;
+use crate::store::ledger::Ledger;
+use crate::work::alarms::Alarms;
+use crate::work::deliver::{Address, Deliveries, DocumentTable, PlaceRequest, PlacedOne};
+use crate::work::imports;
+use crate::work::ports::Scanner;
+use crate::work::publish::{Publisher, SpoolTurn, Withdrawal};
+use crate::work::purge::Purge;
+use crate::work::step::{Points, WorkError};
+
+/// Releases (`true`) or refuses a held submission.
+pub type Judge = dyn Fn(Number, bool, &Actor, Timestamp) -> Result<(), Trouble> + Send + Sync;
+
+/// The stages.
+pub struct Stages {
+    /// Deliveries.
+    pub deliveries: Arc<Deliveries>,
+    /// Publication and withdrawal.
+    pub publisher: Arc<Publisher>,
+    /// Purge and recall.
+    pub purge: Arc<Purge>,
+    /// Decides held submissions.
+    pub judge: Box<Judge>,
+    /// The configuration in force.
+    pub config: Arc<ConfigCell>,
+}
+
+impl Stages {
+    /// Builds them with the policies in force now. To be called right after the ledger was opened: the purge holds the
+    /// clock against the last event's time.
+    pub fn build(
+        config: &Arc<ConfigCell>,
+        ledger: &Arc<dyn Ledger>,
+        blobs: &Arc<dyn Blobs>,
+        alarms: &Arc<dyn Alarms>,
+        scanner: Arc<dyn Scanner>,
+        judge: Box<Judge>,
+    ) -> Self {
+        let now = config.get();
+        let root = now.places.root.clone();
+        let began = Instant::now();
+        let uptime = move || i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX);
+        let purge = Purge::new(
+            Arc::clone(ledger),
+            Arc::clone(blobs),
+            now.purge.clone(),
+            Arc::clone(alarms),
+            uptime,
+            root.clone(),
+        );
+        let tables = Arc::clone(config);
+        let deliveries = Deliveries {
+            ledger: Arc::clone(ledger),
+            blobs: Arc::clone(blobs),
+            spool_root: root.clone(),
+            policy: now.delivery.clone(),
+            zone: now.gateway.zone,
+            tables: Arc::new(move |insurer| document_table(&tables.get(), insurer)),
+            scanner,
+            alarms: Arc::clone(alarms),
+            looks: Mutex::default(),
+            points: Points::default(),
+        };
+        let publisher = Publisher {
+            ledger: Arc::clone(ledger),
+            blobs: Arc::clone(blobs),
+            spool_root: root,
+            policy: now.spool.publish.clone(),
+            turn: SpoolTurn::default(),
+            alarms: Arc::clone(alarms),
+            points: Points::default(),
+        };
+        Self {
+            deliveries: Arc::new(deliveries),
+            publisher: Arc::new(publisher),
+            purge: Arc::new(purge),
+            judge,
+            config: Arc::clone(config),
+        }
+    }
+}
+
+/// An insurer's own table of documents; the usual one when it cannot be read (`doctor` names its error).
+fn document_table(config: &Config, insurer: &InsurerCode) -> DocumentTable {
+    config.insurer_table(insurer, "documents").unwrap_or_else(|error| {
+        tracing::error!(%error, "an insurer's policy cannot be read");
+        DocumentTable::default()
+    })
+}
+
+impl From<WorkError> for Trouble {
+    fn from(error: WorkError) -> Self {
+        match error {
+            WorkError::Ledger(error) => error.into(),
+            other => Self::fault(other.to_string()),
+        }
+    }
+}
+
+impl Works for Stages {
+    fn deliver(
+        &self,
+        order: &DeliverOrder,
+        content: &mut dyn Read,
+        by: &Actor,
+        now: Timestamp,
+    ) -> Result<(DocumentId, Vec<String>), Trouble> {
+        let request = PlaceRequest {
+            insurer: &order.insurer,
+            address: Address {
+                account: order.account.clone(),
+                office: order.office.clone(),
+                in_reply_to: order.in_reply_to,
+            },
+            kind: &order.kind,
+            title: &order.title,
+            original_name: &order.file_name,
+            content,
+            by: by.clone(),
+        };
+        match self.deliveries.place_one(request, now)? {
+            PlacedOne::Placed(id, warning) => Ok((
+                id,
+                warning.map(|fault| format!("{}: {}", fault.code, fault.text.en)).into_iter().collect(),
+            )),
+            PlacedOne::Before(id) => Ok((
+                id,
+                vec![format!("The same document was placed today already as {id}; nothing was done.")],
+            )),
+            PlacedOne::Not(fault) => Err(Trouble::refused(fault.code, fault.text.en)),
+            PlacedOne::ScannerDown => {
+                let text = "the scanner does not answer, so nothing was placed; try again (`todoke doctor` looks at it)";
+                Err(Trouble::new(Kind::NotNow, "SCANNER-DOWN", text))
+            }
+        }
+    }
+
+    fn recall(
+        &self,
+        id: DocumentId,
+        by: &Actor,
+        now: Timestamp,
+    ) -> Result<Option<(Timestamp, Timestamp)>, Trouble> {
+        let recalled = self.purge.recall(id, by, now)?;
+        recalled.map(|recalled| recalled.fetched).ok_or_else(|| Trouble::unknown(format!("document {id}")))
+    }
+
+    fn withdraw(&self, number: Number, by: &Actor, now: Timestamp) -> Result<(), Trouble> {
+        match self.publisher.withdraw(number, None, by, now)? {
+            Withdrawal::Withdrawn => Ok(()),
+            Withdrawal::Collected => {
+                let text = format!(
+                    "submission {number} was collected by the insurer already; only the insurer can help"
+                );
+                Err(Trouble::refused("COLLECTED", text))
+            }
+            Withdrawal::Refused(refusal) => Err(Trouble::refused("NOT-WITHDRAWN", refusal.to_string())),
+            Withdrawal::NotNow => {
+                let text = format!("submission {number} is just being published; try again");
+                Err(Trouble::new(Kind::NotNow, "PUBLISHING", text))
+            }
+        }
+    }
+
+    fn judge(&self, number: Number, release: bool, by: &Actor, now: Timestamp) -> Result<(), Trouble> {
+        (self.judge)(number, release, by, now)
+    }
+
+    fn purge(&self, now: Timestamp) -> Result<u64, Trouble> {
+        let mut removed = 0;
+        loop {
+            let progress = self.purge.step(now)?;
+            removed += progress.done as u64;
+            if !progress.more {
+                return Ok(removed);
+            }
+        }
+    }
+
+    fn confirm_purge(&self, now: Timestamp) -> Result<bool, Trouble> {
+        Ok(self.purge.confirm(now)?)
+    }
+
+    fn test_mail(&self, to: &str, now: Timestamp) -> Result<String, Trouble> {
+        send_test_mail(&self.config.get(), to, now)
+    }
+
+    fn import_reason(&self, insurer: &InsurerCode, number: Number) -> Option<String> {
+        imports::import_reason(&self.config.get().places.root, insurer, number).ok().flatten()
+    }
+}
