@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use russh::keys::{load_public_key, load_secret_key, ssh_key};
 use todoke::doors::sftp::insurer::{InsurerLimits, InsurerTree};
-use todoke::doors::sftp::port::{Entered, Fault, Gate, Tree};
+use todoke::doors::sftp::port::{Entered, Link, Fault, Gate, Tree};
 use todoke::doors::sftp::{Limits, start};
 use todoke::model::finding::Language;
 use todoke::model::party::Actor;
@@ -34,7 +34,7 @@ impl Gate for OneTree {
         _: &ssh_key::PublicKey,
         _: SocketAddr,
         _: u64,
-        _: Arc<dyn Fn() + Send + Sync>,
+        _: Arc<dyn Link>,
     ) -> Result<Entered, Fault> {
         let tree: Arc<dyn Tree> = self.0.clone();
         Ok(Entered { account: sample::account_id("I0001"), tree, guard: Box::new(()) })

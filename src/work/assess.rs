@@ -192,7 +192,7 @@ impl Assessor {
             .iter()
             .map(|f| SetFile { name: f.name.clone(), bytes: f.size, pdf: None, cover_counts: None })
             .collect();
-        let found = set::roles(&set_of(candidate, &files), rules);
+        let found = set::roles_of(&set_of(candidate, &files), rules);
         let role = |at| {
             if Some(at) == found.filing {
                 FileRole::Filing

@@ -65,7 +65,7 @@ fn an_insurer_reads_moves_and_leaves_its_own_and_nothing_else() {
     assert_eq!(ls(&tree, "/"), ["batches", "cur", "done", "failed", "new", "outgoing", "reports"]);
     assert_eq!(get(&tree, &format!("/new/{number}/KPFD0006.CSV")).unwrap(), b"filing");
     assert_eq!(get(&tree, &format!("/new/{number}/evidence/receipt.json")).unwrap(), b"{}\n");
-    assert_eq!(mv(&tree, &format!("/new/{number}"), &format!("/done/{number}")), Err("INSURER-READ-ONLY"));
+    assert_eq!(mv(&tree, &format!("/new/{number}"), &format!("/done/{number}")), Err("INSURER-READ-ONLY".to_owned()));
     mv(&tree, &format!("/new/{number}"), &format!("/cur/{number}")).unwrap();
     assert_eq!(world.state(number), State::Collected);
     mv(&tree, &format!("/cur/{number}"), &format!("/failed/{number}")).unwrap();
@@ -73,7 +73,7 @@ fn an_insurer_reads_moves_and_leaves_its_own_and_nothing_else() {
     put(&tree, &format!("/failed/{number}.reason"), b"why").unwrap();
     mv(&tree, &format!("/failed/{number}"), &format!("/done/{number}")).unwrap();
     assert_eq!(world.state(number), State::Imported);
-    assert_eq!(mv(&tree, &format!("/done/{number}"), &format!("/new/{number}")), Err("INSURER-READ-ONLY"));
+    assert_eq!(mv(&tree, &format!("/done/{number}"), &format!("/new/{number}")), Err("INSURER-READ-ONLY".to_owned()));
 
     tree.make_folder(&path("/outgoing/2026-11")).unwrap();
     put(&tree, "/outgoing/2026-11/a.pdf", b"%PDF").unwrap();
@@ -112,9 +112,9 @@ fn everything_else_is_refused() {
         ("/outgoing/missing/x.pdf".into(), "NO-SUCH-FILE"),
     ];
     for (to, fault) in puts {
-        assert_eq!(put(&tree, &to, b"x"), Err(fault), "{to}");
+        assert_eq!(put(&tree, &to, b"x"), Err(fault.to_owned()), "{to}");
     }
-    assert_eq!(put(&tree, "/outgoing/j/large.pdf", &[0; 1001]), Err("INSURER-TOO-LARGE"));
+    assert_eq!(put(&tree, "/outgoing/j/large.pdf", &[0; 1001]), Err("INSURER-TOO-LARGE".to_owned()));
     let refused = tree
         .set_stat(&path("/outgoing/j/large.pdf"), SetAttributes { size: Some(1001), ..Default::default() });
     assert_eq!(refused.unwrap_err().code, "INSURER-TOO-LARGE");
