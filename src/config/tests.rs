@@ -19,7 +19,7 @@ fn the_default_file_says_what_the_defaults_are() {
     assert_eq!(shipped.submit, empty.submit);
     assert_eq!(shipped.control, empty.control);
     assert_eq!(shipped.sftp_listen, empty.sftp_listen);
-    assert_eq!(shipped.sftp_limits, empty.sftp_limits);
+    assert_eq!(shipped.sftp.limits, empty.sftp.limits);
     assert_eq!(shipped.scanner, empty.scanner);
     assert_eq!(shipped.mail, empty.mail);
     assert_eq!(shipped.metrics_listen, empty.metrics_listen);
