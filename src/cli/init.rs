@@ -30,6 +30,7 @@ const CONF: &[(&str, &str)] = &[
     ("forms/claims-control.toml", include_str!("../../conf/forms/claims-control.toml")),
     ("forms/claims-data.toml", include_str!("../../conf/forms/claims-data.toml")),
     ("forms/claims-end.toml", include_str!("../../conf/forms/claims-end.toml")),
+    ("forms/README.md", include_str!("../../conf/forms/README.md")),
     ("insurers/README.md", include_str!("../../conf/insurers/README.md")),
     ("notices/arrival.toml", include_str!("../../conf/notices/arrival.toml")),
     ("notices/recall.toml", include_str!("../../conf/notices/recall.toml")),
@@ -48,10 +49,10 @@ pub(super) struct Init {
     /// Where offices connect [default: 127.0.0.1:2222]
     #[arg(long, value_name = "ADDRESS:PORT")]
     sftp: Option<SocketAddr>,
-    /// The mail server [default: smtp://127.0.0.1:25]
+    /// The mail server [default: `smtp://127.0.0.1:25`]
     #[arg(long, value_name = "URL")]
     smtp: Option<String>,
-    /// The virus scanner: none, tcp://HOST:PORT or unix:PATH [default: unix:/run/clamav/clamd.ctl]
+    /// The virus scanner: none, tcp://HOST:PORT or unix:PATH [default: `unix:/run/clamav/clamd.ctl`]
     #[arg(long, value_name = "ADDRESS")]
     scanner: Option<String>,
 }

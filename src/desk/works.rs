@@ -183,7 +183,7 @@ impl Works for Stages {
         let mut removed = 0;
         loop {
             let progress = self.purge.step(now)?;
-            removed += progress.done as u64;
+            removed += progress.done;
             if !progress.more {
                 return Ok(removed);
             }

@@ -94,12 +94,12 @@ fn say(line: &str) {
     let _ = std::io::stdout().lock().flush();
 }
 
-fn start(root: &Path, room: Option<u64>) -> Child {
+fn start(at: &Path, room: Option<u64>) -> Child {
     // Without that signal a write beyond the limit is an error, as on a full disk, and not the end.
     let mut command = Command::new("sh");
     command.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]).arg(std::env::current_exe().unwrap());
     command.args(["--exact", "store::crash_tests::child", "--ignored", "--nocapture", "--test-threads=1"]);
-    command.env(ROOT, root).stdout(Stdio::piped()).stderr(Stdio::null());
+    command.env(ROOT, at).stdout(Stdio::piped()).stderr(Stdio::null());
     if let Some(room) = room {
         command.env(ROOM, room.to_string());
     }

@@ -37,6 +37,7 @@ impl From<IndexError> for No {
 type Decided = Result<(Vec<Event>, Done), No>;
 
 /// What an operation comes to at this time. The draft is only read.
+#[allow(clippy::too_many_lines, reason = "a table: one short arm for each operation")]
 pub(super) fn decide<I: Index>(draft: &mut Draft<'_, I>, op: Op, at: Timestamp) -> Decided {
     match op {
         Op::SetInsurer { insurer, new } => set_insurer(draft, insurer, new),
@@ -147,11 +148,13 @@ pub(super) fn decide<I: Index>(draft: &mut Draft<'_, I>, op: Op, at: Timestamp) 
     }
 }
 
+#[allow(clippy::unnecessary_wraps, reason = "one of the ends of a decision")]
 fn ok(event: Event) -> Decided {
     Ok((vec![event], Done::Ok))
 }
 
 /// Done before: said again, recorded once.
+#[allow(clippy::unnecessary_wraps, reason = "one of the ends of a decision")]
 fn nothing() -> Decided {
     Ok((Vec::new(), Done::Ok))
 }
@@ -257,10 +260,11 @@ fn receive<I: Index>(
         let received = Event::SubmissionReceived { submission, outcome: Outcome::Accepted };
         return Ok((vec![received, withdrawn], Done::Received(Received::New(Outcome::Accepted))));
     }
-    if !matches!(outcome, Outcome::Refused(_)) {
-        if let Some(number) = id_holder(draft, of, id_since)? {
-            return Ok((Vec::new(), Done::Received(Received::IdTaken(number))));
-        }
+    // A refusal reserves nothing, so it may bear a taken id: that is what it is refused for.
+    if !matches!(outcome, Outcome::Refused(_))
+        && let Some(number) = id_holder(draft, of, id_since)?
+    {
+        return Ok((Vec::new(), Done::Received(Received::IdTaken(number))));
     }
     // Also of one that waits for something else: when that ends, nobody would ask again.
     if hold_same_content && !matches!(outcome, Outcome::Refused(_)) {

@@ -78,9 +78,9 @@ impl Index for MemoryIndex {
             let (key, value) = if reverse { range.next_back()? } else { range.next()? };
             let bound = Bound::Excluded(key.clone());
             if reverse {
-                to = bound
+                to = bound;
             } else {
-                from = bound
+                from = bound;
             }
             Some(Ok((key.clone(), value.clone())))
         }))

@@ -110,7 +110,7 @@ fn parties(ledger: &dyn Ledger) {
     let changed = crate::model::party::Insurer { card: sample::card(77), ..insurer.clone() };
     commit(ledger, Op::SetInsurer { insurer: changed.clone(), new: false });
     assert_eq!(ledger.insurer(&insurer_code()).unwrap(), Some(changed.clone()));
-    assert_eq!(ledger.insurers().unwrap(), [changed.clone()]);
+    assert_eq!(ledger.insurers().unwrap(), std::slice::from_ref(&changed));
     assert!(ledger.refers_to(&changed.card.blob).unwrap());
     assert!(!ledger.refers_to(&insurer.card.blob).unwrap(), "the old card is an orphan");
     let missing = Op::SetOffice { office: sample::office("9999"), new: false };

@@ -226,8 +226,7 @@ fn a_harmed_index_comes_back() {
                 file.read_to_end(&mut content).unwrap();
                 let used: Vec<usize> = (0..content.len()).filter(|at| content[*at] != 0).collect();
                 for i in 0..20 {
-                    let at = used
-                        [usize::try_from(sample::digest(seed * 100 + i).0[0]).unwrap() * used.len() / 256];
+                    let at = used[usize::from(sample::digest(seed * 100 + i).0[0]) * used.len() / 256];
                     file.seek(SeekFrom::Start(at as u64)).unwrap();
                     file.write_all(&[content[at] ^ 0x55]).unwrap();
                 }
@@ -417,6 +416,24 @@ fn a_root_is_opened_once() {
     assert_eq!(journal::verify(&dir.path().join("journal")).unwrap().position.seq, ledger.head().seq);
     drop(ledger);
     open::<SledIndex>(dir.path());
+}
+
+#[test]
+fn what_is_too_long_for_the_journal_is_refused_and_stops_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (ledger, _) = open::<MemoryIndex>(dir.path());
+    prepare(&ledger);
+    let mut submission = sample::submission(1, 1, None);
+    submission.signer = "x".repeat(9 << 20);
+    let op = Op::Receive {
+        submission: Box::new(submission),
+        outcome: Outcome::Accepted,
+        hold_same_content: true,
+        id_since: NOW,
+    };
+    let refused = ledger.commit(op, Actor::Daemon, NOW).unwrap_err();
+    assert!(matches!(refused, LedgerError::Refused(Refusal::NotNow(_))), "{refused}");
+    assert_eq!(receive(&ledger, 1, Outcome::Accepted), Done::Received(Received::New(Outcome::Accepted)));
 }
 
 #[test]

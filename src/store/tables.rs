@@ -5,6 +5,7 @@
 //! without a value, and follow from the records ([`StoredSubmission::derived`] and its likes).
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, Hasher};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -463,11 +464,40 @@ fn fold(state: u64, word: u64) -> u64 {
     (wide as u64) ^ ((wide >> 64) as u64) ^ word.rotate_left(23)
 }
 
+/// Hashes keys of a draft: quicker than the standard one, and seeded, so that nobody can choose colliding keys.
+#[derive(Debug, Clone, Copy)]
+struct KeyHash(u64);
+
+impl KeyHash {
+    fn seeded() -> Self {
+        Self(std::hash::RandomState::new().build_hasher().finish())
+    }
+}
+
+impl BuildHasher for KeyHash {
+    type Hasher = Self;
+    fn build_hasher(&self) -> Self {
+        *self
+    }
+}
+
+impl Hasher for KeyHash {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = fold(self.0, entry_hash(bytes, &[]));
+    }
+    fn write_usize(&mut self, length: usize) {
+        self.0 = fold(self.0, length as u64);
+    }
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
 /// Changes over an index that are not in it yet; reading sees them.
 #[derive(Debug)]
 pub(super) struct Draft<'a, I> {
     index: &'a I,
-    entries: HashMap<Vec<u8>, Entry>,
+    entries: HashMap<Vec<u8>, Entry, KeyHash>,
     bytes: usize,
     pub meta: Meta,
 }
@@ -482,7 +512,7 @@ struct Entry {
 
 impl<'a, I: Index> Draft<'a, I> {
     pub(super) fn over(index: &'a I, meta: Meta) -> Self {
-        Self { index, entries: HashMap::new(), bytes: 0, meta }
+        Self { index, entries: HashMap::with_hasher(KeyHash::seeded()), bytes: 0, meta }
     }
 
     /// About how much memory it takes.

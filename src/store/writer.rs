@@ -25,6 +25,9 @@ const COMMIT_REQUESTS_MAX: usize = 1024;
 /// Serials reserved at a time: a restart after a crash loses at most so many.
 pub(super) const SERIALS_BLOCK: u64 = 1024;
 
+/// The longest event in the journal, bytes: what a stranger can make long must not stop the journal.
+const EVENT_BYTES_MAX: usize = 8 << 20;
+
 /// What readers and the writer share.
 #[derive(Debug)]
 pub(super) struct Shared<I> {
@@ -214,6 +217,12 @@ fn draft_all<I: Index>(
                 (events, Answer::Done(Done::Ok))
             }
         };
+        if let Some(bytes) = events.iter().map(json_size).find(|bytes| *bytes > EVENT_BYTES_MAX) {
+            let why =
+                format!("a record of {bytes} bytes is too long for the journal (at most {EVENT_BYTES_MAX})");
+            drafted.answers.push(Err(LedgerError::Refused(Refusal::NotNow(why))));
+            continue;
+        }
         for event in events {
             let record = Record { seq: draft.meta.seq + 1, at, by: by.clone(), event };
             // The link is known only when the journal has written it; it is filled in then.
@@ -223,6 +232,21 @@ fn draft_all<I: Index>(
         drafted.answers.push(Ok(answer));
     }
     Ok(drafted)
+}
+
+fn json_size(event: &Event) -> usize {
+    struct Count(usize);
+    impl std::io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    serde_json::to_writer(&mut count, event).map_or(usize::MAX, |()| count.0)
 }
 
 fn apply<I: Index>(shared: &Shared<I>, mut draft: Draft<'_, I>) -> Result<(), IndexError> {

@@ -24,10 +24,11 @@ use super::ports::Scanner;
 use super::step::{Doing as _, Points, Progress, WorkError};
 use crate::model::escape;
 use crate::model::ids::InsurerCode;
+use crate::model::party::Standing;
 use crate::model::time::{SECOND, Timestamp};
 use crate::store::blobs::Blobs;
 use crate::store::ledger::Ledger;
-use crate::store::spool::{self, Folder, InsurerSpool, is_folder, is_lone_file};
+use crate::store::spool::{Folder, InsurerSpool, is_folder, is_lone_file};
 
 mod content;
 mod place;
@@ -45,6 +46,10 @@ const SHEET: &str = "delivery.csv";
 const JOB_NAME_MAX: usize = 100;
 /// Folders looked at in one insurer's `outgoing/`.
 const JOBS_MAX: usize = 10_000;
+
+const MISNAMED: &str =
+    "outgoing/ holds a name that cannot be a job's; use at most 100 bytes of plain characters";
+const LOOSE: &str = "something other than a folder lies in outgoing/; put documents and delivery.csv into a folder of their own";
 
 /// How deliveries are taken in.
 #[derive(Debug, Clone, Deserialize, Serialize)]
@@ -164,11 +169,16 @@ enum Readiness {
 }
 
 impl Deliveries {
-    /// Looks at every insurer's `outgoing/`, takes what is settled, goes on with what was begun.
+    /// Looks at every insurer's `outgoing/`, takes what is settled, goes on with what was begun. To be called when the
+    /// spool's bell rings, and again every `settle_seconds`: a second look is what tells that a set is settled. What a
+    /// suspended or closed insurer leaves stays where it is.
     pub fn step(&self, now: Timestamp) -> Result<Progress, WorkError> {
         let mut progress = Progress::default();
         for insurer in self.ledger.insurers()? {
             let code = insurer.code;
+            if insurer.standing != Standing::Active {
+                continue;
+            }
             match InsurerSpool::open(&self.spool_root, &code) {
                 Ok(spool) => progress = progress.and(self.step_insurer(&code, &spool, now)?),
                 Err(error) => {
@@ -194,28 +204,36 @@ impl Deliveries {
             progress = progress.and(self.contained(code, &job, now, || self.go_on(code, spool, &job, now))?);
         }
         let mut present = Vec::new();
+        let (mut misnamed, mut loose) = (false, false);
         for name in spool.outgoing.names().doing(|| format!("reading outgoing/ of {code}"))?.take(JOBS_MAX) {
             let name = name.doing(|| format!("reading outgoing/ of {code}"))?;
             let Some(job) = name.to_str().filter(|name| is_job_name(name)) else {
-                if !name.to_string_lossy().starts_with('.') {
-                    let text =
-                        "outgoing/ holds a name that cannot be a job's; use at most 100 plain characters";
-                    self.alarms.raise(&format!("DELIVERY-NAME {code}"), text, now);
-                }
+                misnamed |= !name.to_string_lossy().starts_with('.');
                 continue;
             };
-            let folder = spool.outgoing.stat(job).doing(|| format!("looking at outgoing/{job}"))?;
-            if folder.is_none_or(|stat| !is_folder(&stat)) {
-                let text = "a file lies in outgoing/ itself; put documents and delivery.csv into a folder of their own";
-                self.alarms.raise(&format!("DELIVERY-LOOSE {code}"), text, now);
-                continue;
+            match spool.outgoing.stat(job).doing(|| format!("looking at outgoing/{job}"))? {
+                Some(stat) if is_folder(&stat) => {}
+                there => {
+                    loose |= there.is_some();
+                    continue;
+                }
             }
             present.push(job.to_owned());
             progress = progress.and(self.contained(code, job, now, || self.consider(code, spool, job, now))?);
         }
+        self.hold(misnamed, &format!("DELIVERY-NAME {code}"), MISNAMED, now);
+        self.hold(loose, &format!("DELIVERY-LOOSE {code}"), LOOSE, now);
         let mut looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
         looks.retain(|(of, job), _| of != code || present.contains(job));
         Ok(progress)
+    }
+
+    fn hold(&self, holds: bool, alarm: &str, text: &str, now: Timestamp) {
+        if holds {
+            self.alarms.raise(alarm, text, now);
+        } else {
+            self.alarms.clear(alarm);
+        }
     }
 
     /// Trouble with one job is an alarm and stops no other; trouble with the ledger stops the step.
@@ -382,11 +400,6 @@ fn begun(taking: &Folder) -> io::Result<Vec<String>> {
         jobs.extend(job.map(str::to_owned));
     }
     Ok(jobs.into_iter().collect())
-}
-
-/// For `doctor` and the CLI: the spool that deliveries are read from.
-pub fn outgoing_path(spool_root: &std::path::Path, code: &InsurerCode) -> PathBuf {
-    spool::insurer_path(spool_root, code).join("outgoing")
 }
 
 #[cfg(test)]

@@ -112,6 +112,16 @@ impl Imports {
         }
         progress.done += self.record(&moved, &by, now)?;
         self.report_strangers(code, &strangers, now);
+        let failed = found.values().filter(|place| **place == Place::Failed).count();
+        let alarm = format!("IMPORT-FAILED {code}");
+        if failed > 0 {
+            let text = format!(
+                "{failed} submissions lie in the insurer's failed/; `todoke submission show` says why"
+            );
+            self.alarms.raise(&alarm, &text, now);
+        } else {
+            self.alarms.clear(&alarm);
+        }
         Ok(progress.and(self.look_for_published(code, spool, &found, now)?))
     }
 

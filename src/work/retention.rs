@@ -264,16 +264,6 @@ fn clear_aside(spool: &InsurerSpool, number: Number) -> io::Result<()> {
     spool.tmp.remove_all(number.to_string())
 }
 
-/// What a submission still waits for before its payload goes, for `submission show`.
-pub fn erased_after(policy: &RetentionPolicy, state: State) -> Option<u32> {
-    match state {
-        State::Collected | State::Imported | State::ImportFailed => Some(policy.collected_days),
-        State::Refused => Some(policy.refused_days),
-        State::Withdrawn | State::CarriedOut => Some(policy.withdrawn_days),
-        State::Held | State::Accepted | State::Publishing | State::Published => None,
-    }
-}
-
 /// Numbers of stages that erasure left behind; for the sweep.
 pub(super) fn erase_leftover(name: &str) -> Option<Number> {
     name.strip_prefix("erase-").and_then(|number| Number::parse(number).ok())

@@ -1,5 +1,6 @@
 //! The insurer's side over the real journal and blobs, with a restart wherever a crash may be.
 
+use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -315,7 +316,7 @@ fn figures() {
     for n in 0..2000 {
         std::fs::write(job.join(format!("{n}.pdf")), format!("%PDF-1.7 {} %%EOF", "x".repeat(50_000)))
             .unwrap();
-        sheet.push_str(&format!("K0001,{n}.pdf,納入告知書\n"));
+        let _ = writeln!(sheet, "K0001,{n}.pdf,納入告知書");
     }
     std::fs::write(job.join("delivery.csv"), sheet).unwrap();
     let deliveries = run.deliveries(Points::default());

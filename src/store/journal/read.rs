@@ -311,6 +311,7 @@ impl Segment {
 
 /// Reads `EpochBegan` alone: readers must know which epoch is in force, and need no other event for that. The outer
 /// option says whether it is one.
+#[allow(clippy::option_option, reason = "not one, a good one, a bad one")]
 fn epoch_began(record: &[u8]) -> Option<Option<(u32, String)>> {
     const MARK: &[u8] = b"\"event\":{\"event\":\"epoch_began\"";
     // What stands before the event is short: place, commit, time, actor.

@@ -68,7 +68,7 @@ impl Deliveries {
                 return Ok(Progress::default());
             };
             if let Some(folder) = &folder {
-                name_left_over(folder, &begun, &mut report).doing(|| format!("reading outgoing/{job}"))?;
+                name_left_over(folder, &rows, &mut report).doing(|| format!("reading outgoing/{job}"))?;
             }
             self.points.pass("placed")?;
             spool.write_report(&name, report.bytes()).doing(|| format!("writing reports/{name}"))?;
@@ -311,11 +311,17 @@ fn read_begun(spool: &InsurerSpool, job: &str) -> io::Result<Option<Begun>> {
     }
 }
 
-fn name_left_over(folder: &Folder, begun: &Begun, report: &mut Report) -> io::Result<()> {
+fn name_left_over(folder: &Folder, rows: &[Row], report: &mut Report) -> io::Result<()> {
     let mut names: Vec<String> = Vec::new();
-    for name in folder.names()?.take(LEFT_OVER_MAX) {
+    let asked_for = sheet::file_names(rows);
+    for name in folder.names()? {
+        if names.len() == LEFT_OVER_MAX {
+            break;
+        }
         let name = name?.to_string_lossy().into_owned();
-        let ours = begun.files.contains_key(&name) || name.starts_with(SHEET);
+        // Whatever a row names goes with the set, but for folders.
+        let is_folder = folder.stat(&name)?.is_some_and(|stat| crate::store::spool::is_folder(&stat));
+        let ours = (asked_for.contains(name.as_str()) && !is_folder) || name.starts_with(SHEET);
         names.extend((!ours).then_some(name));
     }
     names.sort();

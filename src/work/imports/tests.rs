@@ -32,6 +32,7 @@ fn renames_of_the_importer_are_recorded_once() {
     assert_eq!(imports.step(world.now).unwrap().done, 3);
     let states = [cur, done, failed, fresh].map(|number| world.state(number));
     assert_eq!(states, [State::Collected, State::Imported, State::ImportFailed, State::Published]);
+    assert_eq!(world.alarm_codes(), [format!("IMPORT-FAILED {INSURER}")]);
     let before = world.ledger.log().len();
     assert_eq!(imports.step(world.now).unwrap().done, 0);
     move_to(&world, cur, "cur", "failed");
