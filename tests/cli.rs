@@ -1,6 +1,7 @@
 //! The real binary in temporary folders: as an operator types it, by itself and through a daemon.
 
 use std::io::Write as _;
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -512,6 +513,9 @@ struct NoLoops;
 impl Live for NoLoops {
     fn started_at(&self) -> Timestamp {
         Timestamp(1_795_000_000_000)
+    }
+    fn sftp(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], 2222))
     }
     fn sessions(&self) -> Vec<Session> {
         Vec::new()

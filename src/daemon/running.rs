@@ -108,6 +108,7 @@ pub fn start(config: Config, world: &World, log: Option<LogLevel>) -> anyhow::Re
         house: Arc::clone(&house),
         gate,
         sftp: sftp.clone(),
+        sftp_address,
         started_at: house.now(),
         log,
         systemd: systemd.clone(),

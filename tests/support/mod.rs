@@ -12,6 +12,7 @@
 )]
 
 pub mod dir;
+pub mod gateway;
 pub mod raw;
 
 use std::fs;
