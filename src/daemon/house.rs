@@ -240,6 +240,7 @@ impl House {
                 tables.get().insurer_table::<DocumentTable>(insurer, "documents").unwrap_or_default()
             }),
             scanner: Arc::clone(&scanner),
+            turn: turn.clone(),
             alarms: Arc::clone(&alarm_port),
             looks: Mutex::default(),
             points: Points::default(),

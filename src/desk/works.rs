@@ -62,6 +62,7 @@ impl Stages {
             root.clone(),
         );
         let tables = Arc::clone(config);
+        let turn = SpoolTurn::default();
         let deliveries = Deliveries {
             ledger: Arc::clone(ledger),
             blobs: Arc::clone(blobs),
@@ -70,6 +71,7 @@ impl Stages {
             zone: now.gateway.zone,
             tables: Arc::new(move |insurer| document_table(&tables.get(), insurer)),
             scanner,
+            turn: turn.clone(),
             alarms: Arc::clone(alarms),
             looks: Mutex::default(),
             points: Points::default(),
@@ -79,7 +81,7 @@ impl Stages {
             blobs: Arc::clone(blobs),
             spool_root: root,
             policy: now.spool.publish.clone(),
-            turn: SpoolTurn::default(),
+            turn,
             alarms: Arc::clone(alarms),
             points: Points::default(),
         };
