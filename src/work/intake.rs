@@ -366,6 +366,9 @@ impl Intake {
             match received {
                 Received::New(outcome) => {
                     dropbox.consume(set, &payload)?;
+                    if matches!(outcome, Outcome::Refused(_)) {
+                        dropbox.forget(set);
+                    }
                     return Ok(self.answered(number, account, &outcome, &assessment, received_at));
                 }
                 Received::Same(earlier) => {
