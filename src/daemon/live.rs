@@ -1,5 +1,6 @@
 //! What only a running daemon can say: sessions, alarms, health; and reload.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
@@ -23,6 +24,7 @@ pub(super) struct LiveDaemon {
     pub(super) house: Arc<House>,
     pub(super) gate: Arc<KeyGate>,
     pub(super) sftp: ServerHandle,
+    pub(super) sftp_address: SocketAddr,
     pub(super) started_at: Timestamp,
     pub(super) log: Option<LogLevel>,
     pub(super) systemd: Systemd,
@@ -31,6 +33,10 @@ pub(super) struct LiveDaemon {
 impl Live for LiveDaemon {
     fn started_at(&self) -> Timestamp {
         self.started_at
+    }
+
+    fn sftp(&self) -> SocketAddr {
+        self.sftp_address
     }
 
     fn sessions(&self) -> Vec<Session> {
