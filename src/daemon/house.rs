@@ -130,6 +130,7 @@ pub struct House {
 
 impl House {
     /// Opens the data root and puts the parts together. Makes the root and the gateway's keys where there are none.
+    #[allow(clippy::too_many_lines, reason = "one part after the other, each once")]
     pub fn open(config: Config, world: &World) -> anyhow::Result<Self> {
         let clock = Arc::clone(&world.clock);
         let now = clock.now();

@@ -49,7 +49,7 @@ pub struct Running {
 }
 
 /// Intake loops look at the clock at least so often.
-const INTAKE_ALLOWED: Duration = Duration::from_secs(600);
+const INTAKE_ALLOWED: Duration = Duration::from_mins(10);
 
 /// Opens the house and starts everything. Returns when filings are taken.
 pub fn start(config: Config, world: &World, log: Option<LogLevel>) -> anyhow::Result<Running> {
@@ -164,11 +164,7 @@ fn gate(house: &Arc<House>, config: &Config) -> KeyGate {
     )
 }
 
-fn open_control(
-    house: &Arc<House>,
-    config: &Config,
-    live: Arc<LiveDaemon>,
-) -> anyhow::Result<ControlDoor> {
+fn open_control(house: &Arc<House>, config: &Config, live: Arc<LiveDaemon>) -> anyhow::Result<ControlDoor> {
     let parts = Parts::new(
         Arc::clone(&house.ledger),
         Arc::clone(&house.blobs),
@@ -210,11 +206,7 @@ fn watch_spools(house: &Arc<House>) -> Option<SpoolWatch> {
     Some(watch)
 }
 
-fn start_intake(
-    house: &Arc<House>,
-    loops: &Loops,
-    config: &Config,
-) -> anyhow::Result<Vec<JoinHandle<()>>> {
+fn start_intake(house: &Arc<House>, loops: &Loops, config: &Config) -> anyhow::Result<Vec<JoinHandle<()>>> {
     house.health.watch("intake", INTAKE_ALLOWED, std::time::Instant::now());
     (0..config.submit.intake_threads.max(1))
         .map(|n| {
@@ -335,6 +327,7 @@ fn sweep(house: &House, now: Timestamp) -> anyhow::Result<()> {
 }
 
 /// Looks at what is outside: disk, scanner.
+#[allow(clippy::cast_precision_loss, reason = "figures for graphs")]
 fn watch_outside(house: &House, now: Timestamp) {
     use crate::model::metric as names;
     use crate::work::alarms::Alarms as _;
@@ -343,7 +336,9 @@ fn watch_outside(house: &House, now: Timestamp) {
     if let Ok(free) = house.blobs.free_bytes() {
         metrics_gauge(names::DISK_FREE_BYTES, free as f64);
         if free < config.submit.free_bytes_min {
-            let text = format!("{free} bytes free where the data root lies, less than submit.free_bytes_min: uploads are refused; make room");
+            let text = format!(
+                "{free} bytes free where the data root lies, less than submit.free_bytes_min: uploads are refused; make room"
+            );
             house.alarms.raise("DISK-LOW", &text, now);
         } else {
             house.alarms.clear("DISK-LOW");
@@ -362,25 +357,31 @@ fn watch_outside(house: &House, now: Timestamp) {
     let patterns = house.scanner.patterns();
     metrics_gauge(names::SCANNER_UP, if patterns.is_ok() { 1.0 } else { 0.0 });
     let down = |why: &ScannerDown| {
-        let text = format!("{why}: submissions wait until it answers; see [scanner] in todoke.toml and the state of clamd");
+        let text = format!(
+            "{why}: submissions wait until it answers; see [scanner] in todoke.toml and the state of clamd"
+        );
         house.alarms.raise("SCANNER-DOWN", &text, now);
     };
     match patterns {
         Err(why) => down(&why),
         Ok(patterns) => {
             house.alarms.clear("SCANNER-DOWN");
-            let days = patterns.made.map_or(-1.0, |made| {
-                now.utc().naive_utc().signed_duration_since(made).num_days() as f64
-            });
+            let days = patterns
+                .made
+                .map_or(-1.0, |made| now.utc().naive_utc().signed_duration_since(made).num_days() as f64);
             metrics_gauge(names::PATTERN_AGE_DAYS, days);
             match patterns.age(now, config.scanner.patterns_days_max) {
                 PatternAge::Fresh => house.alarms.clear("SCANNER-PATTERNS-STALE"),
                 PatternAge::Stale { days } => {
-                    let text = format!("the virus patterns are {days} days old (allowed: {}); see whether freshclam runs", config.scanner.patterns_days_max);
+                    let text = format!(
+                        "the virus patterns are {days} days old (allowed: {}); see whether freshclam runs",
+                        config.scanner.patterns_days_max
+                    );
                     house.alarms.raise("SCANNER-PATTERNS-STALE", &text, now);
                 }
                 PatternAge::Unknown => {
-                    let text = "the scanner does not tell how old its patterns are; see whether freshclam runs";
+                    let text =
+                        "the scanner does not tell how old its patterns are; see whether freshclam runs";
                     house.alarms.raise("SCANNER-PATTERNS-STALE", text, now);
                 }
             }
@@ -412,7 +413,11 @@ fn tell_operator(house: &House, told: &mut HashSet<String>) {
             // Tried again in a minute; status and metrics show the alarm meanwhile.
             Ok(false) => return,
             Err(error) => {
-                tracing::error!(code = alarm.code, error = format!("{error:#}"), "an alarm could not be mailed");
+                tracing::error!(
+                    code = alarm.code,
+                    error = format!("{error:#}"),
+                    "an alarm could not be mailed"
+                );
                 told.insert(alarm.code);
             }
         }

@@ -271,7 +271,12 @@ impl Dropbox {
             Version { blob: blob.clone(), login, size: 0, modified: now, writers: 1, unfinished: false };
         self.log(
             &mut state,
-            &Line::Put { folder: place.folder.clone(), name: place.name.clone(), blob: blob.clone(), at: now },
+            &Line::Put {
+                folder: place.folder.clone(),
+                name: place.name.clone(),
+                blob: blob.clone(),
+                at: now,
+            },
         )?;
         if let Some(old) = state.insert(place, version, now) {
             self.blobs.discard(&[old.blob])?;
@@ -325,6 +330,7 @@ impl Dropbox {
     }
 
     /// The client closed the file. Gives the set that this completes, if it does.
+    #[allow(clippy::needless_pass_by_value, reason = "a closed upload is no more")]
     pub fn close(
         &self,
         upload: Upload,
@@ -769,8 +775,7 @@ fn replay(
                 if let Some(old) = places.insert(blob.clone(), place.clone()) {
                     state.take(&old);
                 }
-                let version =
-                    Version { blob, login: 0, size: 0, modified: at, writers: 0, unfinished: true };
+                let version = Version { blob, login: 0, size: 0, modified: at, writers: 0, unfinished: true };
                 state.insert(&place, version, at);
             }
             Line::Closed { blob, size, at } => {

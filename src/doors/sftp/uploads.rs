@@ -10,8 +10,8 @@ use crate::model::metric;
 use crate::model::time::Timestamp;
 use crate::signed::secrets::{self, HEAD_BYTES};
 use crate::store::blobs::BlobWriter;
-use crate::store::handover::{Pending, Reply};
 use crate::store::dropbox::{Begin, ClaimedSet, Dropbox, DropboxError, Login, Place, Upload};
+use crate::store::handover::{Pending, Reply};
 
 /// What an upload needs of its session.
 #[derive(Clone)]
@@ -150,7 +150,10 @@ impl Sender {
         if free < limits.free_bytes_min {
             (self.parts.alarm)(
                 "DISK-LOW",
-                format!("{free} bytes free, less than free_bytes_min ({}): uploads are refused", limits.free_bytes_min),
+                format!(
+                    "{free} bytes free, less than free_bytes_min ({}): uploads are refused",
+                    limits.free_bytes_min
+                ),
             );
             return Err(self.words.disk_low());
         }
