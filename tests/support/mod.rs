@@ -14,6 +14,7 @@
 pub mod dir;
 pub mod gateway;
 pub mod raw;
+pub mod served;
 
 use std::fs;
 use std::path::{Path, PathBuf};
