@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! cargo bench --bench store -- [FIGURE...]      TODOKE_BENCH_EVENTS=1000000  TODOKE_BENCH_DIR=/var/tmp
+//!                                               TODOKE_BENCH_CACHE_MIB=64
 //! ```
 #![allow(
     clippy::unwrap_used,
@@ -61,8 +62,11 @@ fn dir() -> tempfile::TempDir {
 }
 
 fn open(path: &Path) -> JournalLedger<SledIndex> {
-    let (ledger, recovery) =
-        JournalLedger::open(Root::open(path).unwrap(), &LedgerOptions::default(), NOW).unwrap();
+    let mut options = LedgerOptions::default();
+    if let Ok(mib) = std::env::var("TODOKE_BENCH_CACHE_MIB") {
+        options.index.cache_bytes = mib.parse::<u64>().unwrap() << 20;
+    }
+    let (ledger, recovery) = JournalLedger::open(Root::open(path).unwrap(), &options, NOW).unwrap();
     eprintln_state(&format!("{:?}", recovery.index));
     ledger
 }

@@ -39,6 +39,9 @@ exposure=$(printf '%s\n' "$security" | sed -n 's/.*Overall exposure level for to
 printf '%s\n' "$security" | tail -n 1 | sed 's/^[^O]*//'
 [ "$exposure" -le "$exposure_max" ] || fail "security: the exposure is above 1.5"
 
+# With it no insurer's folder could be made, and no submission be published.
+! grep -q '^RestrictSUIDSGID=yes' "$here/todoke.service" || fail "RestrictSUIDSGID=yes forbids folders of mode 2770"
+
 systemd-sysusers --root="$root" --dry-run "$root/usr/lib/sysusers.d/todoke.conf" >/dev/null
 systemd-sysusers --root="$root" >/dev/null 2>&1 || fail "sysusers"
 grep -q '^todoke:[^:]*:[0-9]*:[0-9]*:todoke batch file gateway:/var/lib/todoke:/usr/sbin/nologin$' "$root/etc/passwd" ||

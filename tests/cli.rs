@@ -1,5 +1,7 @@
 //! The real binary in temporary folders: as an operator types it, by itself and through a daemon.
+#![allow(clippy::unwrap_used, reason = "a test that fails here should say so at once")]
 
+use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
@@ -176,7 +178,7 @@ fn the_examples_of_the_contract_work_word_for_word() {
     assert_eq!(placed["title"], "2026年11月分");
     assert_eq!(placed["office"], "1234");
     let listed = gateway.run(&["outbox", "list", "K0001", "--json"]).ends(0).json();
-    assert_eq!(listed.as_array().unwrap(), &[placed.clone()]);
+    assert_eq!(listed.as_array().unwrap(), std::slice::from_ref(&placed));
     assert_eq!(gateway.run(&["submission", "list", "--json"]).ends(0).out, "[]\n");
     assert_eq!(gateway.run(&["mail", "list", "--json"]).ends(0).out, "[]\n");
     let due = |at: &str| gateway.run(&["purge", "--dry-run", "--at", at, "--json"]).ends(0).json();
@@ -254,14 +256,14 @@ fn keys_that_must_not_be_used_are_refused_with_words() {
             ran.err.split_once("SHA256:").map_or(ran.err.clone(), |(before, _)| format!("{before}…\n"));
         said.push_str(&text);
     }
-    expect![[r#"
+    expect![[r"
         todoke: KEY-UNUSABLE: weak.pub: this RSA key is shorter than 2048 bits (or longer than any client makes); make an Ed25519 key: ssh-keygen -t ed25519
         todoke: KEY-UNUSABLE: good: this is a private key. It must stay with its owner: give the file that ends in .pub. If the private key was sent to you by mail or the like, have its owner make a new one
         todoke: KEY-UNUSABLE: two.pub: there are several lines in it; give one key at a time (--ssh-key may be repeated)
         todoke: KEY-UNUSABLE: cert.pub: this is a certificate; give the plain public key it was made for
         todoke: KEY-UNUSABLE: dsa.pub: DSA keys are broken and refused; make an Ed25519 key: ssh-keygen -t ed25519
         todoke: KEY-TAKEN: key …
-    "#]].assert_eq(&said);
+    "]].assert_eq(&said);
     gateway.run(&["account", "key", "add", "K0001", "good.pub"]).ends(0);
     let shown = gateway.run(&["account", "show", "K0001", "--json"]).ends(0).json();
     let keys = shown["ssh_keys"].as_array().unwrap();
@@ -280,7 +282,7 @@ fn an_import_reports_each_row_and_may_be_repeated() {
     gateway.run(&["insurer", "add", "06139999", "--name", "東京見本健康保険組合"]).ends(0);
     let mut offices = String::from("\u{feff}office,insurer,name\r\n");
     for n in 1..=300 {
-        offices.push_str(&format!("{n:04},06139999,見本工業{n}\r\n"));
+        writeln!(offices, "{n:04},06139999,見本工業{n}\r").unwrap();
     }
     gateway.write("offices.csv", &offices);
     let dry = gateway.run(&["office", "import", "offices.csv", "--dry-run"]).ends(0);
@@ -408,7 +410,7 @@ fn output_is_safe_for_terminals_and_closed_pipes() {
     assert!(!ran.out.contains('\u{1b}'));
     let mut offices = String::from("office,insurer,name\n");
     for n in 1..=2000 {
-        offices.push_str(&format!("{n:04},06139999,{}\n", "見".repeat(90)));
+        writeln!(offices, "{n:04},06139999,{}", "見".repeat(90)).unwrap();
     }
     gateway.write("offices.csv", &offices);
     gateway.run(&["office", "import", "offices.csv", "--json"]).ends(0);
@@ -550,7 +552,7 @@ impl Daemon {
         let port = Arc::clone(&ledger) as Arc<dyn Ledger>;
         let alarms: Arc<dyn Alarms> = Arc::new(AlarmBoard::default());
         let judge = Box::new(|_, _, _: &_, _| Ok(()));
-        let stages = Stages::build(&config, &port, &blobs, &alarms, Arc::new(NoScanner), judge);
+        let stages = Stages::build(&config, &port, &blobs, &alarms, Arc::new(NoScanner), judge, || 0);
         let socket = config.get().places.socket();
         let parts = Parts::new(port, blobs, config, Arc::new(stages), Some(Arc::new(NoLoops)));
         let service = DeskService::new(Arc::new(parts), Arc::new(SystemClock));

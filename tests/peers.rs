@@ -1,7 +1,7 @@
-//! The doors against real peers: clamd, aiosmtpd, postfix. Where a peer is not installed its tests say so and pass, unless
-//! `TODOKE_PEERS=require`.
+//! The doors against real peers: clamd, aiosmtpd, postfix. A peer that is not installed fails its tests; `tests/tools`
+//! installs them.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "a test file as a whole")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test file as a whole")]
 
 mod peers {
     pub(crate) mod clamd;
@@ -16,20 +16,12 @@ use std::time::{Duration, Instant};
 /// Longest wait for a peer to come up; generous, since the machine may be busy.
 const START_MAX: Duration = Duration::from_mins(1);
 
-/// The program, where it is installed.
-fn program(name: &str) -> Option<PathBuf> {
+/// The program of this package.
+fn program(name: &str, package: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let more = ["/usr/sbin", "/usr/bin", "/sbin"].map(PathBuf::from);
-    std::env::split_paths(&path).chain(more).map(|dir| dir.join(name)).find(|file| file.is_file())
-}
-
-/// Whether a test that needs this peer can run.
-fn have(peer: &str, there: bool) -> bool {
-    if !there {
-        assert_ne!(std::env::var("TODOKE_PEERS").as_deref(), Ok("require"), "{peer} is not installed");
-        println!("skipped: {peer} is not installed");
-    }
-    there
+    let mut places = std::env::split_paths(&path).chain(more).map(|dir| dir.join(name));
+    places.find(|file| file.is_file()).unwrap_or_else(|| panic!("{name} is not installed: package {package}"))
 }
 
 /// Waits until something is so.

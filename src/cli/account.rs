@@ -57,7 +57,7 @@ pub(super) enum Key {
     Add {
         /// Whose
         id: AccountId,
-        /// Public key: a file (id_ed25519.pub) or the line itself
+        /// Public key: a file (`id_ed25519.pub`) or the line itself
         #[arg(required = true)]
         key: Vec<String>,
     },
@@ -108,7 +108,7 @@ pub(super) struct Add {
     /// The office has an account already, and this further one is meant (K4)
     #[arg(long)]
     second: bool,
-    /// Public key: a file (id_ed25519.pub) or the line itself; may be repeated
+    /// Public key: a file (`id_ed25519.pub`) or the line itself; may be repeated
     #[arg(long, value_name = "KEY")]
     ssh_key: Vec<String>,
     #[command(flatten)]

@@ -49,10 +49,10 @@ pub(super) struct Init {
     /// Where offices connect [default: 127.0.0.1:2222]
     #[arg(long, value_name = "ADDRESS:PORT")]
     sftp: Option<SocketAddr>,
-    /// The mail server [default: smtp://127.0.0.1:25]
+    /// The mail server [default: `smtp://127.0.0.1:25`]
     #[arg(long, value_name = "URL")]
     smtp: Option<String>,
-    /// The virus scanner: none, tcp://HOST:PORT or unix:PATH [default: unix:/run/clamav/clamd.ctl]
+    /// The virus scanner: none, tcp://HOST:PORT or unix:PATH [default: `unix:/run/clamav/clamd.ctl`]
     #[arg(long, value_name = "ADDRESS")]
     scanner: Option<String>,
 }

@@ -76,6 +76,7 @@ impl Out {
     }
 
     /// JSON as it is.
+    #[allow(clippy::unused_self, reason = "all printing goes through one value")]
     pub(super) fn raw(&self, value: &Value) -> Result<(), Trouble> {
         let text = serde_json::to_string_pretty(value)?;
         tolerate(writeln!(io::stdout().lock(), "{text}"))
@@ -128,6 +129,7 @@ impl Out {
     }
 
     /// What else the operator should know, and how the command ends.
+    #[allow(clippy::unused_self, reason = "all printing goes through one value")]
     pub(super) fn end(&self, answer: &Answer) -> Exit {
         for text in &answer.notes {
             note(text);

@@ -1,5 +1,7 @@
 //! `todoke submission`
 
+use std::fmt::Write as _;
+
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::Globals;
@@ -152,7 +154,7 @@ fn show(globals: &Globals, number: Number) -> Result<Exit, Trouble> {
     for finding in findings {
         let mut place = finding.file.clone().unwrap_or_default();
         if let Some(line) = finding.line {
-            place.push_str(&format!(":{line}"));
+            let _ = write!(place, ":{line}");
         }
         let (message, action) = (finding.message.get(language), finding.action.get(language));
         out.line(&format!("  {} {place} {message} {action}", finding.rule))?;

@@ -6,9 +6,36 @@ use serde::Serialize;
 
 use super::Config;
 
-/// Keys (or tables) that are read once, at start.
-const NEEDS_RESTART: &[&str] =
-    &["gateway.root", "sftp.listen", "sftp.limits", "submit.intake_threads", "submit.sets_waiting_max", "scanner", "mail.url", "mail.tls", "mail.user", "mail.password_file", "mail.ca_file", "mail.ehlo", "mail.connect", "mail.attempt", "delivery", "retention", "purge.due_max", "control", "metrics.listen", "metrics", "log.format", "spool"];
+/// Keys (or tables) that are read once, at start: what the doors and stages were built with.
+const NEEDS_RESTART: &[&str] = &[
+    "gateway.root",
+    "gateway.zone",
+    "sftp",
+    "submit.intake_threads",
+    "submit.sets_waiting_max",
+    "submit.verdict_wait_seconds",
+    "submit.listed_max",
+    "scanner",
+    "mail.url",
+    "mail.tls",
+    "mail.user",
+    "mail.password_file",
+    "mail.ca_file",
+    "mail.ehlo",
+    "mail.connect",
+    "mail.attempt",
+    "delivery",
+    "spool",
+    "retention",
+    "purge.clock_leap_hours_max",
+    "purge.due_max",
+    "purge.due_share_max",
+    "purge.due_share_from",
+    "purge.batch",
+    "control",
+    "metrics",
+    "log.format",
+];
 
 /// One key that a reload changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -19,6 +19,7 @@ fn the_default_file_says_what_the_defaults_are() {
     assert_eq!(shipped.submit, empty.submit);
     assert_eq!(shipped.control, empty.control);
     assert_eq!(shipped.sftp_listen, empty.sftp_listen);
+    assert_eq!(shipped.sftp.limits, empty.sftp.limits);
     assert_eq!(shipped.scanner, empty.scanner);
     assert_eq!(shipped.mail, empty.mail);
     assert_eq!(shipped.metrics_listen, empty.metrics_listen);
@@ -85,9 +86,9 @@ fn each_slip_names_file_line_key_value_and_what_is_allowed() {
     );
     check(
         "[submit]\nverdict_wait_seconds = 0\nyear_begins_month = 13\n",
-        &expect![[r#"
+        &expect![[r"
         conf/todoke.toml:2: submit.verdict_wait_seconds = 0: must be 1 to 120 seconds
-        conf/todoke.toml:3: submit.year_begins_month = 13: must be a month, 1 to 12"#]],
+        conf/todoke.toml:3: submit.year_begins_month = 13: must be a month, 1 to 12"]],
     );
     check(
         "[scanner]\naddress = \"\"\nsilence = \"150\"\n",
@@ -121,10 +122,16 @@ fn each_slip_names_file_line_key_value_and_what_is_allowed() {
         conf/todoke.toml:2: log.level = "loud": must be error, warn, info, debug, trace, off, or a list such as info,todoke::doors::sftp=debug
         conf/todoke.toml:4: metrics.listen = "9464": must be ADDRESS:PORT, such as 127.0.0.1:2222, 0.0.0.0:22 or [::]:22"#]],
     );
-    check("[purge]\nschedule = \"03:30\"\ndue_maximum = 1\n", &expect![[r#"
+    check(
+        "[purge]\nschedule = \"03:30\"\ndue_maximum = 1\n",
+        &expect![[r#"
         conf/todoke.toml:2: purge.schedule = "03:30": must be a cron expression of six fields (second, minute, hour, day, month, weekday), such as 0 30 3 * * *
-        conf/todoke.toml:3: purge.due_maximum: unknown field `due_maximum`, expected one of `clock_leap_hours_max`, `due_max`, `due_share_max`, `due_share_from`, `batch`"#]]);
-    check("[purge]\nschedule = 5\n", &expect!["conf/todoke.toml:2: purge.schedule = 5: invalid type: integer, expected a string"]);
+        conf/todoke.toml:3: purge.due_maximum: unknown field `due_maximum`, expected one of `clock_leap_hours_max`, `due_max`, `due_share_max`, `due_share_from`, `batch`"#]],
+    );
+    check(
+        "[purge]\nschedule = 5\n",
+        &expect!["conf/todoke.toml:2: purge.schedule = 5: invalid type: integer, expected a string"],
+    );
     check("[submit\n", &expect!["conf/todoke.toml:1: is not TOML: unclosed table, expected `]`"]);
     check(
         "sftp = 2222\n",

@@ -43,7 +43,7 @@ pub fn execute(
         Request::Submission(request) => submissions::answer(parts, request, by, now),
         Request::Outbox(request) => outbox::answer(parts, request, by, now),
         Request::Mail(request) => mails::answer(parts, request, by, now),
-        Request::Purge(request) => outbox::purge(parts, request, by, now),
+        Request::Purge(request) => outbox::purge(parts, &request, now),
         Request::Deliver(order) => outbox::deliver(parts, &order, payload, by, now),
         Request::Reload => parts.live()?.reload().map(Answer::of),
         Request::Reconcile => reconcile(parts, by, now),

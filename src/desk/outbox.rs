@@ -96,9 +96,9 @@ pub(super) fn deliver(
     Ok(Answer { notes, ..Answer::of(row_of(parts, &placed)?) })
 }
 
-pub(super) fn purge(parts: &Parts, request: PurgeRequest, _by: &Actor, now: Timestamp) -> Response {
+pub(super) fn purge(parts: &Parts, request: &PurgeRequest, now: Timestamp) -> Response {
     match request {
-        PurgeRequest::DryRun(at) => dry_run(parts, at),
+        PurgeRequest::DryRun(at) => dry_run(parts, *at),
         PurgeRequest::Run => Ok(Answer::of(json!({ "removed": parts.works.purge(now)? }))),
         PurgeRequest::Confirm => {
             let was = parts.works.confirm_purge(now)?;

@@ -18,26 +18,26 @@ pub(super) fn answer(parts: &Parts, request: PartyRequest, by: &Actor, now: Time
     let rules = AccountRules { second: &second, language: parts.config.get().gateway.language };
     match request {
         PartyRequest::SetInsurer(form, mode) => {
-            set(parts, form.code.as_str(), parties.set_insurer(&form, mode, by, now)?)
+            Ok(set(parts, form.code.as_str(), parties.set_insurer(&form, mode, by, now)?))
         }
         PartyRequest::SetOffice(form, mode) => {
-            set(parts, form.code.as_str(), parties.set_office(&form, mode, by, now)?)
+            Ok(set(parts, form.code.as_str(), parties.set_office(&form, mode, by, now)?))
         }
         PartyRequest::SetAccount(form, mode) => {
-            set(parts, form.id.as_str(), parties.set_account(&form, mode, rules, by, now)?)
+            Ok(set(parts, form.id.as_str(), parties.set_account(&form, mode, rules, by, now)?))
         }
         PartyRequest::RemoveKey(account, fingerprint) => {
-            set(parts, account.as_str(), parties.remove_key(&account, &fingerprint, by, now)?)
+            Ok(set(parts, account.as_str(), parties.remove_key(&account, &fingerprint, by, now)?))
         }
-        PartyRequest::Stand(party, to) => {
+        PartyRequest::Stand(name, to) => {
             let zone = parts.config.get().gateway.zone;
-            let told = parties.set_standing(&party, to, zone, by, now)?;
-            let key = match &party {
+            let told = parties.set_standing(&name, to, zone, by, now)?;
+            let key = match &name {
                 PartyName::Insurer(code) => code.as_str(),
                 PartyName::Office(_, code) => code.as_str(),
                 PartyName::Account(id) => id.as_str(),
             };
-            set(parts, key, told)
+            Ok(set(parts, key, told))
         }
         PartyRequest::Import { kind, rows, dry_run } => {
             let results = parties.import(kind, &rows, dry_run, rules, by, now)?;
@@ -55,16 +55,16 @@ pub(super) fn answer(parts: &Parts, request: PartyRequest, by: &Actor, now: Time
         PartyRequest::Accounts { insurer, office, after } => {
             accounts(parts, insurer.as_ref(), office.as_ref(), after.as_deref())
         }
-        PartyRequest::Show(party) => show(parts, &party),
+        PartyRequest::Show(name) => show(parts, &name),
     }
 }
 
-fn set(parts: &Parts, key: &str, told: Told) -> Response {
+fn set(parts: &Parts, key: &str, told: Told) -> Answer {
     if told.change != Change::Unchanged {
         changed(parts);
     }
     let row = json!({ "key": key, "result": told.change, "fields": told.fields });
-    Ok(Answer { notes: told.notes, ..Answer::of(row) })
+    Answer { notes: told.notes, ..Answer::of(row) }
 }
 
 fn changed(parts: &Parts) {
@@ -108,9 +108,9 @@ fn accounts(
     page(cut(all, key, after), key, |account| value(parts.parties.account_row(account)?))
 }
 
-fn show(parts: &Parts, party: &PartyName) -> Response {
+fn show(parts: &Parts, name: &PartyName) -> Response {
     let (ledger, parties) = (&parts.ledger, &parts.parties);
-    let row = match party {
+    let row = match name {
         PartyName::Insurer(code) => {
             let insurer = ledger.insurer(code)?;
             let insurer = insurer.ok_or_else(|| Trouble::unknown(format!("insurer {code}")))?;

@@ -19,12 +19,12 @@ pub(super) fn answer(parts: &Parts, request: SubmissionRequest, by: &Actor, now:
         SubmissionRequest::List { account, insurer, states, before } => {
             let filter = SubmissionFilter { account, insurer, states, before };
             let rows = parts.ledger.submissions(&filter, PAGE)?;
-            page(rows, |row| row.number.to_string(), |row| row_of(&row))
+            page(rows, |row| row.number.to_string(), |row| Ok(row_of(&row)))
         }
         SubmissionRequest::Show(number) => show(parts, number),
         SubmissionRequest::Withdraw(number) => {
             parts.works.withdraw(number, by, now)?;
-            let row = row_of(&find(parts, number)?)?;
+            let row = row_of(&find(parts, number)?);
             let note = "It is withdrawn: the insurer does not get it, and its sender may send it again.";
             Ok(Answer { notes: vec![note.to_owned()], ..Answer::of(row) })
         }
@@ -36,7 +36,7 @@ pub(super) fn answer(parts: &Parts, request: SubmissionRequest, by: &Actor, now:
                 return Err(Trouble::refused("NOT-HELD", text));
             }
             parts.works.judge(number, release, by, now)?;
-            Ok(Answer::of(row_of(&find(parts, number)?)?))
+            Ok(Answer::of(row_of(&find(parts, number)?)))
         }
     }
 }
@@ -50,13 +50,13 @@ fn word(state: State) -> Result<String, Trouble> {
 }
 
 /// A submission as `submission list --json` shows it: nothing that names a person.
-fn row_of(submission: &Submission) -> Result<Value, Trouble> {
+fn row_of(submission: &Submission) -> Value {
     let reason = submission
         .verdicts
         .iter()
         .find(|verdict| matches!(verdict.verdict, Verdict::Fail | Verdict::Held))
         .map(|verdict| verdict.detail.clone());
-    Ok(json!({
+    json!({
         "number": submission.number,
         "account": submission.account,
         "insurer": submission.insurer,
@@ -74,12 +74,12 @@ fn row_of(submission: &Submission) -> Result<Value, Trouble> {
         "decided_at": time_or_null(submission.decided_at),
         "collected_at": time_or_null(submission.collected_at),
         "withdrawn_at": time_or_null(submission.withdrawn_at),
-    }))
+    })
 }
 
 fn show(parts: &Parts, number: Number) -> Response {
     let submission = find(parts, number)?;
-    let mut row = row_of(&submission)?;
+    let mut row = row_of(&submission);
     row["verdicts"] = value(&submission.verdicts)?;
     let names = match cards::get::<SubmissionCard>(parts.blobs.as_ref(), &submission.card) {
         Ok(card) => {

@@ -338,7 +338,7 @@ mod tests {
             let (mut open, _) = door(&path, 4);
             assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
             let client = ControlClient::find(&path).unwrap().unwrap();
-            let answer = client.call(b"hello", &mut &[7; 70_000][..], 70_000).unwrap();
+            let answer = client.call(b"hello", &mut io::repeat(7), 70_000).unwrap();
             let uid = rustix::process::geteuid().as_raw();
             assert_eq!(String::from_utf8(answer).unwrap(), format!("hello 70000 {uid}"));
             assert!(client.call(b"hello", &mut io::repeat(1), 2 << 20).is_err(), "over the bound");

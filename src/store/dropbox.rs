@@ -274,7 +274,7 @@ impl Dropbox {
             &Line::Put { folder: place.folder.clone(), name: place.name.clone(), blob: blob.clone(), at: now },
         )?;
         if let Some(old) = state.insert(place, version, now) {
-            self.blobs.remove(&[old.blob])?;
+            self.blobs.discard(&[old.blob])?;
         }
         Ok((Upload { place: place.clone(), blob }, writer))
     }
@@ -383,7 +383,7 @@ impl Dropbox {
         state.take(from);
         state.forget(login, to);
         if let Some(old) = state.insert(to, version, now) {
-            self.blobs.remove(&[old.blob])?;
+            self.blobs.discard(&[old.blob])?;
         }
         self.complete(&mut state, &to.folder, &to.name, login)
     }
@@ -477,7 +477,7 @@ impl Dropbox {
             self.log(&mut state, &Line::Gone { blob: blob.clone() })?;
         }
         drop(state);
-        if replaced.is_empty() { Ok(()) } else { self.blobs.remove(&replaced) }
+        if replaced.is_empty() { Ok(()) } else { self.blobs.discard(&replaced) }
     }
 
     /// The ledger has the set (or nobody needs it): its versions leave the drop-box. Those in `kept` are the ledger's
@@ -495,7 +495,7 @@ impl Dropbox {
             self.rewrite(&mut state)?;
         }
         drop(state);
-        if gone.is_empty() { Ok(()) } else { self.blobs.remove(&gone) }
+        if gone.is_empty() { Ok(()) } else { self.blobs.discard(&gone) }
     }
 
     /// The set was refused: its names are no longer answered for. Clients that do not look at the answer to a close

@@ -15,19 +15,19 @@ use todoke::rules::notice::{ArrivalNotice, Letter, Notice, Templates, compose};
 use todoke::work::ports::{Delivery, Envelope, Mailer, RecordingMailer};
 use zeroize::Zeroizing;
 
-use super::super::{Running, have, program};
+use super::super::{Running, program};
 
 fn here(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers").join(name)
 }
 
-fn aiosmtpd() -> bool {
+fn need_aiosmtpd() {
     static THERE: OnceLock<bool> = OnceLock::new();
     let check = || {
         let asked = Command::new("python3").args(["-c", "import aiosmtpd"]).stderr(Stdio::null()).status();
         asked.is_ok_and(|status| status.success())
     };
-    have("aiosmtpd", *THERE.get_or_init(check))
+    assert!(*THERE.get_or_init(check), "python3 has no aiosmtpd: Python package aiosmtpd");
 }
 
 /// A mail host of its own.
@@ -38,10 +38,8 @@ pub(super) struct MailHost {
 }
 
 impl MailHost {
-    fn start(arguments: &[&str]) -> Option<Self> {
-        if !aiosmtpd() {
-            return None;
-        }
+    fn start(arguments: &[&str]) -> Self {
+        need_aiosmtpd();
         let dir = tempfile::tempdir().unwrap();
         let mut command = Command::new("python3");
         command
@@ -53,7 +51,7 @@ impl MailHost {
         let mut process = Running::start(&mut command);
         let mut line = String::new();
         BufReader::new(process.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        Some(Self { _process: process, port: line.trim().parse().unwrap(), dir })
+        Self { _process: process, port: line.trim().parse().unwrap(), dir }
     }
 
     fn mail(&self, number: usize) -> (Vec<u8>, Value) {
@@ -170,7 +168,7 @@ fn the_fake_keeps_the_contract() {
 
 #[test]
 fn smtp_keeps_the_contract_over_one_connection() {
-    let Some(host) = MailHost::start(&[]) else { return };
+    let host = MailHost::start(&[]);
     let mailer = plain_mailer(host.port);
     contract(&mailer, &|number| host.mail(number).0);
     assert_eq!(host.connections(), "1");
@@ -183,7 +181,7 @@ fn smtp_keeps_the_contract_over_one_connection() {
 
 #[test]
 fn a_mail_program_shows_what_was_written() {
-    let Some(host) = MailHost::start(&[]) else { return };
+    let host = MailHost::start(&[]);
     let (bytes, subject, body) = arrival();
     assert!(matches!(
         plain_mailer(host.port).send(&to("good-soumu@example.jp"), &bytes),
@@ -227,7 +225,7 @@ fn answers_are_told_apart_by_the_step_and_kept_without_text() {
         ("--hello", "550 5.7.1 go away", deferred("550 5.7.1 (greeting)")),
         ("--hello", "421 4.3.2 closing", deferred("421 4.3.2 (greeting)")),
     ] {
-        let Some(host) = MailHost::start(&[option, answer]) else { return };
+        let host = MailHost::start(&[option, answer]);
         let mailer = plain_mailer(host.port);
         for round in 0..2 {
             assert_eq!(
@@ -246,7 +244,7 @@ fn answers_are_told_apart_by_the_step_and_kept_without_text() {
 
 #[test]
 fn a_host_that_drops_idle_connections_costs_nothing() {
-    let Some(host) = MailHost::start(&["--mails-per-connection", "2"]) else { return };
+    let host = MailHost::start(&["--mails-per-connection", "2"]);
     let mailer = plain_mailer(host.port);
     for round in 0..5 {
         let sent = mailer.send(&to("good@example.jp"), SHORT);
@@ -261,13 +259,11 @@ pub(super) struct Certificates {
 }
 
 impl Certificates {
-    pub(super) fn make() -> Option<Self> {
-        if !have("openssl", program("openssl").is_some()) {
-            return None;
-        }
+    pub(super) fn make() -> Self {
+        let program = program("openssl", "openssl");
         let dir = tempfile::tempdir().unwrap();
         let openssl = |arguments: &str| {
-            let done = Command::new("openssl").args(arguments.split(' ')).current_dir(&dir).output().unwrap();
+            let done = Command::new(&program).args(arguments.split(' ')).current_dir(&dir).output().unwrap();
             assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
         };
         let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
@@ -287,7 +283,7 @@ impl Certificates {
                  -extfile ext -startdate 20200101000000Z -enddate {year}0101000000Z"
             ));
         }
-        Some(Self { dir })
+        Self { dir }
     }
 
     pub(super) fn path(&self, name: &str) -> String {
@@ -298,7 +294,7 @@ impl Certificates {
         std::fs::read(self.path("ca.pem")).unwrap()
     }
 
-    fn host(&self, name: &str, more: &[&str]) -> Option<MailHost> {
+    fn host(&self, name: &str, more: &[&str]) -> MailHost {
         let (certificate, key) = (self.path(&format!("{name}.pem")), self.path(&format!("{name}.key")));
         MailHost::start(&[&["--tls", &certificate, &key], more].concat())
     }
@@ -306,9 +302,9 @@ impl Certificates {
 
 #[test]
 fn tls_is_used_as_told_and_certificates_are_checked() {
-    let Some(certificates) = Certificates::make() else { return };
+    let certificates = Certificates::make();
     let deferred = |reply: &str| Delivery::Deferred { reply: reply.into() };
-    let Some(host) = certificates.host("good", &["--require-tls"]) else { return };
+    let host = certificates.host("good", &["--require-tls"]);
 
     let required = SmtpConfig {
         tls: Some(TlsMode::Required),
@@ -337,7 +333,7 @@ fn tls_is_used_as_told_and_certificates_are_checked() {
         "unknown authority"
     );
     for name in ["other", "old"] {
-        let Some(host) = certificates.host(name, &[]) else { return };
+        let host = certificates.host(name, &[]);
         let url = config(host.port).url;
         assert_eq!(
             mailer(SmtpConfig { url, ..required.clone() }).send(&to("good@example.jp"), SHORT),
@@ -346,7 +342,7 @@ fn tls_is_used_as_told_and_certificates_are_checked() {
         );
     }
 
-    let Some(plain) = MailHost::start(&[]) else { return };
+    let plain = MailHost::start(&[]);
     let url = config(plain.port).url;
     assert_eq!(
         mailer(SmtpConfig { url, ..required }).send(&to("good@example.jp"), SHORT),
@@ -356,10 +352,8 @@ fn tls_is_used_as_told_and_certificates_are_checked() {
 
 #[test]
 fn implicit_tls_and_logins() {
-    let Some(certificates) = Certificates::make() else { return };
-    let Some(host) = certificates.host("good", &["--implicit", "--auth", "gateway", "hush hush"]) else {
-        return;
-    };
+    let certificates = Certificates::make();
+    let host = certificates.host("good", &["--implicit", "--auth", "gateway", "hush hush"]);
     let login =
         |password: &str| Some(Login { user: "gateway".into(), password: Zeroizing::new(password.into()) });
     let config = SmtpConfig {
@@ -503,7 +497,7 @@ fn a_refusal_stays_one_when_the_host_hangs_afterwards() {
 
 #[test]
 fn idle_connections_are_given_back() {
-    let Some(host) = MailHost::start(&[]) else { return };
+    let host = MailHost::start(&[]);
     let bounds = Bounds { idle_max: Duration::from_millis(100), ..patient() };
     let mailer = mailer(SmtpConfig { bounds, ..config(host.port) });
     assert!(matches!(mailer.send(&to("good@example.jp"), SHORT), Delivery::Sent { .. }));
@@ -525,7 +519,7 @@ fn answers_smuggled_in_before_tls_are_not_believed() {
 
 #[test]
 fn a_mailer_may_be_dropped_and_used_from_many_threads() {
-    let Some(host) = MailHost::start(&[]) else { return };
+    let host = MailHost::start(&[]);
     let mailer = plain_mailer(host.port);
     std::thread::scope(|scope| {
         for _ in 0..4 {
@@ -551,7 +545,7 @@ fn a_mailer_may_be_dropped_and_used_from_many_threads() {
 #[test]
 #[ignore = "measures; run by hand with --ignored --nocapture"]
 fn figures() {
-    let Some(host) = MailHost::start(&[]) else { return };
+    let host = MailHost::start(&[]);
     let (mailer, message, rounds) = (plain_mailer(host.port), arrival().0, 500);
     let start = std::time::Instant::now();
     for _ in 0..rounds {

@@ -14,6 +14,7 @@
 pub mod dir;
 pub mod gateway;
 pub mod raw;
+pub mod scanner;
 pub mod served;
 
 use std::fs;

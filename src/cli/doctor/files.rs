@@ -215,7 +215,7 @@ pub(super) fn keys(config: &Config, report: &mut Report) {
                 );
             }
             Err(error) => {
-                report.error(what, error.to_string(), "correct its rights or restore it from a backup")
+                report.error(what, error.to_string(), "correct its rights or restore it from a backup");
             }
         }
     }

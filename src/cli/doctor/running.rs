@@ -1,6 +1,7 @@
 //! Whether a daemon runs, and what it says of itself.
 
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 
 use serde_json::Value;
 
@@ -45,7 +46,7 @@ pub(super) fn daemon(config: &Config, report: &mut Report) {
             queues(&status["queues"], report);
         }
         Err(trouble) => {
-            report.error("daemon", trouble.to_string(), "look at its log; restart it if it hangs")
+            report.error("daemon", trouble.to_string(), "look at its log; restart it if it hangs");
         }
     }
 }
@@ -65,21 +66,21 @@ fn queues(queues: &Value, report: &mut Report) {
     }
 }
 
-/// Who holds the data root, when nobody listens. Opening the file takes no lock.
+/// Who holds the data root, when nobody listens: as the kernel lists locks, since trying the lock could turn away a daemon
+/// that starts at this moment.
 fn lock(config: &Config, report: &mut Report) {
-    use rustix::fs::{FlockOperation, flock};
     let path = config.places.root.join("LOCK");
-    let Ok(file) = std::fs::File::open(&path) else {
+    let inode = std::fs::metadata(&path).map(|about| format!(":{}", about.ino())).unwrap_or_default();
+    let locks = std::fs::read_to_string("/proc/locks").unwrap_or_default();
+    let held = |line: &str| {
+        let mut fields = line.split_ascii_whitespace().skip(1);
+        fields.next() == Some("FLOCK") && fields.nth(3).is_some_and(|file| file.ends_with(&inode))
+    };
+    if inode.is_empty() || !locks.lines().any(held) {
         report.warn("daemon", "does not run", "start it with `todoke serve`");
         return;
-    };
-    // A shared lock, let go at once: refused while somebody has the root open.
-    match flock(&file, FlockOperation::NonBlockingLockShared) {
-        Ok(()) => report.warn("daemon", "does not run", "start it with `todoke serve`"),
-        Err(_) => {
-            let pid = std::fs::read_to_string(&path).unwrap_or_default();
-            let found = format!("process {} holds the data root but does not listen", pid.trim());
-            report.warn("daemon", found, "it is starting, stopping, or hangs; or another command is at work");
-        }
     }
+    let pid = std::fs::read_to_string(&path).unwrap_or_default();
+    let found = format!("process {} holds the data root but does not listen", pid.trim());
+    report.warn("daemon", found, "it is starting, stopping, or hangs; or another command is at work");
 }

@@ -313,12 +313,15 @@ fn read_begun(spool: &InsurerSpool, job: &str) -> io::Result<Option<Begun>> {
 
 fn name_left_over(folder: &Folder, rows: &[Row], report: &mut Report) -> io::Result<()> {
     let mut names: Vec<String> = Vec::new();
-    let named = sheet::file_names(rows);
-    for name in folder.names()?.take(LEFT_OVER_MAX) {
+    let asked_for = sheet::file_names(rows);
+    for name in folder.names()? {
+        if names.len() == LEFT_OVER_MAX {
+            break;
+        }
         let name = name?.to_string_lossy().into_owned();
-        // Whatever a row named goes with the set, but for folders.
+        // Whatever a row names goes with the set, but for folders.
         let is_folder = folder.stat(&name)?.is_some_and(|stat| crate::store::spool::is_folder(&stat));
-        let ours = (named.contains(name.as_str()) && !is_folder) || name.starts_with(SHEET);
+        let ours = (asked_for.contains(name.as_str()) && !is_folder) || name.starts_with(SHEET);
         names.extend((!ours).then_some(name));
     }
     names.sort();

@@ -40,6 +40,9 @@ pub enum Outcome {
     Refused,
 }
 
+/// Of a row that cannot be read: its text stands alone in the report.
+const ROW: &str = "ROW";
+
 type Planned = Result<(Plan, Option<BlobId>), PartyError>;
 
 impl Parties {
@@ -58,7 +61,7 @@ impl Parties {
         let mut planned: Vec<Planned> = rows
             .iter()
             .map(|row| {
-                let form = csv::form(kind, row).map_err(|text| PartyError::new("ROW", text))?;
+                let form = csv::form(kind, row).map_err(|text| PartyError::new(ROW, text))?;
                 let plan = match &form {
                     Form::Insurer(form) => plan::insurer(form, Mode::Import, &mut view),
                     Form::Office(form) => plan::office(form, Mode::Import, &mut view),
@@ -131,7 +134,7 @@ fn row_result(kind: Kind, row: &Row, told: Result<Told, PartyError>) -> Result<R
             };
             (result, detail)
         }
-        Err(PartyError::Refused { code: "ROW", text }) => (Outcome::Refused, text),
+        Err(PartyError::Refused { code: ROW, text }) => (Outcome::Refused, text),
         Err(error @ PartyError::Refused { .. }) => (Outcome::Refused, error.to_string()),
         Err(PartyError::Ledger(crate::store::ledger::LedgerError::Refused(refusal))) => {
             (Outcome::Refused, refusal.to_string())

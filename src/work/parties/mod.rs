@@ -277,11 +277,13 @@ impl Parties {
             Some(Card::Account(card)) => cards::put(blobs, card, now)?,
         };
         let blob = card.blob.clone();
-        match &mut plan.op {
-            Some(Op::SetInsurer { insurer: Insurer { card: at, .. }, .. })
-            | Some(Op::SetOffice { office: Office { card: at, .. }, .. })
-            | Some(Op::SetAccount { account: Account { card: at, .. }, .. }) => *at = card,
-            _ => {}
+        if let Some(
+            Op::SetInsurer { insurer: Insurer { card: at, .. }, .. }
+            | Op::SetOffice { office: Office { card: at, .. }, .. }
+            | Op::SetAccount { account: Account { card: at, .. }, .. },
+        ) = &mut plan.op
+        {
+            *at = card;
         }
         Ok(Some(blob))
     }

@@ -200,7 +200,7 @@ pub(super) fn insurer(form: &InsurerForm, mode: Mode, view: &mut View<'_>) -> Re
     }
     Ok(Plan {
         old_card: card_differs.then(|| old.card.blob.clone()),
-        op: card_differs.then(|| Op::SetInsurer { insurer: old, new: false }),
+        op: card_differs.then_some(Op::SetInsurer { insurer: old, new: false }),
         card: card_differs.then_some(Card::Insurer(card)),
         folders,
         told: told(change, fields, notes),
