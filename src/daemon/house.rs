@@ -64,8 +64,10 @@ impl Default for World {
 pub struct Bells {
     /// Something was accepted.
     pub publish: Bell,
-    /// Something moved in a spool.
-    pub spool: Bell,
+    /// Something moved in a spool: importers' renames.
+    pub imports: Bell,
+    /// ... or what an insurer leaves.
+    pub deliveries: Bell,
     /// A document was placed, or a mail is due.
     pub notify: Bell,
     /// The operator said something about held submissions or the epoch.

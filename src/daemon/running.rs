@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -44,8 +44,6 @@ pub struct Running {
     threads: Vec<JoinHandle<()>>,
     intake_threads: Vec<JoinHandle<()>>,
     quit: watch::Sender<bool>,
-    /// Dropped with it.
-    _watch: Option<SpoolWatch>,
 }
 
 /// Intake loops look at the clock at least so often.
@@ -114,9 +112,10 @@ pub fn start(config: Config, world: &World, log: Option<LogLevel>) -> anyhow::Re
         started_at: house.now(),
         log,
         systemd: systemd.clone(),
+        watch: Mutex::new(watch_spools(&house)),
     });
+    live.parties_changed();
     let control = open_control(&house, &config, Arc::clone(&live))?;
-    let watch = watch_spools(&house);
     let intake_threads = start_intake(&house, &loops, &config)?;
     let threads = start_stages(&house, &loops)?;
     house.health.release("starting");
@@ -133,7 +132,6 @@ pub fn start(config: Config, world: &World, log: Option<LogLevel>) -> anyhow::Re
         threads,
         intake_threads,
         quit,
-        _watch: watch,
     })
 }
 
@@ -189,21 +187,19 @@ fn open_control(house: &Arc<House>, config: &Config, live: Arc<LiveDaemon>) -> a
 }
 
 /// A bell for what happens in spools; without it the scans at intervals do the same, later.
-fn watch_spools(house: &Arc<House>) -> Option<SpoolWatch> {
-    let bell = house.bells.spool.clone();
-    let mut watch = match SpoolWatch::start(&house.spool_root(), move || bell.ring()) {
-        Ok(watch) => watch,
+fn watch_spools(house: &House) -> Option<SpoolWatch> {
+    let (imports, deliveries) = (house.bells.imports.clone(), house.bells.deliveries.clone());
+    let ring = move || {
+        imports.ring();
+        deliveries.ring();
+    };
+    match SpoolWatch::start(&house.spool_root(), ring) {
+        Ok(watch) => Some(watch),
         Err(error) => {
             tracing::warn!(%error, "insurers' folders are not watched; they are looked at at intervals");
-            return None;
-        }
-    };
-    for insurer in house.ledger.insurers().unwrap_or_default() {
-        if let Err(error) = watch.add(&insurer.code) {
-            tracing::warn!(insurer = %insurer.code, %error, "an insurer's folder is not watched");
+            None
         }
     }
-    Some(watch)
 }
 
 fn start_intake(house: &Arc<House>, loops: &Loops, config: &Config) -> anyhow::Result<Vec<JoinHandle<()>>> {
@@ -230,15 +226,20 @@ fn start_stages(house: &Arc<House>, loops: &Loops) -> anyhow::Result<Vec<JoinHan
         Ok(publisher.step(now)?.more)
     })?);
 
-    let (imports, deliveries) = (Arc::clone(&house.imports), Arc::clone(&house.stages.deliveries));
+    // The watch rings; a scan of all that lies in cur/, done/ and failed/ is for what it missed.
+    let imports = Arc::clone(&house.imports);
+    threads.push(loops.spawn("imports", bells.imports.clone(), seconds(30), seconds(900), move |now| {
+        Ok(imports.step(now)?.more)
+    })?);
+
+    let deliveries = Arc::clone(&house.stages.deliveries);
     let notify = bells.notify.clone();
-    threads.push(loops.spawn("spool", bells.spool.clone(), seconds(2), seconds(900), move |now| {
-        let moved = imports.step(now)?;
+    threads.push(loops.spawn("deliver", bells.deliveries.clone(), seconds(2), seconds(900), move |now| {
         let placed = deliveries.step(now)?;
         if placed.done > 0 {
             notify.ring();
         }
-        Ok(moved.more || placed.more)
+        Ok(placed.more)
     })?);
 
     let judge = Arc::clone(&house.judge);
