@@ -311,15 +311,22 @@ fn purge(house: &House, next: &mut Option<Timestamp>, now: Timestamp) -> anyhow:
 fn sweep(house: &House, now: Timestamp) -> anyhow::Result<()> {
     let hours = house.config.get().submit.unfinished_hours;
     for (account, dropbox) in house.dropboxes.all()? {
-        let (files, bytes) = dropbox.sweep(now)?;
+        let (files, bytes) = dropbox.stale(now);
         if files == 0 {
+            // Folders that nobody put anything into.
+            dropbox.sweep(now)?;
             continue;
         }
         let op = crate::store::ledger::Op::DropboxSwept { account: account.clone(), files, bytes };
         house.ledger.commit(op, crate::model::party::Actor::Daemon, now)?;
-        tracing::info!(%account, files, bytes, "an unfinished set was removed");
         let sent_at = now.plus(-i64::from(hours) * 3_600_000);
-        house.notifier.swept(&account, files, hours.div_ceil(24), sent_at, now)?;
+        if let Err(error) = house.notifier.swept(&account, files, hours.div_ceil(24), sent_at, now) {
+            // The history says it as well; what is too old goes all the same.
+            tracing::error!(%account, error = format!("{error:#}"), "a notice about an unfinished set could not be made");
+        }
+        // Said first: a crash here says it twice, never not at all.
+        dropbox.sweep(now)?;
+        tracing::info!(%account, files, bytes, "an unfinished set was removed");
     }
     let unclaimed = house.dropboxes.blobs()?.into_iter().collect();
     *house.unclaimed.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = unclaimed;
