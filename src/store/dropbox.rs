@@ -12,7 +12,7 @@ use std::fs::File;
 use std::io::{self, BufRead, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use serde::{Deserialize, Serialize};
 
@@ -194,7 +194,7 @@ enum Line {
 pub struct Dropbox {
     account: AccountId,
     path: PathBuf,
-    limits: SubmitPolicy,
+    limits: RwLock<SubmitPolicy>,
     manifest_limits: ManifestLimits,
     blobs: Arc<dyn Blobs>,
     state: Mutex<State>,
@@ -225,9 +225,19 @@ impl Dropbox {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
             Err(e) => return Err(e),
         }
+        let limits = RwLock::new(limits);
         let dropbox = Self { account, path, limits, manifest_limits, blobs, state: Mutex::new(state) };
         dropbox.rewrite(&mut dropbox.lock())?;
         Ok(dropbox)
+    }
+
+    fn limits(&self) -> SubmitPolicy {
+        self.limits.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Puts other bounds in force; what is there already stays.
+    pub fn set_limits(&self, limits: SubmitPolicy) {
+        *self.limits.write().unwrap_or_else(PoisonError::into_inner) = limits;
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -281,7 +291,7 @@ impl Dropbox {
 
     /// Fails when the drop-box has no room for so much more.
     fn room(&self, state: &State, files: usize, bytes: u64) -> Result<(), DropboxError> {
-        let limits = &self.limits;
+        let limits = self.limits();
         let full = |bound, max| Err(DropboxError::Full { bound, max });
         if state.files + files > limits.account_files_max {
             return full("account_files_max", limits.account_files_max as u64);
@@ -294,8 +304,9 @@ impl Dropbox {
 
     /// Notes that an upload is (about to be) this large; refuses what the bounds do not allow, before it is written.
     pub fn grow(&self, upload: &Upload, size: u64, now: Timestamp) -> Result<(), DropboxError> {
-        if size > self.limits.file_bytes_max {
-            return Err(DropboxError::Full { bound: "file_bytes_max", max: self.limits.file_bytes_max });
+        let max = self.limits().file_bytes_max;
+        if size > max {
+            return Err(DropboxError::Full { bound: "file_bytes_max", max });
         }
         let mut state = self.lock();
         let Some(version) = state.version_of(upload) else { return Err(DropboxError::Replaced) };
@@ -552,10 +563,11 @@ impl Dropbox {
         if state.folders.contains_key(name) {
             return Err(DropboxError::Exists);
         }
-        if state.folders.len() >= self.limits.account_folders_max {
+        let max = self.limits().account_folders_max;
+        if state.folders.len() >= max {
             return Err(DropboxError::Full {
                 bound: "account_folders_max",
-                max: self.limits.account_folders_max as u64,
+                max: max as u64,
             });
         }
         self.log(&mut state, &Line::Folder { name: name.to_owned(), at: now })?;
@@ -608,7 +620,7 @@ impl Dropbox {
 
     /// Removes what was left alone for too long; gives the number of files and bytes that went.
     pub fn sweep(&self, now: Timestamp) -> io::Result<(u64, u64)> {
-        let before = now.plus(-i64::from(self.limits.unfinished_hours) * 3_600_000);
+        let before = now.plus(-i64::from(self.limits().unfinished_hours) * 3_600_000);
         let mut state = self.lock();
         let mut gone = Vec::new();
         let mut bytes = 0;
@@ -641,9 +653,9 @@ impl Dropbox {
     }
 
     /// Files and bytes in use, and the bounds on them.
-    pub fn usage(&self) -> (usize, u64, &SubmitPolicy) {
+    pub fn usage(&self) -> (usize, u64, SubmitPolicy) {
         let state = self.lock();
-        (state.files, state.bytes, &self.limits)
+        (state.files, state.bytes, self.limits())
     }
 
     fn log(&self, state: &mut State, line: &Line) -> io::Result<()> {
