@@ -4,6 +4,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::disallowed_methods,
+    clippy::print_stderr,
     reason = "a test may end where it fails, and damages what it needs to damage"
 )]
 
@@ -189,7 +190,7 @@ fn monitors_see_figures_and_health() {
     let (code, body) = get(metrics, "/metrics");
     assert_eq!(code, 200);
     for figure in [
-        "todoke_submissions_total{outcome=\"accepted\"} 1",
+        "todoke_submissions_total{verdict=\"accepted\"} 1",
         "todoke_verdict_seconds_bucket",
         "todoke_journal_fsync_seconds_bucket",
         "todoke_upload_file_bytes_bucket",
@@ -475,6 +476,7 @@ fn a_full_disk_loses_nothing_that_was_acknowledged() {
             let ran = gateway.send(ACCOUNT, &set);
             if ran.code != 0 {
                 refused += 1;
+                eprintln!("{left} KiB left, submission {m}: {}", ran.err.lines().next().unwrap_or_default());
                 assert!(!ran.err.trim().is_empty(), "it says so: {ran:?}");
                 assert!(gateway.receipt(ACCOUNT, &set).is_none() || ran.code != 0);
                 break;
@@ -524,7 +526,7 @@ fn a_full_disk_keeps_deliveries_waiting() {
         let job = outgoing.join(format!("job-{n}"));
         fs::create_dir(&job).unwrap();
         for file in 0..4 {
-            fs::write(job.join(format!("{file}.pdf")), [PDF, &support::content(20_000), &[n as u8, file]].concat()).unwrap();
+            fs::write(job.join(format!("{file}.pdf")), [b"%PDF-1.4\n%", &[b'x'; 20_000][..], format!("\n% {n} {file}\n").as_bytes(), PDF].concat()).unwrap();
         }
         let rows: String = (0..4).map(|file| format!("{ACCOUNT},,,{file}.pdf,納入告知書,{n}\n")).collect();
         fs::write(job.join("delivery.csv.tmp"), format!("account,office,in_reply_to,file,type,title\n{rows}")).unwrap();
@@ -549,6 +551,8 @@ fn a_full_disk_keeps_deliveries_waiting() {
             !job.exists() && gateway.ask(&["outbox", "list", ACCOUNT]).as_array().unwrap().len() == 4 * (n + 1)
         });
     }
+    let troubles = gateway.log().matches("alarm code=\"DELIVERY-TROUBLE").count();
+    assert!(troubles <= 6, "an alarm that holds is said once: {}", gateway.log());
     let fetched = gateway.sftp(ACCOUNT, &format!("get /outbox/{OFFICE}/*\n"));
     fetched.ends(0);
     assert_eq!(fs::read_dir(gateway.work()).unwrap().count(), 24);
