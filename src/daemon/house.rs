@@ -30,6 +30,7 @@ use crate::store::local_blobs::{BlobOptions, LocalBlobs};
 use crate::store::receipts::Receipts;
 use crate::store::recover::{LedgerOptions, Recovery};
 use crate::store::root::Root;
+use crate::store::seen::Seen;
 use crate::work::alarms::{AlarmBoard, Alarms};
 use crate::work::assess::Assessor;
 use crate::work::deliver::{Deliveries, DocumentTable};
@@ -40,6 +41,7 @@ use crate::work::notify::{NoticePolicy, Notifier};
 use crate::work::ports::{Mailer, Scanner};
 use crate::work::publish::{Publisher, SpoolTurn};
 use crate::work::purge::Purge;
+use crate::work::repeats::Repeats;
 use crate::work::retention::Retention;
 use crate::work::step::Points;
 use crate::work::sweep::Sweep;
@@ -123,6 +125,8 @@ pub struct House {
     pub office: Arc<OfficeParts>,
     /// Rule tables in force.
     pub rules: Arc<RwLock<Arc<RuleBook>>>,
+    /// What was filed, as keyed tags.
+    pub seen: Arc<Seen>,
     /// Texts of notices in force.
     pub templates: Arc<RwLock<Arc<Templates>>>,
     /// Policy of notices in force.
@@ -145,6 +149,9 @@ impl House {
         let blobs: Arc<dyn Blobs> = Arc::new(
             LocalBlobs::open(&root.blobs(), BlobOptions::default()).context("while opening the blobs")?,
         );
+        let seen_path = root.seen();
+        let synced = blobs.sync_covers(&seen_path).context("while looking at seen/")?;
+        let seen = Arc::new(Seen::open(&seen_path, synced).context("while opening seen/")?);
         let (journal, recovery) = JournalLedger::<SledIndex>::open(root, &LedgerOptions::default(), now)?;
         let journal = Arc::new(journal);
         let ledger: Arc<dyn Ledger> = Arc::clone(&journal) as Arc<dyn Ledger>;
@@ -185,11 +192,19 @@ impl House {
             blobs: Arc::clone(&blobs),
             keys: Arc::clone(&keys),
         });
+        let repeats = Arc::new(Repeats {
+            seen: Arc::clone(&seen),
+            ledger: Arc::clone(&ledger),
+            keys: Arc::clone(&keys),
+            rules: Arc::clone(&rules),
+            zone: config.gateway.zone,
+        });
         let assessor = Arc::new(Assessor {
             ledger: Arc::clone(&ledger),
             blobs: Arc::clone(&blobs),
             scanner: Arc::clone(&scanner),
             rules: Arc::clone(&rules),
+            repeats,
             clock: Arc::clone(&clock),
             zone: config.gateway.zone,
             year_begins_month: config.submit.year_begins_month,
@@ -314,6 +329,7 @@ impl House {
             scanner,
             office,
             rules,
+            seen,
             templates,
             notices,
             submit,
