@@ -29,6 +29,7 @@ use crate::doors::sftp::{self, ServerHandle};
 use crate::doors::systemd::{self, Notifier as Systemd};
 use crate::model::time::Timestamp;
 use crate::rules::notice::AlarmNotice;
+use crate::store::seen::Month;
 use crate::work::imports::SpoolWatch;
 use crate::work::ports::PatternAge;
 
@@ -322,8 +323,27 @@ fn purge(house: &House, next: &mut Option<Timestamp>, now: Timestamp) -> anyhow:
     }
     if !progress.more {
         *next = Some(after(now));
+        forget(house, now)?;
     }
     Ok(progress.more)
+}
+
+/// Deletes what was remembered of filings for as long as the insurer's policy says; not while the purge stands still, since
+/// the clock may be wrong.
+fn forget(house: &House, now: Timestamp) -> anyhow::Result<()> {
+    if house.alarms.list().iter().any(|alarm| alarm.code == "PURGE-PAUSED") {
+        return Ok(());
+    }
+    let month = Month::of(now.date_in(house.config.get().gateway.zone));
+    let book = Arc::clone(&house.rules.read().unwrap_or_else(std::sync::PoisonError::into_inner));
+    let gone = house
+        .seen
+        .expire(&|insurer| month.before(book.of(insurer).policy().repeats_months))
+        .context("while deleting what is remembered of filings too long ago")?;
+    if gone > 0 {
+        tracing::info!(months = gone, "filings too long ago are not remembered any more");
+    }
+    Ok(())
 }
 
 /// Unfinished sets first, then what nothing refers to.

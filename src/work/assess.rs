@@ -9,9 +9,12 @@ use chrono::Datelike as _;
 use chrono_tz::Tz;
 
 use super::ports::{Scan, Scanner, Unscanned};
+use super::repeats::{Records, Repeats, refuses};
 use crate::filing::rules::CoverType;
 use crate::filing::set::{self, Set, SetFile};
-use crate::filing::{Context, Findings, LISTED_MAX, Profile, RuleBook, RuleSet, Summary, check, inspect_pdf};
+use crate::filing::{
+    Context, Findings, LISTED_MAX, Profile, RuleBook, RuleSet, Summary, check_observed, inspect_pdf,
+};
 use crate::model::finding::{Finding, Severity, Text};
 use crate::model::ids::{BlobId, InsurerCode, Number, OfficeCode};
 use crate::model::party::{Account, Standing};
@@ -72,6 +75,8 @@ pub struct Assessment {
     pub forms: Vec<(String, u64)>,
     /// Role and the insurer's name of each file, in the manifest's order.
     pub files: Vec<(FileRole, String)>,
+    /// Whom the filing is about, to be compared with what was filed before (K53); none of a refused one.
+    pub records: Records,
 }
 
 impl Assessment {
@@ -92,6 +97,7 @@ impl Assessment {
             office: None,
             forms: Vec::new(),
             files,
+            records: Records::default(),
         }
     }
 
@@ -116,6 +122,22 @@ impl Assessment {
         }
         self.findings.extend(findings);
         self.outcome = Outcome::Refused(code);
+        self.records = Records::default();
+        self
+    }
+
+    /// Takes in what a claim found ([`Repeats::claim`]): refuses for it, or says it once.
+    #[must_use]
+    pub fn repeating(mut self, findings: Vec<Finding>, more: u64) -> Self {
+        if refuses(&findings) {
+            self.more_findings = self.more_findings.saturating_add(more);
+            return self.refuse(Stage::Format, findings);
+        }
+        // A second claim of the same submission finds the same.
+        if !self.findings.iter().any(|known| findings.iter().any(|new| new == known)) {
+            self.more_findings = self.more_findings.saturating_add(more);
+            self.findings.extend(findings);
+        }
         self
     }
 
@@ -146,6 +168,8 @@ pub struct Assessor {
     pub scanner: Arc<dyn Scanner>,
     /// Rule tables; replaced as a whole at reload.
     pub rules: Arc<RwLock<Arc<RuleBook>>>,
+    /// What was filed before.
+    pub repeats: Arc<Repeats>,
     /// Now.
     pub clock: Arc<dyn Clock>,
     /// Local days are counted here.
@@ -277,6 +301,7 @@ impl Assessor {
         let today = now.date_in(self.zone);
         let mut findings = Findings::listing(LISTED_MAX);
         let mut summary: Option<Summary> = None;
+        let mut records = Records::default();
         let mut files = Vec::with_capacity(candidate.files.len());
         for (file, (role, _)) in candidate.files.iter().zip(&assessment.files) {
             let blob = self.blobs.open(&file.blob)?;
@@ -294,7 +319,12 @@ impl Assessor {
                         file: Some(file.name.to_string()),
                         profile: Profile::Kpfd,
                     };
-                    summary = Some(check(blob.stream(), rules, &context, &mut findings)?);
+                    let remembered = rules.policy().repeats_months > 0;
+                    summary = Some(check_observed(blob.stream(), rules, &context, &mut findings, &mut |key| {
+                        if remembered {
+                            records.add(&self.repeats.keys, &candidate.account, key);
+                        }
+                    })?);
                 }
                 FileRole::Cover if facts.pdf.is_none() && reads_covers(rules) => {
                     facts.cover_counts = Some(set::cover_counts(blob.stream(), rules.policy().cover.csv)?);
@@ -315,6 +345,7 @@ impl Assessor {
             *assessment = assessment.clone().refuse(Stage::Format, listed);
         } else {
             assessment.findings.extend(listed);
+            assessment.records = records;
             assessment.set(Stage::Format, Verdict::Pass, "");
         }
         Ok(verdict.held_until.is_some())

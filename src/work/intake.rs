@@ -17,6 +17,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use super::alarms::Alarms;
 use super::assess::{Assessment, Assessor, Candidate, CandidateFile};
 use super::publish::{Publisher, Withdrawal};
+use super::repeats::Claimant;
 use crate::model::card::SubmissionCard;
 use crate::model::finding::{Finding, Severity, Text};
 use crate::model::ids::{AccountId, BlobId, Digest, Number};
@@ -39,6 +40,7 @@ use crate::store::handover::{Handover, Pending, Reply, Said};
 use crate::store::keys::{self, Keys};
 use crate::store::ledger::{Done, Ledger, LedgerError, Op, Received, Refusal};
 use crate::store::receipts;
+use crate::store::seen::Claim;
 
 /// What intake is made of.
 pub struct Intake {
@@ -327,7 +329,8 @@ impl Intake {
     ) -> Result<Reply, Failed> {
         let payload: Vec<BlobId> = set.files.iter().map(|f| f.blob.clone()).collect();
         let id_since = self.assessor.filing_year_began(received_at);
-        let mut hold_same_content = self.policy().hold_same_content;
+        let same_content_is_held = self.policy().hold_same_content;
+        let mut hold_same_content = same_content_is_held;
         // Each turn either records or learns one more reason; there are two such reasons.
         for _ in 0..4 {
             let head = self.ledger.head();
@@ -339,6 +342,8 @@ impl Intake {
                 epoch: head.epoch,
                 serial: self.ledger.next_serial(crate::model::event::Series::Submission, now)?,
             };
+            let (claim, found) = self.claim(number, set, account, assessment, same_content_is_held, now)?;
+            assessment = found;
             let (submission, card) =
                 self.submission(number, set, account, signer, &assessment, received_at, now)?;
             let op = Op::Receive {
@@ -363,11 +368,17 @@ impl Intake {
                 Err(e) => {
                     // A failed fsync does not tell whether the event is in the journal: the card stays, and the sweep of
                     // orphans decides after the restart.
+                    if let Some(claim) = claim {
+                        claim.keep();
+                    }
                     return Err(e.into());
                 }
             };
             match received {
                 Received::New(outcome) => {
+                    if let Some(claim) = claim {
+                        claim.keep();
+                    }
                     consume(dropbox, set, &payload);
                     if matches!(outcome, Outcome::Refused(_)) {
                         dropbox.forget(set);
@@ -393,6 +404,30 @@ impl Intake {
             }
         }
         Err(Failed::Fault(anyhow::anyhow!("the ledger kept changing its mind")))
+    }
+
+    /// Remembers the records of a filing that goes through or waits; refuses one that repeats (K53).
+    fn claim(
+        &self,
+        number: Number,
+        set: &ClaimedSet,
+        account: &Account,
+        assessment: Assessment,
+        same_content_is_held: bool,
+        now: Timestamp,
+    ) -> Result<(Option<Claim<'_>>, Assessment), Failed> {
+        let by = Claimant {
+            number,
+            insurer: &account.insurer,
+            content_tag: self.content_tag(account, &set.manifest),
+            same_content_is_held,
+        };
+        let claimed =
+            self.assessor.repeats.claim(by, &assessment.records, now).map_err(Failed::Fault)?;
+        if let Some(claim) = &claimed.claim {
+            claim.sync()?;
+        }
+        Ok((claimed.claim, assessment.repeating(claimed.findings, claimed.more)))
     }
 
     fn answered(

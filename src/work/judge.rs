@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::alarms::Alarms;
 use super::assess::{Assessment, Assessor, Candidate, CandidateFile};
+use super::repeats::Claimant;
 use crate::model::card::{DecisionCard, SubmissionCard};
 use crate::model::ids::Number;
 use crate::model::party::Actor;
@@ -16,6 +17,7 @@ use crate::store::cards;
 use crate::store::keys::Keys;
 use crate::store::ledger::{Ledger, LedgerError, Op, Queue, Task};
 use crate::store::receipts;
+use crate::store::seen::Claim;
 
 /// What judging is made of.
 pub struct Judge {
@@ -140,17 +142,30 @@ impl Judge {
         if matches!(assessment.outcome, Outcome::Held(_)) {
             return Ok(Some(assessment.outcome));
         }
-        self.decide(&submission, assessment, now, by).map(Some)
+        self.decide(&submission, assessment, say == Some(Say::Release), now, by).map(Some)
     }
 
     fn decide(
         &self,
         submission: &Submission,
         assessment: Assessment,
+        released: bool,
         now: Timestamp,
         by: Actor,
     ) -> anyhow::Result<Outcome> {
         let number = submission.number;
+        let claimant = Claimant {
+            number,
+            insurer: &submission.insurer,
+            content_tag: submission.content_tag,
+            // Whoever released it has looked.
+            same_content_is_held: released,
+        };
+        let claimed = self.assessor.repeats.claim(claimant, &assessment.records, now)?;
+        if let Some(claim) = &claimed.claim {
+            claim.sync()?;
+        }
+        let assessment = assessment.repeating(claimed.findings, claimed.more);
         let fact = match assessment.outcome {
             Outcome::Refused(_) => Fact::Refused,
             _ => Fact::Accepted,
@@ -180,14 +195,18 @@ impl Judge {
             forms: assessment.forms,
             decision: Some(card.clone()),
         };
-        match self.ledger.commit(op, by, now) {
-            Ok(_) => {}
-            Err(LedgerError::Refused(refusal)) => {
+        match (self.ledger.commit(op, by, now), claimed.claim) {
+            (Ok(_), claim) => claim.into_iter().for_each(Claim::keep),
+            (Err(LedgerError::Refused(refusal)), _) => {
                 // Withdrawn meanwhile.
                 self.blobs.remove(&[card.blob])?;
                 anyhow::bail!("{number} was not decided: {refusal}");
             }
-            Err(e) => return Err(e.into()),
+            (Err(e), claim) => {
+                // It may be in the journal.
+                claim.into_iter().for_each(Claim::keep);
+                return Err(e.into());
+            }
         }
         tracing::info!(%number, outcome = ?assessment.outcome, "a held submission was decided");
         if assessment.outcome == Outcome::Accepted {
