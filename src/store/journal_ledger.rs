@@ -298,6 +298,13 @@ impl<T, K: Ord> Iterator for Merge<'_, T, K> {
     }
 }
 
+impl<I: Index> JournalLedger<I> {
+    /// Why nothing is written any more, until the daemon is started anew; none while all is well.
+    pub fn stopped(&self) -> Option<String> {
+        self.shared.stopped.get().map(|stopped| LedgerError::from(stopped.clone()).to_string())
+    }
+}
+
 impl<I: Index> Ledger for JournalLedger<I> {
     fn commit(&self, op: Op, by: Actor, now: Timestamp) -> Result<Done, LedgerError> {
         match self.ask(Ask::Commit(op), by, now)? {

@@ -245,7 +245,9 @@ impl Assessor {
 
     /// Scans all files, on a thread of its own so that the sender's patience can end first.
     fn scan(&self, set: &Candidate, deadline: Option<Timestamp>) -> anyhow::Result<Scanned> {
-        let patience = deadline.map(|d| d.since(self.clock.now()) - MARGIN);
+        let left = deadline.map(|d| d.since(self.clock.now()));
+        // Of a short patience most is still the scanner's.
+        let patience = left.map(|left| left - MARGIN.min(left / 4));
         if patience.is_some_and(|p| p <= 0) {
             return Ok(Scanned::Later("no time left within verdict_wait_seconds".into()));
         }

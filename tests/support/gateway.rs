@@ -310,6 +310,12 @@ impl Gateway {
         }
     }
 
+    /// Finds a daemon that the test started by itself.
+    pub fn find(&mut self) {
+        let address = self.ask(&["status"])["sftp"].as_str().unwrap().parse().unwrap();
+        self.set_address(address);
+    }
+
     fn set_address(&mut self, address: SocketAddr) {
         self.address = address;
         let host = fs::read_to_string(self.spool().join("keys/ssh_host_ed25519_key.pub"))
