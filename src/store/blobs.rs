@@ -1,5 +1,5 @@
 //! Immutable bytes under server-chosen names. Local files today ([`super::local_blobs`]); S3-compatible object storage
-//! later. Both must pass [`super::blobs_suite`]. All calls block.
+//! later. Both must pass `store::blobs_suite`. All calls block.
 
 use std::io;
 

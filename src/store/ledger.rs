@@ -1,5 +1,5 @@
 //! The ledger: what is true, and how it may change. One implementation today (journal + sled,
-//! [`super::journal_ledger`]); PostgreSQL for several nodes later. Both must pass [`super::ledger_suite`].
+//! [`super::journal_ledger`]); PostgreSQL for several nodes later. Both must pass `store::ledger_suite`.
 //!
 //! Every change is one [`Op`]: it is decided against the present state and made durable in one step, atomically with
 //! respect to all others, and is durable when [`Ledger::commit`] returns. All calls block.
