@@ -193,6 +193,7 @@ impl House {
             clock: Arc::clone(&clock),
             zone: config.gateway.zone,
             year_begins_month: config.submit.year_begins_month,
+            scans: Arc::default(),
         });
         let ring = |bell: &Bell| {
             let bell = bell.clone();
