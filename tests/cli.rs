@@ -552,7 +552,7 @@ impl Daemon {
         let port = Arc::clone(&ledger) as Arc<dyn Ledger>;
         let alarms: Arc<dyn Alarms> = Arc::new(AlarmBoard::default());
         let judge = Box::new(|_, _, _: &_, _| Ok(()));
-        let stages = Stages::build(&config, &port, &blobs, &alarms, Arc::new(NoScanner), judge);
+        let stages = Stages::build(&config, &port, &blobs, &alarms, Arc::new(NoScanner), judge, || 0);
         let socket = config.get().places.socket();
         let parts = Parts::new(port, blobs, config, Arc::new(stages), Some(Arc::new(NoLoops)));
         let service = DeskService::new(Arc::new(parts), Arc::new(SystemClock));

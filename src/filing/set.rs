@@ -130,19 +130,11 @@ impl Report<'_> {
     fn say(&mut self, rule: Rule, file: Option<&FileName>, args: &[&str]) {
         let Some(severity) = self.rules.level(rule).severity() else { return };
         let def = rule.def();
-        self.sink.push(severity, || Finding {
-            severity,
-            rule: def.id.into(),
-            file: file.map(|name| name.as_str().to_owned()),
-            line: None,
-            form: None,
-            field: None,
-            field_name: None,
-            insured: None,
-            value: None,
-            column: None,
-            message: Text::new(fill(def.ja, args), fill(def.en, args)),
-            action: Text::new(fill(def.do_ja, args), fill(def.do_en, args)),
+        self.sink.push(severity, || {
+            let message = Text::new(fill(def.ja, args), fill(def.en, args));
+            let action = Text::new(fill(def.do_ja, args), fill(def.do_en, args));
+            let file = file.map(|name| name.as_str().to_owned());
+            Finding { file, ..Finding::new(severity, def.id, message, action) }
         });
     }
 }

@@ -515,6 +515,16 @@ impl Dropbox {
         logged
     }
 
+    /// The set was refused: its names are no longer answered for. Clients that do not look at the answer to a close
+    /// (paramiko, scripts with sshfs) look for the file, and must not find what was not taken.
+    pub fn forget(&self, set: &ClaimedSet) {
+        let mut state = self.lock();
+        let own = [MANIFEST, SIGNATURE].into_iter();
+        for name in own.chain(set.files.iter().map(|file| file.name.as_str())) {
+            state.forget(set.login, &Place { folder: set.folder.clone(), name: name.to_owned() });
+        }
+    }
+
     /// A file as this login sees it: unclaimed, or claimed in this very login.
     pub fn stat(&self, place: &Place, login: Login) -> Option<Shown> {
         let state = self.lock();
