@@ -346,8 +346,8 @@ fn forget(house: &House, now: Timestamp) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Unfinished sets first, then what nothing refers to.
-fn sweep(house: &House, now: Timestamp) -> anyhow::Result<()> {
+/// Removes unfinished sets that were left alone for too long, then what nothing refers to.
+pub fn sweep(house: &House, now: Timestamp) -> anyhow::Result<()> {
     let hours = house.config.get().submit.unfinished_hours;
     for (account, dropbox) in house.dropboxes.all()? {
         let (files, bytes) = dropbox.stale(now);

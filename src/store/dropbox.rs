@@ -505,7 +505,7 @@ impl Dropbox {
             }
         }
         if let Some(folder) = state.folders.get_mut(&set.folder) {
-            folder.emptied = folder.files.is_empty();
+            folder.emptied = true;
         }
         logged = logged.and(self.tidy(&mut state));
         drop(state);
