@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 use super::house::{House, World};
 use super::live::{LiveDaemon, decide, login_policy};
-use super::loops::{Bell, Loops};
+use super::loops::{Bell, Loops, Pace};
 use crate::config::Config;
 use crate::desk::{DeskService, Live as _, Parts, Stages};
 use crate::doors::control::{self, ControlDoor};
@@ -48,6 +48,12 @@ pub struct Running {
 
 /// Intake loops look at the clock at least so often.
 const INTAKE_ALLOWED: Duration = Duration::from_secs(600);
+
+/// Insurers' folders are looked at no more often: publication's own renames ring as well, once each.
+const LOOKS_APART: Duration = Duration::from_millis(200);
+/// Publications are this far apart: each makes the file system durable several times, however much it publishes, and
+/// intake waits for the same disk.
+const PUBLICATIONS_APART: Duration = Duration::from_millis(100);
 
 /// Opens the house and starts everything. Returns when filings are taken.
 pub fn start(config: Config, world: &World, log: Option<LogLevel>) -> anyhow::Result<Running> {
@@ -239,13 +245,17 @@ fn start_stages(house: &Arc<House>, loops: &Loops) -> anyhow::Result<Vec<JoinHan
     let mut threads = Vec::new();
 
     let publisher = Arc::clone(&house.publisher);
+    let mut pace = Pace::new(PUBLICATIONS_APART);
     threads.push(loops.spawn("publish", bells.publish.clone(), seconds(5), seconds(300), move |now| {
+        pace.keep();
         Ok(publisher.step(now)?.more)
     })?);
 
     let (imports, deliveries) = (Arc::clone(&house.imports), Arc::clone(&house.deliveries));
     let notify = bells.notify.clone();
+    let mut pace = Pace::new(LOOKS_APART);
     threads.push(loops.spawn("spool", bells.spool.clone(), seconds(2), seconds(900), move |now| {
+        pace.keep();
         let moved = imports.step(now)?;
         let placed = deliveries.step(now)?;
         if placed.done > 0 {
@@ -280,6 +290,12 @@ fn start_stages(house: &Arc<House>, loops: &Loops) -> anyhow::Result<Vec<JoinHan
     let own = Arc::clone(house);
     threads.push(loops.spawn("sweep", Bell::default(), seconds(3600), seconds(3600), move |now| {
         sweep(&own, now)?;
+        Ok(false)
+    })?);
+
+    let blobs = Arc::clone(&house.blobs);
+    threads.push(loops.spawn("tidy", Bell::default(), seconds(600), seconds(600), move |_| {
+        blobs.tidy()?;
         Ok(false)
     })?);
 

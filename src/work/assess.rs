@@ -258,6 +258,9 @@ impl Assessor {
 
     /// Scans all files, on a thread of its own so that the sender's patience can end first.
     fn scan(&self, set: &Candidate, deadline: Option<Timestamp>) -> anyhow::Result<Scanned> {
+        if self.scanner.is_none() {
+            return Ok(Scanned::NotConfigured);
+        }
         let patience = deadline.map(|d| d.since(self.clock.now()) - MARGIN);
         if patience.is_some_and(|p| p <= 0) {
             return Ok(Scanned::Later("no time left within verdict_wait_seconds".into()));
