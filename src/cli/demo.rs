@@ -146,7 +146,7 @@ fn show(folder: &Path, line: &mut dyn FnMut(&str)) -> anyhow::Result<()> {
     runtime.block_on(fetch(&running, &key, line))?;
 
     // A day at a time: a clock that leaps stops the purge until the operator has looked.
-    let purge = Arc::clone(&running.house().purge);
+    let purge = Arc::clone(&running.house().stages.purge);
     let mut removed = 0;
     for day in 1..=71 {
         clock.0.fetch_add(DAY, Ordering::SeqCst);

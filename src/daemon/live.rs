@@ -1,6 +1,7 @@
 //! What only a running daemon can say: sessions, alarms, health; and reload.
 
-use std::sync::{Arc, PoisonError};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use serde_json::{Value, json};
@@ -16,6 +17,7 @@ use crate::filing::RuleBook;
 use crate::model::ids::Number;
 use crate::model::party::Actor;
 use crate::model::time::Timestamp;
+use crate::work::imports::SpoolWatch;
 use crate::work::judge::{Judge, Say};
 
 /// The daemon as the desk sees it.
@@ -23,14 +25,20 @@ pub(super) struct LiveDaemon {
     pub(super) house: Arc<House>,
     pub(super) gate: Arc<KeyGate>,
     pub(super) sftp: ServerHandle,
+    pub(super) sftp_address: SocketAddr,
     pub(super) started_at: Timestamp,
     pub(super) log: Option<LogLevel>,
     pub(super) systemd: Systemd,
+    pub(super) watch: Mutex<Option<SpoolWatch>>,
 }
 
 impl Live for LiveDaemon {
     fn started_at(&self) -> Timestamp {
         self.started_at
+    }
+
+    fn sftp(&self) -> SocketAddr {
+        self.sftp_address
     }
 
     fn sessions(&self) -> Vec<Session> {
@@ -87,7 +95,16 @@ impl Live for LiveDaemon {
     }
 
     fn parties_changed(&self) {
-        self.house.bells.spool.ring();
+        // Watching a folder that is watched already changes nothing.
+        if let Some(watch) = self.watch.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            for insurer in self.house.ledger.insurers().unwrap_or_default() {
+                if let Err(error) = watch.add(&insurer.code) {
+                    tracing::warn!(insurer = %insurer.code, %error, "an insurer's folder is not watched; it is looked at at intervals");
+                }
+            }
+        }
+        self.house.bells.imports.ring();
+        self.house.bells.deliveries.ring();
     }
 }
 

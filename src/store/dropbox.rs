@@ -498,6 +498,15 @@ impl Dropbox {
         if gone.is_empty() { Ok(()) } else { self.blobs.discard(&gone) }
     }
 
+    /// The set was refused: its names are no longer answered for. Clients that do not look at the answer to a close
+    /// (paramiko, scripts with sshfs) look for the file, and must not find what was not taken.
+    pub fn forget(&self, set: &ClaimedSet) {
+        let mut state = self.lock();
+        for (place, _) in &set.versions {
+            state.forget(set.login, place);
+        }
+    }
+
     /// A file as this login sees it: unclaimed, or claimed in this very login.
     pub fn stat(&self, place: &Place, login: Login) -> Option<Shown> {
         let state = self.lock();

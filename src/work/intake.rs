@@ -7,6 +7,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use super::publish::{Publisher, Withdrawal};
 use crate::model::card::SubmissionCard;
 use crate::model::finding::{Finding, Severity, Text};
 use crate::model::ids::{AccountId, BlobId, Digest, Number};
+use crate::model::metric;
 use crate::model::party::{Account, Actor, Standing};
 use crate::model::submission::{
     HoldReason, Outcome, Stage, StageVerdict, State, Submission, SubmittedFile, Verdict,
@@ -140,7 +142,13 @@ impl Intake {
         loop {
             beat();
             match handover.take(Duration::from_secs(1)) {
-                Some(pending) => self.take(pending),
+                // A panic costs this set its answer (its files stay in the drop-box's log), not the thread.
+                Some(pending) => {
+                    if catch_unwind(AssertUnwindSafe(|| self.take(pending))).is_err() {
+                        tracing::error!("intake panicked over a set; see the panic's own message");
+                        self.alarms.raise("INTAKE-FAILED", "intake panicked; see the log", self.clock.now());
+                    }
+                }
                 None if handover.is_done() => return,
                 None => {}
             }
@@ -152,6 +160,7 @@ impl Intake {
         let Pending { set, dropbox, received_at, deadline, reply } = pending;
         let account = set.account.clone();
         let started = self.clock.now();
+        let started_at = std::time::Instant::now();
         let answer = match self.answer(&set, &dropbox, received_at, deadline) {
             Ok(answer) => answer,
             Err(failed) => {
@@ -179,8 +188,7 @@ impl Intake {
                 }
             }
         };
-        metrics::histogram!("todoke_verdict_seconds")
-            .record(self.clock.now().since(received_at) as f64 / 1000.0);
+        metrics::histogram!(metric::VERDICT_SECONDS).record(started_at.elapsed());
         reply(answer);
     }
 
@@ -358,6 +366,9 @@ impl Intake {
             match received {
                 Received::New(outcome) => {
                     dropbox.consume(set, &payload)?;
+                    if matches!(outcome, Outcome::Refused(_)) {
+                        dropbox.forget(set);
+                    }
                     return Ok(self.answered(number, account, &outcome, &assessment, received_at));
                 }
                 Received::Same(earlier) => {
@@ -390,18 +401,21 @@ impl Intake {
         now: Timestamp,
     ) -> Reply {
         tracing::info!(%number, account = %account.id, ?outcome, "a submission was received");
+        let verdict = match outcome {
+            Outcome::Accepted => "accepted",
+            Outcome::Held(_) => "held",
+            Outcome::Refused(_) => "refused",
+        };
+        metrics::counter!(metric::SUBMISSIONS, "verdict" => verdict).increment(1);
         match outcome {
             Outcome::Accepted => {
-                metrics::counter!("todoke_submissions_total", "outcome" => "accepted").increment(1);
                 (self.accepted)();
                 Reply::Fine(Some(number))
             }
             Outcome::Held(_) => {
-                metrics::counter!("todoke_submissions_total", "outcome" => "held").increment(1);
                 Reply::Fine(Some(number))
             }
             Outcome::Refused(code) => {
-                metrics::counter!("todoke_submissions_total", "outcome" => "refused").increment(1);
                 self.refusals.add(&account.id, now, self.policy().refusals_per_hour_max);
                 Reply::Refused(refusal(number, code, &assessment.findings, assessment.more_findings))
             }

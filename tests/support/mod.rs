@@ -12,7 +12,9 @@
 )]
 
 pub mod dir;
+pub mod gateway;
 pub mod raw;
+pub mod scanner;
 
 use std::fs;
 use std::path::{Path, PathBuf};

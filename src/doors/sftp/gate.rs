@@ -13,6 +13,7 @@ use super::office::{OfficeParts, OfficeTree};
 use super::port::{Entered, Fault, Gate, Link, Status, Tree};
 use crate::model::finding::Language;
 use crate::model::ids::AccountId;
+use crate::model::metric;
 use crate::model::party::{Account, Role, Standing};
 use crate::model::time::{Clock, Timestamp};
 use crate::signed::sshsig;
@@ -145,6 +146,7 @@ impl Gate for KeyGate {
             Ok(_) => true,
             Err(reason) => {
                 let account = crate::model::escape::excerpt(account, 32);
+                metrics::counter!(metric::LOGINS, "result" => "refused").increment(1);
                 tracing::info!(%account, %from, reason, "a key was not let in");
                 false
             }
@@ -231,6 +233,8 @@ impl Gate for KeyGate {
 
 impl KeyGate {
     fn entered(&self, account: AccountId, tree: Arc<dyn Tree>, login: Login, session: u64) -> Entered {
+        metrics::counter!(metric::LOGINS, "result" => "accepted").increment(1);
+        metrics::gauge!(metric::SESSIONS).increment(1.0);
         let guard = Leave { logins: Arc::clone(&self.logins), account: account.clone(), login, session };
         Entered { account, tree, guard: Box::new(guard) }
     }
@@ -246,6 +250,7 @@ struct Leave {
 
 impl Drop for Leave {
     fn drop(&mut self) {
+        metrics::gauge!(metric::SESSIONS).decrement(1.0);
         let mut logins = self.logins.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(entries) = logins.get_mut(&self.account) else { return };
         if let Some(at) = entries.iter().position(|e| e.login == self.login) {

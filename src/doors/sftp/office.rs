@@ -332,7 +332,10 @@ impl Tree for OfficeTree {
             Box::new(entries.into_iter())
         };
         Ok(match self.find(path)? {
-            At::Root => folders(&["submit", "receipts", "outbox", "history"]),
+            At::Root => {
+                let submit = Entry { name: "submit".into(), attributes: folder(at, 0o750) };
+                Box::new(std::iter::once(Ok(submit)).chain(folders(&["receipts", "outbox", "history"])))
+            }
             At::Submit => {
                 let inside = self.dropbox.folders().into_iter().map(|(name, changed)| {
                     Ok(Entry { name, attributes: folder(changed.unix_seconds(), 0o750) })

@@ -22,6 +22,7 @@ use read::{Header, header_line};
 
 use super::durable;
 use crate::model::event::Record;
+use crate::model::metric;
 use crate::model::ids::Digest;
 use crate::model::time::Timestamp;
 
@@ -266,7 +267,9 @@ impl Journal {
             }
         }
         self.file.write_all(&bytes)?;
+        let started = std::time::Instant::now();
         self.file.sync_data()?;
+        metrics::histogram!(metric::JOURNAL_FSYNC_SECONDS).record(started.elapsed());
         self.size += bytes.len() as u64;
         self.position = position;
         Ok(self.position.clone())
