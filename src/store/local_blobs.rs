@@ -10,6 +10,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
+use rustix::buffer::spare_capacity;
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, Gid, Mode, OFlags};
 use serde::Deserialize;
@@ -440,20 +441,22 @@ impl BlobReader for LocalReader {
     fn read_at(&self, offset: u64, length: usize, into: &mut Vec<u8>) -> io::Result<()> {
         let left = usize::try_from(self.size.saturating_sub(offset)).unwrap_or(usize::MAX);
         let start = into.len();
-        into.resize(start + length.min(left), 0);
-        let mut filled = start;
-        while filled < into.len() {
-            match self.file.read_at(&mut into[filled..], offset + (filled - start) as u64) {
+        let end = start + length.min(left);
+        // Straight into the room behind what is there: 255 KiB at a time are too many to fill with zeros first.
+        into.reserve(end - start);
+        while into.len() < end {
+            let at = offset + (into.len() - start) as u64;
+            match rustix::io::pread(&self.file, spare_capacity(into), at) {
                 Ok(0) => break,
-                Ok(read) => filled += read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => {
                     into.truncate(start);
-                    return Err(error);
+                    return Err(error.into());
                 }
             }
         }
-        into.truncate(filled);
+        // More may have come along than was asked for.
+        into.truncate(end);
         Ok(())
     }
     fn stream(&self) -> Box<dyn Read + Send + '_> {
