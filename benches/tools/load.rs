@@ -42,7 +42,11 @@ enum Asked {
 const REQUESTS_PER_FILE: usize = 2;
 
 /// Sends parcels in order, several at the same time, with at most so many requests under way.
-async fn send(connection: &mut Connection, mut parcels: VecDeque<Parcel>, in_flight: usize) -> anyhow::Result<()> {
+async fn send(
+    connection: &mut Connection,
+    mut parcels: VecDeque<Parcel>,
+    in_flight: usize,
+) -> anyhow::Result<()> {
     let mut requests = Requests::default();
     let mut asked: HashMap<u32, Asked> = HashMap::new();
     let (mut next, mut reserved) = (0_u32, 0);
@@ -224,7 +228,8 @@ pub(crate) fn submit(
     run(async {
         let mut connections = Vec::new();
         for (account, parcels) in sets {
-            let login = logins.iter().find(|login| login.account == account).context("a set without a key")?;
+            let login =
+                logins.iter().find(|login| login.account == account).context("a set without a key")?;
             connections.push((Connection::open(target, login).await?, parcels));
         }
         let began = Instant::now();
@@ -260,7 +265,11 @@ async fn wait_for(folder: &Path, count: usize) -> anyhow::Result<()> {
         if there >= count {
             return Ok(());
         }
-        anyhow::ensure!(began.elapsed() < Duration::from_secs(120), "{there} of {count} came to {}", folder.display());
+        anyhow::ensure!(
+            began.elapsed() < Duration::from_mins(2),
+            "{there} of {count} came to {}",
+            folder.display()
+        );
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
