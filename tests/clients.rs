@@ -30,8 +30,17 @@ impl World {
     fn new() -> Self {
         let gateway = Gateway::new();
         fs::write(gateway.file("FILE.pdf"), PDF).unwrap();
-        let deliver =
-            ["deliver", "--insurer", INSURER, "--account", ACCOUNT, "--type", "納入告知書", "--title", "2026年11月分"];
+        let deliver = [
+            "deliver",
+            "--insurer",
+            INSURER,
+            "--account",
+            ACCOUNT,
+            "--type",
+            "納入告知書",
+            "--title",
+            "2026年11月分",
+        ];
         let placed = gateway.ask(&[&deliver[..], &["FILE.pdf"]].concat());
         let list = gateway.sftp(ACCOUNT, &format!("ls -1 /outbox/{OFFICE}\n")).ends(0).out;
         let document = list.lines().last().unwrap().rsplit('/').next().unwrap().to_owned();
@@ -147,7 +156,8 @@ fn openssh_in_a_batch() {
     world.is_published(&sound);
 
     let (folder, sha256) = (&unsound.folder, &unsound.sha256);
-    let ran = world.gateway.sftp(ACCOUNT, &format!("-mkdir /submit/{sha256}\nput {folder}/* /submit/{sha256}/\n"));
+    let ran =
+        world.gateway.sftp(ACCOUNT, &format!("-mkdir /submit/{sha256}\nput {folder}/* /submit/{sha256}/\n"));
     assert!(ran.err.contains(NO_PDF), "{ran:?}");
     ran.ends(1);
     world.is_refused(&unsound);
@@ -164,7 +174,10 @@ fn openssh_by_other_ways() {
     let parts = world.sound(2);
     let mut batch = String::new();
     for name in ["SHA256SUMS.sig", "KPFD0006.CSV", "SHA256SUMS", "soukatsu.pdf"] {
-        batch += &format!("put -f {}/{name} /submit/{name}.part\nrename /submit/{name}.part /submit/{name}\n", parts.folder);
+        batch += &format!(
+            "put -f {}/{name} /submit/{name}.part\nrename /submit/{name}.part /submit/{name}\n",
+            parts.folder
+        );
     }
     world.gateway.sftp(ACCOUNT, &batch).ends(0);
     world.is_published(&parts);
@@ -199,7 +212,10 @@ fn openssh_interactive() {
     typed += &format!("get /receipts/by-manifest/{}.json receipt.json\n", sound.sha256);
     typed += &format!("cd /outbox/{OFFICE}\nls\nget {} document.pdf\nbye\n", world.document);
     world.gateway.make("typed", typed);
-    let sftp = format!("sftp -F none -o {} {ACCOUNT}@127.0.0.1", world.gateway.ssh_options(ACCOUNT).into_iter().filter(|o| o != "-o").collect::<Vec<_>>().join(" -o "));
+    let sftp = format!(
+        "sftp -F none -o {} {ACCOUNT}@127.0.0.1",
+        world.gateway.ssh_options(ACCOUNT).into_iter().filter(|o| o != "-o").collect::<Vec<_>>().join(" -o ")
+    );
     let python = r"
 import os, pty, sys, select, time
 lines = open('typed').read().splitlines()
@@ -241,13 +257,17 @@ fn psftp() {
     let psftp = |script: &str| {
         world.gateway.make("script", script);
         let mut psftp = Command::new("psftp");
-        psftp.args(["-batch", "-hostkey", print.split(' ').nth(1).unwrap(), "-P", &world.port(), "-i"]).arg(&ppk);
+        psftp
+            .args(["-batch", "-hostkey", print.split(' ').nth(1).unwrap(), "-P", &world.port(), "-i"])
+            .arg(&ppk);
         world.run("putty-tools", psftp.args(["-b", "script"]).arg(format!("{ACCOUNT}@127.0.0.1")))
     };
     let (sound, unsound) = (world.sound(1), world.unsound(2));
     let send = |laid: &Laid| {
         let (from, to) = (&laid.folder, &laid.sha256);
-        format!("lcd {from}\nmkdir /submit/{to}\ncd /submit/{to}\nmput KPFD0006.CSV soukatsu.pdf\nput SHA256SUMS\nput SHA256SUMS.sig\nlcd ..\n")
+        format!(
+            "lcd {from}\nmkdir /submit/{to}\ncd /submit/{to}\nmput KPFD0006.CSV soukatsu.pdf\nput SHA256SUMS\nput SHA256SUMS.sig\nlcd ..\n"
+        )
     };
     let more = format!(
         "get /receipts/by-manifest/{}.json receipt.json\nls /outbox/{OFFICE}\nget /outbox/{OFFICE}/{} document.pdf\nquit\n",
@@ -283,11 +303,18 @@ fn curl() {
     let send = |laid: &Laid| {
         let to = format!("{url}/submit/{}", laid.sha256);
         for name in ["KPFD0006.CSV", "soukatsu.pdf", "SHA256SUMS"] {
-            curl(&["--ftp-create-dirs", "-T", &format!("{}/{name}", laid.folder), &format!("{to}/{name}")]).ends(0);
+            curl(&["--ftp-create-dirs", "-T", &format!("{}/{name}", laid.folder), &format!("{to}/{name}")])
+                .ends(0);
         }
         let at = format!("/submit/{}/SHA256SUMS.sig", laid.sha256);
         let rename = format!("-rename {at}.part {at}");
-        curl(&["-T", &format!("{}/SHA256SUMS.sig", laid.folder), "-Q", &rename, &format!("{to}/SHA256SUMS.sig.part")])
+        curl(&[
+            "-T",
+            &format!("{}/SHA256SUMS.sig", laid.folder),
+            "-Q",
+            &rename,
+            &format!("{to}/SHA256SUMS.sig.part"),
+        ])
     };
     send(&sound).ends(0);
     curl(&["-f", "-o", "receipt.json", &format!("{url}/receipts/by-manifest/{}.json", sound.sha256)]).ends(0);
@@ -323,10 +350,13 @@ fn lftp() {
         );
         world.run("lftp", Command::new("lftp").args(["--norc", "-c", &format!("{open} {script}")]))
     };
-    let (sound, mirrored, named, unsound) = (world.sound(1), world.sound(2), world.sound(3), world.unsound(4));
+    let (sound, mirrored, named, unsound) =
+        (world.sound(1), world.sound(2), world.sound(3), world.unsound(4));
     let put = |laid: &Laid| {
         let (from, to) = (&laid.folder, &laid.sha256);
-        format!("mkdir -p /submit/{to}; put -O /submit/{to} {from}/KPFD0006.CSV {from}/soukatsu.pdf {from}/SHA256SUMS; put -O /submit/{to} {from}/SHA256SUMS.sig;")
+        format!(
+            "mkdir -p /submit/{to}; put -O /submit/{to} {from}/KPFD0006.CSV {from}/soukatsu.pdf {from}/SHA256SUMS; put -O /submit/{to} {from}/SHA256SUMS.sig;"
+        )
     };
     let more = format!(
         "get /receipts/by-manifest/{}.json -o receipt.json; cls /outbox/{OFFICE}; get /outbox/{OFFICE}/{} -o document.pdf",
@@ -351,14 +381,24 @@ fn lftp() {
 #[test]
 fn rclone() {
     let world = World::new();
-    let remote = format!(":sftp,host=127.0.0.1,port={},user={ACCOUNT},key_file={}:", world.port(), world.key().display());
+    let remote = format!(
+        ":sftp,host=127.0.0.1,port={},user={ACCOUNT},key_file={}:",
+        world.port(),
+        world.key().display()
+    );
     let rclone = |arguments: &[&str]| {
         let mut rclone = Command::new("rclone");
-        world.run("rclone", rclone.args(["--config", "/dev/null", "--retries", "1", "--low-level-retries", "1"]).args(arguments))
+        world.run(
+            "rclone",
+            rclone
+                .args(["--config", "/dev/null", "--retries", "1", "--low-level-retries", "1"])
+                .args(arguments),
+        )
     };
     let (sound, unsound) = (world.sound(1), world.unsound(2));
     rclone(&["copy", &sound.folder, &format!("{remote}/submit/{}", sound.sha256)]).ends(0);
-    rclone(&["copyto", &format!("{remote}/receipts/by-manifest/{}.json", sound.sha256), "receipt.json"]).ends(0);
+    rclone(&["copyto", &format!("{remote}/receipts/by-manifest/{}.json", sound.sha256), "receipt.json"])
+        .ends(0);
     world.fetched("receipt.json", &sound, "accepted");
     world.is_published(&sound);
     let refused = rclone(&["copy", &unsound.folder, &format!("{remote}/submit/{}", unsound.sha256)]);
@@ -390,7 +430,9 @@ fn sshfs() {
         let (sound, named, unsound) = (world.sound(1), world.sound(2), world.unsound(3));
         shell("mkdir $3/submit/$2; cp -p $1/KPFD0006.CSV $1/soukatsu.pdf $1/SHA256SUMS $1/SHA256SUMS.sig $3/submit/$2/", &sound).ends(0);
         let receipt = mount.join(format!("receipts/by-manifest/{}.json", sound.sha256));
-        until("the receipt is there", || fs::copy(&receipt, world.gateway.work().join("receipt.json")).is_ok());
+        until("the receipt is there", || {
+            fs::copy(&receipt, world.gateway.work().join("receipt.json")).is_ok()
+        });
         world.fetched("receipt.json", &sound, "accepted");
         world.is_published(&sound);
         let by_rename = "mkdir $3/submit/$2; cd $1; for f in *; do cp $f $3/submit/$2/$f.part; mv $3/submit/$2/$f.part $3/submit/$2/$f; done";
@@ -399,7 +441,8 @@ fn sshfs() {
         let refused = shell(by_rename, &unsound);
         assert_ne!(refused.code, 0, "{refused:?}");
         world.is_refused(&unsound);
-        let documents: Vec<_> = fs::read_dir(mount.join("outbox").join(OFFICE)).unwrap().map(|e| e.unwrap().path()).collect();
+        let documents: Vec<_> =
+            fs::read_dir(mount.join("outbox").join(OFFICE)).unwrap().map(|e| e.unwrap().path()).collect();
         assert_eq!(documents.len(), 1);
         assert_eq!(fs::read(&documents[0]).unwrap(), PDF);
         assert!(fs::write(mount.join("outbox").join(OFFICE).join("x"), "x").is_err());
@@ -567,29 +610,42 @@ fn an_insurers_day() {
     assert!(!ran.out.contains(".tmp") && !ran.out.contains(".taking"), "{ran:?}");
 
     insurer(&format!("rename /new/{good} /cur/{good}\nget -r /cur/{good} taken\n")).ends(0);
-    let sums = Command::new("sha256sum").args(["--quiet", "-c", "FILES.sha256"]).current_dir(gateway.work().join("taken")).status();
+    let sums = Command::new("sha256sum")
+        .args(["--quiet", "-c", "FILES.sha256"])
+        .current_dir(gateway.work().join("taken"))
+        .status();
     assert!(sums.expect("sha256sum (package coreutils)").success());
     gateway.reaches(good, "collected");
     insurer(&format!("rename /cur/{good} /done/{good}\n")).ends(0);
     gateway.reaches(good, "imported");
 
     gateway.make("reason", "3 行目: no such office");
-    insurer(&format!("rename /new/{bad} /cur/{bad}\nrename /cur/{bad} /failed/{bad}\nput reason /failed/{bad}.reason\n")).ends(0);
+    insurer(&format!(
+        "rename /new/{bad} /cur/{bad}\nrename /cur/{bad} /failed/{bad}\nput reason /failed/{bad}.reason\n"
+    ))
+    .ends(0);
     gateway.reaches(bad, "import_failed");
     let shown = gateway.todoke(&["submission", "show", bad]).ends(0);
     assert!(shown.out.contains("no such office"), "{shown:?}");
 
     gateway.make("job/notice.pdf", PDF);
     gateway.make("job/lost.pdf", PDF);
-    let sheet = format!("account,office,in_reply_to,file,type,title\n,,{good},notice.pdf,決定通知書,資格取得\nK0009,,,lost.pdf,納入告知書,11月分\n");
+    let sheet = format!(
+        "account,office,in_reply_to,file,type,title\n,,{good},notice.pdf,決定通知書,資格取得\nK0009,,,lost.pdf,納入告知書,11月分\n"
+    );
     gateway.make("job/delivery.csv", sheet);
     let batch = "mkdir /outgoing/2026-11\nput job/notice.pdf /outgoing/2026-11/\nput job/lost.pdf /outgoing/2026-11/\n\
          put job/delivery.csv /outgoing/2026-11/delivery.csv.tmp\nrename /outgoing/2026-11/delivery.csv.tmp /outgoing/2026-11/delivery.csv\n";
     insurer(batch).ends(0);
-    until("the delivery is reported", || insurer("ls -1 /reports\n").ends(0).out.contains("delivery-2026-11"));
+    until("the delivery is reported", || {
+        insurer("ls -1 /reports\n").ends(0).out.contains("delivery-2026-11")
+    });
     insurer("get /reports/* .\n").ends(0);
     let report = fs::read_dir(gateway.work()).unwrap().map(|e| e.unwrap().path());
-    let report = report.into_iter().find(|p| p.file_name().unwrap().to_string_lossy().starts_with("delivery-2026-11")).unwrap();
+    let report = report
+        .into_iter()
+        .find(|p| p.file_name().unwrap().to_string_lossy().starts_with("delivery-2026-11"))
+        .unwrap();
     let report = fs::read_to_string(report).unwrap();
     assert!(report.contains("2,placed,D1-") && report.contains("K0009"), "{report}");
     assert!(fs::read_to_string(gateway.work().join("accounts.csv")).unwrap().contains(ACCOUNT));

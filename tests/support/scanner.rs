@@ -88,7 +88,8 @@ fn serve(mut stream: TcpStream, inside: &Inside) -> std::io::Result<()> {
     if inside.mood.lock().unwrap().0 == Mood::Away {
         return Ok(());
     }
-    let date = chrono::DateTime::<chrono::Utc>::from(std::time::UNIX_EPOCH + now()).format("%a %b %e %H:%M:%S %Y");
+    let date =
+        chrono::DateTime::<chrono::Utc>::from(std::time::UNIX_EPOCH + now()).format("%a %b %e %H:%M:%S %Y");
     let version = format!("ClamAV 1.4.6/27001/{date}");
     let first = word(&mut stream)?;
     if first == b"zVERSION" {
