@@ -44,7 +44,8 @@ fn sources() -> Vec<(String, String)> {
     let mut sources = Vec::new();
     for path in paths {
         let name = path.strip_prefix(repository()).unwrap().to_str().unwrap().to_owned();
-        let is_test = ["tests.rs", "_tests.rs", "_suite.rs", "small_world.rs"].iter().any(|end| name.ends_with(end));
+        let is_test =
+            ["tests.rs", "_tests.rs", "_suite.rs", "small_world.rs"].iter().any(|end| name.ends_with(end));
         if is_test {
             continue;
         }
@@ -59,7 +60,8 @@ fn sources() -> Vec<(String, String)> {
 
 /// `crate::A::B` as (A, B), wherever it stands.
 fn named(text: &str) -> Vec<(String, String)> {
-    let word = |text: &str| -> String { text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect() };
+    let word =
+        |text: &str| -> String { text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect() };
     let mut found = Vec::new();
     for rest in text.split("crate::").skip(1) {
         let module = word(rest);
@@ -76,8 +78,11 @@ fn module_of(name: &str) -> &str {
 
 #[test]
 fn imports_go_down() {
-    let floor_of: BTreeMap<&str, usize> =
-        FLOORS.iter().enumerate().flat_map(|(floor, modules)| modules.iter().map(move |m| (*m, floor))).collect();
+    let floor_of: BTreeMap<&str, usize> = FLOORS
+        .iter()
+        .enumerate()
+        .flat_map(|(floor, modules)| modules.iter().map(move |m| (*m, floor)))
+        .collect();
     let mut wrong = Vec::new();
     for (name, text) in sources() {
         let module = module_of(&name);
@@ -137,7 +142,10 @@ fn the_page_names_what_is_there() {
     let map = page.split("## Map").nth(1).unwrap().split("\n## ").next().unwrap();
     for (name, _) in sources() {
         let module = module_of(&name);
-        assert!(map.contains(&format!("{module}/")) || map.contains(&format!("{module}.rs")), "{module} is not on the map");
+        assert!(
+            map.contains(&format!("{module}/")) || map.contains(&format!("{module}.rs")),
+            "{module} is not on the map"
+        );
     }
 }
 

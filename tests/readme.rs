@@ -115,7 +115,8 @@ impl Scratch {
         }
         for folder in ["conf", "systemd"] {
             let from = repository().join(folder);
-            let copied = Command::new("cp").arg("-r").arg(from).arg(scratch.path("checkout")).status().unwrap();
+            let copied =
+                Command::new("cp").arg("-r").arg(from).arg(scratch.path("checkout")).status().unwrap();
             assert!(copied.success());
         }
         fs::copy(repository().join("spool/README.md"), scratch.path("checkout/spool/README.md")).unwrap();
@@ -279,7 +280,9 @@ fn every_command_of_the_readme_works() {
 
     scratch.run_all("service");
     let installed = read(scratch.path("dest/etc/todoke/todoke.toml"));
-    assert!(installed.contains("root = \"/var/lib/todoke\"\n") && installed.contains("format = \"journal\"\n"));
+    assert!(
+        installed.contains("root = \"/var/lib/todoke\"\n") && installed.contains("format = \"journal\"\n")
+    );
 
     // A gateway, its mail host, and parties.
     scratch.run_all("key");
@@ -340,9 +343,9 @@ fn every_command_of_the_readme_works() {
     scratch.run_all("office");
     let here = scratch.path("checkout");
     assert!(read(here.join("sent.csv")).contains(&number));
-    let fetched = fs::read_dir(&here).unwrap().filter(|entry| {
-        entry.as_ref().unwrap().file_name().to_string_lossy().contains("_納入告知書_")
-    });
+    let fetched = fs::read_dir(&here)
+        .unwrap()
+        .filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().contains("_納入告知書_"));
     assert_eq!(fetched.count(), 2, "of the insurer's folder and of `deliver`");
 
     // The evening: backup, and the day on which it is needed.
@@ -395,7 +398,9 @@ fn every_alarm_is_in_the_readme() {
     let readme = read(repository().join("README.md"));
     let table = readme.split("**Alarms**").nth(1).unwrap();
     let first_cells = table.lines().filter_map(|line| line.strip_prefix("| `")?.split('|').next());
-    let told: BTreeSet<String> =
-        first_cells.flat_map(|cell| cell.split(", ")).map(|code| code.replace('`', "").trim().to_owned()).collect();
+    let told: BTreeSet<String> = first_cells
+        .flat_map(|cell| cell.split(", "))
+        .map(|code| code.replace('`', "").trim().to_owned())
+        .collect();
     assert_eq!(raised, told);
 }

@@ -26,7 +26,8 @@ fn number(receipt: &serde_json::Value) -> String {
 
 /// Verifies a receipt of the account's with stock `ssh-keygen` against `/receipts/allowed_signers`.
 fn verifies(gateway: &Gateway, account: &str, name: &str) {
-    let fetch = |name: &str| gateway.get(account, &format!("/receipts/{name}")).unwrap_or_else(|| panic!("{name}"));
+    let fetch =
+        |name: &str| gateway.get(account, &format!("/receipts/{name}")).unwrap_or_else(|| panic!("{name}"));
     let (receipt, signature) = (fetch(name), fetch(&format!("{name}.sig")));
     gateway.make("receipt.json", &receipt);
     gateway.make("receipt.json.sig", &signature);
@@ -129,7 +130,10 @@ fn files_may_arrive_in_any_order() {
     gateway.sftp(ACCOUNT, &batch).ends(0);
     assert_eq!(sets.len(), 24);
     for (order, n) in sets {
-        assert!(!gateway.work().join(format!("early-{n}")).exists(), "{order:?}: a receipt before the last file");
+        assert!(
+            !gateway.work().join(format!("early-{n}")).exists(),
+            "{order:?}: a receipt before the last file"
+        );
         let receipt = fs::read(gateway.work().join(format!("receipt-{n}"))).unwrap();
         let receipt: serde_json::Value = serde_json::from_slice(&receipt).unwrap();
         assert_eq!(receipt["outcome"], "accepted", "{order:?}: {receipt:#}");
@@ -140,14 +144,16 @@ fn files_may_arrive_in_any_order() {
 fn a_rename_is_as_good_as_a_close() {
     let gateway = Gateway::new();
     // Each file in turn is the one whose rename completes the set; `.part`, and `.filepart` as WinSCP has it.
-    for (n, last) in ["KPFD0006.CSV", "soukatsu.pdf", "SHA256SUMS", "SHA256SUMS.sig"].into_iter().enumerate() {
+    for (n, last) in ["KPFD0006.CSV", "soukatsu.pdf", "SHA256SUMS", "SHA256SUMS.sig"].into_iter().enumerate()
+    {
         let set = unlike(&gateway, "", n);
         let (from, to) = (gateway.lay_out(&set, ACCOUNT), format!("/submit/{}", set.sha256()));
         let ending = if n % 2 == 0 { "part" } else { "filepart" };
         let mut batch = format!("mkdir {to}\nput {from}/{last} {to}/{last}.{ending}\n");
         for other in ["KPFD0006.CSV", "soukatsu.pdf", "SHA256SUMS", "SHA256SUMS.sig"] {
             if other != last {
-                batch += &format!("put {from}/{other} {to}/{other}.part\nrename {to}/{other}.part {to}/{other}\n");
+                batch +=
+                    &format!("put {from}/{other} {to}/{other}.part\nrename {to}/{other}.part {to}/{other}\n");
             }
         }
         gateway.sftp(ACCOUNT, &batch).ends(0);
@@ -165,7 +171,11 @@ fn files_at_the_top_are_a_set_one_at_a_time() {
         let from = gateway.lay_out(&set, ACCOUNT);
         let batch = format!("put {from}/* /submit/\nls -1 /submit\n");
         let ran = gateway.sftp(ACCOUNT, &batch).ends(0);
-        assert!(!ran.out.lines().any(|line| line.starts_with("/submit/")), "claimed names are not listed: {}", ran.out);
+        assert!(
+            !ran.out.lines().any(|line| line.starts_with("/submit/")),
+            "claimed names are not listed: {}",
+            ran.out
+        );
         assert_eq!(gateway.receipt(ACCOUNT, &set).unwrap()["outcome"], "accepted");
     }
 }
@@ -205,7 +215,10 @@ fn size_of(gateway: &Gateway, path: &str) -> u64 {
 fn a_cut_upload_goes_on_with_reput() {
     let gateway = Gateway::new();
     let large = large_pdf(3_000_000);
-    let set = Set::of("", vec![("KPFD0006.CSV", gateway.filing(3)), ("soukatsu.pdf", PDF.to_vec()), ("b.pdf", large.clone())]);
+    let set = Set::of(
+        "",
+        vec![("KPFD0006.CSV", gateway.filing(3)), ("soukatsu.pdf", PDF.to_vec()), ("b.pdf", large.clone())],
+    );
     let from = gateway.lay_out(&set, ACCOUNT);
     let mut cut = gateway.session(ACCOUNT, ACCOUNT, &["-l", "4000"]);
     cut.does("mkdir /submit/n");
@@ -214,7 +227,9 @@ fn a_cut_upload_goes_on_with_reput() {
     cut.cut();
     let part = size_of(&gateway, "/submit/n/b.pdf");
     assert!(part < large.len() as u64, "{part}");
-    let others = format!("put {from}/KPFD0006.CSV /submit/n/\nput {from}/soukatsu.pdf /submit/n/\nput {from}/SHA* /submit/n/\n");
+    let others = format!(
+        "put {from}/KPFD0006.CSV /submit/n/\nput {from}/soukatsu.pdf /submit/n/\nput {from}/SHA* /submit/n/\n"
+    );
     gateway.sftp(ACCOUNT, &others).ends(0);
     assert_eq!(gateway.receipt(ACCOUNT, &set), None, "a file that was cut is not there");
     gateway.sftp(ACCOUNT, &format!("reput {from}/b.pdf /submit/n/b.pdf\n")).ends(0);
@@ -224,7 +239,10 @@ fn a_cut_upload_goes_on_with_reput() {
 #[test]
 fn the_next_file_of_the_same_name_never_meets_the_one_being_checked() {
     let scanner = FakeScanner::start(Mood::Slow);
-    let gateway = Gateway::with(&[("scanner", "address", &scanner.setting()), ("submit", "verdict_wait_seconds", "100")]);
+    let gateway = Gateway::with(&[
+        ("scanner", "address", &scanner.setting()),
+        ("submit", "verdict_wait_seconds", "100"),
+    ]);
     let (one, two) = (unlike(&gateway, "", 1), unlike(&gateway, "", 2));
     let (from_one, from_two) = (gateway.lay_out(&one, ACCOUNT), gateway.lay_out(&two, ACCOUNT));
     let mut first = gateway.session(ACCOUNT, ACCOUNT, &[]);
@@ -255,10 +273,13 @@ fn leftovers_that_differ_count_as_missing_and_those_that_agree_as_there() {
     let from = gateway.lay_out(&set, ACCOUNT);
     let to = "/submit/n";
     gateway.make("old/KPFD0006.CSV", gateway.filing(2));
-    let fresh = "SHA256SUMS SHA256SUMS.sig".split(' ').map(|f| format!("put {from}/{f} {to}/\n")).collect::<String>();
+    let fresh =
+        "SHA256SUMS SHA256SUMS.sig".split(' ').map(|f| format!("put {from}/{f} {to}/\n")).collect::<String>();
 
     // One that differs: nothing is refused, nothing is complete.
-    gateway.sftp(ACCOUNT, &format!("mkdir {to}\nput old/KPFD0006.CSV {to}/\nput {from}/soukatsu.pdf {to}/\n")).ends(0);
+    gateway
+        .sftp(ACCOUNT, &format!("mkdir {to}\nput old/KPFD0006.CSV {to}/\nput {from}/soukatsu.pdf {to}/\n"))
+        .ends(0);
     let ran = gateway.sftp(ACCOUNT, &fresh).ends(0);
     assert!(!ran.err.contains("UPLOAD"), "{}", ran.err);
     assert_eq!(gateway.receipt(ACCOUNT, &set), None);
@@ -276,13 +297,17 @@ fn leftovers_that_differ_count_as_missing_and_those_that_agree_as_there() {
     gateway.start();
     let ran = gateway.sftp(ACCOUNT, &format!("ls -1 {to}\n")).ends(0);
     assert!(ran.out.contains("KPFD0006.CSV") && ran.out.contains("SHA256SUMS"), "{}", ran.out);
-    gateway.sftp(ACCOUNT, &format!("put {from}/soukatsu.pdf {to}/\nput {from}/SHA256SUMS.sig {to}/\n")).ends(0);
+    gateway
+        .sftp(ACCOUNT, &format!("put {from}/soukatsu.pdf {to}/\nput {from}/SHA256SUMS.sig {to}/\n"))
+        .ends(0);
     assert_eq!(gateway.receipt(ACCOUNT, &set).unwrap()["outcome"], "accepted");
 
     // And one that differs over a stop of the daemon.
     let set = unlike(&gateway, "", 3);
     let from = gateway.lay_out(&set, ACCOUNT);
-    gateway.sftp(ACCOUNT, &format!("mkdir {to}\nput old/KPFD0006.CSV {to}/\nput {from}/soukatsu.pdf {to}/\n")).ends(0);
+    gateway
+        .sftp(ACCOUNT, &format!("mkdir {to}\nput old/KPFD0006.CSV {to}/\nput {from}/soukatsu.pdf {to}/\n"))
+        .ends(0);
     gateway.stop();
     gateway.start();
     gateway.sftp(ACCOUNT, &format!("put {from}/SHA256SUMS {to}/\nput {from}/SHA256SUMS.sig {to}/\n")).ends(0);
@@ -299,7 +324,10 @@ fn a_file_of_this_session_that_differs_refuses_the_set() {
     let ran = gateway.send(ACCOUNT, &set).ends(1);
     assert!(ran.err.contains("UPLOAD-HASH ") && ran.err.contains("soukatsu.pdf"), "{}", ran.err);
     let receipt = gateway.receipt(ACCOUNT, &set).unwrap();
-    assert_eq!((&receipt["outcome"], &receipt["stages"]["upload"]["verdict"]), (&"refused".into(), &"fail".into()));
+    assert_eq!(
+        (&receipt["outcome"], &receipt["stages"]["upload"]["verdict"]),
+        (&"refused".into(), &"fail".into())
+    );
     assert_eq!(receipt["stages"]["format"]["verdict"], "not_run");
 }
 
@@ -310,7 +338,9 @@ fn files_that_the_manifest_does_not_name_are_said_and_change_nothing() {
     let from = gateway.lay_out(&set, ACCOUNT);
     gateway.make(&format!("{from}/memo.txt"), "x");
     let to = format!("/submit/{}", set.sha256());
-    let ran = gateway.sftp(ACCOUNT, &format!("mkdir {to}\nput {from}/memo.txt {to}/\n{}", set.batch(&from))).ends(1);
+    let ran = gateway
+        .sftp(ACCOUNT, &format!("mkdir {to}\nput {from}/memo.txt {to}/\n{}", set.batch(&from)))
+        .ends(1);
     assert!(ran.err.contains("SET-EXTRA-FILES ") && ran.err.contains("memo.txt"), "{}", ran.err);
     assert_eq!(gateway.receipt(ACCOUNT, &set), None);
     assert_eq!(gateway.ask(&["submission", "list"]).as_array().unwrap().len(), 0);
@@ -345,7 +375,8 @@ fn a_refusal_is_said_with_code_and_text_and_leaves_a_receipt_with_findings() {
     let cover = [PDF, format!("% {mark}\n%%EOF\n").as_bytes()].concat();
     let set = Set::of("# id: A-1\n", vec![("KPFD0006.CSV", filing), ("soukatsu.pdf", cover)]);
     let ran = gateway.send(ACCOUNT, &set).ends(1);
-    let said = ran.err.lines().find(|line| line.starts_with("KPFD-MEDIA ")).unwrap_or_else(|| panic!("{}", ran.err));
+    let said =
+        ran.err.lines().find(|line| line.starts_with("KPFD-MEDIA ")).unwrap_or_else(|| panic!("{}", ran.err));
     assert!(said.contains("KPFD0006.CSV") && said.contains("受付番号"), "{said}");
 
     let receipt = gateway.receipt(ACCOUNT, &set).unwrap();
@@ -354,9 +385,12 @@ fn a_refusal_is_said_with_code_and_text_and_leaves_a_receipt_with_findings() {
     assert_eq!(receipt["findings"][0]["rule"], "KPFD-MEDIA");
     let refused = number(&receipt);
     verifies(&gateway, ACCOUNT, &format!("{refused}.json"));
-    let csv = String::from_utf8(gateway.get(ACCOUNT, &format!("/receipts/{refused}.findings.csv")).unwrap()).unwrap();
+    let csv = String::from_utf8(gateway.get(ACCOUNT, &format!("/receipts/{refused}.findings.csv")).unwrap())
+        .unwrap();
     assert!(csv.starts_with('\u{feff}') && csv.contains("KPFD-MEDIA"), "{csv}");
-    let html = String::from_utf8(gateway.get(ACCOUNT, &format!("/receipts/{refused}.findings.html")).unwrap()).unwrap();
+    let html =
+        String::from_utf8(gateway.get(ACCOUNT, &format!("/receipts/{refused}.findings.html")).unwrap())
+            .unwrap();
     assert!(html.contains("KPFD-MEDIA") && html.contains(&refused), "{html}");
     // The insurer sees nothing of it.
     assert_eq!(files_under(&gateway.insurer_spool().join("new")), Vec::<std::path::PathBuf>::new());
@@ -372,7 +406,10 @@ fn a_refusal_is_said_with_code_and_text_and_leaves_a_receipt_with_findings() {
     // Its bytes are erased after some days; the receipt stays.
     let holds = |gateway: &Gateway| {
         let blobs = files_under(&gateway.spool().join("blobs"));
-        blobs.iter().filter(|b| fs::read(b).unwrap().windows(mark.len()).any(|w| w == mark.as_bytes())).count()
+        blobs
+            .iter()
+            .filter(|b| fs::read(b).unwrap().windows(mark.len()).any(|w| w == mark.as_bytes()))
+            .count()
     };
     assert_eq!(holds(&gateway), 2);
     for _ in 0..8 {
@@ -388,7 +425,10 @@ fn a_refusal_is_said_with_code_and_text_and_leaves_a_receipt_with_findings() {
 #[test]
 fn what_does_not_verify_is_not_numbered_and_stays() {
     let gateway = Gateway::set_up(&[]);
-    gateway.add_account("K0002", &["--office", OFFICE, "--second", "--user-name", "人事課", "--mail", "jinji@example.jp"]);
+    gateway.add_account(
+        "K0002",
+        &["--office", OFFICE, "--second", "--user-name", "人事課", "--mail", "jinji@example.jp"],
+    );
     let second = gateway.key("second").with_extension("pub");
     gateway.todoke(&["account", "key", "add", ACCOUNT, second.to_str().unwrap()]).ends(0);
     let mut gateway = gateway;
@@ -408,7 +448,9 @@ fn what_does_not_verify_is_not_numbered_and_stays() {
         ("empty", Vec::new(), "SIGNATURE-ARMOR "),
         ("2 MiB", vec![b'x'; 2 << 20], "SIGNATURE-SIZE "),
     ];
-    let mut batch = format!("mkdir {to}\nput {from}/KPFD0006.CSV {to}/\nput {from}/soukatsu.pdf {to}/\nput {from}/SHA256SUMS {to}/\n");
+    let mut batch = format!(
+        "mkdir {to}\nput {from}/KPFD0006.CSV {to}/\nput {from}/soukatsu.pdf {to}/\nput {from}/SHA256SUMS {to}/\n"
+    );
     for (what, signature, code) in &cases {
         gateway.make("sig", signature);
         let ran = gateway.sftp(ACCOUNT, &format!("{batch}put sig {to}/SHA256SUMS.sig\n")).ends(1);
@@ -421,10 +463,22 @@ fn what_does_not_verify_is_not_numbered_and_stays() {
     // A manifest that was changed after it was signed.
     gateway.make("changed", [&b"# comment: x\n"[..], &set.manifest].concat());
     gateway.make("sig", gateway.sign(&set.manifest, ACCOUNT, "todoke"));
-    let ran = gateway.sftp(ACCOUNT, &format!("rm {to}/SHA256SUMS.sig\nput changed {to}/SHA256SUMS\nput sig {to}/SHA256SUMS.sig\n")).ends(1);
+    let ran = gateway
+        .sftp(
+            ACCOUNT,
+            &format!("rm {to}/SHA256SUMS.sig\nput changed {to}/SHA256SUMS\nput sig {to}/SHA256SUMS.sig\n"),
+        )
+        .ends(1);
     assert!(ran.err.contains("SIGNATURE-MISMATCH "), "{}", ran.err);
     // All that is needed is what was wrong.
-    gateway.sftp(ACCOUNT, &format!("rm {to}/SHA256SUMS.sig\nput {from}/SHA256SUMS {to}/\nput {from}/SHA256SUMS.sig {to}/\n")).ends(0);
+    gateway
+        .sftp(
+            ACCOUNT,
+            &format!(
+                "rm {to}/SHA256SUMS.sig\nput {from}/SHA256SUMS {to}/\nput {from}/SHA256SUMS.sig {to}/\n"
+            ),
+        )
+        .ends(0);
     assert_eq!(gateway.receipt(ACCOUNT, &set).unwrap()["outcome"], "accepted");
     // Nor does a revoked key open the door.
     let ran = gateway.sftp_with(ACCOUNT, "second", &[], "ls\n");

@@ -32,6 +32,7 @@ use crate::store::local_blobs::{BlobOptions, LocalBlobs};
 use crate::store::receipts::Receipts;
 use crate::store::recover::{LedgerOptions, Recovery};
 use crate::store::root::Root;
+use crate::store::seen::Seen;
 use crate::work::alarms::{AlarmBoard, Alarms};
 use crate::work::assess::Assessor;
 use crate::work::imports::Imports;
@@ -39,6 +40,7 @@ use crate::work::intake::{Intake, Refusals};
 use crate::work::judge::Judge;
 use crate::work::notify::{NoticePolicy, Notifier};
 use crate::work::ports::{Mailer, Scanner};
+use crate::work::repeats::Repeats;
 use crate::work::retention::Retention;
 use crate::work::step::Points;
 use crate::work::sweep::Sweep;
@@ -120,6 +122,8 @@ pub struct House {
     pub office: Arc<OfficeParts>,
     /// Rule tables in force.
     pub rules: Arc<RwLock<Arc<RuleBook>>>,
+    /// What was filed, as keyed tags.
+    pub seen: Arc<Seen>,
     /// Texts of notices in force.
     pub templates: Arc<RwLock<Arc<Templates>>>,
     /// Policy of notices in force.
@@ -132,6 +136,7 @@ pub struct House {
 
 impl House {
     /// Opens the data root and puts the parts together. Makes the root and the gateway's keys where there are none.
+    #[allow(clippy::too_many_lines, reason = "one part after the other, each once")]
     pub fn open(config: Config, world: &World) -> anyhow::Result<Self> {
         let clock = Arc::clone(&world.clock);
         let now = clock.now();
@@ -142,6 +147,9 @@ impl House {
         let blobs: Arc<dyn Blobs> = Arc::new(
             LocalBlobs::open(&root.blobs(), BlobOptions::default()).context("while opening the blobs")?,
         );
+        let seen_path = root.seen();
+        let synced = blobs.sync_covers(&seen_path).context("while looking at seen/")?;
+        let seen = Arc::new(Seen::open(&seen_path, synced).context("while opening seen/")?);
         let (journal, recovery) = JournalLedger::<SledIndex>::open(root, &LedgerOptions::default(), now)?;
         let journal = Arc::new(journal);
         let ledger: Arc<dyn Ledger> = Arc::clone(&journal) as Arc<dyn Ledger>;
@@ -164,14 +172,23 @@ impl House {
             blobs: Arc::clone(&blobs),
             keys: Arc::clone(&keys),
         });
+        let repeats = Arc::new(Repeats {
+            seen: Arc::clone(&seen),
+            ledger: Arc::clone(&ledger),
+            keys: Arc::clone(&keys),
+            rules: Arc::clone(&rules),
+            zone: in_force.gateway.zone,
+        });
         let assessor = Arc::new(Assessor {
             ledger: Arc::clone(&ledger),
             blobs: Arc::clone(&blobs),
             scanner: Arc::clone(&scanner),
             rules: Arc::clone(&rules),
+            repeats,
             clock: Arc::clone(&clock),
             zone: in_force.gateway.zone,
             year_begins_month: in_force.submit.year_begins_month,
+            scans: Arc::default(),
         });
         let ring = |bell: &Bell| {
             let bell = bell.clone();
@@ -291,6 +308,7 @@ impl House {
             scanner,
             office,
             rules,
+            seen,
             templates,
             notices,
             submit,

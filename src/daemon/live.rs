@@ -7,12 +7,12 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use super::house::{House, notice_policy, templates};
+use crate::config::Config;
 use crate::desk::{Kind, Live, Session, Trouble};
 use crate::doors::log::LogLevel;
 use crate::doors::sftp::ServerHandle;
 use crate::doors::sftp::gate::{KeyGate, LoginPolicy};
 use crate::doors::systemd::Notifier as Systemd;
-use crate::config::Config;
 use crate::filing::RuleBook;
 use crate::model::ids::Number;
 use crate::model::party::Actor;
@@ -113,7 +113,9 @@ impl LiveDaemon {
     fn reload_all(&self) -> Result<Value, Trouble> {
         let house = &self.house;
         let old = house.config.get();
-        let wrong = |text: String| Trouble::new(Kind::Usage, "RELOAD-REFUSED", format!("{text}\nnothing was changed"));
+        let wrong = |text: String| {
+            Trouble::new(Kind::Usage, "RELOAD-REFUSED", format!("{text}\nnothing was changed"))
+        };
         let new = Config::load(&old.places.file).map_err(|e| wrong(e.to_string()))?;
         let rules = RuleBook::load(&new.places.conf).map_err(|e| wrong(e.to_string()))?;
         let texts = templates(&new).map_err(|e| wrong(format!("{e:#}")))?;
@@ -155,7 +157,9 @@ pub(super) fn decide(
     let say = if release { Say::Release } else { Say::Refuse };
     match judge.judge(number, now, Some(say), by.clone()) {
         Ok(Some(Outcome::Held(reason))) => {
-            let text = format!("submission {number} still has to wait ({reason:?}); `todoke doctor` says what is wrong");
+            let text = format!(
+                "submission {number} still has to wait ({reason:?}); `todoke doctor` says what is wrong"
+            );
             Err(Trouble::new(Kind::NotNow, "STILL-HELD", text))
         }
         Ok(Some(Outcome::Refused(code))) if release => {

@@ -29,6 +29,7 @@ use crate::doors::sftp::{self, ServerHandle};
 use crate::doors::systemd::{self, Notifier as Systemd};
 use crate::model::time::Timestamp;
 use crate::rules::notice::AlarmNotice;
+use crate::store::seen::Month;
 use crate::work::imports::SpoolWatch;
 use crate::work::ports::PatternAge;
 
@@ -47,7 +48,7 @@ pub struct Running {
 }
 
 /// Intake loops look at the clock at least so often.
-const INTAKE_ALLOWED: Duration = Duration::from_secs(600);
+const INTAKE_ALLOWED: Duration = Duration::from_mins(10);
 
 /// Opens the house and starts everything. Returns when filings are taken.
 pub fn start(config: Config, world: &World, log: Option<LogLevel>) -> anyhow::Result<Running> {
@@ -164,11 +165,7 @@ fn gate(house: &Arc<House>, config: &Config) -> KeyGate {
     )
 }
 
-fn open_control(
-    house: &Arc<House>,
-    config: &Config,
-    live: Arc<LiveDaemon>,
-) -> anyhow::Result<ControlDoor> {
+fn open_control(house: &Arc<House>, config: &Config, live: Arc<LiveDaemon>) -> anyhow::Result<ControlDoor> {
     let parts = Parts::new(
         Arc::clone(&house.ledger),
         Arc::clone(&house.blobs),
@@ -326,23 +323,49 @@ fn purge(house: &House, next: &mut Option<Timestamp>, now: Timestamp) -> anyhow:
     }
     if !progress.more {
         *next = Some(after(now));
+        forget(house, now)?;
     }
     Ok(progress.more)
 }
 
-/// Unfinished sets first, then what nothing refers to.
-fn sweep(house: &House, now: Timestamp) -> anyhow::Result<()> {
+/// Deletes what was remembered of filings for as long as the insurer's policy says; not while the purge stands still, since
+/// the clock may be wrong.
+fn forget(house: &House, now: Timestamp) -> anyhow::Result<()> {
+    if house.alarms.list().iter().any(|alarm| alarm.code == "PURGE-PAUSED") {
+        return Ok(());
+    }
+    let month = Month::of(now.date_in(house.config.get().gateway.zone));
+    let book = Arc::clone(&house.rules.read().unwrap_or_else(std::sync::PoisonError::into_inner));
+    let gone = house
+        .seen
+        .expire(&|insurer| month.before(book.of(insurer).policy().repeats_months))
+        .context("while deleting what is remembered of filings too long ago")?;
+    if gone > 0 {
+        tracing::info!(months = gone, "filings too long ago are not remembered any more");
+    }
+    Ok(())
+}
+
+/// Removes unfinished sets that were left alone for too long, then what nothing refers to.
+pub fn sweep(house: &House, now: Timestamp) -> anyhow::Result<()> {
     let hours = house.config.get().submit.unfinished_hours;
     for (account, dropbox) in house.dropboxes.all()? {
-        let (files, bytes) = dropbox.sweep(now)?;
+        let (files, bytes) = dropbox.stale(now);
         if files == 0 {
+            // Folders that nobody put anything into.
+            dropbox.sweep(now)?;
             continue;
         }
         let op = crate::store::ledger::Op::DropboxSwept { account: account.clone(), files, bytes };
         house.ledger.commit(op, crate::model::party::Actor::Daemon, now)?;
-        tracing::info!(%account, files, bytes, "an unfinished set was removed");
         let sent_at = now.plus(-i64::from(hours) * 3_600_000);
-        house.notifier.swept(&account, files, hours.div_ceil(24), sent_at, now)?;
+        if let Err(error) = house.notifier.swept(&account, files, hours.div_ceil(24), sent_at, now) {
+            // The history says it as well; what is too old goes all the same.
+            tracing::error!(%account, error = format!("{error:#}"), "a notice about an unfinished set could not be made");
+        }
+        // Said first: a crash here says it twice, never not at all.
+        dropbox.sweep(now)?;
+        tracing::info!(%account, files, bytes, "an unfinished set was removed");
     }
     let unclaimed = house.dropboxes.blobs()?.into_iter().collect();
     *house.unclaimed.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = unclaimed;
@@ -351,6 +374,7 @@ fn sweep(house: &House, now: Timestamp) -> anyhow::Result<()> {
 }
 
 /// Looks at what is outside: disk, scanner.
+#[allow(clippy::cast_precision_loss, reason = "figures for graphs")]
 fn watch_outside(house: &House, now: Timestamp) {
     use crate::model::metric as names;
     use crate::work::alarms::Alarms as _;
@@ -359,7 +383,9 @@ fn watch_outside(house: &House, now: Timestamp) {
     if let Ok(free) = house.blobs.free_bytes() {
         metrics_gauge(names::DISK_FREE_BYTES, free as f64);
         if free < config.submit.free_bytes_min {
-            let text = format!("{free} bytes free where the data root lies, less than submit.free_bytes_min: uploads are refused; make room");
+            let text = format!(
+                "{free} bytes free where the data root lies, less than submit.free_bytes_min: uploads are refused; make room"
+            );
             house.alarms.raise("DISK-LOW", &text, now);
         } else {
             house.alarms.clear("DISK-LOW");
@@ -378,25 +404,31 @@ fn watch_outside(house: &House, now: Timestamp) {
     let patterns = house.scanner.patterns();
     metrics_gauge(names::SCANNER_UP, if patterns.is_ok() { 1.0 } else { 0.0 });
     let down = |why: &ScannerDown| {
-        let text = format!("{why}: submissions wait until it answers; see [scanner] in todoke.toml and the state of clamd");
+        let text = format!(
+            "{why}: submissions wait until it answers; see [scanner] in todoke.toml and the state of clamd"
+        );
         house.alarms.raise("SCANNER-DOWN", &text, now);
     };
     match patterns {
         Err(why) => down(&why),
         Ok(patterns) => {
             house.alarms.clear("SCANNER-DOWN");
-            let days = patterns.made.map_or(-1.0, |made| {
-                now.utc().naive_utc().signed_duration_since(made).num_days() as f64
-            });
+            let days = patterns
+                .made
+                .map_or(-1.0, |made| now.utc().naive_utc().signed_duration_since(made).num_days() as f64);
             metrics_gauge(names::PATTERN_AGE_DAYS, days);
             match patterns.age(now, config.scanner.patterns_days_max) {
                 PatternAge::Fresh => house.alarms.clear("SCANNER-PATTERNS-STALE"),
                 PatternAge::Stale { days } => {
-                    let text = format!("the virus patterns are {days} days old (allowed: {}); see whether freshclam runs", config.scanner.patterns_days_max);
+                    let text = format!(
+                        "the virus patterns are {days} days old (allowed: {}); see whether freshclam runs",
+                        config.scanner.patterns_days_max
+                    );
                     house.alarms.raise("SCANNER-PATTERNS-STALE", &text, now);
                 }
                 PatternAge::Unknown => {
-                    let text = "the scanner does not tell how old its patterns are; see whether freshclam runs";
+                    let text =
+                        "the scanner does not tell how old its patterns are; see whether freshclam runs";
                     house.alarms.raise("SCANNER-PATTERNS-STALE", text, now);
                 }
             }
@@ -428,7 +460,11 @@ fn tell_operator(house: &House, told: &mut HashSet<String>) {
             // Tried again in a minute; status and metrics show the alarm meanwhile.
             Ok(false) => return,
             Err(error) => {
-                tracing::error!(code = alarm.code, error = format!("{error:#}"), "an alarm could not be mailed");
+                tracing::error!(
+                    code = alarm.code,
+                    error = format!("{error:#}"),
+                    "an alarm could not be mailed"
+                );
                 told.insert(alarm.code);
             }
         }

@@ -386,10 +386,16 @@ catalog! {
         "If it is a correction file it on paper; otherwise nothing need be done."
     }
     SetRepeated "SET-REPEATED" Error V "K53" {
-        "同じ人・同じ届書・同じ日付の届出が、すでに受け付けられています。訂正の届出とみなされます。"
-        "A filing for the same person, form and date was accepted before; this is taken for a correction."
+        "同じ人・同じ届書・同じ日付の届出を、すでに受け付けています(受付番号 {0})。訂正の届出とみなされます。"
+        "The same person, form and date were filed before (submission {0}); this is taken for a correction."
         "訂正は紙で提出してください。重複であれば、この届出からその人を外してください。"
         "File corrections on paper; if it is a duplicate, leave the person out."
+    }
+    SetRepeatedHeld "SET-REPEATED-HELD" Error V "K53" {
+        "同じ人・同じ届書・同じ日付の届出(受付番号 {0})を保留しています。"
+        "The same person, form and date are in submission {0}, which is held."
+        "差し替えるときは、先に {0} を取り下げてから、もう一度送ってください。重複であれば、何もする必要はありません。"
+        "To replace it, withdraw {0} first and send this one again; if it is a duplicate, nothing need be done."
     }
     SetEmptyFile "SET-EMPTY-FILE" Error V "K55" {
         "「{0}」は空(0 バイト)のファイルです。"

@@ -84,20 +84,7 @@ mod tests {
     use crate::model::finding::Text;
 
     fn finding(severity: Severity, line: u64) -> Finding {
-        Finding {
-            severity,
-            rule: "X".into(),
-            file: None,
-            line: Some(line),
-            form: None,
-            field: None,
-            field_name: None,
-            insured: None,
-            value: None,
-            column: None,
-            message: Text::default(),
-            action: Text::default(),
-        }
+        Finding { line: Some(line), ..Finding::new(severity, "X", Text::default(), Text::default()) }
     }
 
     #[test]

@@ -23,6 +23,9 @@ const BUILTIN: [(&str, &str); 8] = [
     ("claims-end.toml", include_str!("../../conf/forms/claims-end.toml")),
 ];
 
+/// Longest time for which records are remembered.
+const REPEATS_MONTHS_MAX: u32 = 120;
+
 /// Most bytes of one table.
 const TABLE_BYTES_MAX: u64 = 1 << 20;
 
@@ -108,6 +111,8 @@ pub struct FilingPolicy {
     pub attachments: AttachmentPolicy,
     /// When filings are taken; always when none.
     pub calendar: Option<Calendar>,
+    /// For so many months it is remembered which records were filed (K53); 0: not at all.
+    pub repeats_months: u32,
 }
 
 impl Default for FilingPolicy {
@@ -119,6 +124,7 @@ impl Default for FilingPolicy {
             cover: CoverPolicy::default(),
             attachments: AttachmentPolicy::default(),
             calendar: None,
+            repeats_months: 24,
         }
     }
 }
@@ -145,6 +151,8 @@ struct RawFiling {
     attachments: AttachmentPolicy,
     #[serde(default)]
     calendar: Option<Spanned<Calendar>>,
+    #[serde(default)]
+    repeats_months: Option<Spanned<u32>>,
     #[serde(default)]
     severity: BTreeMap<Spanned<String>, Level>,
     #[serde(default)]
@@ -259,6 +267,13 @@ impl RuleSet {
         if let Some(calendar) = raw.calendar {
             calendar.get_ref().validate().map_err(|reason| error(calendar.span(), reason.to_owned()))?;
             rules.policy.calendar = Some(calendar.into_inner());
+        }
+        if let Some(months) = raw.repeats_months {
+            if *months.get_ref() > REPEATS_MONTHS_MAX {
+                let reason = format!("repeats_months = {}: at most {REPEATS_MONTHS_MAX}", months.get_ref());
+                return Err(error(months.span(), reason));
+            }
+            rules.policy.repeats_months = months.into_inner();
         }
         rules.policy.filing_bytes_max = raw.filing_bytes_max.unwrap_or(rules.policy.filing_bytes_max);
         rules.policy.offices_max = raw.offices_max.unwrap_or(rules.policy.offices_max);

@@ -15,6 +15,7 @@ use super::pdf::PdfFacts;
 use super::rules::{CoverCsv, CoverType, RuleSet};
 use crate::model::escape::excerpt;
 use crate::model::finding::{Finding, Text};
+use crate::model::ids::Number;
 use crate::signed::manifest::Kind;
 use crate::signed::names::FileName;
 
@@ -130,19 +131,11 @@ impl Report<'_> {
     fn say(&mut self, rule: Rule, file: Option<&FileName>, args: &[&str]) {
         let Some(severity) = self.rules.level(rule).severity() else { return };
         let def = rule.def();
-        self.sink.push(severity, || Finding {
-            severity,
-            rule: def.id.into(),
-            file: file.map(|name| name.as_str().to_owned()),
-            line: None,
-            form: None,
-            field: None,
-            field_name: None,
-            insured: None,
-            value: None,
-            column: None,
-            message: Text::new(fill(def.ja, args), fill(def.en, args)),
-            action: Text::new(fill(def.do_ja, args), fill(def.do_en, args)),
+        self.sink.push(severity, || {
+            let message = Text::new(fill(def.ja, args), fill(def.en, args));
+            let action = Text::new(fill(def.do_ja, args), fill(def.do_en, args));
+            let file = file.map(|name| name.as_str().to_owned());
+            Finding { file, ..Finding::new(severity, def.id, message, action) }
         });
     }
 }
@@ -306,11 +299,18 @@ fn pdf(file: &SetFile, report: &mut Report<'_>) {
     }
 }
 
-/// The finding for a record whose person, form and date were accepted before (K53); the caller remembers them. None when the insurer has
-/// switched the rule off.
-pub fn repeated(rules: &RuleSet, line: u64, form: &str, insured: Option<String>) -> Option<Finding> {
-    let severity = rules.level(Rule::SetRepeated).severity()?;
-    let def = Rule::SetRepeated.def();
+/// The finding for a record whose person, form and date were filed before by submission `earlier` (K53), which is accepted
+/// or `held`; the caller remembers them. None when the insurer has switched the rule off.
+pub fn repeated(
+    rules: &RuleSet,
+    (line, form, insured): (u64, &str, Option<String>),
+    earlier: Number,
+    held: bool,
+) -> Option<Finding> {
+    let rule = if held { Rule::SetRepeatedHeld } else { Rule::SetRepeated };
+    let severity = rules.level(rule).severity()?;
+    let (def, earlier) = (rule.def(), earlier.to_string());
+    let text = |ja, en| Text::new(fill(ja, &[&earlier]), fill(en, &[&earlier]));
     Some(Finding {
         severity,
         rule: def.id.into(),
@@ -322,8 +322,8 @@ pub fn repeated(rules: &RuleSet, line: u64, form: &str, insured: Option<String>)
         insured,
         value: None,
         column: None,
-        message: Text::new(def.ja, def.en),
-        action: Text::new(def.do_ja, def.do_en),
+        message: text(def.ja, def.en),
+        action: text(def.do_ja, def.do_en),
     })
 }
 

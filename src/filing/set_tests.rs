@@ -82,8 +82,12 @@ fn every_rule_of_a_set_has_a_passing_and_a_failing_case() {
     one("SET-HELD", ids(&set(&sound), None, &closed));
     closed.policy_mut().calendar = Some(Calendar { from_day: 1, to_day: 10, outside: Outside::Refuse });
     one("SET-CLOSED", ids(&set(&sound), None, &closed));
-    let finding = repeated(&rules, 6, "2200700", None).unwrap();
-    one("SET-REPEATED", vec![finding.rule]);
+    let earlier = Number { epoch: 1, serial: 7 };
+    for (held, id) in [(false, "SET-REPEATED"), (true, "SET-REPEATED-HELD")] {
+        let finding = repeated(&rules, (6, "2200700", None), earlier, held).unwrap();
+        assert!(finding.message.ja.contains(&earlier.to_string()), "{finding:?}");
+        one(id, vec![finding.rule]);
+    }
 
     for rule in Rule::ALL {
         let here = rule.id().starts_with("SET-") || matches!(rule, Rule::Name | Rule::Shfd | Rule::WorkFile);

@@ -51,6 +51,26 @@ pub struct Finding {
     pub action: Text,
 }
 
+impl Finding {
+    /// One that names no place: set what is known of it.
+    pub fn new(severity: Severity, rule: impl Into<String>, message: Text, action: Text) -> Self {
+        Self {
+            severity,
+            rule: rule.into(),
+            file: None,
+            line: None,
+            form: None,
+            field: None,
+            field_name: None,
+            insured: None,
+            value: None,
+            column: None,
+            message,
+            action,
+        }
+    }
+}
+
 /// A text in both languages.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Text {

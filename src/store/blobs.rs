@@ -1,5 +1,5 @@
 //! Immutable bytes under server-chosen names. Local files today ([`super::local_blobs`]); S3-compatible object storage
-//! later. Both must pass [`super::blobs_suite`]. All calls block.
+//! later. Both must pass `store::blobs_suite`. All calls block.
 
 use std::io;
 
@@ -41,6 +41,11 @@ pub trait Blobs: Send + Sync {
     /// Makes these durable, bytes and names (file and folder fsync, or something stronger that is shared by all who ask at
     /// the same time). From then on they are immutable: nothing opens them for writing again.
     fn sync(&self, ids: &[BlobId]) -> io::Result<()>;
+    /// Whether [`Blobs::sync`] makes durable as well whatever was written in this folder before it was called.
+    fn sync_covers(&self, folder: &std::path::Path) -> io::Result<bool> {
+        let _ = folder;
+        Ok(false)
+    }
     /// Opens one for reading. `NotFound` when it is gone.
     fn open(&self, id: &BlobId) -> io::Result<Box<dyn BlobReader>>;
     /// All of a small one, at most `max` bytes (`FileTooLarge` beyond).

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::blobs::Blobs;
 use super::dropbox::Dropbox;
@@ -15,7 +15,7 @@ use crate::signed::manifest::ManifestLimits;
 /// All drop-boxes.
 pub struct Dropboxes {
     uploads: PathBuf,
-    limits: RwLock<SubmitPolicy>,
+    limits: Mutex<SubmitPolicy>,
     manifest_limits: ManifestLimits,
     blobs: Arc<dyn Blobs>,
     ledger: Arc<dyn Ledger>,
@@ -31,7 +31,7 @@ impl Dropboxes {
         blobs: Arc<dyn Blobs>,
         ledger: Arc<dyn Ledger>,
     ) -> Self {
-        let limits = RwLock::new(limits);
+        let limits = Mutex::new(limits);
         Self { uploads, limits, manifest_limits, blobs, ledger, open: Mutex::new(HashMap::new()) }
     }
 
@@ -45,7 +45,7 @@ impl Dropboxes {
         let dropbox = Arc::new(Dropbox::open(
             account.clone(),
             &self.uploads,
-            self.limits.read().unwrap_or_else(PoisonError::into_inner).clone(),
+            self.limits.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             self.manifest_limits,
             Arc::clone(&self.blobs),
             &claimed,
@@ -54,10 +54,10 @@ impl Dropboxes {
         Ok(dropbox)
     }
 
-    /// Puts other bounds in force, for open drop-boxes too.
+    /// From now on these bounds hold, for those that are open as well.
     pub fn set_limits(&self, limits: &SubmitPolicy) {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        *self.limits.write().unwrap_or_else(PoisonError::into_inner) = limits.clone();
+        *self.limits.lock().unwrap_or_else(PoisonError::into_inner) = limits.clone();
         for dropbox in open.values() {
             dropbox.set_limits(limits.clone());
         }

@@ -4,8 +4,8 @@
 use chrono_tz::Tz;
 
 use super::blobs::Blobs;
-use super::ledger::{Ledger, LedgerError, SubmissionFilter};
 use super::cards;
+use super::ledger::{Ledger, LedgerError, SubmissionFilter, Swept};
 use crate::model::card::{DocumentCard, SubmissionCard};
 use crate::model::escape;
 use crate::model::finding::Language;
@@ -70,11 +70,39 @@ impl Reader<'_> {
         let language = account.language;
         let mut out = head(
             language,
-            &["受付番号", "送信日時", "種別", "事業所", "状態", "送信者の番号", "件名", "ファイル数", "判定日時", "取込日時", "取下げ日時"],
-            &["number", "received", "kind", "office", "state", "id", "subject", "files", "decided", "collected", "withdrawn"],
+            &[
+                "受付番号",
+                "送信日時",
+                "種別",
+                "事業所",
+                "状態",
+                "送信者の番号",
+                "件名",
+                "ファイル数",
+                "判定日時",
+                "取込日時",
+                "取下げ日時",
+            ],
+            &[
+                "number",
+                "received",
+                "kind",
+                "office",
+                "state",
+                "id",
+                "subject",
+                "files",
+                "decided",
+                "collected",
+                "withdrawn",
+            ],
         );
         let filter = SubmissionFilter { account: Some(account.id.clone()), ..SubmissionFilter::default() };
+        let mut sweeps = self.ledger.sweeps(&account.id, self.rows_max)?.into_iter().peekable();
         for s in self.ledger.submissions(&filter, self.rows_max)? {
+            while let Some(swept) = sweeps.next_if(|swept| swept.at >= s.received_at) {
+                self.swept(&mut out, &swept, language);
+            }
             let card: Option<SubmissionCard> = cards::get(self.blobs, &s.card).ok();
             let (id, subject, files) = card.map_or_else(
                 || (String::new(), String::new(), 0),
@@ -105,7 +133,23 @@ impl Reader<'_> {
                 ],
             );
         }
+        for swept in sweeps {
+            self.swept(&mut out, &swept, language);
+        }
         Ok(out)
+    }
+
+    /// An unfinished set that was removed: there is no receipt, only how many files went, and when.
+    fn swept(&self, out: &mut String, swept: &Swept, language: Language) {
+        let state = match language {
+            Language::Ja => "未完成のため削除",
+            Language::En => "removed, unfinished",
+        };
+        let mut cells = vec![String::new(); 11];
+        cells[4] = state.to_owned();
+        cells[7] = swept.files.to_string();
+        cells[8] = self.local(Some(swept.at));
+        row(out, &cells);
     }
 
     /// What lies in an account's outbox, oldest first.
@@ -113,8 +157,32 @@ impl Reader<'_> {
         let language = account.language;
         let mut out = head(
             language,
-            &["文書番号", "到着日時", "事業所", "種類", "標題", "ファイル名", "大きさ", "保管期限", "初回取得", "最終取得", "対象の受付番号"],
-            &["document", "placed", "office", "type", "title", "file", "bytes", "kept_until", "first_fetched", "last_fetched", "in_reply_to"],
+            &[
+                "文書番号",
+                "到着日時",
+                "事業所",
+                "種類",
+                "標題",
+                "ファイル名",
+                "大きさ",
+                "保管期限",
+                "初回取得",
+                "最終取得",
+                "対象の受付番号",
+            ],
+            &[
+                "document",
+                "placed",
+                "office",
+                "type",
+                "title",
+                "file",
+                "bytes",
+                "kept_until",
+                "first_fetched",
+                "last_fetched",
+                "in_reply_to",
+            ],
         );
         for d in self.ledger.documents(&account.id, None, None, self.rows_max)? {
             let card: Option<DocumentCard> = cards::get(self.blobs, &d.card).ok();

@@ -280,10 +280,7 @@ fn ids_and_contents(ledger: &dyn Ledger) {
         hold_same_content: false,
         id_since: NOW,
     };
-    assert_eq!(
-        commit(ledger, held),
-        Done::Received(Received::New(Outcome::Held(HoldReason::SameContent)))
-    );
+    assert_eq!(commit(ledger, held), Done::Received(Received::New(Outcome::Held(HoldReason::SameContent))));
     assert_eq!(state(ledger, 5), State::Held);
     assert_eq!(ledger.hold_reason(number(5)).unwrap(), Some(HoldReason::SameContent));
     assert_eq!(due(ledger, Queue::Judge), [], "somebody must look");
@@ -310,15 +307,14 @@ fn holds(ledger: &dyn Ledger) {
     receive(ledger, sample::submission(1, 2, None), Outcome::Held(HoldReason::Calendar));
     assert_eq!(due(ledger, Queue::Judge), submissions(&[1, 2]));
     assert_eq!(ledger.submission(number(1)).unwrap().unwrap().decided_at, None);
-    let judge =
-        |serial, outcome, decision| Op::Judge {
-            number: number(serial),
-            outcome,
-            verdicts: vec![],
-            office: None,
-            forms: vec![],
-            decision,
-        };
+    let judge = |serial, outcome, decision| Op::Judge {
+        number: number(serial),
+        outcome,
+        verdicts: vec![],
+        office: None,
+        forms: vec![],
+        decision,
+    };
     at(ledger, judge(1, Outcome::Held(HoldReason::Calendar), None), NOW.plus(1));
     assert_eq!(due(ledger, Queue::Judge), submissions(&[2, 1]), "held anew, due anew");
     commit(ledger, judge(1, Outcome::Accepted, Some(sample::card(500))));
@@ -598,4 +594,10 @@ fn serials_and_time(ledger: &dyn Ledger) {
     let swept = Op::DropboxSwept { account: account_id("K0001"), files: 1, bytes: 2 };
     commit(ledger, swept);
     assert_eq!(ledger.head().seq, head.seq + 1);
+    let first = ledger.sweeps(&account_id("K0001"), 10).unwrap();
+    assert_eq!(first.iter().map(|s| (s.files, s.bytes)).collect::<Vec<_>>(), [(1, 2)]);
+    commit(ledger, Op::DropboxSwept { account: account_id("K0001"), files: 3, bytes: 4 });
+    let newest = ledger.sweeps(&account_id("K0001"), 1).unwrap();
+    assert_eq!(newest.iter().map(|s| (s.files, s.bytes)).collect::<Vec<_>>(), [(3, 4)]);
+    assert_eq!(ledger.sweeps(&account_id("K0002"), 10).unwrap(), []);
 }

@@ -298,6 +298,11 @@ impl Blobs for LocalBlobs {
         }
     }
 
+    fn sync_covers(&self, folder: &Path) -> io::Result<bool> {
+        let same = rustix::fs::fstat(&self.folder)?.st_dev == rustix::fs::stat(folder)?.st_dev;
+        Ok(same && self.options.durability == Durability::Syncfs)
+    }
+
     fn open(&self, id: &BlobId) -> io::Result<Box<dyn BlobReader>> {
         let file = self.open_file(id, OFlags::RDONLY)?;
         let size = file.metadata()?.len();

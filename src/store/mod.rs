@@ -27,6 +27,7 @@ pub mod handover;
 pub mod history;
 pub mod receipts;
 
+pub mod seen;
 pub mod spool;
 
 #[cfg(test)]

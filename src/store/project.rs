@@ -93,7 +93,10 @@ pub(super) fn project<I: Index>(
             stored.ended_at = None;
         })?,
         Event::MailCardErased { id } => change_mail(draft, *id, |stored| stored.card_gone = true)?,
-        Event::DropboxSwept { .. } | Event::Stopped => {}
+        Event::DropboxSwept { account, files, bytes } => {
+            draft.put(&tables::sweeps(account).time(at).numbered(0, record.seq).done(), &(*files, *bytes))?;
+        }
+        Event::Stopped => {}
     }
     (draft.meta.seq, draft.meta.at, draft.meta.hash) = (record.seq, at, hash);
     Ok(())
@@ -216,7 +219,11 @@ fn received<I: Index>(
     draft.put_new(tables::submission(stored.submission.number), &stored)
 }
 
-fn count_content<I: Index>(draft: &mut Draft<'_, I>, of: &Submission, counts: bool) -> Result<(), IndexError> {
+fn count_content<I: Index>(
+    draft: &mut Draft<'_, I>,
+    of: &Submission,
+    counts: bool,
+) -> Result<(), IndexError> {
     let key = tables::content_tag(&of.account, &of.content_tag);
     let mut same: Vec<Number> = draft.fetch(&key)?.unwrap_or_default();
     same.retain(|number| *number != of.number);

@@ -5,7 +5,7 @@
 //! LOCK       flock'ed while somebody has the root open; holds the process number, for the message
 //! BOOT       the machine's boot id when the root was last opened
 //! CLEAN      there while the root is closed in order: where the journal ended
-//! journal/ index/ blobs/ keys/ uploads/   private, 0700
+//! journal/ index/ blobs/ keys/ uploads/ seen/   private, 0700
 //! insurers/  the spool
 //! ```
 
@@ -101,7 +101,7 @@ pub struct Root {
 }
 
 /// Folders nobody else may look into.
-const PRIVATE: [&str; 5] = ["journal", "index", "blobs", "keys", "uploads"];
+const PRIVATE: [&str; 6] = ["journal", "index", "blobs", "keys", "uploads", "seen"];
 
 impl Root {
     /// Opens and locks a data root; makes what is missing of its layout.
@@ -153,6 +153,10 @@ impl Root {
     /// What a drop-box needs to know over a restart.
     pub fn uploads(&self) -> PathBuf {
         self.path.join("uploads")
+    }
+    /// Keyed tags of records that were filed (K53).
+    pub fn seen(&self) -> PathBuf {
+        self.path.join("seen")
     }
     /// The spool.
     pub fn insurers(&self) -> PathBuf {

@@ -2,6 +2,7 @@
 //! were held.
 
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, mpsc};
 use std::time::Duration;
 
@@ -9,9 +10,12 @@ use chrono::Datelike as _;
 use chrono_tz::Tz;
 
 use super::ports::{Scan, Scanner, Unscanned};
+use super::repeats::{Records, Repeats, refuses};
 use crate::filing::rules::CoverType;
 use crate::filing::set::{self, Set, SetFile};
-use crate::filing::{Context, Findings, LISTED_MAX, Profile, RuleBook, RuleSet, Summary, check, inspect_pdf};
+use crate::filing::{
+    Context, Findings, LISTED_MAX, Profile, RuleBook, RuleSet, Summary, check_observed, inspect_pdf,
+};
 use crate::model::finding::{Finding, Severity, Text};
 use crate::model::ids::{BlobId, InsurerCode, Number, OfficeCode};
 use crate::model::party::{Account, Standing};
@@ -72,6 +76,8 @@ pub struct Assessment {
     pub forms: Vec<(String, u64)>,
     /// Role and the insurer's name of each file, in the manifest's order.
     pub files: Vec<(FileRole, String)>,
+    /// Whom the filing is about, to be compared with what was filed before (K53); none of a refused one.
+    pub records: Records,
 }
 
 impl Assessment {
@@ -92,6 +98,7 @@ impl Assessment {
             office: None,
             forms: Vec::new(),
             files,
+            records: Records::default(),
         }
     }
 
@@ -116,6 +123,22 @@ impl Assessment {
         }
         self.findings.extend(findings);
         self.outcome = Outcome::Refused(code);
+        self.records = Records::default();
+        self
+    }
+
+    /// Takes in what a claim found ([`Repeats::claim`]): refuses for it, or says it once.
+    #[must_use]
+    pub fn repeating(mut self, findings: Vec<Finding>, more: u64) -> Self {
+        if refuses(&findings) {
+            self.more_findings = self.more_findings.saturating_add(more);
+            return self.refuse(Stage::Format, findings);
+        }
+        // A second claim of the same submission finds the same.
+        if !self.findings.iter().any(|known| findings.iter().any(|new| new == known)) {
+            self.more_findings = self.more_findings.saturating_add(more);
+            self.findings.extend(findings);
+        }
         self
     }
 
@@ -146,32 +169,42 @@ pub struct Assessor {
     pub scanner: Arc<dyn Scanner>,
     /// Rule tables; replaced as a whole at reload.
     pub rules: Arc<RwLock<Arc<RuleBook>>>,
+    /// What was filed before.
+    pub repeats: Arc<Repeats>,
     /// Now.
     pub clock: Arc<dyn Clock>,
     /// Local days are counted here.
     pub zone: Tz,
     /// Month in which a filing year begins (`year_begins_month`).
     pub year_begins_month: u32,
+    /// Scans under way that a sender waits for, or has stopped waiting for.
+    pub scans: Arc<AtomicUsize>,
+}
+
+/// Scans under way at the same time. A scanner that hangs holds each for minutes; beyond these, submissions are held at once.
+const SCANS_MAX: usize = 64;
+
+/// One of [`SCANS_MAX`].
+struct Scanning(Arc<AtomicUsize>);
+
+impl Scanning {
+    fn begin(scans: &Arc<AtomicUsize>) -> Option<Self> {
+        let one = Self(Arc::clone(scans));
+        (scans.fetch_add(1, Ordering::SeqCst) < SCANS_MAX).then_some(one)
+    }
+}
+
+impl Drop for Scanning {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 /// How long before the sender's patience ends the scan is given up for now.
 const MARGIN: i64 = SECOND;
 
 fn finding(rule: &str, file: Option<&str>, message: Text, action: Text) -> Finding {
-    Finding {
-        severity: Severity::Error,
-        rule: rule.into(),
-        file: file.map(Into::into),
-        line: None,
-        form: None,
-        field: None,
-        field_name: None,
-        insured: None,
-        value: None,
-        column: None,
-        message,
-        action,
-    }
+    Finding { file: file.map(Into::into), ..Finding::new(Severity::Error, rule, message, action) }
 }
 
 /// What the scanner said of a whole set.
@@ -258,15 +291,21 @@ impl Assessor {
 
     /// Scans all files, on a thread of its own so that the sender's patience can end first.
     fn scan(&self, set: &Candidate, deadline: Option<Timestamp>) -> anyhow::Result<Scanned> {
-        let patience = deadline.map(|d| d.since(self.clock.now()) - MARGIN);
+        let left = deadline.map(|d| d.since(self.clock.now()));
+        // Of a short patience most is still the scanner's.
+        let patience = left.map(|left| left - MARGIN.min(left / 4));
         if patience.is_some_and(|p| p <= 0) {
             return Ok(Scanned::Later("no time left within verdict_wait_seconds".into()));
         }
         let (scanner, blobs) = (Arc::clone(&self.scanner), Arc::clone(&self.blobs));
         let files = set.files.clone();
         let Some(patience) = patience else { return Ok(scan_all(scanner.as_ref(), blobs.as_ref(), &files)?) };
+        let Some(one) = Scanning::begin(&self.scans) else {
+            return Ok(Scanned::Later("as many scans are under way as may be".into()));
+        };
         let (tell, told) = mpsc::channel();
         std::thread::Builder::new().name("scan".into()).spawn(move || {
+            let _one = one;
             let _ = tell.send(scan_all(scanner.as_ref(), blobs.as_ref(), &files));
         })?;
         let patience = Duration::from_millis(u64::try_from(patience).unwrap_or(0));
@@ -277,16 +316,23 @@ impl Assessor {
     }
 
     /// The filing's format, cover sheet and attachments. Gives whether the window asks for a hold.
-    fn check(&self, candidate: &Candidate, now: Timestamp, assessment: &mut Assessment) -> anyhow::Result<bool> {
+    fn check(
+        &self,
+        candidate: &Candidate,
+        now: Timestamp,
+        assessment: &mut Assessment,
+    ) -> anyhow::Result<bool> {
         let book = self.book();
         let rules = book.of(&candidate.account.insurer);
         let today = now.date_in(self.zone);
         let mut findings = Findings::listing(LISTED_MAX);
         let mut summary: Option<Summary> = None;
+        let mut records = Records::default();
         let mut files = Vec::with_capacity(candidate.files.len());
         for (file, (role, _)) in candidate.files.iter().zip(&assessment.files) {
             let blob = self.blobs.open(&file.blob)?;
-            let mut facts = SetFile { name: file.name.clone(), bytes: file.size, pdf: None, cover_counts: None };
+            let mut facts =
+                SetFile { name: file.name.clone(), bytes: file.size, pdf: None, cover_counts: None };
             if set::wants_pdf_check(&file.name) {
                 facts.pdf = Some(inspect_pdf(blob.stream())?);
             }
@@ -299,7 +345,12 @@ impl Assessor {
                         file: Some(file.name.to_string()),
                         profile: Profile::Kpfd,
                     };
-                    summary = Some(check(blob.stream(), rules, &context, &mut findings)?);
+                    let remembered = rules.policy().repeats_months > 0;
+                    summary = Some(check_observed(blob.stream(), rules, &context, &mut findings, &mut |key| {
+                        if remembered {
+                            records.add(&self.repeats.keys, &candidate.account, key);
+                        }
+                    })?);
                 }
                 FileRole::Cover if facts.pdf.is_none() && reads_covers(rules) => {
                     facts.cover_counts = Some(set::cover_counts(blob.stream(), rules.policy().cover.csv)?);
@@ -320,18 +371,14 @@ impl Assessor {
             *assessment = assessment.clone().refuse(Stage::Format, listed);
         } else {
             assessment.findings.extend(listed);
+            assessment.records = records;
             assessment.set(Stage::Format, Verdict::Pass, "");
         }
         Ok(verdict.held_until.is_some())
     }
 
     /// The office is enrolled and the account's.
-    fn route(
-        &self,
-        set: &Candidate,
-        closed: bool,
-        mut assessment: Assessment,
-    ) -> anyhow::Result<Assessment> {
+    fn route(&self, set: &Candidate, closed: bool, mut assessment: Assessment) -> anyhow::Result<Assessment> {
         let account = &set.account;
         if assessment.office.is_none() && account.offices.len() == 1 {
             assessment.office = account.offices.first().cloned();
@@ -358,7 +405,9 @@ impl Assessor {
                 "ROUTE-OFFICE",
                 None,
                 Text::new(
-                    format!("事業所番号 {office} は、このアカウントが代わって届け出られる事業所ではありません。"),
+                    format!(
+                        "事業所番号 {office} は、このアカウントが代わって届け出られる事業所ではありません。"
+                    ),
                     format!("Office {office} is none that this account may act for."),
                 ),
                 Text::new(
@@ -462,12 +511,11 @@ fn export_names(set: &Candidate, roles: &[FileRole]) -> Vec<(FileRole, String)> 
                 FileRole::Cover => Some(format!("cover.{extension}")),
                 FileRole::Attachment => None,
             };
-            let (role, name) = match fixed.filter(|name| !taken.contains(name)) {
-                Some(name) => (*role, name),
-                None => {
-                    attachments += 1;
-                    (FileRole::Attachment, format!("attachment-{attachments:02}.{extension}"))
-                }
+            let (role, name) = if let Some(name) = fixed.filter(|name| !taken.contains(name)) {
+                (*role, name)
+            } else {
+                attachments += 1;
+                (FileRole::Attachment, format!("attachment-{attachments:02}.{extension}"))
             };
             taken.push(name.clone());
             (role, name)

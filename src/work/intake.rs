@@ -17,6 +17,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use super::alarms::Alarms;
 use super::assess::{Assessment, Assessor, Candidate, CandidateFile};
 use super::publish::{Publisher, Withdrawal};
+use super::repeats::Claimant;
 use crate::model::card::SubmissionCard;
 use crate::model::finding::{Finding, Severity, Text};
 use crate::model::ids::{AccountId, BlobId, Digest, Number};
@@ -31,14 +32,15 @@ use crate::signed::manifest::Manifest;
 use crate::signed::receipt::{
     self, RECEIPT_SCHEMA, Receipt, ReceiptFile, ReceiptSigner, Stage as ReceiptStage, Stages,
 };
-use crate::signed::sshsig::{self, Signer};
+use crate::signed::sshsig::{self, SUBMISSION_NAMESPACE, Signer};
 use crate::store::blobs::Blobs;
 use crate::store::cards;
-use crate::store::handover::{Handover, Pending, Reply, Said};
 use crate::store::dropbox::{ClaimedSet, Dropbox};
-use crate::store::keys::{self, Keys, SUBMISSION_NAMESPACE};
+use crate::store::handover::{Handover, Pending, Reply, Said};
+use crate::store::keys::{self, Keys};
 use crate::store::ledger::{Done, Ledger, LedgerError, Op, Received, Refusal};
 use crate::store::receipts;
+use crate::store::seen::Claim;
 
 /// What intake is made of.
 pub struct Intake {
@@ -116,20 +118,7 @@ fn said(code: impl Into<String>, ja: impl Into<String>, en: impl Into<String>) -
 }
 
 fn error(rule: &str, file: Option<String>, message: Text, action: Text) -> Finding {
-    Finding {
-        severity: Severity::Error,
-        rule: rule.into(),
-        file,
-        line: None,
-        form: None,
-        field: None,
-        field_name: None,
-        insured: None,
-        value: None,
-        column: None,
-        message,
-        action,
-    }
+    Finding { file, ..Finding::new(Severity::Error, rule, message, action) }
 }
 
 impl Intake {
@@ -144,7 +133,8 @@ impl Intake {
             match handover.take(Duration::from_secs(1)) {
                 // A panic costs this set its answer (its files stay in the drop-box's log), not the thread.
                 Some(pending) => {
-                    if catch_unwind(AssertUnwindSafe(|| self.take(pending))).is_err() {
+                    let done = catch_unwind(AssertUnwindSafe(|| self.take(pending)));
+                    if done.is_err() {
                         tracing::error!("intake panicked over a set; see the panic's own message");
                         self.alarms.raise("INTAKE-FAILED", "intake panicked; see the log", self.clock.now());
                     }
@@ -157,39 +147,54 @@ impl Intake {
 
     /// Answers one set.
     pub fn take(&self, pending: Pending) {
-        let Pending { set, dropbox, received_at, deadline, reply } = pending;
+        let Pending { mut set, dropbox, received_at, deadline, reply } = pending;
         let account = set.account.clone();
         let started = self.clock.now();
         let started_at = std::time::Instant::now();
-        let answer = match self.answer(&set, &dropbox, received_at, deadline) {
-            Ok(answer) => answer,
-            Err(failed) => {
-                // Nothing of it is in the ledger: it goes back to where it was.
-                if let Err(e) = dropbox.give_back(set) {
-                    tracing::error!(%account, error = %e, "a set could not be given back to the drop-box");
+        let answer = loop {
+            let failed = match self.answer(&set, &dropbox, received_at, deadline) {
+                Ok(answer) => break answer,
+                Err(failed) => failed,
+            };
+            // Nothing of it is in the ledger: it goes back to where it was.
+            match dropbox.give_back(set) {
+                // What was wrong with it has come anew meanwhile.
+                Ok(Some(newer)) => {
+                    set = newer;
+                    continue;
                 }
-                match failed {
-                    Failed::Stays(said) => {
-                        tracing::info!(%account, code = %said.code, "a set was not taken");
-                        self.refusals.add(&account, started, self.policy().refusals_per_hour_max);
-                        Reply::Refused(said)
-                    }
-                    Failed::Incomplete => Reply::Fine(None),
-                    Failed::Fault(e) => {
-                        let id = crate::model::incident::id();
-                        tracing::error!(incident = %id, %account, error = format!("{e:#}"), "intake failed");
-                        self.alarms.raise("INTAKE-FAILED", &format!("{id}: {e:#}"), started);
-                        Reply::Refused(said(
-                            "INTERNAL",
-                            format!("サーバー側の問題で受け付けられませんでした(番号 {id})。ファイルは /submit に残っています。しばらくしてから SHA256SUMS.sig を送り直し、続くときはこの番号を運用担当へお知らせください。"),
-                            format!("The server failed ({id}). The files are still in /submit: send SHA256SUMS.sig again later; if it goes on, tell the operator this number."),
-                        ))
-                    }
-                }
+                Ok(None) => {}
+                Err(e) => tracing::error!(%account, error = %e, "a set could not be given back to the drop-box in order"),
             }
+            break self.not_taken(&account, failed, started);
         };
         metrics::histogram!(metric::VERDICT_SECONDS).record(started_at.elapsed());
         reply(answer);
+    }
+
+    /// Says why a set stays in the drop-box.
+    fn not_taken(&self, account: &AccountId, failed: Failed, started: Timestamp) -> Reply {
+        match failed {
+            Failed::Stays(said) => {
+                tracing::info!(%account, code = %said.code, "a set was not taken");
+                // Being told to wait is not one refusal more: then the waiting would never end.
+                if !matches!(said.code.as_str(), "REFUSAL-RATE" | "ACCOUNT-STOPPED" | "WITHDRAW-LATER") {
+                    self.refusals.add(account, started, self.policy().refusals_per_hour_max);
+                }
+                Reply::Refused(said)
+            }
+            Failed::Incomplete => Reply::Fine(None),
+            Failed::Fault(e) => {
+                let id = crate::model::incident::id();
+                tracing::error!(incident = %id, %account, error = format!("{e:#}"), "intake failed");
+                self.alarms.raise("INTAKE-FAILED", &format!("{id}: {e:#}"), started);
+                Reply::Refused(said(
+                    "INTERNAL",
+                    format!("サーバー側の問題で受け付けられませんでした(番号 {id})。ファイルは /submit に残っています。しばらくしてから SHA256SUMS.sig を送り直し、続くときはこの番号を運用担当へお知らせください。"),
+                    format!("The server failed ({id}). The files are still in /submit: send SHA256SUMS.sig again later; if it goes on, tell the operator this number."),
+                ))
+            }
+        }
     }
 
     fn answer(
@@ -206,7 +211,7 @@ impl Intake {
             && let Some(earlier) = self.ledger.submission(number)?
             && !matches!(earlier.state, State::Refused | State::Withdrawn)
         {
-            dropbox.consume(set, &[])?;
+            consume(dropbox, set, &[]);
             return Ok(Reply::Fine(Some(number)));
         }
         let findings = self.hash(set)?;
@@ -324,7 +329,8 @@ impl Intake {
     ) -> Result<Reply, Failed> {
         let payload: Vec<BlobId> = set.files.iter().map(|f| f.blob.clone()).collect();
         let id_since = self.assessor.filing_year_began(received_at);
-        let mut hold_same_content = self.policy().hold_same_content;
+        let same_content_is_held = self.policy().hold_same_content;
+        let mut hold_same_content = same_content_is_held;
         // Each turn either records or learns one more reason; there are two such reasons.
         for _ in 0..4 {
             let head = self.ledger.head();
@@ -336,6 +342,8 @@ impl Intake {
                 epoch: head.epoch,
                 serial: self.ledger.next_serial(crate::model::event::Series::Submission, now)?,
             };
+            let (claim, found) = self.claim(number, set, account, assessment, same_content_is_held, now)?;
+            assessment = found;
             let (submission, card) =
                 self.submission(number, set, account, signer, &assessment, received_at, now)?;
             let op = Op::Receive {
@@ -360,12 +368,18 @@ impl Intake {
                 Err(e) => {
                     // A failed fsync does not tell whether the event is in the journal: the card stays, and the sweep of
                     // orphans decides after the restart.
+                    if let Some(claim) = claim {
+                        claim.keep();
+                    }
                     return Err(e.into());
                 }
             };
             match received {
                 Received::New(outcome) => {
-                    dropbox.consume(set, &payload)?;
+                    if let Some(claim) = claim {
+                        claim.keep();
+                    }
+                    consume(dropbox, set, &payload);
                     if matches!(outcome, Outcome::Refused(_)) {
                         dropbox.forget(set);
                     }
@@ -373,7 +387,7 @@ impl Intake {
                 }
                 Received::Same(earlier) => {
                     self.blobs.remove(&[card])?;
-                    dropbox.consume(set, &[])?;
+                    consume(dropbox, set, &[]);
                     return Ok(Reply::Fine(Some(earlier)));
                 }
                 Received::IdTaken(earlier) => {
@@ -390,6 +404,30 @@ impl Intake {
             }
         }
         Err(Failed::Fault(anyhow::anyhow!("the ledger kept changing its mind")))
+    }
+
+    /// Remembers the records of a filing that goes through or waits; refuses one that repeats (K53).
+    fn claim(
+        &self,
+        number: Number,
+        set: &ClaimedSet,
+        account: &Account,
+        assessment: Assessment,
+        same_content_is_held: bool,
+        now: Timestamp,
+    ) -> Result<(Option<Claim<'_>>, Assessment), Failed> {
+        let by = Claimant {
+            number,
+            insurer: &account.insurer,
+            content_tag: self.content_tag(account, &set.manifest),
+            same_content_is_held,
+        };
+        let claimed =
+            self.assessor.repeats.claim(by, &assessment.records, now).map_err(Failed::Fault)?;
+        if let Some(claim) = &claimed.claim {
+            claim.sync()?;
+        }
+        Ok((claimed.claim, assessment.repeating(claimed.findings, claimed.more)))
     }
 
     fn answered(
@@ -412,9 +450,7 @@ impl Intake {
                 (self.accepted)();
                 Reply::Fine(Some(number))
             }
-            Outcome::Held(_) => {
-                Reply::Fine(Some(number))
-            }
+            Outcome::Held(_) => Reply::Fine(Some(number)),
             Outcome::Refused(code) => {
                 self.refusals.add(&account.id, now, self.policy().refusals_per_hour_max);
                 Reply::Refused(refusal(number, code, &assessment.findings, assessment.more_findings))
@@ -444,10 +480,7 @@ impl Intake {
             insurer: account.insurer.clone(),
             id: manifest.id.clone(),
             manifest_sha256: Digest::of(&set.manifest_bytes),
-            signer: ReceiptSigner {
-                algorithm: signer.algorithm.clone(),
-                fingerprint: signer.fingerprint(),
-            },
+            signer: ReceiptSigner { algorithm: signer.algorithm.clone(), fingerprint: signer.fingerprint() },
             files: set
                 .files
                 .iter()
@@ -494,10 +527,7 @@ impl Intake {
             kind: manifest.kind,
             test: account.test,
             manifest: Digest::of(&set.manifest_bytes),
-            id_tag: manifest
-                .id
-                .as_ref()
-                .map(|id| receipts::id_tag(&self.keys, &account.id, id.as_str())),
+            id_tag: manifest.id.as_ref().map(|id| receipts::id_tag(&self.keys, &account.id, id.as_str())),
             content_tag: self.content_tag(account, manifest),
             signer: signer.fingerprint(),
             files: set
@@ -550,6 +580,13 @@ fn digest_of(content: &mut dyn io::Read) -> io::Result<Digest> {
     }
 }
 
+/// The set leaves the drop-box. The ledger has decided: whatever the disk says, nothing may give it back.
+fn consume(dropbox: &Dropbox, set: &ClaimedSet, kept: &[BlobId]) {
+    if let Err(error) = dropbox.consume(set, kept) {
+        tracing::warn!(account = %set.account, %error, "a set left the drop-box, but not in order; the sweep takes what is left");
+    }
+}
+
 /// Checks the signature and that the key is one of the account that is logged in.
 fn verify(set: &ClaimedSet, account: &Account) -> Result<Signer, Failed> {
     let signer = sshsig::verify(&set.signature_bytes, SUBMISSION_NAMESPACE, &set.manifest_bytes)
@@ -565,8 +602,14 @@ fn verify(set: &ClaimedSet, account: &Account) -> Result<Signer, Failed> {
     if !account.keys.iter().any(|key| key.fingerprint == fingerprint) {
         return Err(Failed::Stays(said(
             "SIGNATURE-OTHER-KEY",
-            format!("署名した鍵({fingerprint})は、アカウント {} に登録されていません。登録した鍵で署名し直し、SHA256SUMS.sig を送り直してください。", account.id),
-            format!("The key that signed ({fingerprint}) is not registered for account {}. Sign with a registered key and send SHA256SUMS.sig again.", account.id),
+            format!(
+                "署名した鍵({fingerprint})は、アカウント {} に登録されていません。登録した鍵で署名し直し、SHA256SUMS.sig を送り直してください。",
+                account.id
+            ),
+            format!(
+                "The key that signed ({fingerprint}) is not registered for account {}. Sign with a registered key and send SHA256SUMS.sig again.",
+                account.id
+            ),
         )));
     }
     Ok(signer)
@@ -634,8 +677,12 @@ fn same_content(earlier: Number) -> Finding {
             "SAME-CONTENT",
             None,
             Text::new(
-                format!("受付番号 {earlier} とまったく同じファイルです。二重の届出かどうかを確認するまで保留します。"),
-                format!("These are the very files of submission {earlier}. This one is held until somebody has looked."),
+                format!(
+                    "受付番号 {earlier} とまったく同じファイルです。二重の届出かどうかを確認するまで保留します。"
+                ),
+                format!(
+                    "These are the very files of submission {earlier}. This one is held until somebody has looked."
+                ),
             ),
             Text::new(
                 "誤って二度送った場合は、この送信を取り下げてください。二度送る必要がある場合は健康保険組合へご連絡ください。",
@@ -649,8 +696,14 @@ fn withdrawal_refused(refusal: &Refusal) -> Finding {
     let (message, action) = match refusal {
         Refusal::State { number, state } => (
             Text::new(
-                format!("受付番号 {number} は取り下げられません(状態: {})。", crate::store::history::state_word(*state, crate::model::finding::Language::Ja)),
-                format!("Submission {number} cannot be withdrawn: it is {}.", crate::store::history::state_word(*state, crate::model::finding::Language::En)),
+                format!(
+                    "受付番号 {number} は取り下げられません(状態: {})。",
+                    crate::store::history::state_word(*state, crate::model::finding::Language::Ja)
+                ),
+                format!(
+                    "Submission {number} cannot be withdrawn: it is {}.",
+                    crate::store::history::state_word(*state, crate::model::finding::Language::En)
+                ),
             ),
             Text::new(
                 "健康保険組合が取り込んだあとの取下げは、健康保険組合へ直接ご連絡ください。",
@@ -676,28 +729,25 @@ pub fn refusal(number: Number, code: &str, findings: &[Finding], more: u64) -> S
     let errors = findings.iter().filter(|f| f.severity == Severity::Error);
     let first = errors.clone().find(|f| f.rule == code).or_else(|| errors.clone().next());
     let rest = (errors.count() as u64).saturating_sub(1).saturating_add(more);
-    let (mut ja, mut en) = (String::new(), String::new());
+    let (mut ja, mut en) = (Vec::new(), Vec::new());
     if let Some(first) = first {
-        if let Some(file) = &first.file {
-            ja += &format!("{file} ");
-            en += &format!("{file} ");
-        }
+        let mut place_ja: Vec<String> = first.file.iter().cloned().collect();
+        let mut place_en = place_ja.clone();
         if let Some(line) = first.line {
-            ja += &format!("{line} 行目 ");
-            en += &format!("line {line} ");
+            place_ja.push(format!("{line} 行目"));
+            place_en.push(format!("line {line}"));
         }
-        if !ja.is_empty() {
-            ja = format!("{}: ", ja.trim_end());
-            en = format!("{}: ", en.trim_end());
-        }
-        ja += &format!("{} {}", first.message.ja, first.action.ja);
-        en += &format!("{} {}", first.message.en, first.action.en);
+        let lead = |place: &[String]| {
+            if place.is_empty() { String::new() } else { format!("{}: ", place.join(" ")) }
+        };
+        ja.push(format!("{}{} {}", lead(&place_ja), first.message.ja, first.action.ja));
+        en.push(format!("{}{} {}", lead(&place_en), first.message.en, first.action.en));
     }
     if rest > 0 {
-        ja += &format!(" ほか {rest} 件。");
-        en += &format!(" {rest} more.");
+        ja.push(format!("ほか {rest} 件。"));
+        en.push(format!("{rest} more."));
     }
-    ja += &format!(" 受付番号 {number}(受付不可)。詳細: /receipts/{number}.findings.html");
-    en += &format!(" Receipt {number} (refused); details: /receipts/{number}.findings.html");
-    said(code, ja.trim_start(), en.trim_start())
+    ja.push(format!("受付番号 {number}(受付不可)。詳細: /receipts/{number}.findings.html"));
+    en.push(format!("Receipt {number} (refused); details: /receipts/{number}.findings.html"));
+    said(code, ja.join(" "), en.join(" "))
 }

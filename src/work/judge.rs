@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use super::alarms::Alarms;
 use super::assess::{Assessment, Assessor, Candidate, CandidateFile};
+use super::repeats::Claimant;
 use crate::model::card::{DecisionCard, SubmissionCard};
 use crate::model::ids::Number;
 use crate::model::party::Actor;
@@ -10,12 +12,12 @@ use crate::model::submission::{HoldReason, Outcome, State, Submission};
 use crate::model::time::{SECOND, Timestamp};
 use crate::signed::manifest::Manifest;
 use crate::signed::receipt::Fact;
-use super::alarms::Alarms;
 use crate::store::blobs::Blobs;
 use crate::store::cards;
 use crate::store::keys::Keys;
 use crate::store::ledger::{Ledger, LedgerError, Op, Queue, Task};
 use crate::store::receipts;
+use crate::store::seen::Claim;
 
 /// What judging is made of.
 pub struct Judge {
@@ -120,13 +122,18 @@ impl Judge {
                 .files
                 .iter()
                 .zip(&manifest.files)
-                .map(|(f, named)| CandidateFile { name: named.name.clone(), blob: f.blob.clone(), size: f.size })
+                .map(|(f, named)| CandidateFile {
+                    name: named.name.clone(),
+                    blob: f.blob.clone(),
+                    size: f.size,
+                })
                 .collect(),
         };
         let mut assessment = match say {
-            Some(Say::Refuse) => {
-                self.assessor.begin(&candidate).refuse(crate::model::submission::Stage::Routing, vec![by_operator()])
-            }
+            Some(Say::Refuse) => self
+                .assessor
+                .begin(&candidate)
+                .refuse(crate::model::submission::Stage::Routing, vec![by_operator()]),
             _ => self.assessor.assess(&candidate, now, None)?,
         };
         if say.is_none() && assessment.outcome == Outcome::Accepted && self.ledger.head().unreconciled {
@@ -135,17 +142,30 @@ impl Judge {
         if matches!(assessment.outcome, Outcome::Held(_)) {
             return Ok(Some(assessment.outcome));
         }
-        self.decide(&submission, assessment, now, by).map(Some)
+        self.decide(&submission, assessment, say == Some(Say::Release), now, by).map(Some)
     }
 
     fn decide(
         &self,
         submission: &Submission,
         assessment: Assessment,
+        released: bool,
         now: Timestamp,
         by: Actor,
     ) -> anyhow::Result<Outcome> {
         let number = submission.number;
+        let claimant = Claimant {
+            number,
+            insurer: &submission.insurer,
+            content_tag: submission.content_tag,
+            // Whoever released it has looked.
+            same_content_is_held: released,
+        };
+        let claimed = self.assessor.repeats.claim(claimant, &assessment.records, now)?;
+        if let Some(claim) = &claimed.claim {
+            claim.sync()?;
+        }
+        let assessment = assessment.repeating(claimed.findings, claimed.more);
         let fact = match assessment.outcome {
             Outcome::Refused(_) => Fact::Refused,
             _ => Fact::Accepted,
@@ -175,14 +195,18 @@ impl Judge {
             forms: assessment.forms,
             decision: Some(card.clone()),
         };
-        match self.ledger.commit(op, by, now) {
-            Ok(_) => {}
-            Err(LedgerError::Refused(refusal)) => {
+        match (self.ledger.commit(op, by, now), claimed.claim) {
+            (Ok(_), claim) => claim.into_iter().for_each(Claim::keep),
+            (Err(LedgerError::Refused(refusal)), _) => {
                 // Withdrawn meanwhile.
                 self.blobs.remove(&[card.blob])?;
                 anyhow::bail!("{number} was not decided: {refusal}");
             }
-            Err(e) => return Err(e.into()),
+            (Err(e), claim) => {
+                // It may be in the journal.
+                claim.into_iter().for_each(Claim::keep);
+                return Err(e.into());
+            }
         }
         tracing::info!(%number, outcome = ?assessment.outcome, "a held submission was decided");
         if assessment.outcome == Outcome::Accepted {
@@ -201,18 +225,13 @@ fn manifest_of(card: &SubmissionCard) -> anyhow::Result<Manifest> {
 
 fn by_operator() -> crate::model::finding::Finding {
     use crate::model::finding::{Finding, Severity, Text};
-    Finding {
-        severity: Severity::Error,
-        rule: "OPERATOR-REFUSED".into(),
-        file: None,
-        line: None,
-        form: None,
-        field: None,
-        field_name: None,
-        insured: None,
-        value: None,
-        column: None,
-        message: Text::new("保留していた送信を、確認のうえ受付不可としました。", "The held submission was looked at and refused."),
-        action: Text::new("健康保険組合へお問い合わせください。", "Ask the insurer."),
-    }
+    Finding::new(
+        Severity::Error,
+        "OPERATOR-REFUSED",
+        Text::new(
+            "保留していた送信を、確認のうえ受付不可としました。",
+            "The held submission was looked at and refused.",
+        ),
+        Text::new("健康保険組合へお問い合わせください。", "Ask the insurer."),
+    )
 }

@@ -8,6 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use chrono_tz::Tz;
 
+use super::alarms::Alarms;
 use super::ports::{Delivery, Envelope, Mailer};
 use crate::model::card::{AccountCard, InsurerCard, MailCard, OfficeCard};
 use crate::model::document::Document;
@@ -18,7 +19,6 @@ use crate::model::party::{Account, Actor};
 use crate::model::time::{SECOND, Timestamp};
 use crate::rules::notice::{self, Letter, Notice, Templates};
 use crate::rules::retry::{Retry, Schedule};
-use super::alarms::Alarms;
 use crate::store::blobs::Blobs;
 use crate::store::cards;
 use crate::store::ledger::{Done, Ledger, Op, Queue, Task};
@@ -272,10 +272,12 @@ impl Notifier {
             due_at: now,
             last_reply: None,
         };
-        match self.ledger.commit(Op::SealMail(Box::new(mail)), Actor::Daemon, now)? {
+        let done = self.ledger.commit(Op::SealMail(Box::new(mail)), Actor::Daemon, now)?;
+        if done == Done::Sealed(false) {
             // Announced by another mail meanwhile.
-            Done::Sealed(false) => self.blobs.remove(&[blob])?,
-            _ => tracing::info!(mail = %id, account = %account.id, "a mail was sealed"),
+            self.blobs.remove(&[blob])?;
+        } else {
+            tracing::info!(mail = %id, account = %account.id, "a mail was sealed");
         }
         Ok(())
     }

@@ -105,7 +105,12 @@ impl Sweep {
                     Some(State::Accepted | State::Publishing) => continue,
                     _ => "a stage that will never be published",
                 }
-            } else if spool.tmp.stat(&name).doing(|| format!("looking at .tmp/{text}"))?.is_some_and(|s| is_young(&s, now)) {
+            } else if spool
+                .tmp
+                .stat(&name)
+                .doing(|| format!("looking at .tmp/{text}"))?
+                .is_some_and(|s| is_young(&s, now))
+            {
                 // A report that is being written this moment: its stage belongs to no number and to no turn.
                 continue;
             } else {

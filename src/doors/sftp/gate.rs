@@ -38,7 +38,12 @@ pub struct LoginPolicy {
 
 impl Default for LoginPolicy {
     fn default() -> Self {
-        Self { logins_max: 1, machine_logins_max: 16, connections_per_login_max: 16, replace_idle_seconds: 30 }
+        Self {
+            logins_max: 1,
+            machine_logins_max: 16,
+            connections_per_login_max: 16,
+            replace_idle_seconds: 30,
+        }
     }
 }
 
@@ -184,8 +189,14 @@ impl Gate for KeyGate {
                 return Err(fault(
                     account.language,
                     "LOGIN-CONNECTIONS",
-                    &format!("同時接続数の上限({})に達しました。ほかの接続を閉じてからやり直してください。", policy.connections_per_login_max),
-                    &format!("This login has as many connections as it may ({}). Close others first.", policy.connections_per_login_max),
+                    &format!(
+                        "同時接続数の上限({})に達しました。ほかの接続を閉じてからやり直してください。",
+                        policy.connections_per_login_max
+                    ),
+                    &format!(
+                        "This login has as many connections as it may ({}). Close others first.",
+                        policy.connections_per_login_max
+                    ),
                 ));
             }
             entry.connections.insert(session, link);
@@ -196,18 +207,23 @@ impl Gate for KeyGate {
         if entries.len() >= max {
             let idle = |e: &Entry| e.connections.values().map(|c| c.idle()).min().unwrap_or(Duration::MAX);
             let patience = Duration::from_secs(policy.replace_idle_seconds.into());
-            let dead = entries
-                .iter()
-                .position(|e| e.tree.strong_count() == 0 || (e.fingerprint == fingerprint && idle(e) >= patience));
+            let dead = entries.iter().position(|e| {
+                e.tree.strong_count() == 0 || (e.fingerprint == fingerprint && idle(e) >= patience)
+            });
             let Some(dead) = dead else {
                 let other = &entries[0];
-                let since = other.since.utc().with_timezone(&self.office.zone).format("%m/%d %H:%M").to_string();
+                let since =
+                    other.since.utc().with_timezone(&self.office.zone).format("%m/%d %H:%M").to_string();
                 let source = other.source;
                 return Err(fault(
                     account.language,
                     "LOGIN-ELSEWHERE",
-                    &format!("このアカウントは {since} から {source} で使用中です(同時に使えるのは {max} か所です)。そちらを終了してからやり直してください。"),
-                    &format!("This account is in use since {since} from {source} (at most {max} at a time). End that session first."),
+                    &format!(
+                        "このアカウントは {since} から {source} で使用中です(同時に使えるのは {max} か所です)。そちらを終了してからやり直してください。"
+                    ),
+                    &format!(
+                        "This account is in use since {since} from {source} (at most {max} at a time). End that session first."
+                    ),
                 ));
             };
             let replaced = entries.remove(dead);

@@ -22,8 +22,8 @@ use read::{Header, header_line};
 
 use super::durable;
 use crate::model::event::Record;
-use crate::model::metric;
 use crate::model::ids::Digest;
+use crate::model::metric;
 use crate::model::time::Timestamp;
 
 const VERSION: u32 = 1;

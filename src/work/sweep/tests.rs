@@ -32,10 +32,13 @@ fn stages_that_nobody_finishes_go_and_those_of_the_publisher_stay() {
     let stop = world.publisher(Points::stopping(|at| at == "staged"));
     assert!(stop.step(world.now).is_err());
     stop.withdraw(withdrawn, None, &crate::model::party::Actor::Daemon, world.now).unwrap();
-    std::fs::create_dir(world.spool(".tmp/erase-1-000009-0")).unwrap();
+    let erased = crate::model::ids::Number { epoch: 1, serial: 9 };
+    std::fs::create_dir(world.spool(&format!(".tmp/erase-{erased}"))).unwrap();
     let report = world.spool(".tmp/report-accounts.csv");
     std::fs::write(&report, "half").unwrap();
-    let at = |now: Timestamp| std::time::UNIX_EPOCH + std::time::Duration::from_millis(u64::try_from(now.0).unwrap());
+    let at = |now: Timestamp| {
+        std::time::UNIX_EPOCH + std::time::Duration::from_millis(u64::try_from(now.0).unwrap())
+    };
     let written = |now| std::fs::File::open(&report).unwrap().set_modified(at(now)).unwrap();
     let sweep = Sweep {
         ledger: world.ledger.clone(),
