@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 use std::io::Write as _;
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -494,6 +495,7 @@ fn check_says_what_is_wrong_offline() {
     let mut filing = Vec::new();
     todoke::filing::sample::write_filing(&mut filing, form, 20, today).unwrap();
     gateway.write("KPFD0006.CSV", filing);
+    gateway.write("soukatsu.pdf", PDF);
     let ran = gateway.plain(&["check", "--format", "json", "."]).ends(0);
     assert_eq!(ran.json()["verdict"], "ok");
     for format in ["text", "csv", "html"] {
@@ -514,6 +516,9 @@ struct NoLoops;
 impl Live for NoLoops {
     fn started_at(&self) -> Timestamp {
         Timestamp(1_795_000_000_000)
+    }
+    fn sftp(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], 2222))
     }
     fn sessions(&self) -> Vec<Session> {
         Vec::new()
@@ -548,7 +553,7 @@ impl Daemon {
         let port = Arc::clone(&ledger) as Arc<dyn Ledger>;
         let alarms: Arc<dyn Alarms> = Arc::new(AlarmBoard::default());
         let judge = Box::new(|_, _, _: &_, _| Ok(()));
-        let stages = Stages::build(&config, &port, &blobs, &alarms, Arc::new(NoScanner), judge);
+        let stages = Stages::build(&config, &port, &blobs, &alarms, Arc::new(NoScanner), judge, || 0);
         let socket = config.get().places.socket();
         let parts = Parts::new(port, blobs, config, Arc::new(stages), Some(Arc::new(NoLoops)));
         let service = DeskService::new(Arc::new(parts), Arc::new(SystemClock));

@@ -1,6 +1,10 @@
 //! Every rule of filings has a case that passes and one that fails, by its id.
 
-#![allow(clippy::unwrap_used, clippy::single_match_else, reason = "a test's helper may panic as the test does")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::single_match_else,
+    reason = "a test's helper may panic as the test does"
+)]
 
 use std::collections::BTreeSet;
 

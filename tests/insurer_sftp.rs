@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use russh::keys::{load_public_key, load_secret_key, ssh_key};
 use todoke::doors::sftp::insurer::{InsurerLimits, InsurerTree};
-use todoke::doors::sftp::port::{Entered, Link, Fault, Gate, Tree};
+use todoke::doors::sftp::port::{Entered, Fault, Gate, Link, Tree};
 use todoke::doors::sftp::{Limits, start};
 use todoke::model::finding::Language;
 use todoke::model::party::Actor;

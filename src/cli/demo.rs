@@ -21,16 +21,16 @@ use crate::client::sftp::Session;
 use crate::config::Config;
 use crate::daemon::{self, Running, World};
 use crate::desk::{Kind, Trouble};
-use crate::filing::sample::SampleFiling;
 use crate::filing::RuleSet;
+use crate::filing::sample::SampleFiling;
 use crate::model::finding::Language;
 use crate::model::ids::{AccountId, Digest, InsurerCode, OfficeCode};
 use crate::model::party::{Actor, Role};
 use crate::model::time::{Clock, DAY, SystemClock, Timestamp};
 use crate::rules::policy::SecondAccount;
-use crate::signed::sshsig;
-use crate::store::keys::{SUBMISSION_NAMESPACE, public_line, random};
+use crate::signed::sshsig::{self, SUBMISSION_NAMESPACE};
 use crate::store::gateway_keys;
+use crate::store::keys::{public_line, random};
 use crate::work::parties::{AccountForm, AccountRules, InsurerForm, Mode, OfficeForm, Parties};
 use sink::MailSink;
 
@@ -50,7 +50,7 @@ impl Demo {
     pub(super) fn run(self, globals: &Globals) -> Result<Exit, Trouble> {
         let out = globals.out();
         let began = Instant::now();
-        let mut line = |text: &str| out.line(&format!("{:5.2} s  {text}", began.elapsed().as_secs_f64()));
+        let line = |text: &str| out.line(&format!("{:5.2} s  {text}", began.elapsed().as_secs_f64()));
         let folder = temporary().map_err(|e| Trouble::fault(format!("{e:#}")))?;
         let mut printed = Ok(());
         let shown = show(&folder, &mut |text| {
@@ -83,7 +83,9 @@ fn temporary() -> anyhow::Result<PathBuf> {
     let mut name = [0; 8];
     random(&mut name)?;
     let folder = std::env::temp_dir().join(format!("todoke-demo-{}", hex::encode(name)));
-    std::fs::DirBuilder::new().create(&folder).with_context(|| format!("while making {}", folder.display()))?;
+    std::fs::DirBuilder::new()
+        .create(&folder)
+        .with_context(|| format!("while making {}", folder.display()))?;
     Ok(folder)
 }
 
@@ -118,7 +120,9 @@ fn show(folder: &Path, line: &mut dyn FnMut(&str)) -> anyhow::Result<()> {
     line(&format!("the daemon serves SFTP on {address}, spool in {}", folder.join("spool").display()));
 
     let key = parties(&running)?;
-    line(&format!("made: insurer {INSURER} 東京見本健康保険組合, office {OFFICE} 株式会社見本工業, account {ACCOUNT} with a new ed25519 key"));
+    line(&format!(
+        "made: insurer {INSURER} 東京見本健康保険組合, office {OFFICE} 株式会社見本工業, account {ACCOUNT} with a new ed25519 key"
+    ));
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let number = runtime.block_on(send(&running, &key, line))?;
@@ -132,13 +136,16 @@ fn show(folder: &Path, line: &mut dyn FnMut(&str)) -> anyhow::Result<()> {
         ensure!(Digest::of(&std::fs::read(published.join(name))?).to_string() == sha256, "{name} differs");
     }
     line(&format!("FILES.sha256 holds for its {} files", sums.lines().count()));
+    #[allow(clippy::disallowed_methods, reason = "plays the importer, who is somebody else")]
     std::fs::rename(&published, spool.join("cur").join(&number))?;
     line("the importer renames it to cur/: collected, no more to be withdrawn");
 
     let job = spool.join("outgoing/2026-11");
     std::fs::create_dir_all(&job)?;
     std::fs::write(job.join("notice.pdf"), PDF)?;
-    let delivery = format!("account,office,in_reply_to,file,type,title\r\n,,{number},notice.pdf,決定通知書,資格取得確認\r\n");
+    let delivery = format!(
+        "account,office,in_reply_to,file,type,title\r\n,,{number},notice.pdf,決定通知書,資格取得確認\r\n"
+    );
     std::fs::write(job.join("delivery.csv"), delivery)?;
     line("the insurer leaves notice.pdf and delivery.csv in outgoing/2026-11/, in reply to the filing");
     let mail = sink.wait(Duration::from_secs(20)).context("no mail arrived")?;
@@ -146,7 +153,7 @@ fn show(folder: &Path, line: &mut dyn FnMut(&str)) -> anyhow::Result<()> {
     runtime.block_on(fetch(&running, &key, line))?;
 
     // A day at a time: a clock that leaps stops the purge until the operator has looked.
-    let purge = Arc::clone(&running.house().purge);
+    let purge = Arc::clone(&running.house().stages.purge);
     let mut removed = 0;
     for day in 1..=71 {
         clock.0.fetch_add(DAY, Ordering::SeqCst);
@@ -165,7 +172,9 @@ fn show(folder: &Path, line: &mut dyn FnMut(&str)) -> anyhow::Result<()> {
         anyhow::Ok(())
     })?;
     let events = running.house().ledger.head().seq;
-    line(&format!("71 days later the outbox is empty; the journal tells why in {events} events that name nobody"));
+    line(&format!(
+        "71 days later the outbox is empty; the journal tells why in {events} events that name nobody"
+    ));
     running.stop(Duration::from_secs(5))?;
     line("the daemon stopped in order");
     Ok(())
@@ -207,11 +216,10 @@ fn parties(running: &Running) -> anyhow::Result<PrivateKey> {
         group: None,
     };
     parties.set_insurer(&form, Mode::Add, &by, now)?;
-    let form = OfficeForm {
-        insurer: insurer.clone(),
-        code: office.clone(),
-        name: Some("株式会社見本工業".into()),
-    };
+    let form =
+        OfficeForm {
+            insurer: insurer.clone(), code: office.clone(), name: Some("株式会社見本工業".into())
+        };
     parties.set_office(&form, Mode::Add, &by, now)?;
     let key = gateway_keys::generate("demo").map_err(|e| anyhow::anyhow!("{e}"))?;
     let form = AccountForm {
@@ -235,18 +243,17 @@ async fn login(running: &Running, key: &PrivateKey) -> anyhow::Result<Session> {
 }
 
 /// Signs and sends a filing with its cover sheet; gives the receipt's number.
-async fn send(
-    running: &Running,
-    key: &PrivateKey,
-    line: &mut dyn FnMut(&str),
-) -> anyhow::Result<String> {
+async fn send(running: &Running, key: &PrivateKey, line: &mut dyn FnMut(&str)) -> anyhow::Result<String> {
     let today = running.house().now().date_in(chrono_tz::Asia::Tokyo);
     let filing = SampleFiling::new(&RuleSet::builtin()?, &["2200700"], 3, today).bytes();
     let files: [(&str, &[u8]); 2] = [("KPFD0006.CSV", &filing), ("soukatsu.pdf", PDF)];
-    let manifest: String =
-        files.iter().map(|(name, bytes)| format!("{}  {name}\n", Digest::of(bytes))).collect();
+    let lines = files.map(|(name, bytes)| format!("{}  {name}\n", Digest::of(bytes)));
+    let manifest = lines.concat();
     let signature = sshsig::sign(manifest.as_bytes(), SUBMISSION_NAMESPACE, key)?;
-    line(&format!("a filing of 3 資格取得届 ({} bytes) and its cover sheet are named in SHA256SUMS, and that is signed", filing.len()));
+    line(&format!(
+        "a filing of 3 資格取得届 ({} bytes) and its cover sheet are named in SHA256SUMS, and that is signed",
+        filing.len()
+    ));
     let session = login(running, key).await?;
     let name = Digest::of(manifest.as_bytes()).to_string();
     let folder = format!("/submit/{name}");

@@ -1,6 +1,7 @@
 //! The store opened by a command, while no daemon runs.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::config::{Config, ConfigCell};
 use crate::desk::{Kind, Parts, Stages, Trouble};
@@ -66,10 +67,16 @@ pub(super) fn open_as(config: &Config, restored: bool) -> Result<Direct, Trouble
         let text = "held submissions are judged by the daemon; start it with `todoke serve`";
         Err(Trouble::new(Kind::NotNow, "DAEMON-AWAY", text))
     };
-    let stages = Stages::build(&config, &as_port, &blobs, &alarms, scanner, Box::new(judge));
+    let stages = Stages::build(&config, &as_port, &blobs, &alarms, scanner, Box::new(judge), monotonic());
     let parts = Parts::new(as_port, blobs, config, Arc::new(stages), None);
     let untouched = clean.filter(|_| recovery.index == IndexState::Current && recovery.cut.is_none());
     Ok(Direct { parts, ledger, untouched })
+}
+
+/// Milliseconds since this command began.
+fn monotonic() -> impl Fn() -> i64 + Send + Sync {
+    let began = Instant::now();
+    move || i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX)
 }
 
 impl From<RootError> for Trouble {

@@ -1,9 +1,7 @@
 //! `todoke init`
 
-use std::fs::{OpenOptions, Permissions};
-use std::io::{self, Write as _};
+use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -15,8 +13,8 @@ use crate::config::{self, Config};
 use crate::desk::{Kind, Trouble};
 use crate::doors::clamd::ScannerAddress;
 use crate::doors::smtp::SmtpUrl;
-use crate::store::gateway_keys;
 use crate::store::root::Root;
+use crate::store::{durable, gateway_keys};
 
 /// Files of `conf/` and their text, as a checkout has them.
 const CONF: &[(&str, &str)] = &[
@@ -195,23 +193,12 @@ fn mode_of(name: &str) -> u32 {
 
 /// A whole file or none; false when it is there already.
 fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<bool> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder)?;
-    if path.symlink_metadata().is_ok() {
-        return Ok(false);
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
     }
-    let mut aside = path.as_os_str().to_owned();
-    aside.push(".new");
-    let aside = PathBuf::from(aside);
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(&aside)?;
-    file.write_all(bytes)?;
-    file.set_permissions(Permissions::from_mode(mode))?;
-    file.sync_all()?;
-    // A link never replaces: who made it meanwhile keeps it.
-    let linked = std::fs::hard_link(&aside, path);
-    std::fs::remove_file(&aside)?;
-    match linked {
-        Ok(()) => std::fs::File::open(folder)?.sync_all().map(|()| true),
+    // Whoever made it meanwhile keeps it.
+    match durable::write_new(path, bytes, mode) {
+        Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
         Err(error) => Err(error),
     }

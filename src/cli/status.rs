@@ -45,6 +45,9 @@ fn print(out: &Out, status: &Value) -> Result<(), Trouble> {
     } else {
         ""
     };
+    if !status["sftp"].is_null() {
+        out.line(&format!("sftp       {}", text("sftp")))?;
+    }
     let journal = &status["journal"];
     out.line(&format!(
         "journal    epoch {}, event {} at {}{unreconciled}",

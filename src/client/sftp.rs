@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use russh::client::{self, Handle};
 use russh::Disconnect;
+use russh::client::{self, Handle};
 use russh::keys::{PrivateKey, PrivateKeyWithHashAlg, PublicKeyOrCertificate, ssh_key::PublicKey};
 use russh_sftp::client::SftpSession;
 use russh_sftp::protocol::OpenFlags;
@@ -74,11 +74,8 @@ impl Session {
     /// Sends one file. An error carries the gateway's `CODE text`.
     pub async fn put(&self, path: &str, bytes: &[u8]) -> anyhow::Result<()> {
         let flags = OpenFlags::CREATE | OpenFlags::TRUNCATE | OpenFlags::WRITE;
-        let mut file = self
-            .sftp
-            .open_with_flags(path, flags)
-            .await
-            .with_context(|| format!("while opening {path}"))?;
+        let mut file =
+            self.sftp.open_with_flags(path, flags).await.with_context(|| format!("while opening {path}"))?;
         file.write_all(bytes).await.with_context(|| format!("while writing {path}"))?;
         // Closes, and hears the verdict.
         file.shutdown().await.with_context(|| format!("while closing {path}"))
@@ -91,8 +88,7 @@ impl Session {
 
     /// Names in a folder, sorted.
     pub async fn list(&self, path: &str) -> anyhow::Result<Vec<String>> {
-        let listing =
-            self.sftp.read_dir(path).await.with_context(|| format!("while listing {path}"))?;
+        let listing = self.sftp.read_dir(path).await.with_context(|| format!("while listing {path}"))?;
         let mut names: Vec<String> = listing.map(|entry| entry.file_name()).collect();
         names.sort();
         Ok(names)

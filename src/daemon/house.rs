@@ -7,8 +7,10 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 
+use super::live::decide;
 use super::loops::Bell;
 use crate::config::{Config, ConfigCell};
+use crate::desk::Stages;
 use crate::doors::clamd;
 use crate::doors::sftp::office::OfficeParts;
 use crate::doors::smtp::SmtpMailer;
@@ -33,14 +35,11 @@ use crate::store::root::Root;
 use crate::store::seen::Seen;
 use crate::work::alarms::{AlarmBoard, Alarms};
 use crate::work::assess::Assessor;
-use crate::work::deliver::{Deliveries, DocumentTable};
 use crate::work::imports::Imports;
 use crate::work::intake::{Intake, Refusals};
 use crate::work::judge::Judge;
 use crate::work::notify::{NoticePolicy, Notifier};
 use crate::work::ports::{Mailer, Scanner};
-use crate::work::publish::{Publisher, SpoolTurn};
-use crate::work::purge::Purge;
 use crate::work::repeats::Repeats;
 use crate::work::retention::Retention;
 use crate::work::step::Points;
@@ -67,8 +66,10 @@ impl Default for World {
 pub struct Bells {
     /// Something was accepted.
     pub publish: Bell,
-    /// Something moved in a spool.
-    pub spool: Bell,
+    /// Something moved in a spool: importers' renames.
+    pub imports: Bell,
+    /// ... or what an insurer leaves.
+    pub deliveries: Bell,
     /// A document was placed, or a mail is due.
     pub notify: Bell,
     /// The operator said something about held submissions or the epoch.
@@ -103,16 +104,12 @@ pub struct House {
     pub intake: Arc<Intake>,
     /// Held submissions.
     pub judge: Arc<Judge>,
-    /// Into spools.
-    pub publisher: Arc<Publisher>,
+    /// Publication, deliveries, purge.
+    pub stages: Arc<Stages>,
     /// Importers' doings.
     pub imports: Arc<Imports>,
-    /// Documents in.
-    pub deliveries: Arc<Deliveries>,
     /// Mails.
     pub notifier: Arc<Notifier>,
-    /// Documents out of time.
-    pub purge: Arc<Purge>,
     /// Payloads and cards out of time.
     pub retention: Arc<Retention>,
     /// Orphans.
@@ -139,6 +136,7 @@ pub struct House {
 
 impl House {
     /// Opens the data root and puts the parts together. Makes the root and the gateway's keys where there are none.
+    #[allow(clippy::too_many_lines, reason = "one part after the other, each once")]
     pub fn open(config: Config, world: &World) -> anyhow::Result<Self> {
         let clock = Arc::clone(&world.clock);
         let now = clock.now();
@@ -159,34 +157,16 @@ impl House {
         let alarm_port: Arc<dyn Alarms> = Arc::clone(&alarms) as Arc<dyn Alarms>;
         let bells = Bells::default();
 
-        let rules = Arc::new(RwLock::new(Arc::new(RuleBook::load(&config.places.conf)?)));
-        let templates = Arc::new(RwLock::new(Arc::new(templates(&config)?)));
-        let notices = Arc::new(RwLock::new(Arc::new(notice_policy(&config))));
-        let submit = Arc::new(RwLock::new(config.submit.clone()));
+        let config = Arc::new(ConfigCell::new(config));
+        let in_force = config.get();
+        let rules = Arc::new(RwLock::new(Arc::new(RuleBook::load(&in_force.places.conf)?)));
+        let templates = Arc::new(RwLock::new(Arc::new(templates(&in_force)?)));
+        let notices = Arc::new(RwLock::new(Arc::new(notice_policy(&in_force))));
+        let submit = Arc::new(RwLock::new(in_force.submit.clone()));
         let scanner: Arc<dyn Scanner> =
-            Arc::from(clamd::scanner(&config.scanner.address, config.scanner.bounds));
-        let mailer = mailer(&config)?;
+            Arc::from(clamd::scanner(&in_force.scanner.address, in_force.scanner.bounds));
+        let mailer = mailer(&in_force)?;
 
-        // First of all that remembers the last event's time.
-        let uptime = Arc::clone(&world.uptime);
-        let purge = Arc::new(Purge::new(
-            Arc::clone(&ledger),
-            Arc::clone(&blobs),
-            config.purge.clone(),
-            Arc::clone(&alarm_port),
-            move || uptime(),
-            root_path.clone(),
-        ));
-        let turn = SpoolTurn::default();
-        let publisher = Arc::new(Publisher {
-            ledger: Arc::clone(&ledger),
-            blobs: Arc::clone(&blobs),
-            spool_root: root_path.clone(),
-            policy: config.spool.publish.clone(),
-            turn: turn.clone(),
-            alarms: Arc::clone(&alarm_port),
-            points: Points::default(),
-        });
         let receipts = Arc::new(Receipts {
             ledger: Arc::clone(&ledger),
             blobs: Arc::clone(&blobs),
@@ -197,7 +177,7 @@ impl House {
             ledger: Arc::clone(&ledger),
             keys: Arc::clone(&keys),
             rules: Arc::clone(&rules),
-            zone: config.gateway.zone,
+            zone: in_force.gateway.zone,
         });
         let assessor = Arc::new(Assessor {
             ledger: Arc::clone(&ledger),
@@ -206,32 +186,42 @@ impl House {
             rules: Arc::clone(&rules),
             repeats,
             clock: Arc::clone(&clock),
-            zone: config.gateway.zone,
-            year_begins_month: config.submit.year_begins_month,
+            zone: in_force.gateway.zone,
+            year_begins_month: in_force.submit.year_begins_month,
         });
         let ring = |bell: &Bell| {
             let bell = bell.clone();
             Box::new(move || bell.ring()) as Box<dyn Fn() + Send + Sync>
         };
+        let judge = Arc::new(Judge {
+            ledger: Arc::clone(&ledger),
+            blobs: Arc::clone(&blobs),
+            assessor: Arc::clone(&assessor),
+            keys: Arc::clone(&keys),
+            alarms: Arc::clone(&alarm_port),
+            accepted: ring(&bells.publish),
+        });
+        let (decider, uptime) = (Arc::clone(&judge), Arc::clone(&world.uptime));
+        let mut stages = Stages::build(
+            &config,
+            &ledger,
+            &blobs,
+            &alarm_port,
+            Arc::clone(&scanner),
+            Box::new(move |number, release, by, now| decide(&decider, number, release, by, now)),
+            move || uptime(),
+        );
         let intake = Arc::new(Intake {
             ledger: Arc::clone(&ledger),
             blobs: Arc::clone(&blobs),
             assessor: Arc::clone(&assessor),
-            publisher: Arc::clone(&publisher),
+            publisher: Arc::clone(&stages.publisher),
             keys: Arc::clone(&keys),
             clock: Arc::clone(&clock),
             policy: Arc::clone(&submit),
             alarms: Arc::clone(&alarm_port),
             accepted: ring(&bells.publish),
             refusals: Refusals::default(),
-        });
-        let judge = Arc::new(Judge {
-            ledger: Arc::clone(&ledger),
-            blobs: Arc::clone(&blobs),
-            assessor,
-            keys: Arc::clone(&keys),
-            alarms: Arc::clone(&alarm_port),
-            accepted: ring(&bells.publish),
         });
         let notifier = Arc::new(Notifier {
             ledger: Arc::clone(&ledger),
@@ -242,23 +232,13 @@ impl House {
             alarms: Arc::clone(&alarm_port),
             policy: Arc::clone(&notices),
         });
-        let config = Arc::new(ConfigCell::new(config));
-        let in_force = config.get();
-        let tables = Arc::clone(&config);
-        let deliveries = Arc::new(Deliveries {
-            ledger: Arc::clone(&ledger),
-            blobs: Arc::clone(&blobs),
-            spool_root: root_path.clone(),
-            policy: in_force.delivery.clone(),
-            zone: in_force.gateway.zone,
-            tables: Arc::new(move |insurer| {
-                tables.get().insurer_table::<DocumentTable>(insurer, "documents").unwrap_or_default()
-            }),
-            scanner: Arc::clone(&scanner),
-            alarms: Arc::clone(&alarm_port),
-            looks: Mutex::default(),
-            points: Points::default(),
-        });
+        let teller = Arc::clone(&notifier);
+        stages.recalled = Some(Box::new(move |document, now| {
+            if let Err(error) = teller.recalled(document, now) {
+                tracing::error!(document = %document.id, error = format!("{error:#}"), "a recall could not be told");
+            }
+        }));
+        let turn = stages.publisher.turn.clone();
         let unclaimed: Arc<Mutex<HashSet<BlobId>>> = Arc::default();
         let kept = Arc::clone(&unclaimed);
         let dropboxes = Arc::new(Dropboxes::new(
@@ -321,10 +301,8 @@ impl House {
             dropboxes,
             intake,
             judge,
-            publisher,
-            deliveries,
+            stages: Arc::new(stages),
             notifier,
-            purge,
             unclaimed,
             scanner,
             office,

@@ -1,21 +1,23 @@
 //! What only a running daemon can say: sessions, alarms, health; and reload.
 
-use std::sync::{Arc, PoisonError};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use serde_json::{Value, json};
 
 use super::house::{House, notice_policy, templates};
+use crate::config::Config;
 use crate::desk::{Kind, Live, Session, Trouble};
 use crate::doors::log::LogLevel;
 use crate::doors::sftp::ServerHandle;
 use crate::doors::sftp::gate::{KeyGate, LoginPolicy};
 use crate::doors::systemd::Notifier as Systemd;
-use crate::config::Config;
 use crate::filing::RuleBook;
 use crate::model::ids::Number;
 use crate::model::party::Actor;
 use crate::model::time::Timestamp;
+use crate::work::imports::SpoolWatch;
 use crate::work::judge::{Judge, Say};
 
 /// The daemon as the desk sees it.
@@ -23,14 +25,20 @@ pub(super) struct LiveDaemon {
     pub(super) house: Arc<House>,
     pub(super) gate: Arc<KeyGate>,
     pub(super) sftp: ServerHandle,
+    pub(super) sftp_address: SocketAddr,
     pub(super) started_at: Timestamp,
     pub(super) log: Option<LogLevel>,
     pub(super) systemd: Systemd,
+    pub(super) watch: Mutex<Option<SpoolWatch>>,
 }
 
 impl Live for LiveDaemon {
     fn started_at(&self) -> Timestamp {
         self.started_at
+    }
+
+    fn sftp(&self) -> SocketAddr {
+        self.sftp_address
     }
 
     fn sessions(&self) -> Vec<Session> {
@@ -87,7 +95,16 @@ impl Live for LiveDaemon {
     }
 
     fn parties_changed(&self) {
-        self.house.bells.spool.ring();
+        // Watching a folder that is watched already changes nothing.
+        if let Some(watch) = self.watch.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            for insurer in self.house.ledger.insurers().unwrap_or_default() {
+                if let Err(error) = watch.add(&insurer.code) {
+                    tracing::warn!(insurer = %insurer.code, %error, "an insurer's folder is not watched; it is looked at at intervals");
+                }
+            }
+        }
+        self.house.bells.imports.ring();
+        self.house.bells.deliveries.ring();
     }
 }
 
@@ -96,7 +113,9 @@ impl LiveDaemon {
     fn reload_all(&self) -> Result<Value, Trouble> {
         let house = &self.house;
         let old = house.config.get();
-        let wrong = |text: String| Trouble::new(Kind::Usage, "RELOAD-REFUSED", format!("{text}\nnothing was changed"));
+        let wrong = |text: String| {
+            Trouble::new(Kind::Usage, "RELOAD-REFUSED", format!("{text}\nnothing was changed"))
+        };
         let new = Config::load(&old.places.file).map_err(|e| wrong(e.to_string()))?;
         let rules = RuleBook::load(&new.places.conf).map_err(|e| wrong(e.to_string()))?;
         let texts = templates(&new).map_err(|e| wrong(format!("{e:#}")))?;
@@ -137,7 +156,9 @@ pub(super) fn decide(
     let say = if release { Say::Release } else { Say::Refuse };
     match judge.judge(number, now, Some(say), by.clone()) {
         Ok(Some(Outcome::Held(reason))) => {
-            let text = format!("submission {number} still has to wait ({reason:?}); `todoke doctor` says what is wrong");
+            let text = format!(
+                "submission {number} still has to wait ({reason:?}); `todoke doctor` says what is wrong"
+            );
             Err(Trouble::new(Kind::NotNow, "STILL-HELD", text))
         }
         Ok(Some(Outcome::Refused(code))) if release => {

@@ -26,9 +26,8 @@ impl Bell {
     pub fn wait(&self, patience: Duration) {
         let (rung, bell) = &*self.0;
         let rung = rung.lock().unwrap_or_else(PoisonError::into_inner);
-        let (mut rung, _) = bell
-            .wait_timeout_while(rung, patience, |rung| !*rung)
-            .unwrap_or_else(PoisonError::into_inner);
+        let (mut rung, _) =
+            bell.wait_timeout_while(rung, patience, |rung| !*rung).unwrap_or_else(PoisonError::into_inner);
         *rung = false;
     }
 }
@@ -86,7 +85,11 @@ impl Loops {
                         more
                     }
                     Ok(Err(error)) => {
-                        tracing::error!(stage = name, error = format!("{error:#}"), "a step failed; it is tried again");
+                        tracing::error!(
+                            stage = name,
+                            error = format!("{error:#}"),
+                            "a step failed; it is tried again"
+                        );
                         own.alarms.raise(&alarm, &format!("{error:#}"), now);
                         false
                     }

@@ -1,7 +1,8 @@
 //! Starting everything, and ending it in order.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -14,10 +15,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use super::house::{House, World};
-use super::live::{LiveDaemon, decide, login_policy};
+use super::live::{LiveDaemon, login_policy};
 use super::loops::{Bell, Loops};
 use crate::config::Config;
-use crate::desk::{DeskService, Live as _, Parts, Stages};
+use crate::desk::{DeskService, Live as _, Parts, Works};
 use crate::doors::control::{self, ControlDoor};
 use crate::doors::log::LogLevel;
 use crate::doors::metrics::{self, MetricsServer};
@@ -28,6 +29,7 @@ use crate::doors::sftp::{self, ServerHandle};
 use crate::doors::systemd::{self, Notifier as Systemd};
 use crate::model::time::Timestamp;
 use crate::store::seen::Month;
+use crate::rules::notice::AlarmNotice;
 use crate::work::imports::SpoolWatch;
 use crate::work::ports::PatternAge;
 
@@ -43,12 +45,10 @@ pub struct Running {
     threads: Vec<JoinHandle<()>>,
     intake_threads: Vec<JoinHandle<()>>,
     quit: watch::Sender<bool>,
-    /// Dropped with it.
-    _watch: Option<SpoolWatch>,
 }
 
 /// Intake loops look at the clock at least so often.
-const INTAKE_ALLOWED: Duration = Duration::from_secs(600);
+const INTAKE_ALLOWED: Duration = Duration::from_mins(10);
 
 /// Opens the house and starts everything. Returns when filings are taken.
 pub fn start(config: Config, world: &World, log: Option<LogLevel>) -> anyhow::Result<Running> {
@@ -59,7 +59,7 @@ pub fn start(config: Config, world: &World, log: Option<LogLevel>) -> anyhow::Re
         tracing::warn!(?cut, "an unfinished end of the journal was cut and kept aside");
     }
     tracing::info!(index = ?house.recovery.index, events = house.recovery.events, "the store is open");
-    house.publisher.recover().context("while finishing withdrawals")?;
+    house.stages.publisher.recover().context("while finishing withdrawals")?;
 
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -109,12 +109,14 @@ pub fn start(config: Config, world: &World, log: Option<LogLevel>) -> anyhow::Re
         house: Arc::clone(&house),
         gate,
         sftp: sftp.clone(),
+        sftp_address,
         started_at: house.now(),
         log,
         systemd: systemd.clone(),
+        watch: Mutex::new(watch_spools(&house)),
     });
+    live.parties_changed();
     let control = open_control(&house, &config, Arc::clone(&live))?;
-    let watch = watch_spools(&house);
     let intake_threads = start_intake(&house, &loops, &config)?;
     let threads = start_stages(&house, &loops)?;
     house.health.release("starting");
@@ -131,7 +133,6 @@ pub fn start(config: Config, world: &World, log: Option<LogLevel>) -> anyhow::Re
         threads,
         intake_threads,
         quit,
-        _watch: watch,
     })
 }
 
@@ -162,24 +163,12 @@ fn gate(house: &Arc<House>, config: &Config) -> KeyGate {
     )
 }
 
-fn open_control(
-    house: &Arc<House>,
-    config: &Config,
-    live: Arc<LiveDaemon>,
-) -> anyhow::Result<ControlDoor> {
-    let judge = Arc::clone(&house.judge);
-    let stages = Stages {
-        deliveries: Arc::clone(&house.deliveries),
-        publisher: Arc::clone(&house.publisher),
-        purge: Arc::clone(&house.purge),
-        judge: Box::new(move |number, release, by, now| decide(&judge, number, release, by, now)),
-        config: Arc::clone(&house.config),
-    };
+fn open_control(house: &Arc<House>, config: &Config, live: Arc<LiveDaemon>) -> anyhow::Result<ControlDoor> {
     let parts = Parts::new(
         Arc::clone(&house.ledger),
         Arc::clone(&house.blobs),
         Arc::clone(&house.config),
-        Arc::new(stages),
+        Arc::clone(&house.stages) as Arc<dyn Works>,
         Some(live),
     );
     let service = DeskService::new(Arc::new(parts), Arc::clone(&house.clock));
@@ -199,28 +188,22 @@ fn open_control(
 }
 
 /// A bell for what happens in spools; without it the scans at intervals do the same, later.
-fn watch_spools(house: &Arc<House>) -> Option<SpoolWatch> {
-    let bell = house.bells.spool.clone();
-    let mut watch = match SpoolWatch::start(&house.spool_root(), move || bell.ring()) {
-        Ok(watch) => watch,
+fn watch_spools(house: &House) -> Option<SpoolWatch> {
+    let (imports, deliveries) = (house.bells.imports.clone(), house.bells.deliveries.clone());
+    let ring = move || {
+        imports.ring();
+        deliveries.ring();
+    };
+    match SpoolWatch::start(&house.spool_root(), ring) {
+        Ok(watch) => Some(watch),
         Err(error) => {
             tracing::warn!(%error, "insurers' folders are not watched; they are looked at at intervals");
-            return None;
-        }
-    };
-    for insurer in house.ledger.insurers().unwrap_or_default() {
-        if let Err(error) = watch.add(&insurer.code) {
-            tracing::warn!(insurer = %insurer.code, %error, "an insurer's folder is not watched");
+            None
         }
     }
-    Some(watch)
 }
 
-fn start_intake(
-    house: &Arc<House>,
-    loops: &Loops,
-    config: &Config,
-) -> anyhow::Result<Vec<JoinHandle<()>>> {
+fn start_intake(house: &Arc<House>, loops: &Loops, config: &Config) -> anyhow::Result<Vec<JoinHandle<()>>> {
     house.health.watch("intake", INTAKE_ALLOWED, std::time::Instant::now());
     (0..config.submit.intake_threads.max(1))
         .map(|n| {
@@ -239,20 +222,25 @@ fn start_stages(house: &Arc<House>, loops: &Loops) -> anyhow::Result<Vec<JoinHan
     let bells = &house.bells;
     let mut threads = Vec::new();
 
-    let publisher = Arc::clone(&house.publisher);
+    let publisher = Arc::clone(&house.stages.publisher);
     threads.push(loops.spawn("publish", bells.publish.clone(), seconds(5), seconds(300), move |now| {
         Ok(publisher.step(now)?.more)
     })?);
 
-    let (imports, deliveries) = (Arc::clone(&house.imports), Arc::clone(&house.deliveries));
+    // The watch rings; a scan of all that lies in cur/, done/ and failed/ is for what it missed.
+    let imports = Arc::clone(&house.imports);
+    threads.push(loops.spawn("imports", bells.imports.clone(), seconds(30), seconds(900), move |now| {
+        Ok(imports.step(now)?.more)
+    })?);
+
+    let deliveries = Arc::clone(&house.stages.deliveries);
     let notify = bells.notify.clone();
-    threads.push(loops.spawn("spool", bells.spool.clone(), seconds(2), seconds(900), move |now| {
-        let moved = imports.step(now)?;
+    threads.push(loops.spawn("deliver", bells.deliveries.clone(), seconds(2), seconds(900), move |now| {
         let placed = deliveries.step(now)?;
         if placed.done > 0 {
             notify.ring();
         }
-        Ok(moved.more || placed.more)
+        Ok(placed.more)
     })?);
 
     let judge = Arc::clone(&house.judge);
@@ -285,8 +273,10 @@ fn start_stages(house: &Arc<House>, loops: &Loops) -> anyhow::Result<Vec<JoinHan
     })?);
 
     let own = Arc::clone(house);
-    threads.push(loops.spawn("watch", Bell::default(), seconds(60), seconds(300), move |now| {
+    let mut told = HashSet::new();
+    threads.push(loops.spawn("watch", Bell::default(), seconds(60), seconds(900), move |now| {
         watch_outside(&own, now);
+        tell_operator(&own, &mut told);
         Ok(false)
     })?);
     Ok(threads)
@@ -308,7 +298,7 @@ fn purge(house: &House, next: &mut Option<Timestamp>, now: Timestamp) -> anyhow:
         }
         return Ok(false);
     }
-    let progress = house.purge.step(now)?;
+    let progress = house.stages.purge.step(now)?;
     if progress.done > 0 {
         tracing::info!(documents = progress.done, "documents whose days were over were removed");
     }
@@ -358,6 +348,7 @@ fn sweep(house: &House, now: Timestamp) -> anyhow::Result<()> {
 }
 
 /// Looks at what is outside: disk, scanner.
+#[allow(clippy::cast_precision_loss, reason = "figures for graphs")]
 fn watch_outside(house: &House, now: Timestamp) {
     use crate::model::metric as names;
     use crate::work::alarms::Alarms as _;
@@ -366,7 +357,9 @@ fn watch_outside(house: &House, now: Timestamp) {
     if let Ok(free) = house.blobs.free_bytes() {
         metrics_gauge(names::DISK_FREE_BYTES, free as f64);
         if free < config.submit.free_bytes_min {
-            let text = format!("{free} bytes free where the data root lies, less than submit.free_bytes_min: uploads are refused; make room");
+            let text = format!(
+                "{free} bytes free where the data root lies, less than submit.free_bytes_min: uploads are refused; make room"
+            );
             house.alarms.raise("DISK-LOW", &text, now);
         } else {
             house.alarms.clear("DISK-LOW");
@@ -385,23 +378,68 @@ fn watch_outside(house: &House, now: Timestamp) {
     let patterns = house.scanner.patterns();
     metrics_gauge(names::SCANNER_UP, if patterns.is_ok() { 1.0 } else { 0.0 });
     let down = |why: &ScannerDown| {
-        let text = format!("{why}: submissions wait until it answers; see [scanner] in todoke.toml and the state of clamd");
+        let text = format!(
+            "{why}: submissions wait until it answers; see [scanner] in todoke.toml and the state of clamd"
+        );
         house.alarms.raise("SCANNER-DOWN", &text, now);
     };
     match patterns {
         Err(why) => down(&why),
         Ok(patterns) => {
             house.alarms.clear("SCANNER-DOWN");
+            let days = patterns
+                .made
+                .map_or(-1.0, |made| now.utc().naive_utc().signed_duration_since(made).num_days() as f64);
+            metrics_gauge(names::PATTERN_AGE_DAYS, days);
             match patterns.age(now, config.scanner.patterns_days_max) {
                 PatternAge::Fresh => house.alarms.clear("SCANNER-PATTERNS-STALE"),
                 PatternAge::Stale { days } => {
-                    let text = format!("the virus patterns are {days} days old (allowed: {}); see whether freshclam runs", config.scanner.patterns_days_max);
+                    let text = format!(
+                        "the virus patterns are {days} days old (allowed: {}); see whether freshclam runs",
+                        config.scanner.patterns_days_max
+                    );
                     house.alarms.raise("SCANNER-PATTERNS-STALE", &text, now);
                 }
                 PatternAge::Unknown => {
-                    let text = "the scanner does not tell how old its patterns are; see whether freshclam runs";
+                    let text =
+                        "the scanner does not tell how old its patterns are; see whether freshclam runs";
                     house.alarms.raise("SCANNER-PATTERNS-STALE", text, now);
                 }
+            }
+        }
+    }
+}
+
+/// Mails each alarm to the operator once, when it begins to hold.
+fn tell_operator(house: &House, told: &mut HashSet<String>) {
+    let config = house.config.get();
+    let Some(operator) = &config.mail.operator else { return };
+    let alarms = house.alarms.list();
+    told.retain(|code| alarms.iter().any(|alarm| alarm.code == *code));
+    for alarm in alarms {
+        if told.contains(&alarm.code) {
+            continue;
+        }
+        let notice = AlarmNotice {
+            code: alarm.code.clone(),
+            host: config.gateway.name.clone(),
+            at: alarm.first,
+            summary: alarm.text.clone(),
+            details: Vec::new(),
+        };
+        match house.notifier.operator(operator, &notice) {
+            Ok(true) => {
+                told.insert(alarm.code);
+            }
+            // Tried again in a minute; status and metrics show the alarm meanwhile.
+            Ok(false) => return,
+            Err(error) => {
+                tracing::error!(
+                    code = alarm.code,
+                    error = format!("{error:#}"),
+                    "an alarm could not be mailed"
+                );
+                told.insert(alarm.code);
             }
         }
     }

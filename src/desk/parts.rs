@@ -1,6 +1,7 @@
 //! What the desk works with.
 
 use std::io::Read;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -87,6 +88,8 @@ pub struct Session {
 pub trait Live: Send + Sync {
     /// When it began.
     fn started_at(&self) -> Timestamp;
+    /// Where SFTP listens; tells the port when 0 was asked for.
+    fn sftp(&self) -> SocketAddr;
     /// Who is connected.
     fn sessions(&self) -> Vec<Session>;
     /// Alarms that hold, each with `code`, `text`, `first`, `last`, `count`.

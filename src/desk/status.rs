@@ -35,6 +35,7 @@ pub(super) fn answer(parts: &Parts, now: Timestamp) -> Response {
     });
     if let Some(live) = &parts.live {
         status["started_at"] = time(live.started_at());
+        status["sftp"] = live.sftp().to_string().into();
         status["sessions"] = serde_json::to_value(live.sessions())?;
         status["alarms"] = Value::Array(live.alarms());
         status["scanner"] = live.scanner();

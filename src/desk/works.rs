@@ -2,12 +2,12 @@
 
 use std::io::Read;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
 
 use super::parts::{DeliverOrder, Works};
 use super::test_mail::send_test_mail;
 use super::trouble::{Kind, Trouble};
 use crate::config::{Config, ConfigCell};
+use crate::model::document::Document;
 use crate::model::ids::{DocumentId, InsurerCode, Number};
 use crate::model::party::Actor;
 use crate::model::time::Timestamp;
@@ -24,6 +24,9 @@ use crate::work::step::{Points, WorkError};
 /// Releases (`true`) or refuses a held submission.
 pub type Judge = dyn Fn(Number, bool, &Actor, Timestamp) -> Result<(), Trouble> + Send + Sync;
 
+/// Tells of a recalled document.
+pub type TellRecall = dyn Fn(&Document, Timestamp) + Send + Sync;
+
 /// The stages.
 pub struct Stages {
     /// Deliveries.
@@ -34,13 +37,15 @@ pub struct Stages {
     pub purge: Arc<Purge>,
     /// Decides held submissions.
     pub judge: Box<Judge>,
+    /// Tells the account of a recall, where there is somebody to do so.
+    pub recalled: Option<Box<TellRecall>>,
     /// The configuration in force.
     pub config: Arc<ConfigCell>,
 }
 
 impl Stages {
     /// Builds them with the policies in force now. To be called right after the ledger was opened: the purge holds the
-    /// clock against the last event's time.
+    /// clock against the last event's time, and against `uptime`, a monotonic reading in milliseconds.
     pub fn build(
         config: &Arc<ConfigCell>,
         ledger: &Arc<dyn Ledger>,
@@ -48,11 +53,10 @@ impl Stages {
         alarms: &Arc<dyn Alarms>,
         scanner: Arc<dyn Scanner>,
         judge: Box<Judge>,
+        uptime: impl Fn() -> i64 + Send + Sync + 'static,
     ) -> Self {
         let now = config.get();
         let root = now.places.root.clone();
-        let began = Instant::now();
-        let uptime = move || i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX);
         let purge = Purge::new(
             Arc::clone(ledger),
             Arc::clone(blobs),
@@ -62,6 +66,7 @@ impl Stages {
             root.clone(),
         );
         let tables = Arc::clone(config);
+        let turn = SpoolTurn::default();
         let deliveries = Deliveries {
             ledger: Arc::clone(ledger),
             blobs: Arc::clone(blobs),
@@ -70,6 +75,7 @@ impl Stages {
             zone: now.gateway.zone,
             tables: Arc::new(move |insurer| document_table(&tables.get(), insurer)),
             scanner,
+            turn: turn.clone(),
             alarms: Arc::clone(alarms),
             looks: Mutex::default(),
             points: Points::default(),
@@ -79,7 +85,7 @@ impl Stages {
             blobs: Arc::clone(blobs),
             spool_root: root,
             policy: now.spool.publish.clone(),
-            turn: SpoolTurn::default(),
+            turn,
             alarms: Arc::clone(alarms),
             points: Points::default(),
         };
@@ -88,6 +94,7 @@ impl Stages {
             publisher: Arc::new(publisher),
             purge: Arc::new(purge),
             judge,
+            recalled: None,
             config: Arc::clone(config),
         }
     }
@@ -154,8 +161,13 @@ impl Works for Stages {
         by: &Actor,
         now: Timestamp,
     ) -> Result<Option<(Timestamp, Timestamp)>, Trouble> {
-        let recalled = self.purge.recall(id, by, now)?;
-        recalled.map(|recalled| recalled.fetched).ok_or_else(|| Trouble::unknown(format!("document {id}")))
+        let Some(recalled) = self.purge.recall(id, by, now)? else {
+            return Err(Trouble::unknown(format!("document {id}")));
+        };
+        if let Some(tell) = &self.recalled {
+            tell(&recalled.document, now);
+        }
+        Ok(recalled.fetched)
     }
 
     fn withdraw(&self, number: Number, by: &Actor, now: Timestamp) -> Result<(), Trouble> {

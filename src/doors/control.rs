@@ -48,11 +48,10 @@ pub fn group_id(text: &str) -> Result<u32, String> {
     let groups = std::fs::read_to_string("/etc/group").map_err(|error| format!("/etc/group: {error}"))?;
     groups
         .lines()
-        .filter_map(|line| {
+        .find_map(|line| {
             let mut fields = line.split(':');
             (fields.next() == Some(text)).then(|| fields.nth(1)?.parse().ok())?
         })
-        .next()
         .ok_or_else(|| format!("there is no Unix group {text:?} in /etc/group; make it, or give its number"))
 }
 

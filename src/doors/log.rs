@@ -247,44 +247,6 @@ impl fmt::Display for Quoted<'_> {
     }
 }
 
-/// Joins what a stranger is told with what the log says: `E-7K3M9Q`. Easily read out: no I, L, O, U.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Incident(u32);
-
-impl Incident {
-    /// A new one, from 30 random bits.
-    pub fn new() -> Self {
-        let mut bytes = [0; 4];
-        if getrandom::fill(&mut bytes).is_err() {
-            // Only a name for a log line: without randomness the time will do.
-            bytes = SystemClock.now().0.to_le_bytes()[..4].try_into().unwrap_or_default();
-        }
-        Self(u32::from_le_bytes(bytes) & 0x3fff_ffff)
-    }
-}
-
-impl Default for Incident {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl fmt::Display for Incident {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
-        f.write_str("E-")?;
-        for shift in [25, 20, 15, 10, 5, 0] {
-            f.write_char(char::from(ALPHABET[(self.0 >> shift & 31) as usize]))?;
-        }
-        Ok(())
-    }
-}
-impl fmt::Debug for Incident {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -384,14 +346,5 @@ mod tests {
             tracing::info!(name = "あ".repeat(100_000).as_str(), "x");
             assert_eq!(sink.take().chars().filter(|c| *c == 'あ').count(), FIELD_CHARS_MAX);
         });
-    }
-
-    #[test]
-    fn incidents_are_short_and_differ() {
-        assert_eq!(Incident(0x3fff_ffff).to_string(), "E-ZZZZZZ");
-        assert_eq!(Incident(1).to_string(), "E-000001");
-        let many: std::collections::HashSet<_> = (0..100).map(|_| Incident::new()).collect();
-        assert!(many.len() > 95);
-        assert!(many.iter().all(|i| i.to_string().len() == 8));
     }
 }

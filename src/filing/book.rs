@@ -35,7 +35,8 @@ impl RuleBook {
         for entry in entries {
             let path = entry.map_err(|e| unreadable(&folder, &e))?.path();
             let stem = path.file_stem().and_then(|s| s.to_str()).unwrap_or_default();
-            let (Ok(code), Some("toml")) = (InsurerCode::parse(stem), path.extension().and_then(|e| e.to_str()))
+            let (Ok(code), Some("toml")) =
+                (InsurerCode::parse(stem), path.extension().and_then(|e| e.to_str()))
             else {
                 continue;
             };

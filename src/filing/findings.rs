@@ -47,6 +47,12 @@ impl Findings {
         self.listed.push(make());
     }
 
+    /// Counts what was found and listed nowhere: of findings taken over from another list.
+    pub fn count_unlisted(&mut self, errors: u64, warnings: u64) {
+        self.errors = self.errors.saturating_add(errors);
+        self.warnings = self.warnings.saturating_add(warnings);
+    }
+
     /// Those that are listed, in the order in which they were found.
     pub fn listed(&self) -> &[Finding] {
         &self.listed
@@ -84,20 +90,7 @@ mod tests {
     use crate::model::finding::Text;
 
     fn finding(severity: Severity, line: u64) -> Finding {
-        Finding {
-            severity,
-            rule: "X".into(),
-            file: None,
-            line: Some(line),
-            form: None,
-            field: None,
-            field_name: None,
-            insured: None,
-            value: None,
-            column: None,
-            message: Text::default(),
-            action: Text::default(),
-        }
+        Finding { line: Some(line), ..Finding::new(severity, "X", Text::default(), Text::default()) }
     }
 
     #[test]

@@ -18,41 +18,75 @@ pub struct PdfFacts {
 const HEAD: usize = 1024;
 const TAIL: usize = 2048;
 const BLOCK: usize = 64 * 1024;
+/// Longest text looked for across the seam of two pieces.
+const OVERLAP: usize = 32;
 
-/// Reads a file to its end.
-pub fn inspect_pdf(mut reader: impl Read) -> io::Result<PdfFacts> {
-    let encrypt = memchr::memmem::Finder::new(b"/Encrypt");
-    let mut facts = PdfFacts::default();
-    // What was read before stays in front, so that nothing is missed at a seam; it is also the tail at the end.
-    let mut buffer = vec![0; TAIL + BLOCK];
-    let mut kept = 0;
-    loop {
-        let n = match reader.read(&mut buffer[kept..]) {
-            Ok(n) => n,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-            Err(e) => return Err(e),
-        };
-        let seen = &buffer[..kept + n];
-        if n == 0 {
-            facts.ends = memchr::memmem::find(&seen[seen.len().saturating_sub(TAIL)..], b"%%EOF").is_some();
-            return Ok(facts);
+/// Looks at a file piece by piece, while it is read for something else.
+#[derive(Debug, Default)]
+pub struct PdfWatch {
+    bytes: u64,
+    head: Vec<u8>,
+    tail: Vec<u8>,
+    encrypted: bool,
+}
+
+impl PdfWatch {
+    /// The next piece.
+    pub fn feed(&mut self, piece: &[u8]) {
+        self.bytes += piece.len() as u64;
+        let missing = HEAD.saturating_sub(self.head.len()).min(piece.len());
+        self.head.extend_from_slice(&piece[..missing]);
+        let mut seam = self.tail[self.tail.len().saturating_sub(OVERLAP)..].to_vec();
+        seam.extend_from_slice(&piece[..piece.len().min(OVERLAP)]);
+        self.encrypted |= names_encryption(&seam) || names_encryption(piece);
+        self.tail.extend_from_slice(&piece[piece.len().saturating_sub(TAIL)..]);
+        let surplus = self.tail.len().saturating_sub(TAIL);
+        self.tail.drain(..surplus);
+    }
+
+    /// The first bytes (at most 1024).
+    pub fn head(&self) -> &[u8] {
+        &self.head
+    }
+
+    /// What was seen.
+    pub fn facts(&self) -> PdfFacts {
+        PdfFacts {
+            bytes: self.bytes,
+            begins: memchr::memmem::find(&self.head, b"%PDF-").is_some(),
+            ends: memchr::memmem::find(&self.tail, b"%%EOF").is_some(),
+            encrypted: self.encrypted,
         }
-        // The head is whole once more than it has been seen; before that it is looked at again with each read.
-        if facts.bytes < HEAD as u64 {
-            facts.begins = memchr::memmem::find(&seen[..seen.len().min(HEAD)], b"%PDF-").is_some();
-        }
-        facts.bytes += n as u64;
-        facts.encrypted |= encrypt.find_iter(seen).any(|at| is_key(&seen[at + b"/Encrypt".len()..]));
-        let len = seen.len();
-        let keep = len.min(TAIL);
-        buffer.copy_within(len - keep..len, 0);
-        kept = keep;
     }
 }
 
-/// `/Encrypt 12 0 R` or `/Encrypt<<`, not `/EncryptMetadata`. A name cut off by the end of what was read is met again with the next read.
-fn is_key(after: &[u8]) -> bool {
-    after.first().is_some_and(|b| b.is_ascii_whitespace() || *b == b'<')
+/// Reads a file to its end.
+pub fn inspect_pdf(mut reader: impl Read) -> io::Result<PdfFacts> {
+    let mut watch = PdfWatch::default();
+    let mut buffer = vec![0; BLOCK];
+    loop {
+        match reader.read(&mut buffer) {
+            Ok(0) => return Ok(watch.facts()),
+            Ok(n) => watch.feed(&buffer[..n]),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+/// `/Encrypt` as a trailer names it: a reference or a dictionary follows (`/EncryptMetadata` is another name). One cut off by
+/// the end of a piece is met again at the seam.
+fn names_encryption(bytes: &[u8]) -> bool {
+    const NAME: &[u8] = b"/Encrypt";
+    memchr::memmem::find_iter(bytes, NAME).any(|at| {
+        let rest = &bytes[at + NAME.len()..];
+        let spaced = rest.first().is_some_and(u8::is_ascii_whitespace);
+        match rest.iter().find(|byte| !byte.is_ascii_whitespace()) {
+            Some(b'<') => true,
+            Some(byte) => spaced && byte.is_ascii_digit(),
+            None => false,
+        }
+    })
 }
 
 #[cfg(test)]

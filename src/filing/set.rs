@@ -131,19 +131,11 @@ impl Report<'_> {
     fn say(&mut self, rule: Rule, file: Option<&FileName>, args: &[&str]) {
         let Some(severity) = self.rules.level(rule).severity() else { return };
         let def = rule.def();
-        self.sink.push(severity, || Finding {
-            severity,
-            rule: def.id.into(),
-            file: file.map(|name| name.as_str().to_owned()),
-            line: None,
-            form: None,
-            field: None,
-            field_name: None,
-            insured: None,
-            value: None,
-            column: None,
-            message: Text::new(fill(def.ja, args), fill(def.en, args)),
-            action: Text::new(fill(def.do_ja, args), fill(def.do_en, args)),
+        self.sink.push(severity, || {
+            let message = Text::new(fill(def.ja, args), fill(def.en, args));
+            let action = Text::new(fill(def.do_ja, args), fill(def.do_en, args));
+            let file = file.map(|name| name.as_str().to_owned());
+            Finding { file, ..Finding::new(severity, def.id, message, action) }
         });
     }
 }
@@ -288,6 +280,15 @@ fn cover(set: &Set<'_>, roles: &Roles, summary: Option<&Summary>, report: &mut R
             );
         }
     }
+}
+
+/// Judges one PDF by itself, as an attachment.
+pub fn check_attachment(file: &SetFile, rules: &RuleSet, sink: &mut Findings) {
+    let mut report = Report { rules, sink };
+    if file.bytes == 0 {
+        report.say(Rule::SetEmptyFile, Some(&file.name), &[file.name.as_str()]);
+    }
+    pdf(file, &mut report);
 }
 
 fn pdf(file: &SetFile, report: &mut Report<'_>) {

@@ -64,7 +64,7 @@ pub struct Document {
 
 impl Document {
     /// Its file name in the outbox: readable, unique, safe on Windows, and without a person:
-    /// `2026-11_納入告知書_D1-000123-3.pdf`.
+    /// `2026-11_納入告知書_D1-000123-6.pdf`.
     pub fn name(&self) -> String {
         format!("{}_{}_{}.{}", self.month, self.kind, self.id, self.format.extension())
     }

@@ -33,9 +33,9 @@ pub struct Finding {
     /// Field, from 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub field: Option<u32>,
-    /// The field's name in the reader's language of the form.
+    /// The field's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub field_name: Option<String>,
+    pub field_name: Option<Text>,
     /// Whom it concerns, by insured's number; never an individual number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub insured: Option<String>,
@@ -49,6 +49,26 @@ pub struct Finding {
     pub message: Text,
     /// What to do next.
     pub action: Text,
+}
+
+impl Finding {
+    /// One that names no place: set what is known of it.
+    pub fn new(severity: Severity, rule: impl Into<String>, message: Text, action: Text) -> Self {
+        Self {
+            severity,
+            rule: rule.into(),
+            file: None,
+            line: None,
+            form: None,
+            field: None,
+            field_name: None,
+            insured: None,
+            value: None,
+            column: None,
+            message,
+            action,
+        }
+    }
 }
 
 /// A text in both languages.

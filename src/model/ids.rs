@@ -220,27 +220,27 @@ macro_rules! numbered_id {
 }
 
 numbered_id!(
-    /// A submission's and its receipt's number: `1-000123-4`. Opaque, never reused, gaps allowed.
+    /// A submission's and its receipt's number: `1-000123-6`. Opaque, never reused, gaps allowed.
     Number,
     "",
     "a receipt number",
-    "digits as printed on the receipt, such as 1-000123-3 (the last digit checks the others)"
+    "digits as printed on the receipt, such as 1-000123-6 (the last digit checks the others)"
 );
 
 numbered_id!(
-    /// A document's number: `D1-000123-4`.
+    /// A document's number: `D1-000123-6`.
     DocumentId,
     "D",
     "a document number",
-    "D and digits as listed, such as D1-000123-3 (the last digit checks the others)"
+    "D and digits as listed, such as D1-000123-6 (the last digit checks the others)"
 );
 
 numbered_id!(
-    /// A mail's number: `M1-000123-4`.
+    /// A mail's number: `M1-000123-6`.
     MailId,
     "M",
     "a mail number",
-    "M and digits as listed, such as M1-000123-3 (the last digit checks the others)"
+    "M and digits as listed, such as M1-000123-6 (the last digit checks the others)"
 );
 
 /// A SHA-256 digest; written as 64 lower-case hexadecimal digits (in the index: as its bytes).

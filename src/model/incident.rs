@@ -9,3 +9,13 @@ pub fn id() -> String {
     let tail: String = bytes.iter().map(|b| char::from(LETTERS[usize::from(b & 31)])).collect();
     format!("E-{tail}")
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn incidents_are_short_and_differ() {
+        let many: std::collections::HashSet<_> = (0..100).map(|_| super::id()).collect();
+        assert!(many.len() > 95);
+        assert!(many.iter().all(|id| id.len() == 8 && !id.contains(['I', 'L', 'O', 'U'])));
+    }
+}

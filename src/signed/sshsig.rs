@@ -15,7 +15,7 @@ use crate::model::finding::Text;
 use crate::signed::manifest::looks_utf16;
 
 /// The namespace of a sender's signature over its manifest, and of an insurer's over a delivery.
-pub const NAMESPACE: &str = "todoke";
+pub const SUBMISSION_NAMESPACE: &str = "todoke";
 /// The namespace of the gateway's signature over a receipt.
 pub const RECEIPT_NAMESPACE: &str = "todoke-receipt";
 

@@ -78,22 +78,22 @@ fn stock_keygen_and_we_agree_both_ways() {
     for (kind, bits, algorithm) in kinds {
         let path = keygen.key(kind, bits);
         let key = private(&path);
-        let theirs = Keygen::sign(&path, NAMESPACE, MESSAGE);
-        let signer = verify(&theirs, NAMESPACE, MESSAGE).unwrap();
+        let theirs = Keygen::sign(&path, SUBMISSION_NAMESPACE, MESSAGE);
+        let signer = verify(&theirs, SUBMISSION_NAMESPACE, MESSAGE).unwrap();
         assert_eq!(signer.key.key_data(), key.public_key().key_data());
         assert_eq!(signer.algorithm, algorithm);
         assert!(signer.fingerprint().starts_with("SHA256:"));
-        assert_eq!(verify(&theirs, NAMESPACE, b"other"), Err(SignatureError::Mismatch));
+        assert_eq!(verify(&theirs, SUBMISSION_NAMESPACE, b"other"), Err(SignatureError::Mismatch));
         let other = verify(&theirs, RECEIPT_NAMESPACE, MESSAGE).unwrap_err();
         assert_eq!(other.code(), "SIGNATURE-NAMESPACE");
         let crlf = String::from_utf8(theirs).unwrap().replace('\n', "\r\n");
-        assert!(verify(crlf.as_bytes(), NAMESPACE, MESSAGE).is_ok());
+        assert!(verify(crlf.as_bytes(), SUBMISSION_NAMESPACE, MESSAGE).is_ok());
 
-        let ours = sign(MESSAGE, NAMESPACE, &key).unwrap();
-        assert!(keygen.verifies(&ours, NAMESPACE, key.public_key(), MESSAGE), "{kind}{bits}");
+        let ours = sign(MESSAGE, SUBMISSION_NAMESPACE, &key).unwrap();
+        assert!(keygen.verifies(&ours, SUBMISSION_NAMESPACE, key.public_key(), MESSAGE), "{kind}{bits}");
         assert!(!keygen.verifies(&ours, "file", key.public_key(), MESSAGE));
-        assert!(!keygen.verifies(&ours, NAMESPACE, key.public_key(), b"other"));
-        assert!(verify(ours.as_bytes(), NAMESPACE, MESSAGE).is_ok());
+        assert!(!keygen.verifies(&ours, SUBMISSION_NAMESPACE, key.public_key(), b"other"));
+        assert!(verify(ours.as_bytes(), SUBMISSION_NAMESPACE, MESSAGE).is_ok());
     }
 }
 
@@ -111,35 +111,41 @@ fn a_certificate_names_its_key() {
     let key = private(&user);
     let certificate = PathBuf::from(format!("{}-cert.pub", user.display()));
     let certificate = Certificate::from_openssh(&std::fs::read_to_string(certificate).unwrap()).unwrap();
-    let data = SshSig::signed_data(NAMESPACE, HashAlg::Sha512, MESSAGE).unwrap();
+    let data = SshSig::signed_data(SUBMISSION_NAMESPACE, HashAlg::Sha512, MESSAGE).unwrap();
     let signature: Signature = russh::keys::signature::Signer::try_sign(&key, &data).unwrap();
-    let sig = SshSig::new(KeyData::from(certificate.clone()), NAMESPACE, HashAlg::Sha512, signature).unwrap();
+    let sig =
+        SshSig::new(KeyData::from(certificate.clone()), SUBMISSION_NAMESPACE, HashAlg::Sha512, signature)
+            .unwrap();
     let pem = sig.to_pem(LineEnding::LF).unwrap();
-    let signer = verify(pem.as_bytes(), NAMESPACE, MESSAGE).unwrap();
+    let signer = verify(pem.as_bytes(), SUBMISSION_NAMESPACE, MESSAGE).unwrap();
     assert_eq!(signer.key.key_data(), key.public_key().key_data());
     let carried = signer.certificate.unwrap();
     assert_eq!(carried.to_bytes().unwrap(), certificate.to_bytes().unwrap());
-    assert_eq!(verify(pem.as_bytes(), NAMESPACE, b"other"), Err(SignatureError::Mismatch));
+    assert_eq!(verify(pem.as_bytes(), SUBMISSION_NAMESPACE, b"other"), Err(SignatureError::Mismatch));
 }
 
 #[test]
 fn weak_algorithms_are_refused_by_name() {
     let keygen = Keygen::new();
     let path = keygen.key("rsa", "1024");
-    let theirs = Keygen::sign(&path, NAMESPACE, MESSAGE);
-    assert_eq!(verify(&theirs, NAMESPACE, MESSAGE), Err(SignatureError::Weak { name: "RSA-1024".into() }));
-    assert_eq!(sign(MESSAGE, NAMESPACE, &private(&path)).unwrap_err().code(), "SIGNATURE-WEAK");
+    let theirs = Keygen::sign(&path, SUBMISSION_NAMESPACE, MESSAGE);
+    assert_eq!(
+        verify(&theirs, SUBMISSION_NAMESPACE, MESSAGE),
+        Err(SignatureError::Weak { name: "RSA-1024".into() })
+    );
+    assert_eq!(sign(MESSAGE, SUBMISSION_NAMESPACE, &private(&path)).unwrap_err().code(), "SIGNATURE-WEAK");
 
     // ssh-keygen no longer makes SHA-1 signatures; the library does, when asked for the plain `ssh-rsa`.
     let key = private(&keygen.key("rsa", "2048"));
     let ssh_key::private::KeypairData::Rsa(pair) = key.key_data() else { panic!("an RSA key") };
-    let data = SshSig::signed_data(NAMESPACE, HashAlg::Sha512, MESSAGE).unwrap();
+    let data = SshSig::signed_data(SUBMISSION_NAMESPACE, HashAlg::Sha512, MESSAGE).unwrap();
     let signature: Signature = russh::keys::signature::Signer::try_sign(&(pair, None), &data).unwrap();
     let sig =
-        SshSig::new(key.public_key().key_data().clone(), NAMESPACE, HashAlg::Sha512, signature).unwrap();
+        SshSig::new(key.public_key().key_data().clone(), SUBMISSION_NAMESPACE, HashAlg::Sha512, signature)
+            .unwrap();
     let pem = sig.to_pem(LineEnding::LF).unwrap();
     assert_eq!(
-        verify(pem.as_bytes(), NAMESPACE, MESSAGE),
+        verify(pem.as_bytes(), SUBMISSION_NAMESPACE, MESSAGE),
         Err(SignatureError::Weak { name: "ssh-rsa (SHA-1)".into() })
     );
 
@@ -156,15 +162,16 @@ fn a_protected_key_says_that_it_cannot_sign() {
     let made =
         Command::new("ssh-keygen").args(["-q", "-N", "secret", "-t", "ed25519", "-f"]).arg(&path).status();
     assert!(made.unwrap().success());
-    assert_eq!(sign(MESSAGE, NAMESPACE, &private(&path)).unwrap_err().code(), "SIGNATURE-KEY");
+    assert_eq!(sign(MESSAGE, SUBMISSION_NAMESPACE, &private(&path)).unwrap_err().code(), "SIGNATURE-KEY");
 }
 
 #[test]
 fn what_is_not_a_signature_is_told_apart() {
     let keygen = Keygen::new();
-    let good = String::from_utf8(Keygen::sign(&keygen.key("ed25519", ""), NAMESPACE, MESSAGE)).unwrap();
+    let good =
+        String::from_utf8(Keygen::sign(&keygen.key("ed25519", ""), SUBMISSION_NAMESPACE, MESSAGE)).unwrap();
     let utf16: Vec<u8> = good.encode_utf16().flat_map(u16::to_le_bytes).collect();
-    let code = |bytes: &[u8]| verify(bytes, NAMESPACE, MESSAGE).unwrap_err().code();
+    let code = |bytes: &[u8]| verify(bytes, SUBMISSION_NAMESPACE, MESSAGE).unwrap_err().code();
     assert_eq!(code(b""), "SIGNATURE-ARMOR");
     assert_eq!(code(MESSAGE), "SIGNATURE-ARMOR");
     assert_eq!(code(&good.as_bytes()[..good.len() / 2]), "SIGNATURE-ARMOR");
@@ -184,12 +191,12 @@ proptest! {
     #[test]
     fn no_bytes_panic(blob in proptest::collection::vec(any::<u8>(), 0..300), at in 0usize..200, bit in 0u8..8) {
         let armored = format!("{BEGIN}\n{}\n{END}\n", STANDARD.encode(&blob));
-        prop_assert!(verify(armored.as_bytes(), NAMESPACE, MESSAGE).is_err());
+        prop_assert!(verify(armored.as_bytes(), SUBMISSION_NAMESPACE, MESSAGE).is_err());
         let mut sshsig = b"SSHSIG\0\0\0\x01\0\0\0\x33\0\0\0\x0bssh-ed25519\0\0\0\x20".to_vec();
         sshsig.extend_from_slice(&blob);
         let len = sshsig.len();
         sshsig[at % len] ^= 1 << bit;
         let armored = format!("{BEGIN}\n{}\n{END}\n", STANDARD.encode(&sshsig));
-        prop_assert!(verify(armored.as_bytes(), NAMESPACE, MESSAGE).is_err());
+        prop_assert!(verify(armored.as_bytes(), SUBMISSION_NAMESPACE, MESSAGE).is_err());
     }
 }

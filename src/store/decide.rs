@@ -85,9 +85,7 @@ pub(super) fn decide<I: Index>(draft: &mut Draft<'_, I>, op: Op, at: Timestamp) 
                 ok(Event::ImportEnded { number, ok: done })
             }
         }
-        Op::Withdraw { number, account } => {
-            ok(withdraw(draft, number, account.as_ref(), None)?)
-        }
+        Op::Withdraw { number, account } => ok(withdraw(draft, number, account.as_ref(), None)?),
         Op::EraseIntend(numbers) => erase_intend(draft, numbers),
         Op::Erased(numbers) => {
             each(draft, numbers, |s| s.payload == Payload::Erasing, |number| Event::Erased { number })
@@ -273,10 +271,8 @@ fn receive<I: Index>(
             return Ok((Vec::new(), Done::Received(Received::SameContent(earlier))));
         }
     }
-    if outcome == Outcome::Accepted {
-        if draft.meta.unreconciled {
-            outcome = Outcome::Held(HoldReason::Epoch);
-        }
+    if outcome == Outcome::Accepted && draft.meta.unreconciled {
+        outcome = Outcome::Held(HoldReason::Epoch);
     }
     (submission.state, submission.decided_at) = match outcome {
         Outcome::Accepted => (State::Accepted, Some(at)),

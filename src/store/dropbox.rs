@@ -271,10 +271,15 @@ impl Dropbox {
             Version { blob: blob.clone(), login, size: 0, modified: now, writers: 1, unfinished: false };
         self.log(
             &mut state,
-            &Line::Put { folder: place.folder.clone(), name: place.name.clone(), blob: blob.clone(), at: now },
+            &Line::Put {
+                folder: place.folder.clone(),
+                name: place.name.clone(),
+                blob: blob.clone(),
+                at: now,
+            },
         )?;
         if let Some(old) = state.insert(place, version, now) {
-            self.blobs.remove(&[old.blob])?;
+            self.blobs.discard(&[old.blob])?;
         }
         Ok((Upload { place: place.clone(), blob }, writer))
     }
@@ -325,6 +330,7 @@ impl Dropbox {
     }
 
     /// The client closed the file. Gives the set that this completes, if it does.
+    #[allow(clippy::needless_pass_by_value, reason = "a closed upload is no more")]
     pub fn close(
         &self,
         upload: Upload,
@@ -383,7 +389,7 @@ impl Dropbox {
         state.take(from);
         state.forget(login, to);
         if let Some(old) = state.insert(to, version, now) {
-            self.blobs.remove(&[old.blob])?;
+            self.blobs.discard(&[old.blob])?;
         }
         self.complete(&mut state, &to.folder, &to.name, login)
     }
@@ -477,7 +483,7 @@ impl Dropbox {
             self.log(&mut state, &Line::Gone { blob: blob.clone() })?;
         }
         drop(state);
-        if replaced.is_empty() { Ok(()) } else { self.blobs.remove(&replaced) }
+        if replaced.is_empty() { Ok(()) } else { self.blobs.discard(&replaced) }
     }
 
     /// The ledger has the set (or nobody needs it): its versions leave the drop-box. Those in `kept` are the ledger's
@@ -495,7 +501,16 @@ impl Dropbox {
             self.rewrite(&mut state)?;
         }
         drop(state);
-        if gone.is_empty() { Ok(()) } else { self.blobs.remove(&gone) }
+        if gone.is_empty() { Ok(()) } else { self.blobs.discard(&gone) }
+    }
+
+    /// The set was refused: its names are no longer answered for. Clients that do not look at the answer to a close
+    /// (paramiko, scripts with sshfs) look for the file, and must not find what was not taken.
+    pub fn forget(&self, set: &ClaimedSet) {
+        let mut state = self.lock();
+        for (place, _) in &set.versions {
+            state.forget(set.login, place);
+        }
     }
 
     /// A file as this login sees it: unclaimed, or claimed in this very login.
@@ -760,8 +775,7 @@ fn replay(
                 if let Some(old) = places.insert(blob.clone(), place.clone()) {
                     state.take(&old);
                 }
-                let version =
-                    Version { blob, login: 0, size: 0, modified: at, writers: 0, unfinished: true };
+                let version = Version { blob, login: 0, size: 0, modified: at, writers: 0, unfinished: true };
                 state.insert(&place, version, at);
             }
             Line::Closed { blob, size, at } => {

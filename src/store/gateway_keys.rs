@@ -1,13 +1,15 @@
 //! The gateway's own keys: the SSH host key and the key that signs receipts. Made once, never replaced here.
 
-use std::fs::{OpenOptions, Permissions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::fs::Permissions;
+use std::io;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use russh::keys::ssh_key::private::Ed25519Keypair;
 use russh::keys::ssh_key::{LineEnding, PrivateKey};
 use zeroize::Zeroizing;
+
+use super::durable;
 
 /// File of the SSH host key in the data root's `keys/`.
 pub const HOST_KEY: &str = "ssh_host_ed25519_key";
@@ -28,24 +30,29 @@ pub fn ensure(keys: &Path) -> io::Result<Vec<PathBuf>> {
         let key = generate(comment).map_err(io::Error::other)?;
         let public = key.public_key().to_openssh().map_err(io::Error::other)?;
         let private = key.to_openssh(LineEnding::LF).map_err(io::Error::other)?;
-        write_new(keys, &format!("{name}.pub"), format!("{public}\n").as_bytes(), 0o644)?;
-        write_new(keys, name, private.as_bytes(), 0o600)?;
+        // A public half whose private half a crash took gives way: this one belongs to the new key.
+        durable::replace(&keys.join(format!("{name}.pub")), format!("{public}\n").as_bytes(), 0o644)?;
+        durable::write_new(&file, private.as_bytes(), 0o600)?;
         made.push(file);
     }
-    std::fs::File::open(keys)?.sync_all()?;
     Ok(made)
 }
 
-/// Reads one of the keys; refuses one that others may read.
-pub fn load(keys: &Path, name: &str) -> io::Result<PrivateKey> {
-    let file = keys.join(name);
-    let mode = std::fs::metadata(&file)?.mode();
+/// Reads a secret file of `keys/`; refuses one that others may read.
+pub fn read_private(file: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
+    let mode = std::fs::metadata(file)?.mode();
     if mode & 0o077 != 0 {
         let text =
             format!("{} may be read by others (mode {:o}); chmod 600 it", file.display(), mode & 0o777);
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
     }
-    let text = Zeroizing::new(std::fs::read(&file)?);
+    std::fs::read(file).map(Zeroizing::new)
+}
+
+/// Reads one of the keys; refuses one that others may read.
+pub fn load(keys: &Path, name: &str) -> io::Result<PrivateKey> {
+    let file = keys.join(name);
+    let text = read_private(&file)?;
     PrivateKey::from_openssh(&text)
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, format!("{}: {error}", file.display())))
 }
@@ -56,29 +63,6 @@ pub fn generate(comment: &str) -> Result<PrivateKey, Box<dyn std::error::Error +
     getrandom::fill(&mut *seed).map_err(|error| error.to_string())?;
     let pair = Ed25519Keypair::from_seed(&seed);
     Ok(PrivateKey::new(pair.into(), comment)?)
-}
-
-/// A whole file or none: written aside, then linked to its name, which never replaces what is there.
-fn write_new(folder: &Path, name: &str, bytes: &[u8], mode: u32) -> io::Result<()> {
-    let aside = folder.join(format!(".{name}.new"));
-    match std::fs::remove_file(&aside) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside)?;
-    file.write_all(bytes)?;
-    file.set_permissions(Permissions::from_mode(mode))?;
-    file.sync_all()?;
-    let linked = std::fs::hard_link(&aside, folder.join(name));
-    std::fs::remove_file(&aside)?;
-    match linked {
-        // A public half whose private half a crash took: this one belongs to the new key.
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            std::fs::remove_file(folder.join(name))?;
-            write_new(folder, name, bytes, mode)
-        }
-        other => other,
-    }
 }
 
 #[cfg(test)]

@@ -4,8 +4,8 @@
 use chrono_tz::Tz;
 
 use super::blobs::Blobs;
-use super::ledger::{Ledger, LedgerError, SubmissionFilter};
 use super::cards;
+use super::ledger::{Ledger, LedgerError, SubmissionFilter};
 use crate::model::card::{DocumentCard, SubmissionCard};
 use crate::model::escape;
 use crate::model::finding::Language;
@@ -70,8 +70,32 @@ impl Reader<'_> {
         let language = account.language;
         let mut out = head(
             language,
-            &["受付番号", "送信日時", "種別", "事業所", "状態", "送信者の番号", "件名", "ファイル数", "判定日時", "取込日時", "取下げ日時"],
-            &["number", "received", "kind", "office", "state", "id", "subject", "files", "decided", "collected", "withdrawn"],
+            &[
+                "受付番号",
+                "送信日時",
+                "種別",
+                "事業所",
+                "状態",
+                "送信者の番号",
+                "件名",
+                "ファイル数",
+                "判定日時",
+                "取込日時",
+                "取下げ日時",
+            ],
+            &[
+                "number",
+                "received",
+                "kind",
+                "office",
+                "state",
+                "id",
+                "subject",
+                "files",
+                "decided",
+                "collected",
+                "withdrawn",
+            ],
         );
         let filter = SubmissionFilter { account: Some(account.id.clone()), ..SubmissionFilter::default() };
         for s in self.ledger.submissions(&filter, self.rows_max)? {
@@ -113,8 +137,32 @@ impl Reader<'_> {
         let language = account.language;
         let mut out = head(
             language,
-            &["文書番号", "到着日時", "事業所", "種類", "標題", "ファイル名", "大きさ", "保管期限", "初回取得", "最終取得", "対象の受付番号"],
-            &["document", "placed", "office", "type", "title", "file", "bytes", "kept_until", "first_fetched", "last_fetched", "in_reply_to"],
+            &[
+                "文書番号",
+                "到着日時",
+                "事業所",
+                "種類",
+                "標題",
+                "ファイル名",
+                "大きさ",
+                "保管期限",
+                "初回取得",
+                "最終取得",
+                "対象の受付番号",
+            ],
+            &[
+                "document",
+                "placed",
+                "office",
+                "type",
+                "title",
+                "file",
+                "bytes",
+                "kept_until",
+                "first_fetched",
+                "last_fetched",
+                "in_reply_to",
+            ],
         );
         for d in self.ledger.documents(&account.id, None, None, self.rows_max)? {
             let card: Option<DocumentCard> = cards::get(self.blobs, &d.card).ok();

@@ -9,37 +9,21 @@ use zeroize::Zeroizing;
 
 use super::{durable, gateway_keys};
 use crate::model::ids::Digest;
-use crate::signed::sshsig::{self, SignatureError};
-
-/// Namespace of receipts' signatures.
-pub const RECEIPT_NAMESPACE: &str = "todoke-receipt";
-/// Namespace of submissions' signatures.
-pub const SUBMISSION_NAMESPACE: &str = "todoke";
+use crate::signed::sshsig::{self, RECEIPT_NAMESPACE, SignatureError};
 
 /// Files in `keys/`.
 const TAG_KEY: &str = "tag_key";
 /// Former receipt keys, as lines of `allowed_signers` with their periods.
 const FORMER_SIGNERS: &str = "former_signers";
 
-/// Why the keys cannot be used.
+/// Why the keys cannot be used: a file is not readable or writable, or others could read it.
 #[derive(Debug, thiserror::Error)]
-pub enum KeyError {
-    /// Not readable or writable.
-    #[error("{path}: {source}")]
-    Io {
-        /// Which file.
-        path: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// Others could read it.
-    #[error("{path} can be read by others (mode {mode:o}); run: chmod 600 {path}")]
-    Open {
-        /// Which file.
-        path: PathBuf,
-        /// Its permission bits.
-        mode: u32,
-    },
+#[error("{path}: {source}")]
+pub struct KeyError {
+    /// Which file.
+    path: PathBuf,
+    /// What the system, or the check of its rights, says.
+    source: io::Error,
 }
 
 /// The gateway's keys.
@@ -54,27 +38,22 @@ pub struct Keys {
 impl Keys {
     /// Reads the keys in this folder; makes those that are not there yet.
     pub fn load_or_make(folder: &Path) -> Result<Self, KeyError> {
-        let io = |path: PathBuf| move |source| KeyError::Io { path, source };
+        let io = |path: PathBuf| move |source| KeyError { path, source };
         gateway_keys::ensure(folder).map_err(io(folder.to_owned()))?;
         let load = |name| gateway_keys::load(folder, name).map_err(io(folder.join(name)));
         let host = load(gateway_keys::HOST_KEY)?;
         let receipt = load(gateway_keys::RECEIPT_KEY)?;
         let tag_path = folder.join(TAG_KEY);
-        let tag = match read_private(&tag_path)? {
-            Some(tag) => tag,
-            None => {
-                let mut tag = Zeroizing::new(vec![0; 32]);
-                random(&mut tag).map_err(|source| KeyError::Io { path: tag_path.clone(), source })?;
-                durable::write_new(&tag_path, &tag, 0o600)
-                    .map_err(|source| KeyError::Io { path: tag_path, source })?;
-                tag
-            }
+        let tag = match gateway_keys::read_private(&tag_path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => make_tag(&tag_path),
+            read => read,
         };
+        let tag = tag.map_err(io(tag_path))?;
         let former = folder.join(FORMER_SIGNERS);
         let former_signers = match std::fs::read_to_string(&former) {
             Ok(text) => text,
             Err(e) if e.kind() == io::ErrorKind::NotFound => String::new(),
-            Err(source) => return Err(KeyError::Io { path: former, source }),
+            Err(source) => return Err(KeyError { path: former, source }),
         };
         Ok(Self { host, receipt, tag, former_signers })
     }
@@ -103,6 +82,13 @@ impl Keys {
     }
 }
 
+fn make_tag(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
+    let mut tag = Zeroizing::new(vec![0; 32]);
+    random(&mut tag)?;
+    durable::write_new(path, &tag, 0o600)?;
+    Ok(tag)
+}
+
 /// HMAC takes keys of any length; ours has 32 bytes.
 fn tag_mac(key: &[u8]) -> Hmac<sha2::Sha256> {
     let mut block = [0; 64];
@@ -121,20 +107,4 @@ pub fn public_line(key: &PublicKey) -> String {
 /// Fills with random bytes from the system.
 pub fn random(bytes: &mut [u8]) -> io::Result<()> {
     getrandom::fill(bytes).map_err(|e| io::Error::other(e.to_string()))
-}
-
-fn read_private(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, KeyError> {
-    use std::os::unix::fs::PermissionsExt;
-    let io = |source| KeyError::Io { path: path.to_owned(), source };
-    match std::fs::metadata(path) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(io(e)),
-        Ok(meta) => {
-            let mode = meta.permissions().mode() & 0o777;
-            if mode & 0o077 != 0 {
-                return Err(KeyError::Open { path: path.to_owned(), mode });
-            }
-        }
-    }
-    std::fs::read(path).map(|bytes| Some(Zeroizing::new(bytes))).map_err(io)
 }

@@ -280,10 +280,7 @@ fn ids_and_contents(ledger: &dyn Ledger) {
         hold_same_content: false,
         id_since: NOW,
     };
-    assert_eq!(
-        commit(ledger, held),
-        Done::Received(Received::New(Outcome::Held(HoldReason::SameContent)))
-    );
+    assert_eq!(commit(ledger, held), Done::Received(Received::New(Outcome::Held(HoldReason::SameContent))));
     assert_eq!(state(ledger, 5), State::Held);
     assert_eq!(ledger.hold_reason(number(5)).unwrap(), Some(HoldReason::SameContent));
     assert_eq!(due(ledger, Queue::Judge), [], "somebody must look");
@@ -310,15 +307,14 @@ fn holds(ledger: &dyn Ledger) {
     receive(ledger, sample::submission(1, 2, None), Outcome::Held(HoldReason::Calendar));
     assert_eq!(due(ledger, Queue::Judge), submissions(&[1, 2]));
     assert_eq!(ledger.submission(number(1)).unwrap().unwrap().decided_at, None);
-    let judge =
-        |serial, outcome, decision| Op::Judge {
-            number: number(serial),
-            outcome,
-            verdicts: vec![],
-            office: None,
-            forms: vec![],
-            decision,
-        };
+    let judge = |serial, outcome, decision| Op::Judge {
+        number: number(serial),
+        outcome,
+        verdicts: vec![],
+        office: None,
+        forms: vec![],
+        decision,
+    };
     at(ledger, judge(1, Outcome::Held(HoldReason::Calendar), None), NOW.plus(1));
     assert_eq!(due(ledger, Queue::Judge), submissions(&[2, 1]), "held anew, due anew");
     commit(ledger, judge(1, Outcome::Accepted, Some(sample::card(500))));

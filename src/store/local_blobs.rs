@@ -331,13 +331,17 @@ impl Blobs for LocalBlobs {
         self.copy(id, into, name, group)
     }
 
-    fn remove(&self, ids: &[BlobId]) -> io::Result<()> {
-        for id in ids {
+    fn discard(&self, ids: &[BlobId]) -> io::Result<()> {
+        ids.iter().try_for_each(|id| {
             match rustix::fs::unlinkat(&self.folder, Self::place(id), AtFlags::empty()) {
-                Ok(()) | Err(rustix::io::Errno::NOENT) => {}
-                Err(error) => return Err(error.into()),
+                Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
+                Err(error) => Err(error.into()),
             }
-        }
+        })
+    }
+
+    fn remove(&self, ids: &[BlobId]) -> io::Result<()> {
+        self.discard(ids)?;
         self.sync_days(ids.iter())?;
         let mut days = locked(&self.days);
         for day in ids.iter().map(day).collect::<HashSet<_>>() {

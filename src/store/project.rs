@@ -216,7 +216,11 @@ fn received<I: Index>(
     draft.put_new(tables::submission(stored.submission.number), &stored)
 }
 
-fn count_content<I: Index>(draft: &mut Draft<'_, I>, of: &Submission, counts: bool) -> Result<(), IndexError> {
+fn count_content<I: Index>(
+    draft: &mut Draft<'_, I>,
+    of: &Submission,
+    counts: bool,
+) -> Result<(), IndexError> {
     let key = tables::content_tag(&of.account, &of.content_tag);
     let mut same: Vec<Number> = draft.fetch(&key)?.unwrap_or_default();
     same.retain(|number| *number != of.number);

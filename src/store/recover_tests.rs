@@ -361,7 +361,14 @@ fn a_restored_root_lets_nothing_out_until_it_is_reconciled() {
         other => panic!("{other:?}"),
     };
     not_now(Op::PublishIntend(vec![number(1)]));
-    let judge = |number| Op::Judge { number, outcome: Outcome::Accepted, verdicts: vec![], office: None, forms: vec![], decision: None };
+    let judge = |number| Op::Judge {
+        number,
+        outcome: Outcome::Accepted,
+        verdicts: vec![],
+        office: None,
+        forms: vec![],
+        decision: None,
+    };
     not_now(judge(number(2)));
     assert_eq!(
         receive(&ledger, 3, Outcome::Accepted),

@@ -182,20 +182,7 @@ pub struct Assessor {
 const MARGIN: i64 = SECOND;
 
 fn finding(rule: &str, file: Option<&str>, message: Text, action: Text) -> Finding {
-    Finding {
-        severity: Severity::Error,
-        rule: rule.into(),
-        file: file.map(Into::into),
-        line: None,
-        form: None,
-        field: None,
-        field_name: None,
-        insured: None,
-        value: None,
-        column: None,
-        message,
-        action,
-    }
+    Finding { file: file.map(Into::into), ..Finding::new(Severity::Error, rule, message, action) }
 }
 
 /// What the scanner said of a whole set.
@@ -301,7 +288,12 @@ impl Assessor {
     }
 
     /// The filing's format, cover sheet and attachments. Gives whether the window asks for a hold.
-    fn check(&self, candidate: &Candidate, now: Timestamp, assessment: &mut Assessment) -> anyhow::Result<bool> {
+    fn check(
+        &self,
+        candidate: &Candidate,
+        now: Timestamp,
+        assessment: &mut Assessment,
+    ) -> anyhow::Result<bool> {
         let book = self.book();
         let rules = book.of(&candidate.account.insurer);
         let today = now.date_in(self.zone);
@@ -311,7 +303,8 @@ impl Assessor {
         let mut files = Vec::with_capacity(candidate.files.len());
         for (file, (role, _)) in candidate.files.iter().zip(&assessment.files) {
             let blob = self.blobs.open(&file.blob)?;
-            let mut facts = SetFile { name: file.name.clone(), bytes: file.size, pdf: None, cover_counts: None };
+            let mut facts =
+                SetFile { name: file.name.clone(), bytes: file.size, pdf: None, cover_counts: None };
             if set::wants_pdf_check(&file.name) {
                 facts.pdf = Some(inspect_pdf(blob.stream())?);
             }
@@ -357,12 +350,7 @@ impl Assessor {
     }
 
     /// The office is enrolled and the account's.
-    fn route(
-        &self,
-        set: &Candidate,
-        closed: bool,
-        mut assessment: Assessment,
-    ) -> anyhow::Result<Assessment> {
+    fn route(&self, set: &Candidate, closed: bool, mut assessment: Assessment) -> anyhow::Result<Assessment> {
         let account = &set.account;
         if assessment.office.is_none() && account.offices.len() == 1 {
             assessment.office = account.offices.first().cloned();
@@ -389,7 +377,9 @@ impl Assessor {
                 "ROUTE-OFFICE",
                 None,
                 Text::new(
-                    format!("事業所番号 {office} は、このアカウントが代わって届け出られる事業所ではありません。"),
+                    format!(
+                        "事業所番号 {office} は、このアカウントが代わって届け出られる事業所ではありません。"
+                    ),
                     format!("Office {office} is none that this account may act for."),
                 ),
                 Text::new(
@@ -493,12 +483,11 @@ fn export_names(set: &Candidate, roles: &[FileRole]) -> Vec<(FileRole, String)> 
                 FileRole::Cover => Some(format!("cover.{extension}")),
                 FileRole::Attachment => None,
             };
-            let (role, name) = match fixed.filter(|name| !taken.contains(name)) {
-                Some(name) => (*role, name),
-                None => {
-                    attachments += 1;
-                    (FileRole::Attachment, format!("attachment-{attachments:02}.{extension}"))
-                }
+            let (role, name) = if let Some(name) = fixed.filter(|name| !taken.contains(name)) {
+                (*role, name)
+            } else {
+                attachments += 1;
+                (FileRole::Attachment, format!("attachment-{attachments:02}.{extension}"))
             };
             taken.push(name.clone());
             (role, name)

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use super::alarms::Alarms;
 use super::ports::Scanner;
+use super::publish::SpoolTurn;
 use super::step::{Doing as _, Points, Progress, WorkError};
 use crate::model::escape;
 use crate::model::ids::InsurerCode;
@@ -139,6 +140,8 @@ pub struct Deliveries {
     pub tables: Arc<dyn Fn(&InsurerCode) -> DocumentTable + Send + Sync>,
     /// The scanner.
     pub scanner: Arc<dyn Scanner>,
+    /// Shared with the sweep of `.tmp/`, in which reports are staged.
+    pub turn: SpoolTurn,
     /// Where trouble is said.
     pub alarms: Arc<dyn Alarms>,
     /// What the last looks saw. Starts empty.
@@ -348,7 +351,13 @@ impl Deliveries {
             }
             Err(_) => false,
         };
-        if same { Ok(()) } else { spool.write_report(NAME, &text).doing(doing) }
+        if same { Ok(()) } else { self.write_report(spool, NAME, &text).doing(doing) }
+    }
+
+    /// The sweep takes what lies in `.tmp/` between stage and rename for the remains of a crash.
+    fn write_report(&self, spool: &InsurerSpool, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let _turn = self.turn.take();
+        spool.write_report(name, bytes)
     }
 }
 

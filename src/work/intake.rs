@@ -7,6 +7,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use super::repeats::Claimant;
 use crate::model::card::SubmissionCard;
 use crate::model::finding::{Finding, Severity, Text};
 use crate::model::ids::{AccountId, BlobId, Digest, Number};
+use crate::model::metric;
 use crate::model::party::{Account, Actor, Standing};
 use crate::model::submission::{
     HoldReason, Outcome, Stage, StageVerdict, State, Submission, SubmittedFile, Verdict,
@@ -30,12 +32,12 @@ use crate::signed::manifest::Manifest;
 use crate::signed::receipt::{
     self, RECEIPT_SCHEMA, Receipt, ReceiptFile, ReceiptSigner, Stage as ReceiptStage, Stages,
 };
-use crate::signed::sshsig::{self, Signer};
+use crate::signed::sshsig::{self, SUBMISSION_NAMESPACE, Signer};
 use crate::store::blobs::Blobs;
 use crate::store::cards;
-use crate::store::handover::{Handover, Pending, Reply, Said};
 use crate::store::dropbox::{ClaimedSet, Dropbox};
-use crate::store::keys::{self, Keys, SUBMISSION_NAMESPACE};
+use crate::store::handover::{Handover, Pending, Reply, Said};
+use crate::store::keys::{self, Keys};
 use crate::store::ledger::{Done, Ledger, LedgerError, Op, Received, Refusal};
 use crate::store::receipts;
 use crate::store::seen::Claim;
@@ -116,20 +118,7 @@ fn said(code: impl Into<String>, ja: impl Into<String>, en: impl Into<String>) -
 }
 
 fn error(rule: &str, file: Option<String>, message: Text, action: Text) -> Finding {
-    Finding {
-        severity: Severity::Error,
-        rule: rule.into(),
-        file,
-        line: None,
-        form: None,
-        field: None,
-        field_name: None,
-        insured: None,
-        value: None,
-        column: None,
-        message,
-        action,
-    }
+    Finding { file, ..Finding::new(Severity::Error, rule, message, action) }
 }
 
 impl Intake {
@@ -142,7 +131,14 @@ impl Intake {
         loop {
             beat();
             match handover.take(Duration::from_secs(1)) {
-                Some(pending) => self.take(pending),
+                // A panic costs this set its answer (its files stay in the drop-box's log), not the thread.
+                Some(pending) => {
+                    let done = catch_unwind(AssertUnwindSafe(|| self.take(pending)));
+                    if done.is_err() {
+                        tracing::error!("intake panicked over a set; see the panic's own message");
+                        self.alarms.raise("INTAKE-FAILED", "intake panicked; see the log", self.clock.now());
+                    }
+                }
                 None if handover.is_done() => return,
                 None => {}
             }
@@ -154,6 +150,7 @@ impl Intake {
         let Pending { set, dropbox, received_at, deadline, reply } = pending;
         let account = set.account.clone();
         let started = self.clock.now();
+        let started_at = std::time::Instant::now();
         let answer = match self.answer(&set, &dropbox, received_at, deadline) {
             Ok(answer) => answer,
             Err(failed) => {
@@ -174,15 +171,18 @@ impl Intake {
                         self.alarms.raise("INTAKE-FAILED", &format!("{id}: {e:#}"), started);
                         Reply::Refused(said(
                             "INTERNAL",
-                            format!("サーバー側の問題で受け付けられませんでした(番号 {id})。ファイルは /submit に残っています。しばらくしてから SHA256SUMS.sig を送り直し、続くときはこの番号を運用担当へお知らせください。"),
-                            format!("The server failed ({id}). The files are still in /submit: send SHA256SUMS.sig again later; if it goes on, tell the operator this number."),
+                            format!(
+                                "サーバー側の問題で受け付けられませんでした(番号 {id})。ファイルは /submit に残っています。しばらくしてから SHA256SUMS.sig を送り直し、続くときはこの番号を運用担当へお知らせください。"
+                            ),
+                            format!(
+                                "The server failed ({id}). The files are still in /submit: send SHA256SUMS.sig again later; if it goes on, tell the operator this number."
+                            ),
                         ))
                     }
                 }
             }
         };
-        metrics::histogram!("todoke_verdict_seconds")
-            .record(self.clock.now().since(received_at) as f64 / 1000.0);
+        metrics::histogram!(metric::VERDICT_SECONDS).record(started_at.elapsed());
         reply(answer);
     }
 
@@ -369,6 +369,9 @@ impl Intake {
                         claim.keep();
                     }
                     dropbox.consume(set, &payload)?;
+                    if matches!(outcome, Outcome::Refused(_)) {
+                        dropbox.forget(set);
+                    }
                     return Ok(self.answered(number, account, &outcome, &assessment, received_at));
                 }
                 Received::Same(earlier) => {
@@ -425,18 +428,19 @@ impl Intake {
         now: Timestamp,
     ) -> Reply {
         tracing::info!(%number, account = %account.id, ?outcome, "a submission was received");
+        let verdict = match outcome {
+            Outcome::Accepted => "accepted",
+            Outcome::Held(_) => "held",
+            Outcome::Refused(_) => "refused",
+        };
+        metrics::counter!(metric::SUBMISSIONS, "verdict" => verdict).increment(1);
         match outcome {
             Outcome::Accepted => {
-                metrics::counter!("todoke_submissions_total", "outcome" => "accepted").increment(1);
                 (self.accepted)();
                 Reply::Fine(Some(number))
             }
-            Outcome::Held(_) => {
-                metrics::counter!("todoke_submissions_total", "outcome" => "held").increment(1);
-                Reply::Fine(Some(number))
-            }
+            Outcome::Held(_) => Reply::Fine(Some(number)),
             Outcome::Refused(code) => {
-                metrics::counter!("todoke_submissions_total", "outcome" => "refused").increment(1);
                 self.refusals.add(&account.id, now, self.policy().refusals_per_hour_max);
                 Reply::Refused(refusal(number, code, &assessment.findings, assessment.more_findings))
             }
@@ -465,10 +469,7 @@ impl Intake {
             insurer: account.insurer.clone(),
             id: manifest.id.clone(),
             manifest_sha256: Digest::of(&set.manifest_bytes),
-            signer: ReceiptSigner {
-                algorithm: signer.algorithm.clone(),
-                fingerprint: signer.fingerprint(),
-            },
+            signer: ReceiptSigner { algorithm: signer.algorithm.clone(), fingerprint: signer.fingerprint() },
             files: set
                 .files
                 .iter()
@@ -515,10 +516,7 @@ impl Intake {
             kind: manifest.kind,
             test: account.test,
             manifest: Digest::of(&set.manifest_bytes),
-            id_tag: manifest
-                .id
-                .as_ref()
-                .map(|id| receipts::id_tag(&self.keys, &account.id, id.as_str())),
+            id_tag: manifest.id.as_ref().map(|id| receipts::id_tag(&self.keys, &account.id, id.as_str())),
             content_tag: self.content_tag(account, manifest),
             signer: signer.fingerprint(),
             files: set
@@ -586,8 +584,14 @@ fn verify(set: &ClaimedSet, account: &Account) -> Result<Signer, Failed> {
     if !account.keys.iter().any(|key| key.fingerprint == fingerprint) {
         return Err(Failed::Stays(said(
             "SIGNATURE-OTHER-KEY",
-            format!("署名した鍵({fingerprint})は、アカウント {} に登録されていません。登録した鍵で署名し直し、SHA256SUMS.sig を送り直してください。", account.id),
-            format!("The key that signed ({fingerprint}) is not registered for account {}. Sign with a registered key and send SHA256SUMS.sig again.", account.id),
+            format!(
+                "署名した鍵({fingerprint})は、アカウント {} に登録されていません。登録した鍵で署名し直し、SHA256SUMS.sig を送り直してください。",
+                account.id
+            ),
+            format!(
+                "The key that signed ({fingerprint}) is not registered for account {}. Sign with a registered key and send SHA256SUMS.sig again.",
+                account.id
+            ),
         )));
     }
     Ok(signer)
@@ -655,8 +659,12 @@ fn same_content(earlier: Number) -> Finding {
             "SAME-CONTENT",
             None,
             Text::new(
-                format!("受付番号 {earlier} とまったく同じファイルです。二重の届出かどうかを確認するまで保留します。"),
-                format!("These are the very files of submission {earlier}. This one is held until somebody has looked."),
+                format!(
+                    "受付番号 {earlier} とまったく同じファイルです。二重の届出かどうかを確認するまで保留します。"
+                ),
+                format!(
+                    "These are the very files of submission {earlier}. This one is held until somebody has looked."
+                ),
             ),
             Text::new(
                 "誤って二度送った場合は、この送信を取り下げてください。二度送る必要がある場合は健康保険組合へご連絡ください。",
@@ -670,8 +678,14 @@ fn withdrawal_refused(refusal: &Refusal) -> Finding {
     let (message, action) = match refusal {
         Refusal::State { number, state } => (
             Text::new(
-                format!("受付番号 {number} は取り下げられません(状態: {})。", crate::store::history::state_word(*state, crate::model::finding::Language::Ja)),
-                format!("Submission {number} cannot be withdrawn: it is {}.", crate::store::history::state_word(*state, crate::model::finding::Language::En)),
+                format!(
+                    "受付番号 {number} は取り下げられません(状態: {})。",
+                    crate::store::history::state_word(*state, crate::model::finding::Language::Ja)
+                ),
+                format!(
+                    "Submission {number} cannot be withdrawn: it is {}.",
+                    crate::store::history::state_word(*state, crate::model::finding::Language::En)
+                ),
             ),
             Text::new(
                 "健康保険組合が取り込んだあとの取下げは、健康保険組合へ直接ご連絡ください。",
@@ -697,28 +711,25 @@ pub fn refusal(number: Number, code: &str, findings: &[Finding], more: u64) -> S
     let errors = findings.iter().filter(|f| f.severity == Severity::Error);
     let first = errors.clone().find(|f| f.rule == code).or_else(|| errors.clone().next());
     let rest = (errors.count() as u64).saturating_sub(1).saturating_add(more);
-    let (mut ja, mut en) = (String::new(), String::new());
+    let (mut ja, mut en) = (Vec::new(), Vec::new());
     if let Some(first) = first {
-        if let Some(file) = &first.file {
-            ja += &format!("{file} ");
-            en += &format!("{file} ");
-        }
+        let mut place_ja: Vec<String> = first.file.iter().cloned().collect();
+        let mut place_en = place_ja.clone();
         if let Some(line) = first.line {
-            ja += &format!("{line} 行目 ");
-            en += &format!("line {line} ");
+            place_ja.push(format!("{line} 行目"));
+            place_en.push(format!("line {line}"));
         }
-        if !ja.is_empty() {
-            ja = format!("{}: ", ja.trim_end());
-            en = format!("{}: ", en.trim_end());
-        }
-        ja += &format!("{} {}", first.message.ja, first.action.ja);
-        en += &format!("{} {}", first.message.en, first.action.en);
+        let lead = |place: &[String]| {
+            if place.is_empty() { String::new() } else { format!("{}: ", place.join(" ")) }
+        };
+        ja.push(format!("{}{} {}", lead(&place_ja), first.message.ja, first.action.ja));
+        en.push(format!("{}{} {}", lead(&place_en), first.message.en, first.action.en));
     }
     if rest > 0 {
-        ja += &format!(" ほか {rest} 件。");
-        en += &format!(" {rest} more.");
+        ja.push(format!("ほか {rest} 件。"));
+        en.push(format!("{rest} more."));
     }
-    ja += &format!(" 受付番号 {number}(受付不可)。詳細: /receipts/{number}.findings.html");
-    en += &format!(" Receipt {number} (refused); details: /receipts/{number}.findings.html");
-    said(code, ja.trim_start(), en.trim_start())
+    ja.push(format!("受付番号 {number}(受付不可)。詳細: /receipts/{number}.findings.html"));
+    en.push(format!("Receipt {number} (refused); details: /receipts/{number}.findings.html"));
+    said(code, ja.join(" "), en.join(" "))
 }

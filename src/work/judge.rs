@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use super::alarms::Alarms;
 use super::assess::{Assessment, Assessor, Candidate, CandidateFile};
+use super::repeats::Claimant;
 use crate::model::card::{DecisionCard, SubmissionCard};
 use crate::model::ids::Number;
 use crate::model::party::Actor;
@@ -10,8 +12,6 @@ use crate::model::submission::{HoldReason, Outcome, State, Submission};
 use crate::model::time::{SECOND, Timestamp};
 use crate::signed::manifest::Manifest;
 use crate::signed::receipt::Fact;
-use super::alarms::Alarms;
-use super::repeats::Claimant;
 use crate::store::blobs::Blobs;
 use crate::store::cards;
 use crate::store::keys::Keys;
@@ -122,13 +122,18 @@ impl Judge {
                 .files
                 .iter()
                 .zip(&manifest.files)
-                .map(|(f, named)| CandidateFile { name: named.name.clone(), blob: f.blob.clone(), size: f.size })
+                .map(|(f, named)| CandidateFile {
+                    name: named.name.clone(),
+                    blob: f.blob.clone(),
+                    size: f.size,
+                })
                 .collect(),
         };
         let mut assessment = match say {
-            Some(Say::Refuse) => {
-                self.assessor.begin(&candidate).refuse(crate::model::submission::Stage::Routing, vec![by_operator()])
-            }
+            Some(Say::Refuse) => self
+                .assessor
+                .begin(&candidate)
+                .refuse(crate::model::submission::Stage::Routing, vec![by_operator()]),
             _ => self.assessor.assess(&candidate, now, None)?,
         };
         if say.is_none() && assessment.outcome == Outcome::Accepted && self.ledger.head().unreconciled {
@@ -220,18 +225,13 @@ fn manifest_of(card: &SubmissionCard) -> anyhow::Result<Manifest> {
 
 fn by_operator() -> crate::model::finding::Finding {
     use crate::model::finding::{Finding, Severity, Text};
-    Finding {
-        severity: Severity::Error,
-        rule: "OPERATOR-REFUSED".into(),
-        file: None,
-        line: None,
-        form: None,
-        field: None,
-        field_name: None,
-        insured: None,
-        value: None,
-        column: None,
-        message: Text::new("保留していた送信を、確認のうえ受付不可としました。", "The held submission was looked at and refused."),
-        action: Text::new("健康保険組合へお問い合わせください。", "Ask the insurer."),
-    }
+    Finding::new(
+        Severity::Error,
+        "OPERATOR-REFUSED",
+        Text::new(
+            "保留していた送信を、確認のうえ受付不可としました。",
+            "The held submission was looked at and refused.",
+        ),
+        Text::new("健康保険組合へお問い合わせください。", "Ask the insurer."),
+    )
 }

@@ -8,6 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use chrono_tz::Tz;
 
+use super::alarms::Alarms;
 use super::ports::{Delivery, Envelope, Mailer};
 use crate::model::card::{AccountCard, InsurerCard, MailCard, OfficeCard};
 use crate::model::document::Document;
@@ -18,7 +19,6 @@ use crate::model::party::{Account, Actor};
 use crate::model::time::{SECOND, Timestamp};
 use crate::rules::notice::{self, Letter, Notice, Templates};
 use crate::rules::retry::{Retry, Schedule};
-use super::alarms::Alarms;
 use crate::store::blobs::Blobs;
 use crate::store::cards;
 use crate::store::ledger::{Done, Ledger, Op, Queue, Task};
@@ -272,10 +272,12 @@ impl Notifier {
             due_at: now,
             last_reply: None,
         };
-        match self.ledger.commit(Op::SealMail(Box::new(mail)), Actor::Daemon, now)? {
+        let done = self.ledger.commit(Op::SealMail(Box::new(mail)), Actor::Daemon, now)?;
+        if done == Done::Sealed(false) {
             // Announced by another mail meanwhile.
-            Done::Sealed(false) => self.blobs.remove(&[blob])?,
-            _ => tracing::info!(mail = %id, account = %account.id, "a mail was sealed"),
+            self.blobs.remove(&[blob])?;
+        } else {
+            tracing::info!(mail = %id, account = %account.id, "a mail was sealed");
         }
         Ok(())
     }
@@ -311,6 +313,25 @@ impl Notifier {
         Ok(sent)
     }
 
+    /// Tells the operator of an alarm, past the queue: an alarm may be about the queue or the ledger itself. Whether the
+    /// next host took it.
+    pub fn operator(&self, to: &str, alarm: &notice::AlarmNotice) -> anyhow::Result<bool> {
+        let policy = self.policy();
+        let mut random = [0; 8];
+        crate::store::keys::random(&mut random)?;
+        let letter = Letter {
+            from_name: &policy.from_name,
+            from: &policy.from,
+            to,
+            message_id: &format!("alarm.{}@{}", hex::encode(random), policy.domain),
+            at: alarm.at,
+            language: crate::model::finding::Language::En,
+        };
+        let message = notice::compose(&letter, &notice::render_alarm(alarm))?;
+        let envelope = Envelope { from: Some(policy.from.clone()), to: to.to_owned() };
+        Ok(matches!(self.mailer.send(&envelope, &message), Delivery::Sent { .. }))
+    }
+
     fn attempt(&self, id: MailId, policy: &NoticePolicy, now: Timestamp) -> anyhow::Result<bool> {
         let Some(mail) = self.ledger.mail(id)?.filter(|m| m.state == MailState::Queued) else {
             return Ok(false);
@@ -318,7 +339,6 @@ impl Notifier {
         let card: MailCard = cards::get(self.blobs.as_ref(), &mail.card)?;
         let message = BASE64.decode(&card.message)?;
         let envelope = Envelope { from: Some(card.from), to: card.to };
-        let started = std::time::Instant::now();
         let delivery = self.mailer.send(&envelope, &message);
         let result = match delivery {
             Delivery::Sent { reply } => MailResult::Sent { reply },
@@ -330,13 +350,6 @@ impl Notifier {
                 }
             }
         };
-        let word = match &result {
-            MailResult::Sent { .. } => "sent",
-            MailResult::Deferred { .. } => "deferred",
-            MailResult::Failed { .. } | MailResult::Dropped => "failed",
-        };
-        metrics::histogram!("todoke_mail_attempt_seconds", "result" => word)
-            .record(started.elapsed().as_secs_f64());
         let sent = matches!(result, MailResult::Sent { .. });
         if let MailResult::Failed { reply } = &result {
             let account = mail.account.as_ref().map(ToString::to_string).unwrap_or_default();

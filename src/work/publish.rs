@@ -304,7 +304,9 @@ impl Publisher {
         }
         match submission.state {
             State::Publishing => return Ok(Err(Withdrawal::NotNow)),
-            State::Collected | State::Imported | State::ImportFailed => return Ok(Err(Withdrawal::Collected)),
+            State::Collected | State::Imported | State::ImportFailed => {
+                return Ok(Err(Withdrawal::Collected));
+            }
             State::Published => {}
             _ => return Ok(Ok(commit())),
         }

@@ -13,6 +13,7 @@ use super::alarms::Alarms;
 use super::step::{Doing as _, Points, Progress, WorkError};
 use crate::model::document::{Document, RemovalReason};
 use crate::model::ids::{AccountId, DocumentId};
+use crate::model::metric;
 use crate::model::party::Actor;
 use crate::model::time::{SECOND, Timestamp};
 use crate::store::blobs::Blobs;
@@ -225,6 +226,11 @@ impl Purge {
         self.points.pass("removed")?;
         let done = intended.len() as u64;
         self.ledger.commit(Op::Removed(intended), by.clone(), now)?;
+        let word = match reason {
+            RemovalReason::Expired => "expired",
+            RemovalReason::Recalled => "recalled",
+        };
+        metrics::counter!(metric::DOCUMENTS_REMOVED, "reason" => word).increment(done);
         Ok(done)
     }
 

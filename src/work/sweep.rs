@@ -40,7 +40,7 @@ pub struct Sweep {
 impl Sweep {
     /// Sweeps everything once.
     pub fn step(&self, now: Timestamp) -> Result<Progress, WorkError> {
-        Ok(self.sweep_blobs(now)?.and(self.sweep_stages()?))
+        Ok(self.sweep_blobs(now)?.and(self.sweep_stages(now)?))
     }
 
     fn sweep_blobs(&self, now: Timestamp) -> Result<Progress, WorkError> {
@@ -73,12 +73,12 @@ impl Sweep {
         Ok(count)
     }
 
-    fn sweep_stages(&self) -> Result<Progress, WorkError> {
+    fn sweep_stages(&self, now: Timestamp) -> Result<Progress, WorkError> {
         let _turn = self.turn.take();
         let mut progress = Progress::default();
         for insurer in self.ledger.insurers()? {
             match InsurerSpool::open(&self.spool_root, &insurer.code) {
-                Ok(spool) => progress.done += self.sweep_tmp(&spool)?,
+                Ok(spool) => progress.done += self.sweep_tmp(&spool, now)?,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error).doing(|| format!("opening the spool of {}", insurer.code)),
             }
@@ -88,7 +88,7 @@ impl Sweep {
 
     /// Stages of `Accepted` and `Publishing` ones are the publisher's own; withdrawals of `Published` ones are
     /// [`super::publish::Publisher::recover`]'s.
-    fn sweep_tmp(&self, spool: &InsurerSpool) -> Result<u64, WorkError> {
+    fn sweep_tmp(&self, spool: &InsurerSpool, now: Timestamp) -> Result<u64, WorkError> {
         let mut done = 0;
         let names: Vec<_> = spool.tmp.names().and_then(Iterator::collect).doing(|| "reading .tmp/".into())?;
         for name in names {
@@ -105,6 +105,14 @@ impl Sweep {
                     Some(State::Accepted | State::Publishing) => continue,
                     _ => "a stage that will never be published",
                 }
+            } else if spool
+                .tmp
+                .stat(&name)
+                .doing(|| format!("looking at .tmp/{text}"))?
+                .is_some_and(|s| is_young(&s, now))
+            {
+                // A report that is being written this moment: its stage belongs to no number and to no turn.
+                continue;
             } else {
                 "the remains of a write that did not end"
             };
@@ -121,6 +129,11 @@ impl Sweep {
     fn state(&self, number: Number) -> Result<Option<State>, WorkError> {
         Ok(self.ledger.submission(number)?.map(|submission| submission.state))
     }
+}
+
+/// Whether it was written less than an hour ago.
+fn is_young(stat: &rustix::fs::Stat, now: Timestamp) -> bool {
+    now.since(Timestamp(stat.st_mtime.saturating_mul(1000))) < 3_600_000
 }
 
 fn number_in(name: &str) -> Option<Number> {

@@ -140,6 +140,7 @@ impl<'a> Run<'a> {
             zone: chrono_tz::Asia::Tokyo,
             tables: Arc::new(|_| DocumentTable::default()),
             scanner: Arc::new(FixedScanner::clean()),
+            turn: self.turn.clone(),
             alarms: self.alarms.clone(),
             looks: Mutex::default(),
             points,

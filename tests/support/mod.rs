@@ -12,7 +12,10 @@
 )]
 
 pub mod dir;
+pub mod gateway;
 pub mod raw;
+pub mod scanner;
+pub mod served;
 
 use std::fs;
 use std::path::{Path, PathBuf};

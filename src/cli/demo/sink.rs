@@ -97,12 +97,12 @@ fn subject(message: &[String]) -> String {
     let mut bytes = Vec::new();
     for word in raw.split_whitespace() {
         let encoded = word.strip_prefix("=?utf-8?b?").and_then(|w| w.strip_suffix("?="));
-        match encoded.and_then(|w| base64::engine::general_purpose::STANDARD.decode(w).ok()) {
-            Some(decoded) => bytes.extend_from_slice(&decoded),
-            None => {
-                bytes.extend_from_slice(word.as_bytes());
-                bytes.push(b' ');
-            }
+        if let Some(decoded) = encoded.and_then(|w| base64::engine::general_purpose::STANDARD.decode(w).ok())
+        {
+            bytes.extend_from_slice(&decoded);
+        } else {
+            bytes.extend_from_slice(word.as_bytes());
+            bytes.push(b' ');
         }
     }
     String::from_utf8_lossy(&bytes).trim().to_owned()

@@ -13,6 +13,7 @@ use super::office::{OfficeParts, OfficeTree};
 use super::port::{Entered, Fault, Gate, Link, Status, Tree};
 use crate::model::finding::Language;
 use crate::model::ids::AccountId;
+use crate::model::metric;
 use crate::model::party::{Account, Role, Standing};
 use crate::model::time::{Clock, Timestamp};
 use crate::signed::sshsig;
@@ -37,7 +38,12 @@ pub struct LoginPolicy {
 
 impl Default for LoginPolicy {
     fn default() -> Self {
-        Self { logins_max: 1, machine_logins_max: 16, connections_per_login_max: 16, replace_idle_seconds: 30 }
+        Self {
+            logins_max: 1,
+            machine_logins_max: 16,
+            connections_per_login_max: 16,
+            replace_idle_seconds: 30,
+        }
     }
 }
 
@@ -145,6 +151,7 @@ impl Gate for KeyGate {
             Ok(_) => true,
             Err(reason) => {
                 let account = crate::model::escape::excerpt(account, 32);
+                metrics::counter!(metric::LOGINS, "result" => "refused").increment(1);
                 tracing::info!(%account, %from, reason, "a key was not let in");
                 false
             }
@@ -182,8 +189,14 @@ impl Gate for KeyGate {
                 return Err(fault(
                     account.language,
                     "LOGIN-CONNECTIONS",
-                    &format!("同時接続数の上限({})に達しました。ほかの接続を閉じてからやり直してください。", policy.connections_per_login_max),
-                    &format!("This login has as many connections as it may ({}). Close others first.", policy.connections_per_login_max),
+                    &format!(
+                        "同時接続数の上限({})に達しました。ほかの接続を閉じてからやり直してください。",
+                        policy.connections_per_login_max
+                    ),
+                    &format!(
+                        "This login has as many connections as it may ({}). Close others first.",
+                        policy.connections_per_login_max
+                    ),
                 ));
             }
             entry.connections.insert(session, link);
@@ -194,18 +207,23 @@ impl Gate for KeyGate {
         if entries.len() >= max {
             let idle = |e: &Entry| e.connections.values().map(|c| c.idle()).min().unwrap_or(Duration::MAX);
             let patience = Duration::from_secs(policy.replace_idle_seconds.into());
-            let dead = entries
-                .iter()
-                .position(|e| e.tree.strong_count() == 0 || (e.fingerprint == fingerprint && idle(e) >= patience));
+            let dead = entries.iter().position(|e| {
+                e.tree.strong_count() == 0 || (e.fingerprint == fingerprint && idle(e) >= patience)
+            });
             let Some(dead) = dead else {
                 let other = &entries[0];
-                let since = other.since.utc().with_timezone(&self.office.zone).format("%m/%d %H:%M").to_string();
+                let since =
+                    other.since.utc().with_timezone(&self.office.zone).format("%m/%d %H:%M").to_string();
                 let source = other.source;
                 return Err(fault(
                     account.language,
                     "LOGIN-ELSEWHERE",
-                    &format!("このアカウントは {since} から {source} で使用中です(同時に使えるのは {max} か所です)。そちらを終了してからやり直してください。"),
-                    &format!("This account is in use since {since} from {source} (at most {max} at a time). End that session first."),
+                    &format!(
+                        "このアカウントは {since} から {source} で使用中です(同時に使えるのは {max} か所です)。そちらを終了してからやり直してください。"
+                    ),
+                    &format!(
+                        "This account is in use since {since} from {source} (at most {max} at a time). End that session first."
+                    ),
                 ));
             };
             let replaced = entries.remove(dead);
@@ -231,6 +249,8 @@ impl Gate for KeyGate {
 
 impl KeyGate {
     fn entered(&self, account: AccountId, tree: Arc<dyn Tree>, login: Login, session: u64) -> Entered {
+        metrics::counter!(metric::LOGINS, "result" => "accepted").increment(1);
+        metrics::gauge!(metric::SESSIONS).increment(1.0);
         let guard = Leave { logins: Arc::clone(&self.logins), account: account.clone(), login, session };
         Entered { account, tree, guard: Box::new(guard) }
     }
@@ -246,6 +266,7 @@ struct Leave {
 
 impl Drop for Leave {
     fn drop(&mut self) {
+        metrics::gauge!(metric::SESSIONS).decrement(1.0);
         let mut logins = self.logins.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(entries) = logins.get_mut(&self.account) else { return };
         if let Some(at) = entries.iter().position(|e| e.login == self.login) {

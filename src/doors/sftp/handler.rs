@@ -13,7 +13,7 @@ use russh::{ChannelId, ChannelOpenFailure, ChannelWriteHalf, Disconnect, Pty, Si
 use tokio::time::sleep;
 
 use super::config::ACCOUNT_BYTES_MAX;
-use super::connection::{WeakLink, Connection, Login};
+use super::connection::{Connection, Login, WeakLink};
 use super::engine::one_line;
 use super::port::{Fault, Gate};
 use super::queue::Pushed;

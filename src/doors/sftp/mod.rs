@@ -8,27 +8,27 @@
 
 pub mod config;
 pub mod gate;
-pub mod office;
 pub mod insurer;
+pub mod office;
 pub mod path;
 pub mod port;
 pub mod server;
 pub mod wire;
 
 mod connection;
-mod readers;
-mod uploads;
-mod words;
 mod engine;
 mod handler;
 mod handles;
 mod longname;
 mod output;
 mod queue;
+mod readers;
 mod session;
 mod startups;
 mod stream;
 mod texts;
+mod uploads;
+mod words;
 
 pub use config::Limits;
 pub use server::{Drained, ServerHandle, SessionInfo, start};

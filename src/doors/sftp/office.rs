@@ -4,8 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::port::{
-    Answer, Attributes, Entry, Fault, Listing, OpenFile, OpenFlags, SetAttributes, Space, Tree,
-    VirtualPath,
+    Answer, Attributes, Entry, Fault, Listing, OpenFile, OpenFlags, SetAttributes, Space, Tree, VirtualPath,
 };
 use super::readers::{MadeFile, StoredDocument};
 use super::uploads::UploadFile;
@@ -17,11 +16,14 @@ use crate::model::party::Account;
 use crate::model::submission::Submission;
 use crate::model::time::Clock;
 use crate::store::blobs::Blobs;
-use crate::store::handover::Handover;
 use crate::store::dropbox::{Begin, Dropbox, Login, Place, Shown};
+use crate::store::handover::Handover;
 use crate::store::history;
 use crate::store::ledger::{Ledger, SubmissionFilter};
 use crate::store::receipts::{Made, Receipts};
+
+/// Tells the operator: code and text.
+pub type Alarm = dyn Fn(&str, String) + Send + Sync;
 
 /// What the tree is made of; shared by all sessions.
 pub struct OfficeParts {
@@ -40,7 +42,7 @@ pub struct OfficeParts {
     /// Most submissions that listings and histories show (`listed_max`).
     pub listed_max: usize,
     /// Tells the operator: code and text.
-    pub alarm: Box<dyn Fn(&str, String) + Send + Sync>,
+    pub alarm: Box<Alarm>,
     /// The gateway's zone, for histories.
     pub zone: chrono_tz::Tz,
 }
@@ -142,8 +144,8 @@ impl OfficeTree {
         self.parts.clock.now()
     }
 
-    fn offices(&self) -> Result<BTreeSet<OfficeCode>, Fault> {
-        Ok(self.account.offices.iter().cloned().collect())
+    fn offices(&self) -> BTreeSet<OfficeCode> {
+        self.account.offices.iter().cloned().collect()
     }
 
     fn made(&self, of: ReceiptOf, name: &str) -> Result<Made, Fault> {
@@ -207,7 +209,10 @@ impl OfficeTree {
     fn submissions(&self) -> SubmissionPages {
         SubmissionPages {
             ledger: Arc::clone(&self.parts.ledger),
-            filter: SubmissionFilter { account: Some(self.account.id.clone()), ..SubmissionFilter::default() },
+            filter: SubmissionFilter {
+                account: Some(self.account.id.clone()),
+                ..SubmissionFilter::default()
+            },
             page: Vec::new().into_iter(),
             left: self.parts.listed_max,
             words: self.words,
@@ -289,12 +294,9 @@ impl Tree for OfficeTree {
     fn stat(&self, path: &VirtualPath) -> Result<Attributes, Fault> {
         let made = |made: Made| file(made.bytes.len() as u64, made.at.unix_seconds(), 0o440);
         Ok(match self.find(path)? {
-            At::Root
-            | At::Receipts
-            | At::ByManifest
-            | At::ById
-            | At::Outbox
-            | At::History => folder(self.parts.ledger.head().at.unix_seconds(), 0o550),
+            At::Root | At::Receipts | At::ByManifest | At::ById | At::Outbox | At::History => {
+                folder(self.parts.ledger.head().at.unix_seconds(), 0o550)
+            }
             At::Submit => folder(self.dropbox.folder("").unwrap_or_default().unix_seconds(), 0o750),
             At::InSubmit(name) => match self.dropbox.folder(name) {
                 Some(changed) => folder(changed.unix_seconds(), 0o750),
@@ -310,7 +312,7 @@ impl Tree for OfficeTree {
                 .map(|s| Self::shown(&s))
                 .ok_or_else(|| self.words.missing())?,
             At::Receipt(of, name) => made(self.made(of, name)?),
-            At::OutboxOf(office) if self.offices()?.contains(&office) => {
+            At::OutboxOf(office) if self.offices().contains(&office) => {
                 folder(self.parts.ledger.head().at.unix_seconds(), 0o550)
             }
             At::OutboxOf(_) => return Err(self.words.missing()),
@@ -322,6 +324,7 @@ impl Tree for OfficeTree {
         })
     }
 
+    #[allow(clippy::too_many_lines, reason = "one arm per folder")]
     fn list(&self, path: &VirtualPath) -> Result<Listing, Fault> {
         let at = self.parts.ledger.head().at.unix_seconds();
         let folders = |names: &[&str]| -> Listing {
@@ -332,26 +335,25 @@ impl Tree for OfficeTree {
             Box::new(entries.into_iter())
         };
         Ok(match self.find(path)? {
-            At::Root => folders(&["submit", "receipts", "outbox", "history"]),
+            At::Root => {
+                let submit = Entry { name: "submit".into(), attributes: folder(at, 0o750) };
+                Box::new(std::iter::once(Ok(submit)).chain(folders(&["receipts", "outbox", "history"])))
+            }
             At::Submit => {
                 let inside = self.dropbox.folders().into_iter().map(|(name, changed)| {
                     Ok(Entry { name, attributes: folder(changed.unix_seconds(), 0o750) })
                 });
                 let files = self.dropbox.files("").unwrap_or_default().into_iter();
-                let files =
-                    files.map(|(name, s)| Ok(Entry { name, attributes: Self::shown(&s) }));
+                let files = files.map(|(name, s)| Ok(Entry { name, attributes: Self::shown(&s) }));
                 Box::new(inside.chain(files).collect::<Vec<_>>().into_iter())
             }
             At::InSubmit(name) => {
                 let files = self.dropbox.files(name).ok_or_else(|| self.words.missing())?;
-                Box::new(
-                    files.into_iter().map(|(name, s)| Ok(Entry { name, attributes: Self::shown(&s) })),
-                )
+                Box::new(files.into_iter().map(|(name, s)| Ok(Entry { name, attributes: Self::shown(&s) })))
             }
             At::Receipts => {
-                let own = [("by-manifest", true), ("by-id", true)].map(|(name, _)| {
-                    Ok(Entry { name: name.to_owned(), attributes: folder(at, 0o550) })
-                });
+                let own = [("by-manifest", true), ("by-id", true)]
+                    .map(|(name, _)| Ok(Entry { name: name.to_owned(), attributes: folder(at, 0o550) }));
                 let signers = self.parts.receipts.keys.allowed_signers().len() as u64;
                 let signers = std::iter::once(Ok(Entry {
                     name: ALLOWED_SIGNERS.into(),
@@ -370,8 +372,7 @@ impl Tree for OfficeTree {
                             let made = receipts
                                 .by_name(&account.id, &name, account.language)
                                 .map_err(|e| words.receipts(&e))?;
-                            let attributes =
-                                file(made.bytes.len() as u64, made.at.unix_seconds(), 0o440);
+                            let attributes = file(made.bytes.len() as u64, made.at.unix_seconds(), 0o440);
                             Ok(Entry { name, attributes })
                         })
                         .collect()
@@ -386,7 +387,10 @@ impl Tree for OfficeTree {
                     let made = receipts
                         .by_manifest(&account.id, &name, account.language)
                         .map_err(|e| words.receipts(&e))?;
-                    Ok(Entry { name, attributes: file(made.bytes.len() as u64, made.at.unix_seconds(), 0o440) })
+                    Ok(Entry {
+                        name,
+                        attributes: file(made.bytes.len() as u64, made.at.unix_seconds(), 0o440),
+                    })
                 }))
             }
             At::ById => {
@@ -405,11 +409,11 @@ impl Tree for OfficeTree {
                 }))
             }
             At::Outbox => {
-                let offices = self.offices()?;
+                let offices = self.offices();
                 let names: Vec<&str> = offices.iter().map(OfficeCode::as_str).collect();
                 folders(&names)
             }
-            At::OutboxOf(office) if self.offices()?.contains(&office) => {
+            At::OutboxOf(office) if self.offices().contains(&office) => {
                 let pages = DocumentPages {
                     ledger: Arc::clone(&self.parts.ledger),
                     account: self.account.id.clone(),
@@ -454,9 +458,8 @@ impl Tree for OfficeTree {
                 At::HistoryFile(which) => Box::new(MadeFile::new(self.history(which)?, self.words)),
                 At::Document(office, id) => {
                     let document = self.document(&office, id)?;
-                    let reader =
-                        self.parts.blobs.open(&document.blob).map_err(|e| self.words.io(&e))?;
-                    Box::new(StoredDocument::new(self, document, reader))
+                    let reader = self.parts.blobs.open(&document.blob).map_err(|e| self.words.io(&e))?;
+                    Box::new(StoredDocument::new(self, &document, reader))
                 }
                 At::InSubmit(_) | At::Upload(_) => {
                     // Not readable back (K38), and whether it is there is told by stat alone.
@@ -482,8 +485,7 @@ impl Tree for OfficeTree {
             At::InSubmit(name) if self.dropbox.folder(name).is_some() => Ok(()),
             At::InSubmit(_) | At::Upload(_) => {
                 let place = self.upload_place(path)?;
-                let shown =
-                    self.dropbox.stat(&place, self.login).ok_or_else(|| self.words.missing())?;
+                let shown = self.dropbox.stat(&place, self.login).ok_or_else(|| self.words.missing())?;
                 match to.size {
                     Some(size) if size != shown.size => {
                         let begin = Begin { truncate: false, exclusive: false, create: false };
@@ -523,9 +525,7 @@ impl Tree for OfficeTree {
 
     fn remove_folder(&self, path: &VirtualPath) -> Result<(), Fault> {
         match self.find(path)? {
-            At::InSubmit(name) => {
-                self.dropbox.remove_folder(name).map_err(|e| self.words.dropbox(&e))
-            }
+            At::InSubmit(name) => self.dropbox.remove_folder(name).map_err(|e| self.words.dropbox(&e)),
             At::Outbox | At::OutboxOf(_) => Err(self.words.outbox_read_only()),
             _ => Err(self.words.read_only()),
         }

@@ -69,7 +69,12 @@ mod tests {
     fn check(bytes: &[u8], expected: Result<&str, &str>) {
         let got = resolve(bytes, &Limits::default(), Language::En);
         let got = got.as_ref().map(display).map_err(|fault| fault.code.to_string());
-        assert_eq!(got.as_deref().map_err(String::as_str), expected, "{:?}", bytes.escape_ascii().to_string());
+        assert_eq!(
+            got.as_deref().map_err(String::as_str),
+            expected,
+            "{:?}",
+            bytes.escape_ascii().to_string()
+        );
     }
 
     #[test]

@@ -75,7 +75,7 @@ pub(super) struct StoredDocument {
 const RANGES_MAX: usize = 4096;
 
 impl StoredDocument {
-    pub(super) fn new(tree: &OfficeTree, document: Document, reader: Box<dyn BlobReader>) -> Self {
+    pub(super) fn new(tree: &OfficeTree, document: &Document, reader: Box<dyn BlobReader>) -> Self {
         Self {
             id: document.id,
             size: document.size,

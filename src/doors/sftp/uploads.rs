@@ -6,11 +6,12 @@ use super::office::{OfficeParts, OfficeTree};
 use super::port::{Answer, Attributes, Fault, OpenFile, SetAttributes, Status};
 use super::words::Words;
 use crate::model::ids::AccountId;
+use crate::model::metric;
 use crate::model::time::Timestamp;
 use crate::signed::secrets::{self, HEAD_BYTES};
 use crate::store::blobs::BlobWriter;
-use crate::store::handover::{Pending, Reply};
 use crate::store::dropbox::{Begin, ClaimedSet, Dropbox, DropboxError, Login, Place, Upload};
+use crate::store::handover::{Pending, Reply};
 
 /// What an upload needs of its session.
 #[derive(Clone)]
@@ -149,7 +150,10 @@ impl Sender {
         if free < limits.free_bytes_min {
             (self.parts.alarm)(
                 "DISK-LOW",
-                format!("{free} bytes free, less than free_bytes_min ({}): uploads are refused", limits.free_bytes_min),
+                format!(
+                    "{free} bytes free, less than free_bytes_min ({}): uploads are refused",
+                    limits.free_bytes_min
+                ),
             );
             return Err(self.words.disk_low());
         }
@@ -233,6 +237,9 @@ impl OpenFile for UploadFile {
                 return Answer::Now(Err(self.sender.exposed(&self.place, kind)));
             }
         }
+        metrics::counter!(metric::UPLOAD_BYTES).increment(self.size);
+        #[allow(clippy::cast_precision_loss, reason = "a figure for a graph")]
+        metrics::histogram!(metric::UPLOAD_FILE_BYTES).record(self.size as f64);
         match self.sender.dropbox.close(upload, self.sender.login, self.sender.now()) {
             Ok(None) => Answer::Now(Ok(())),
             Ok(Some(set)) => self.sender.hand_over(set),

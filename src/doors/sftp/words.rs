@@ -31,15 +31,33 @@ impl Words {
     }
 
     pub(super) fn missing(self) -> Fault {
-        self.fault(Status::NoSuchFile, "FILE-MISSING", false, "ファイルがありません。", "There is no such file.")
+        self.fault(
+            Status::NoSuchFile,
+            "FILE-MISSING",
+            false,
+            "ファイルがありません。",
+            "There is no such file.",
+        )
     }
 
     pub(super) fn exists(self) -> Fault {
-        self.fault(Status::Failure, "FILE-EXISTS", false, "同じ名前のものが既にあります。", "The name is taken.")
+        self.fault(
+            Status::Failure,
+            "FILE-EXISTS",
+            false,
+            "同じ名前のものが既にあります。",
+            "The name is taken.",
+        )
     }
 
     pub(super) fn is_folder(self) -> Fault {
-        self.fault(Status::Failure, "FOLDER", false, "フォルダーです。ファイル名を指定してください。", "This is a folder; name a file.")
+        self.fault(
+            Status::Failure,
+            "FOLDER",
+            false,
+            "フォルダーです。ファイル名を指定してください。",
+            "This is a folder; name a file.",
+        )
     }
 
     pub(super) fn not_a_folder(self) -> Fault {
@@ -127,7 +145,13 @@ impl Words {
     }
 
     pub(super) fn bad_offset(self) -> Fault {
-        self.fault(Status::BadMessage, "OFFSET", false, "書き込み位置が不正です。", "The offset is out of range.")
+        self.fault(
+            Status::BadMessage,
+            "OFFSET",
+            false,
+            "書き込み位置が不正です。",
+            "The offset is out of range.",
+        )
     }
 
     /// What the disk or the system refused; the operator's log has the reason.
@@ -221,12 +245,20 @@ impl Words {
                 format!("The file is too large (at most {max} bytes). Send it in parts."),
             ),
             "account_bytes_max" => (
-                format!("/submit の容量の上限({max} バイト)に達しました。不要なファイルを削除するか、未完成の送信を完成させてください。"),
-                format!("/submit holds as many bytes as it may ({max}). Remove files or complete what is unfinished."),
+                format!(
+                    "/submit の容量の上限({max} バイト)に達しました。不要なファイルを削除するか、未完成の送信を完成させてください。"
+                ),
+                format!(
+                    "/submit holds as many bytes as it may ({max}). Remove files or complete what is unfinished."
+                ),
             ),
             _ => (
-                format!("/submit に置ける数の上限({max})に達しました。不要なものを削除するか、未完成の送信を完成させてください。"),
-                format!("/submit holds as much as it may ({max}). Remove files or complete what is unfinished."),
+                format!(
+                    "/submit に置ける数の上限({max})に達しました。不要なものを削除するか、未完成の送信を完成させてください。"
+                ),
+                format!(
+                    "/submit holds as much as it may ({max}). Remove files or complete what is unfinished."
+                ),
             ),
         };
         let code = match bound {

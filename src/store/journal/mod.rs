@@ -23,6 +23,7 @@ use read::{Header, header_line};
 use super::durable;
 use crate::model::event::Record;
 use crate::model::ids::Digest;
+use crate::model::metric;
 use crate::model::time::Timestamp;
 
 const VERSION: u32 = 1;
@@ -266,7 +267,9 @@ impl Journal {
             }
         }
         self.file.write_all(&bytes)?;
+        let started = std::time::Instant::now();
         self.file.sync_data()?;
+        metrics::histogram!(metric::JOURNAL_FSYNC_SECONDS).record(started.elapsed());
         self.size += bytes.len() as u64;
         self.position = position;
         Ok(self.position.clone())

@@ -1,50 +1,34 @@
 //! What a document may be, told by its content alone.
 
 use super::sheet::Fault;
+use crate::filing::PdfWatch;
 use crate::model::document::Format;
-
-/// Readers look for `%PDF-` in this many first bytes, and for `%%EOF` in as many last ones.
-const MARK_WITHIN: usize = 1024;
-/// Longest text looked for across pieces.
-const OVERLAP: usize = 32;
 
 /// Looks at a document piece by piece while it is copied.
 #[derive(Default)]
-pub(super) struct ContentCheck {
-    head: Vec<u8>,
-    /// At least the last [`MARK_WITHIN`] bytes.
-    tail: Vec<u8>,
-    encrypted: bool,
-}
+pub(super) struct ContentCheck(PdfWatch);
 
 impl ContentCheck {
     /// The next piece.
     pub(super) fn feed(&mut self, bytes: &[u8]) {
-        let missing = MARK_WITHIN.saturating_sub(self.head.len()).min(bytes.len());
-        self.head.extend_from_slice(&bytes[..missing]);
-        let overlap = self.tail.len().saturating_sub(OVERLAP);
-        let mut seam = self.tail[overlap..].to_vec();
-        seam.extend_from_slice(&bytes[..bytes.len().min(OVERLAP)]);
-        self.encrypted |= names_encryption(&seam) || names_encryption(bytes);
-        self.tail.extend_from_slice(bytes);
-        let surplus = self.tail.len().saturating_sub(MARK_WITHIN);
-        self.tail.drain(..surplus);
+        self.0.feed(bytes);
     }
 
     /// The verdict after the last piece. `csv` says that the insurer may send CSV (H3).
     pub(super) fn verdict(&self, name: &str, csv: bool) -> Result<Format, Fault> {
-        if self.head.is_empty() {
+        let facts = self.0.facts();
+        if facts.bytes == 0 {
             return Err(Fault::refused("FILE-EMPTY", "ファイルが空です。", "the file is empty"));
         }
-        if find(&self.head, b"%PDF-").is_some() {
-            if find(&self.tail, b"%%EOF").is_none() {
+        if facts.begins {
+            if !facts.ends {
                 return Err(Fault::refused(
                     "PDF-CUT",
                     "PDF が途中で切れています。作り直して置いてください。",
                     "the PDF is cut off; make it again",
                 ));
             }
-            if self.encrypted {
+            if facts.encrypted {
                 return Err(Fault::refused(
                     "PDF-ENCRYPTED",
                     "PDF が暗号化されています。パスワードなしで作り直してください。",
@@ -54,7 +38,7 @@ impl ContentCheck {
             return Ok(Format::Pdf);
         }
         let named_csv = name.rsplit_once('.').is_some_and(|(_, end)| end.eq_ignore_ascii_case("csv"));
-        if named_csv && csv && !self.head.contains(&0) {
+        if named_csv && csv && !self.0.head().contains(&0) {
             return Ok(Format::Csv);
         }
         if named_csv {
@@ -66,36 +50,6 @@ impl ContentCheck {
         }
         Err(Fault::refused("FILE-NOT-PDF", "内容が PDF ではありません。", "the content is no PDF"))
     }
-}
-
-/// `/Encrypt` as a trailer names it: a reference or a dictionary follows (`/EncryptMetadata` is another name).
-fn names_encryption(bytes: &[u8]) -> bool {
-    let mut rest = bytes;
-    while let Some(at) = find(rest, b"/Encrypt") {
-        rest = &rest[at + 8..];
-        let after = rest.iter().find(|byte| !byte.is_ascii_whitespace());
-        let spaced = rest.first().is_some_and(u8::is_ascii_whitespace);
-        match after {
-            Some(b'<') => return true,
-            Some(byte) if spaced && byte.is_ascii_digit() => return true,
-            _ => {}
-        }
-    }
-    false
-}
-
-fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
-    // By first byte: fast enough for documents of many MiB.
-    let (first, rest) = what.split_first()?;
-    let mut from = 0;
-    while let Some(at) = bytes.get(from..)?.iter().position(|byte| byte == first) {
-        let start = from + at;
-        if bytes[start + 1..].starts_with(rest) {
-            return Some(start);
-        }
-        from = start + 1;
-    }
-    None
 }
 
 #[cfg(test)]
@@ -134,7 +88,7 @@ mod tests {
         for (pieces, name, csv, expected) in cases {
             assert_eq!(check(pieces, name, csv), expected, "{pieces:?} {name}");
         }
-        let long = [b"%PDF-1.7\n".to_vec(), vec![b'x'; 5000], b"%%EOF".to_vec(), vec![b'\n'; 2000]].concat();
+        let long = [b"%PDF-1.7\n".to_vec(), vec![b'x'; 5000], b"%%EOF".to_vec(), vec![b'\n'; 3000]].concat();
         assert_eq!(check(&[&long], "a.pdf", false), Err("PDF-CUT"));
     }
 }

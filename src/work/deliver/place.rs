@@ -13,6 +13,7 @@ use crate::model::card::{CardRef, DocumentCard, Salt};
 use crate::model::document::{Document, Format};
 use crate::model::event::Series;
 use crate::model::ids::{BlobId, Digest, DocumentId, InsurerCode};
+use crate::model::metric;
 use crate::model::party::Actor;
 use crate::model::time::Timestamp;
 use crate::rules::retention::{expires_at, month_of};
@@ -281,6 +282,7 @@ impl Deliveries {
         let Done::Documents(placed) = self.ledger.commit(Op::Place(rows), by.clone(), now)? else {
             return Ok(());
         };
+        metrics::counter!(metric::DOCUMENTS_PLACED).increment(placed.len() as u64);
         for (index, ready, row) in ready {
             let id = ready.document.id;
             outcomes[index] = if placed.contains(&id) {

@@ -71,7 +71,7 @@ impl Deliveries {
                 name_left_over(folder, &rows, &mut report).doing(|| format!("reading outgoing/{job}"))?;
             }
             self.points.pass("placed")?;
-            spool.write_report(&name, report.bytes()).doing(|| format!("writing reports/{name}"))?;
+            self.write_report(spool, &name, report.bytes()).doing(|| format!("writing reports/{name}"))?;
             self.points.pass("reported")?;
             if !taken {
                 let op = Op::DeliveryTaken {
@@ -157,7 +157,7 @@ impl Deliveries {
         report.whole("refused", fault);
         let time = now.utc().with_timezone(&self.zone).format("%Y%m%dT%H%M%S");
         let name = format!("delivery-{job}-{time}.csv");
-        spool.write_report(&name, report.bytes()).doing(|| format!("writing reports/{name}"))?;
+        self.write_report(spool, &name, report.bytes()).doing(|| format!("writing reports/{name}"))?;
         self.points.pass("refusal reported")?;
         let sheet = format!("{job}.csv");
         let doing = || format!("giving back .taking/{sheet}");

@@ -26,6 +26,7 @@ fn stage(world: &World, scanner: Arc<FixedScanner>, points: Points) -> Deliverie
         zone: chrono_tz::Asia::Tokyo,
         tables: Arc::new(|_| DocumentTable::default()),
         scanner,
+        turn: world.turn.clone(),
         alarms: world.alarms.clone(),
         looks: Mutex::default(),
         points,
@@ -393,4 +394,30 @@ fn accounts_are_listed_when_they_change() {
     it.world.ledger.edit_account("K0005", |account| account.standing = Standing::Closed);
     it.stage.step(it.now).unwrap();
     assert!(std::fs::read_to_string(&path).unwrap().contains("K0005,5678,closed"));
+}
+
+#[test]
+fn a_report_being_written_is_no_leftover_to_the_sweep() {
+    let world = Delivering::new();
+    let spool = InsurerSpool::open(&world.world.spool_root(), &code(INSURER)).unwrap();
+    let sweep = crate::work::sweep::Sweep {
+        ledger: world.world.ledger.clone(),
+        blobs: world.world.blobs.clone(),
+        spool_root: world.world.spool_root(),
+        grace_days: 1,
+        keep: Arc::new(|_| true),
+        turn: world.world.turn.clone(),
+    };
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(std::sync::atomic::Ordering::SeqCst) {
+                sweep.step(world.now).unwrap();
+            }
+        });
+        let written: io::Result<Vec<()>> =
+            (0..300).map(|_| world.stage.write_report(&spool, "accounts.csv", b"x")).collect();
+        done.store(true, std::sync::atomic::Ordering::SeqCst);
+        written.unwrap();
+    });
 }

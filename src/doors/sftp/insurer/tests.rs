@@ -27,13 +27,15 @@ const GET: OpenFlags =
     OpenFlags { read: true, write: false, append: false, create: false, truncate: false, exclusive: false };
 
 fn put(tree: &InsurerTree, to: &str, bytes: &[u8]) -> Result<(), String> {
-    let mut file = tree.open(&path(to), PUT, SetAttributes::default()).map_err(|fault| fault.code.to_string())?;
+    let mut file =
+        tree.open(&path(to), PUT, SetAttributes::default()).map_err(|fault| fault.code.to_string())?;
     file.write_at(0, bytes).map_err(|fault| fault.code.to_string())?;
     now(file.close())
 }
 
 fn get(tree: &InsurerTree, from: &str) -> Result<Vec<u8>, String> {
-    let mut file = tree.open(&path(from), GET, SetAttributes::default()).map_err(|fault| fault.code.to_string())?;
+    let mut file =
+        tree.open(&path(from), GET, SetAttributes::default()).map_err(|fault| fault.code.to_string())?;
     let mut bytes = Vec::new();
     file.read_at(0, 9999, &mut bytes).map_err(|fault| fault.code.to_string())?;
     Ok(bytes)
@@ -65,7 +67,10 @@ fn an_insurer_reads_moves_and_leaves_its_own_and_nothing_else() {
     assert_eq!(ls(&tree, "/"), ["batches", "cur", "done", "failed", "new", "outgoing", "reports"]);
     assert_eq!(get(&tree, &format!("/new/{number}/KPFD0006.CSV")).unwrap(), b"filing");
     assert_eq!(get(&tree, &format!("/new/{number}/evidence/receipt.json")).unwrap(), b"{}\n");
-    assert_eq!(mv(&tree, &format!("/new/{number}"), &format!("/done/{number}")), Err("INSURER-READ-ONLY".to_owned()));
+    assert_eq!(
+        mv(&tree, &format!("/new/{number}"), &format!("/done/{number}")),
+        Err("INSURER-READ-ONLY".to_owned())
+    );
     mv(&tree, &format!("/new/{number}"), &format!("/cur/{number}")).unwrap();
     assert_eq!(world.state(number), State::Collected);
     mv(&tree, &format!("/cur/{number}"), &format!("/failed/{number}")).unwrap();
@@ -73,7 +78,10 @@ fn an_insurer_reads_moves_and_leaves_its_own_and_nothing_else() {
     put(&tree, &format!("/failed/{number}.reason"), b"why").unwrap();
     mv(&tree, &format!("/failed/{number}"), &format!("/done/{number}")).unwrap();
     assert_eq!(world.state(number), State::Imported);
-    assert_eq!(mv(&tree, &format!("/done/{number}"), &format!("/new/{number}")), Err("INSURER-READ-ONLY".to_owned()));
+    assert_eq!(
+        mv(&tree, &format!("/done/{number}"), &format!("/new/{number}")),
+        Err("INSURER-READ-ONLY".to_owned())
+    );
 
     tree.make_folder(&path("/outgoing/2026-11")).unwrap();
     put(&tree, "/outgoing/2026-11/a.pdf", b"%PDF").unwrap();
