@@ -6,6 +6,8 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::missing_panics_doc,
+    clippy::print_stderr,
+    clippy::format_push_string,
     reason = "part of tests; each test file uses its own part"
 )]
 
@@ -647,7 +649,7 @@ pub fn until(what: &str, mut test: impl FnMut() -> bool) {
 pub fn files_under(folder: &Path) -> Vec<PathBuf> {
     let entries = walkdir::WalkDir::new(folder).into_iter().filter_map(Result::ok);
     let mut files: Vec<PathBuf> =
-        entries.filter(|e| e.file_type().is_file()).map(|e| e.into_path()).collect();
+        entries.filter(|e| e.file_type().is_file()).map(walkdir::DirEntry::into_path).collect();
     files.sort();
     files
 }
