@@ -3,6 +3,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::format_push_string,
+    clippy::format_collect,
     clippy::too_many_lines,
     reason = "a test may end where it fails, and lists its cases"
 )]
