@@ -178,14 +178,14 @@ fn filings_and_attachments_that_are_not_are_refused_with_findings() {
     assert_eq!(submissions(&gateway), count);
     assert_eq!(insurers(&gateway), Vec::<std::path::PathBuf>::new());
     // LF alone is a warning only.
-    let lf: Vec<u8> = good.iter().copied().filter(|b| *b != b'\r').collect();
+    let lf: Vec<u8> = gateway.filing(2).iter().copied().filter(|b| *b != b'\r').collect();
     let receipt = gateway.send_taken(ACCOUNT, &with(&lf, vec![]));
     assert_eq!(
         (&receipt["outcome"], &receipt["findings"][0]["rule"]),
         (&"accepted".into(), &"KPFD-LF".into())
     );
     // So is a prefecture of three digits: one source alone says how long it is, and an insurer may make it an error.
-    let receipt = gateway.send_taken(ACCOUNT, &with(&prefecture(&text), vec![]));
+    let receipt = gateway.send_taken(ACCOUNT, &with(&prefecture(&encoding(&gateway.filing(2))), vec![]));
     let rule = receipt["findings"][0]["rule"].as_str().unwrap();
     assert!(rule.contains("PREFECTURE") && receipt["findings"][0]["severity"] == "warning", "{rule}");
     assert!(gateway.is_alive());

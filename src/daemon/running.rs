@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 use super::house::{House, World};
 use super::live::{LiveDaemon, login_policy};
-use super::loops::{Bell, Loops};
+use super::loops::{Bell, Loops, Pace};
 use crate::config::Config;
 use crate::desk::{DeskService, Live as _, Parts, Works};
 use crate::doors::control::{self, ControlDoor};
@@ -49,6 +49,11 @@ pub struct Running {
 
 /// Intake loops look at the clock at least so often.
 const INTAKE_ALLOWED: Duration = Duration::from_mins(10);
+/// Insurers' folders are looked at no more often: publication's own renames ring as well, once each.
+const LOOKS_APART: Duration = Duration::from_millis(200);
+/// Publications are this far apart: each makes the file system durable several times, however much it publishes, and
+/// intake waits for the same disk.
+const PUBLICATIONS_APART: Duration = Duration::from_millis(100);
 
 /// Opens the house and starts everything. Returns when filings are taken.
 pub fn start(config: Config, world: &World, log: Option<LogLevel>) -> anyhow::Result<Running> {
@@ -241,13 +246,17 @@ fn start_stages(house: &Arc<House>, loops: &Loops) -> anyhow::Result<Vec<JoinHan
     let mut threads = Vec::new();
 
     let publisher = Arc::clone(&house.stages.publisher);
+    let mut pace = Pace::new(PUBLICATIONS_APART);
     threads.push(loops.spawn("publish", bells.publish.clone(), seconds(5), seconds(300), move |now| {
+        pace.keep();
         Ok(publisher.step(now)?.more)
     })?);
 
     // The watch rings; a scan of all that lies in cur/, done/ and failed/ is for what it missed.
     let imports = Arc::clone(&house.imports);
+    let mut pace = Pace::new(LOOKS_APART);
     threads.push(loops.spawn("imports", bells.imports.clone(), seconds(30), seconds(900), move |now| {
+        pace.keep();
         Ok(imports.step(now)?.more)
     })?);
 
@@ -287,6 +296,12 @@ fn start_stages(house: &Arc<House>, loops: &Loops) -> anyhow::Result<Vec<JoinHan
     let own = Arc::clone(house);
     threads.push(loops.spawn("sweep", Bell::default(), seconds(3600), seconds(3600), move |now| {
         sweep(&own, now)?;
+        Ok(false)
+    })?);
+
+    let blobs = Arc::clone(&house.blobs);
+    threads.push(loops.spawn("tidy", Bell::default(), seconds(600), seconds(600), move |_| {
+        blobs.tidy()?;
         Ok(false)
     })?);
 

@@ -291,6 +291,9 @@ impl Assessor {
 
     /// Scans all files, on a thread of its own so that the sender's patience can end first.
     fn scan(&self, set: &Candidate, deadline: Option<Timestamp>) -> anyhow::Result<Scanned> {
+        if self.scanner.is_none() {
+            return Ok(Scanned::NotConfigured);
+        }
         let left = deadline.map(|d| d.since(self.clock.now()));
         // Of a short patience most is still the scanner's.
         let patience = left.map(|left| left - MARGIN.min(left / 4));

@@ -584,7 +584,8 @@ impl Intake {
 fn digest_of(content: &mut dyn io::Read) -> io::Result<Digest> {
     use sha2::Digest as _;
     let mut hasher = sha2::Sha256::new();
-    let mut buffer = vec![0; 256 * 1024];
+    // Below what the allocator maps and unmaps anew each time.
+    let mut buffer = vec![0; 64 * 1024];
     loop {
         match content.read(&mut buffer)? {
             0 => return Ok(Digest(hasher.finalize().into())),
