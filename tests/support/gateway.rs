@@ -7,6 +7,7 @@
     clippy::expect_used,
     clippy::missing_panics_doc,
     clippy::print_stderr,
+    clippy::format_push_string,
     reason = "part of tests; each test file uses its own part"
 )]
 
