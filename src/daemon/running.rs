@@ -307,7 +307,7 @@ fn start_stages(house: &Arc<House>, loops: &Loops) -> anyhow::Result<Vec<JoinHan
 
     let own = Arc::clone(house);
     let mut told = HashSet::new();
-    threads.push(loops.spawn("watch", Bell::default(), seconds(60), seconds(900), move |now| {
+    threads.push(loops.spawn("watch", Bell::default(), seconds(20), seconds(900), move |now| {
         watch_outside(&own, now);
         tell_operator(&own, &mut told);
         Ok(false)

@@ -17,15 +17,15 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Output, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
 use todoke::config::{Config, file_in};
 use todoke::daemon::{self, Running, World};
-use todoke::filing::RuleSet;
-use todoke::filing::sample::SampleFiling;
+use todoke::filing::{Profile, RuleSet};
+use todoke::filing::sample::{self, SampleFiling};
 use todoke::model::ids::Digest;
 use todoke::model::time::{Clock, SystemClock, Timestamp};
 
@@ -107,6 +107,7 @@ pub struct Gateway {
     pub clock: Arc<MovedClock>,
     daemon: Option<Daemon>,
     batches: AtomicUsize,
+    people: AtomicU64,
 }
 
 impl Gateway {
@@ -147,6 +148,7 @@ impl Gateway {
             clock: Arc::default(),
             daemon: None,
             batches: AtomicUsize::new(0),
+            people: AtomicU64::new(0),
         };
         let init =
             ["init", "g", "--sftp", "127.0.0.1:0", "--smtp", "smtp://127.0.0.1:9", "--scanner", "none"];
@@ -492,9 +494,14 @@ impl Gateway {
         self.clock.now().date_in(chrono_tz::Asia::Tokyo)
     }
 
-    /// A filing of so many records.
+    /// A filing of so many records, of people whom no earlier one names: a repeat would be refused (K53).
     pub fn filing(&self, records: u64) -> Vec<u8> {
-        SampleFiling::new(&RuleSet::builtin().unwrap(), &["2200700"], records, self.today()).bytes()
+        let (rules, today) = (RuleSet::builtin().unwrap(), self.today());
+        let form = rules.form(Profile::Kpfd, "2200700").unwrap();
+        let first = self.people.fetch_add(records, Ordering::Relaxed);
+        let count = *form.counts.last().unwrap();
+        let records = (first..first + records).map(|i| sample::record(form, count, i, today)).collect();
+        SampleFiling { records, ..SampleFiling::head(today) }.bytes()
     }
 
     /// A sound set: a filing of so many records and its cover sheet.

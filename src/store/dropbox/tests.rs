@@ -103,6 +103,7 @@ impl World {
     }
 
     fn on_disk(&self) -> usize {
+        self.blobs.tidy().unwrap();
         self.blobs.scan().count()
     }
 }
