@@ -96,7 +96,7 @@ enum Verb {
         #[arg(long)]
         sessions: usize,
     },
-    /// Sends prepared submissions, one connection for each account, pipelined.
+    /// Sends prepared submissions, those of each account by a client of its own, pipelined.
     Submit {
         #[command(flatten)]
         target: Target,
@@ -106,6 +106,10 @@ enum Verb {
         /// Requests of one connection under way at the same time.
         #[arg(long)]
         in_flight: usize,
+        /// Each submission in a session of its own, one after the other, as the documented commands send it; else all
+        /// of a client's in one session, several under way.
+        #[arg(long)]
+        apart: bool,
         /// After the last answer: wait until this folder
         #[arg(long)]
         until: Option<PathBuf>,
@@ -166,8 +170,9 @@ fn main() -> anyhow::Result<()> {
         Verb::List { target, path, names } => load::list(&target, &path, names.as_deref())?,
         Verb::Visit { target, visits, together } => load::visit(&target, visits, together)?,
         Verb::Idle { target, sessions } => load::idle(&target, sessions)?,
-        Verb::Submit { target, sets, in_flight, until, count } => {
-            load::submit(&target, &sets, in_flight, until.as_deref().map(|folder| (folder, count)))?
+        Verb::Submit { target, sets, in_flight, apart, until, count } => {
+            let until = until.as_deref().map(|folder| (folder, count));
+            load::submit(&target, &sets, in_flight, apart, until)?
         }
         Verb::Place { root, account, office, documents } => {
             state::place(&root, &account, &office, documents)?

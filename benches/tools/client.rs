@@ -38,7 +38,8 @@ pub(crate) fn logins(folder: &Path) -> anyhow::Result<Vec<Login>> {
             continue;
         }
         let account = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let key = load_secret_key(&path, None).with_context(|| format!("while reading {}", path.display()))?;
+        let key =
+            load_secret_key(&path, None).with_context(|| format!("while reading {}", path.display()))?;
         logins.push(Login { account, key: Arc::new(key) });
     }
     logins.sort_by(|a, b| a.account.cmp(&b.account));
@@ -58,7 +59,8 @@ const SSH_FX_EOF: u32 = 1;
 
 impl Reply {
     fn number(&self, at: usize) -> anyhow::Result<u32> {
-        let bytes = self.body.get(at..).and_then(|rest| rest.first_chunk()).context("a reply is too short")?;
+        let bytes =
+            self.body.get(at..).and_then(|rest| rest.first_chunk()).context("a reply is too short")?;
         Ok(u32::from_be_bytes(*bytes))
     }
 
@@ -104,7 +106,11 @@ impl Reply {
             at += 4 + self.string(at)?.len();
             let flags = self.number(at)?;
             at += 4;
-            at += [(1, 8), (2, 8), (4, 4), (8, 8)].iter().filter(|(flag, _)| flags & flag != 0).map(|(_, n)| n).sum::<usize>();
+            at += [(1, 8), (2, 8), (4, 4), (8, 8)]
+                .iter()
+                .filter(|(flag, _)| flags & flag != 0)
+                .map(|(_, n)| n)
+                .sum::<usize>();
         }
         Ok(true)
     }
@@ -121,7 +127,9 @@ impl Requests {
         self.0.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes());
         self.0.push(kind);
         self.0.extend_from_slice(&id.to_be_bytes());
-        parts.iter().for_each(|part| self.0.extend_from_slice(part));
+        for part in parts {
+            self.0.extend_from_slice(part);
+        }
     }
 
     fn length(bytes: &[u8]) -> [u8; 4] {

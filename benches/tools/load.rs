@@ -42,7 +42,11 @@ enum Asked {
 const REQUESTS_PER_FILE: usize = 2;
 
 /// Sends parcels in order, several at the same time, with at most so many requests under way.
-async fn send(connection: &mut Connection, mut parcels: VecDeque<Parcel>, in_flight: usize) -> anyhow::Result<()> {
+async fn send(
+    connection: &mut Connection,
+    mut parcels: VecDeque<Parcel>,
+    in_flight: usize,
+) -> anyhow::Result<()> {
     let mut requests = Requests::default();
     let mut asked: HashMap<u32, Asked> = HashMap::new();
     let (mut next, mut reserved) = (0_u32, 0);
@@ -217,27 +221,39 @@ pub(crate) fn submit(
     target: &Target,
     sets: &Path,
     in_flight: usize,
+    apart: bool,
     until: Option<(&Path, usize)>,
 ) -> anyhow::Result<Value> {
     let logins = logins(&target.keys)?;
     let sets = read_sets(sets, &target.base)?;
     run(async {
-        let mut connections = Vec::new();
+        let mut clients = Vec::new();
         for (account, parcels) in sets {
-            let login = logins.iter().find(|login| login.account == account).context("a set without a key")?;
-            connections.push((Connection::open(target, login).await?, parcels));
+            let login =
+                logins.iter().find(|login| login.account == account).context("a set without a key")?;
+            let connection = if apart { None } else { Some(Connection::open(target, login).await?) };
+            clients.push((connection, login.clone(), parcels));
         }
         let began = Instant::now();
         let mut tasks = JoinSet::new();
-        for (mut connection, parcels) in connections {
+        for (connection, login, mut parcels) in clients {
+            let target = target.clone();
             tasks.spawn(async move {
-                send(&mut connection, parcels, in_flight).await?;
-                anyhow::Ok(connection)
+                if let Some(mut connection) = connection {
+                    send(&mut connection, parcels, in_flight).await?;
+                    return anyhow::Ok(Some(connection));
+                }
+                while let Some(parcel) = parcels.pop_front() {
+                    let mut connection = Connection::open(&target, &login).await?;
+                    send(&mut connection, VecDeque::from([parcel]), in_flight).await?;
+                    connection.leave().await;
+                }
+                Ok(None)
             });
         }
         let mut open = Vec::new();
         while let Some(done) = tasks.join_next().await {
-            open.push(done??);
+            open.extend(done??);
         }
         let answered = seconds(began);
         if let Some((folder, count)) = until {
@@ -260,7 +276,11 @@ async fn wait_for(folder: &Path, count: usize) -> anyhow::Result<()> {
         if there >= count {
             return Ok(());
         }
-        anyhow::ensure!(began.elapsed() < Duration::from_secs(120), "{there} of {count} came to {}", folder.display());
+        anyhow::ensure!(
+            began.elapsed() < Duration::from_mins(2),
+            "{there} of {count} came to {}",
+            folder.display()
+        );
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

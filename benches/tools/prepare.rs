@@ -20,7 +20,12 @@ const RECORDS: u64 = 20;
 const PDF_BYTES: usize = 24 * 1024;
 
 /// Writes `keys/K0001` (and `.pub`) and `sets/K0001/NAME/` with two files, manifest and signature each.
-pub(crate) fn prepare(out: &Path, accounts: usize, submissions: u64, clients: usize) -> anyhow::Result<Value> {
+pub(crate) fn prepare(
+    out: &Path,
+    accounts: usize,
+    submissions: u64,
+    clients: usize,
+) -> anyhow::Result<Value> {
     let keys = make_keys(&out.join("keys"), accounts)?;
     let rules = RuleSet::builtin()?;
     let form = rules.form(Profile::Kpfd, "2200700").context("no table for 2200700")?;
@@ -56,7 +61,10 @@ fn make_keys(folder: &Path, accounts: usize) -> anyhow::Result<Vec<(String, Priv
         getrandom::fill(&mut seed).map_err(std::io::Error::other)?;
         let key = PrivateKey::from(Ed25519Keypair::from_seed(&seed));
         fs::write(folder.join(&account), key.to_openssh(LineEnding::LF)?.as_bytes())?;
-        fs::write(folder.join(&account).with_extension("pub"), format!("{}\n", key.public_key().to_openssh()?))?;
+        fs::write(
+            folder.join(&account).with_extension("pub"),
+            format!("{}\n", key.public_key().to_openssh()?),
+        )?;
         keys.push((account, key));
     }
     Ok(keys)

@@ -122,7 +122,14 @@ pub(crate) fn journal(root: &Path, events: u64) -> anyhow::Result<Value> {
     let root = Root::open(root)?;
     let epoch = Epoch::fresh(1)?;
     root.set_epoch(&epoch)?;
-    let opened = Journal::open(&root.journal(), &epoch.uuid, JournalOptions::default(), &Witnesses::default(), 0, now)?;
+    let opened = Journal::open(
+        &root.journal(),
+        &epoch.uuid,
+        JournalOptions::default(),
+        &Witnesses::default(),
+        0,
+        now,
+    )?;
     let mut journal = opened.journal;
     let mut pending = Vec::new();
     let mut seq = 0;

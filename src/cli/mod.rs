@@ -1,4 +1,4 @@
-//! The command line: one file per verb. Verbs that ask the desk go through [`way`]: to the daemon when it runs, else straight
+//! The command line: one file per verb. Verbs that ask the desk go through `way`: to the daemon when it runs, else straight
 //! to the store.
 
 mod account;

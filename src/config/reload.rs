@@ -10,7 +10,8 @@ use super::Config;
 const NEEDS_RESTART: &[&str] = &[
     "gateway.root",
     "gateway.zone",
-    "sftp",
+    "sftp.listen",
+    "sftp.limits",
     "submit.intake_threads",
     "submit.sets_waiting_max",
     "submit.verdict_wait_seconds",

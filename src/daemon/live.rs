@@ -126,6 +126,7 @@ impl LiveDaemon {
         *house.templates.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(texts);
         *house.notices.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(notice_policy(&new));
         *house.submit.write().unwrap_or_else(PoisonError::into_inner) = new.submit.clone();
+        house.dropboxes.set_limits(&new.submit);
         *self.gate.policy.lock().unwrap_or_else(PoisonError::into_inner) = login_policy(&new);
         let changes = crate::config::changes(&old, &new);
         house.config.set(new);

@@ -32,6 +32,27 @@ impl Bell {
     }
 }
 
+/// Keeps the rounds of a loop apart, so that what comes in between is done together.
+pub struct Pace {
+    apart: Duration,
+    last: Option<Instant>,
+}
+
+impl Pace {
+    /// A round begins no sooner than this after the one before it.
+    pub fn new(apart: Duration) -> Self {
+        Self { apart, last: None }
+    }
+
+    /// Waits until the next round may begin: not at all after a quiet while.
+    pub fn keep(&mut self) {
+        if let Some(last) = self.last {
+            std::thread::sleep(self.apart.saturating_sub(last.elapsed()));
+        }
+        self.last = Some(Instant::now());
+    }
+}
+
 /// What all loops share.
 #[derive(Clone)]
 pub struct Loops {

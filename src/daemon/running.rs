@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 use super::house::{House, World};
 use super::live::{LiveDaemon, login_policy};
-use super::loops::{Bell, Loops};
+use super::loops::{Bell, Loops, Pace};
 use crate::config::Config;
 use crate::desk::{DeskService, Live as _, Parts, Works};
 use crate::doors::control::{self, ControlDoor};
@@ -28,8 +28,8 @@ use crate::doors::sftp::port::Tree;
 use crate::doors::sftp::{self, ServerHandle};
 use crate::doors::systemd::{self, Notifier as Systemd};
 use crate::model::time::Timestamp;
-use crate::store::seen::Month;
 use crate::rules::notice::AlarmNotice;
+use crate::store::seen::Month;
 use crate::work::imports::SpoolWatch;
 use crate::work::ports::PatternAge;
 
@@ -49,6 +49,11 @@ pub struct Running {
 
 /// Intake loops look at the clock at least so often.
 const INTAKE_ALLOWED: Duration = Duration::from_mins(10);
+/// Insurers' folders are looked at no more often: publication's own renames ring as well, once each.
+const LOOKS_APART: Duration = Duration::from_millis(200);
+/// Publications are this far apart: each makes the file system durable several times, however much it publishes, and
+/// intake waits for the same disk.
+const PUBLICATIONS_APART: Duration = Duration::from_millis(100);
 
 /// Opens the house and starts everything. Returns when filings are taken.
 pub fn start(config: Config, world: &World, log: Option<LogLevel>) -> anyhow::Result<Running> {
@@ -117,7 +122,7 @@ pub fn start(config: Config, world: &World, log: Option<LogLevel>) -> anyhow::Re
     });
     live.parties_changed();
     let control = open_control(&house, &config, Arc::clone(&live))?;
-    let intake_threads = start_intake(&house, &loops, &config)?;
+    let intake_threads = start_intake(&house, &config)?;
     let threads = start_stages(&house, &loops)?;
     house.health.release("starting");
     systemd.ready(&format!("serving SFTP on {sftp_address}"));
@@ -138,11 +143,13 @@ pub fn start(config: Config, world: &World, log: Option<LogLevel>) -> anyhow::Re
 
 fn gate(house: &Arc<House>, config: &Config) -> KeyGate {
     let (ledger, clock, root) = (Arc::clone(&house.ledger), Arc::clone(&house.clock), house.spool_root());
-    let limits = InsurerLimits {
-        file_bytes_max: config.delivery.document_bytes_max,
-        disk_reserve: config.submit.free_bytes_min,
-    };
+    let in_force = Arc::clone(&house.config);
     let insurer = move |account: &crate::model::party::Account| -> Arc<dyn Tree> {
+        let config = in_force.get();
+        let limits = InsurerLimits {
+            file_bytes_max: config.delivery.document_bytes_max,
+            disk_reserve: config.submit.free_bytes_min,
+        };
         Arc::new(InsurerTree::new(
             Arc::clone(&ledger),
             Arc::clone(&clock),
@@ -203,18 +210,34 @@ fn watch_spools(house: &House) -> Option<SpoolWatch> {
     }
 }
 
-fn start_intake(house: &Arc<House>, loops: &Loops, config: &Config) -> anyhow::Result<Vec<JoinHandle<()>>> {
+fn start_intake(house: &Arc<House>, config: &Config) -> anyhow::Result<Vec<JoinHandle<()>>> {
     house.health.watch("intake", INTAKE_ALLOWED, std::time::Instant::now());
     (0..config.submit.intake_threads.max(1))
         .map(|n| {
             let (intake, handover) = (Arc::clone(&house.intake), Arc::clone(&house.handover));
-            let health = Arc::clone(&loops.health);
+            let own = Arc::clone(house);
             std::thread::Builder::new()
                 .name(format!("intake-{n}"))
-                .spawn(move || intake.run(&handover, || health.beat("intake", std::time::Instant::now())))
+                .spawn(move || intake.run(&handover, || beat(&own)))
                 .context("while starting intake")
         })
         .collect()
+}
+
+/// Intake came round. When the journal can no longer be written nothing is taken in, and that is said.
+fn beat(house: &House) {
+    use crate::work::alarms::Alarms as _;
+    house.health.beat("intake", std::time::Instant::now());
+    if house.health.holds("intake-stopped") {
+        return;
+    }
+    if let Some(why) = house.journal.stopped() {
+        house.health.hold("intake-stopped");
+        let text = format!(
+            "{why}; nothing is lost that was acknowledged. Mend the disk (see `todoke doctor`), then restart the daemon"
+        );
+        house.alarms.raise("JOURNAL-STOPPED", &text, house.now());
+    }
 }
 
 fn start_stages(house: &Arc<House>, loops: &Loops) -> anyhow::Result<Vec<JoinHandle<()>>> {
@@ -223,13 +246,17 @@ fn start_stages(house: &Arc<House>, loops: &Loops) -> anyhow::Result<Vec<JoinHan
     let mut threads = Vec::new();
 
     let publisher = Arc::clone(&house.stages.publisher);
+    let mut pace = Pace::new(PUBLICATIONS_APART);
     threads.push(loops.spawn("publish", bells.publish.clone(), seconds(5), seconds(300), move |now| {
+        pace.keep();
         Ok(publisher.step(now)?.more)
     })?);
 
     // The watch rings; a scan of all that lies in cur/, done/ and failed/ is for what it missed.
     let imports = Arc::clone(&house.imports);
+    let mut pace = Pace::new(LOOKS_APART);
     threads.push(loops.spawn("imports", bells.imports.clone(), seconds(30), seconds(900), move |now| {
+        pace.keep();
         Ok(imports.step(now)?.more)
     })?);
 
@@ -272,9 +299,15 @@ fn start_stages(house: &Arc<House>, loops: &Loops) -> anyhow::Result<Vec<JoinHan
         Ok(false)
     })?);
 
+    let blobs = Arc::clone(&house.blobs);
+    threads.push(loops.spawn("tidy", Bell::default(), seconds(600), seconds(600), move |_| {
+        blobs.tidy()?;
+        Ok(false)
+    })?);
+
     let own = Arc::clone(house);
     let mut told = HashSet::new();
-    threads.push(loops.spawn("watch", Bell::default(), seconds(60), seconds(900), move |now| {
+    threads.push(loops.spawn("watch", Bell::default(), seconds(20), seconds(900), move |now| {
         watch_outside(&own, now);
         tell_operator(&own, &mut told);
         Ok(false)
@@ -327,19 +360,26 @@ fn forget(house: &House, now: Timestamp) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Unfinished sets first, then what nothing refers to.
-fn sweep(house: &House, now: Timestamp) -> anyhow::Result<()> {
+/// Removes unfinished sets that were left alone for too long, then what nothing refers to.
+pub fn sweep(house: &House, now: Timestamp) -> anyhow::Result<()> {
     let hours = house.config.get().submit.unfinished_hours;
     for (account, dropbox) in house.dropboxes.all()? {
-        let (files, bytes) = dropbox.sweep(now)?;
+        let (files, bytes) = dropbox.stale(now);
         if files == 0 {
+            // Folders that nobody put anything into.
+            dropbox.sweep(now)?;
             continue;
         }
         let op = crate::store::ledger::Op::DropboxSwept { account: account.clone(), files, bytes };
         house.ledger.commit(op, crate::model::party::Actor::Daemon, now)?;
-        tracing::info!(%account, files, bytes, "an unfinished set was removed");
         let sent_at = now.plus(-i64::from(hours) * 3_600_000);
-        house.notifier.swept(&account, files, hours.div_ceil(24), sent_at, now)?;
+        if let Err(error) = house.notifier.swept(&account, files, hours.div_ceil(24), sent_at, now) {
+            // The history says it as well; what is too old goes all the same.
+            tracing::error!(%account, error = format!("{error:#}"), "a notice about an unfinished set could not be made");
+        }
+        // Said first: a crash here says it twice, never not at all.
+        dropbox.sweep(now)?;
+        tracing::info!(%account, files, bytes, "an unfinished set was removed");
     }
     let unclaimed = house.dropboxes.blobs()?.into_iter().collect();
     *house.unclaimed.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = unclaimed;
@@ -487,6 +527,7 @@ impl Running {
     /// stages end their step, the store is closed.
     pub fn stop(mut self, grace: Duration) -> anyhow::Result<()> {
         self.live.systemd.stopping();
+        self.house.health.hold("stopping");
         tracing::info!("stopping");
         let drained = self.runtime.block_on(self.sftp.drain(grace));
         tracing::info!(ended = drained.ended, cut = drained.cut, "SFTP sessions ended");
@@ -512,8 +553,8 @@ impl Running {
 
 /// `todoke serve`: starts, waits for a signal, stops.
 pub fn serve(config: Config, log: Option<LogLevel>) -> anyhow::Result<()> {
-    let grace = Duration::from_secs(config.sftp.drain_seconds);
     let running = start(config, &World::default(), log)?;
     running.until_signalled()?;
+    let grace = Duration::from_secs(running.house.config.get().sftp.drain_seconds);
     running.stop(grace)
 }

@@ -69,6 +69,9 @@ pub struct SetVerdict {
 
 /// Lower case and half width, for comparing names and words.
 fn folded(text: &str) -> String {
+    if text.is_ascii() {
+        return text.to_ascii_lowercase();
+    }
     text.nfkc().flat_map(char::to_lowercase).collect()
 }
 

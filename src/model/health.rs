@@ -93,6 +93,11 @@ impl Health {
         self.inner().waiting_for.insert(reason);
     }
 
+    /// Whether this reason holds.
+    pub fn holds(&self, reason: &'static str) -> bool {
+        self.inner().waiting_for.contains(reason)
+    }
+
     /// This reason is gone.
     pub fn release(&self, reason: &'static str) {
         self.inner().waiting_for.remove(reason);

@@ -109,7 +109,7 @@ impl Default for SubmitPolicy {
     fn default() -> Self {
         Self {
             verdict_wait_seconds: 8,
-            intake_threads: 16,
+            intake_threads: 64,
             sets_waiting_max: 1_000,
             file_bytes_max: 100 << 20,
             account_bytes_max: 2 << 30,

@@ -50,7 +50,8 @@ impl FileName {
         if text.len() > NAME_BYTES_MAX * 4 {
             return Err(NameError::Long);
         }
-        let name: String = text.nfc().collect();
+        // Plain ASCII, as nearly all names are, is in every normal form.
+        let name: String = if text.is_ascii() { text.to_owned() } else { text.nfc().collect() };
         if name.is_empty() || name == "." || name == ".." {
             return Err(NameError::Empty);
         }
@@ -67,7 +68,8 @@ impl FileName {
             return Err(NameError::Long);
         }
         let name = Self(name.into());
-        if RESERVED_NAMES.iter().any(|reserved| name.folded() == reserved.to_lowercase()) {
+        let folded = name.folded();
+        if RESERVED_NAMES.iter().any(|reserved| folded.eq_ignore_ascii_case(reserved)) {
             return Err(NameError::Reserved);
         }
         Ok(name)
@@ -80,6 +82,9 @@ impl FileName {
 
     /// The form in which names that differ only by case or normalisation are equal.
     pub fn folded(&self) -> String {
+        if self.0.is_ascii() {
+            return self.0.to_ascii_lowercase();
+        }
         self.0.chars().flat_map(char::to_lowercase).nfc().collect()
     }
 }

@@ -1,5 +1,5 @@
 //! Immutable bytes under server-chosen names. Local files today ([`super::local_blobs`]); S3-compatible object storage
-//! later. Both must pass [`super::blobs_suite`]. All calls block.
+//! later. Both must pass `store::blobs_suite`. All calls block.
 
 use std::io;
 
@@ -63,10 +63,14 @@ pub trait Blobs: Send + Sync {
     ) -> io::Result<()>;
     /// Removes these, durably. Those that are gone already are fine.
     fn remove(&self, ids: &[BlobId]) -> io::Result<()>;
-    /// Removes what nothing refers to any more, without waiting for the disk: one that a power cut brings back is an orphan,
-    /// and the sweep takes it. Those that are gone already are fine.
+    /// Removes what nothing refers to any more without waiting for the disk, small ones not before the next
+    /// [`Blobs::tidy`]: one that a crash leaves is an orphan, and the sweep takes it. Those that are gone already are fine.
     fn discard(&self, ids: &[BlobId]) -> io::Result<()> {
         self.remove(ids)
+    }
+    /// Removes what was discarded and is still there; gives how many.
+    fn tidy(&self) -> io::Result<usize> {
+        Ok(0)
     }
     /// All there are, in any order: for the sweep of orphans and for reconciliation only.
     fn scan(&self) -> Box<dyn Iterator<Item = io::Result<BlobId>> + Send + '_>;

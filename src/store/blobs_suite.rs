@@ -89,8 +89,11 @@ fn removes_and_scans(blobs: &dyn Blobs) {
     let gone = ids.split_off(12);
     blobs.remove(&gone[..4]).unwrap();
     blobs.discard(&gone[4..]).unwrap();
+    blobs.tidy().unwrap();
+    assert_eq!(scan(), ids);
     blobs.remove(&gone).unwrap();
     blobs.discard(&gone).unwrap();
+    assert_eq!(blobs.tidy().unwrap(), 0);
     assert_eq!(scan(), ids);
     for error in [
         blobs.open(&gone[0]).err().unwrap(),

@@ -7,22 +7,27 @@
 //! The log is not fsynced: a close that completes nothing promises only that the file is in the drop-box, and what a power
 //! cut takes from an unfinished set shows as missing or as a wrong hash, never as accepted (DESIGN.md section 1).
 
-use std::collections::{BTreeMap, HashMap};
+mod log;
+mod state;
+#[cfg(test)]
+mod tests;
+
 use std::fs::File;
-use std::io::{self, BufRead, Write};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use super::blobs::Blobs;
-use super::durable;
+use self::log::Line;
+use self::state::{Folder, State, Version};
+use super::blobs::{BlobWriter, Blobs};
 use crate::model::ids::{AccountId, BlobId, Digest};
 use crate::model::time::Timestamp;
 use crate::rules::policy::SubmitPolicy;
 use crate::signed::manifest::{Manifest, ManifestError, ManifestLimits};
 use crate::signed::names::FileName;
+use crate::signed::sshsig::SIGNATURE_BYTES_MAX;
 
 /// The manifest's name.
 pub const MANIFEST: &str = "SHA256SUMS";
@@ -75,25 +80,6 @@ pub enum DropboxError {
     Io(#[from] io::Error),
 }
 
-/// One unclaimed file.
-#[derive(Debug, Clone)]
-struct Version {
-    blob: BlobId,
-    login: Login,
-    size: u64,
-    modified: Timestamp,
-    /// Being written by this many handles.
-    writers: u32,
-    /// The writer went away without closing.
-    unfinished: bool,
-}
-
-impl Version {
-    fn is_there(&self) -> bool {
-        self.writers == 0 && !self.unfinished
-    }
-}
-
 /// What `stat` and listings show.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shown {
@@ -135,19 +121,16 @@ pub struct ClaimedSet {
     pub signature_bytes: Vec<u8>,
     /// The named files, in the manifest's order.
     pub files: Vec<ClaimedFile>,
-    /// Every version that was claimed with the name it had: for giving back, or for dropping.
-    versions: Vec<(Place, VersionBox)>,
+    /// Every version that was claimed: for giving back, or for dropping.
+    versions: Vec<BlobId>,
+    /// How many closes there were when it was claimed.
+    at: u64,
 }
 
-/// Keeps the version's type private inside a public struct.
-#[derive(Debug, Clone)]
-struct VersionBox(Version);
-
-/// An open upload.
+/// An open upload. Ends in [`Dropbox::close`], [`Dropbox::abandon`] or [`Dropbox::discard`].
 #[derive(Debug)]
 pub struct Upload {
-    place: Place,
-    /// The version's blob; open it with [`Blobs::create`] or [`Blobs::reopen`].
+    /// The version's blob.
     pub blob: BlobId,
 }
 
@@ -162,43 +145,21 @@ pub struct Begin {
     pub create: bool,
 }
 
-#[derive(Debug, Default)]
-struct Folder {
-    changed: Timestamp,
-    files: BTreeMap<String, Version>,
-}
-
-#[derive(Debug)]
-struct State {
-    folders: BTreeMap<String, Folder>,
-    log: Option<File>,
-    log_lines: usize,
-    /// Names of claimed files that `stat` still answers for in the login that sent them.
-    after: HashMap<Login, HashMap<Place, Shown>>,
-    files: usize,
-    bytes: u64,
-}
-
-/// A line of the log.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(tag = "op", rename_all = "snake_case")]
-enum Line {
-    Folder { name: String, at: Timestamp },
-    NoFolder { name: String },
-    Put { folder: String, name: String, blob: BlobId, at: Timestamp },
-    Closed { blob: BlobId, size: u64, at: Timestamp },
-    Gone { blob: BlobId },
-}
-
 /// The drop-box of one account.
 pub struct Dropbox {
     account: AccountId,
     path: PathBuf,
-    limits: SubmitPolicy,
     manifest_limits: ManifestLimits,
     blobs: Arc<dyn Blobs>,
     state: Mutex<State>,
 }
+
+/// The log is written anew when it is so many times as long as it need be.
+const LOG_SLACK: usize = 8;
+/// ... and longer than this.
+const LOG_LINES_MIN: usize = 1024;
+/// A partial file is copied in pieces of this size when its old writer may still be there.
+const COPY_BYTES: usize = 256 * 1024;
 
 impl Dropbox {
     /// Reads the account's log, if there is one. `claimed` tells of a blob whether the ledger has it: then a crash came
@@ -212,21 +173,14 @@ impl Dropbox {
         claimed: &dyn Fn(&BlobId) -> bool,
     ) -> io::Result<Self> {
         let path = uploads.join(format!("{account}.jsonl"));
-        let mut state = State {
-            folders: BTreeMap::new(),
-            log: None,
-            log_lines: 0,
-            after: HashMap::new(),
-            files: 0,
-            bytes: 0,
-        };
+        let mut state = State::new(Arc::new(limits));
         match File::open(&path) {
-            Ok(file) => replay(&mut state, io::BufReader::new(file), blobs.as_ref(), claimed)?,
+            Ok(file) => log::replay(&mut state, io::BufReader::new(file), blobs.as_ref(), claimed)?,
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
             Err(e) => return Err(e),
         }
-        let dropbox = Self { account, path, limits, manifest_limits, blobs, state: Mutex::new(state) };
-        dropbox.rewrite(&mut dropbox.lock())?;
+        let dropbox = Self { account, path, manifest_limits, blobs, state: Mutex::new(state) };
+        dropbox.tidy(&mut dropbox.lock())?;
         Ok(dropbox)
     }
 
@@ -234,103 +188,136 @@ impl Dropbox {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins an upload. `size` of the version it continues is left as it is.
+    fn log(&self, state: &mut State, line: &Line) -> io::Result<()> {
+        log::append(state, &self.path, line)
+    }
+
+    /// Writes the log anew if it has become long.
+    fn tidy(&self, state: &mut State) -> io::Result<()> {
+        let needed = state.folders.len() + 2 * state.files;
+        if state.log_lines < LOG_LINES_MIN || state.log_lines < LOG_SLACK * needed {
+            return Ok(());
+        }
+        log::rewrite(state, &self.path)
+    }
+
+    /// From now on these bounds hold.
+    pub fn set_limits(&self, limits: SubmitPolicy) {
+        self.lock().limits = Arc::new(limits);
+    }
+
+    /// Begins an upload: a new version, or more of the one that is there.
     pub fn begin(
         &self,
         place: &Place,
         how: Begin,
         login: Login,
         now: Timestamp,
-    ) -> Result<(Upload, Box<dyn super::blobs::BlobWriter>), DropboxError> {
+    ) -> Result<(Upload, Box<dyn BlobWriter>), DropboxError> {
         let mut state = self.lock();
-        state.forget(login, place);
-        if !place.folder.is_empty() && !state.folders.contains_key(&place.folder) {
+        if !state.has_folder(&place.folder) {
             return Err(DropboxError::Missing);
         }
-        let present = state.folders.get(&place.folder).and_then(|f| f.files.get(&place.name)).cloned();
-        match present {
+        state.forget(login, place);
+        state.uses(&place.folder, login);
+        let present = state.version(place).map(|v| (v.blob.clone(), v.open, v.size));
+        // A version that is replaced makes room, unless somebody is still writing it.
+        let one_more = present.as_ref().is_none_or(|(_, open, _)| *open);
+        let (continued, size) = match present {
             Some(_) if how.exclusive => return Err(DropboxError::Exists),
-            Some(version) if !how.truncate => {
-                let writer = self.blobs.reopen(&version.blob)?;
-                if let Some(version) = state.version_mut(place) {
-                    version.writers += 1;
-                    version.unfinished = false;
-                    version.login = login;
-                }
-                return Ok((Upload { place: place.clone(), blob: version.blob }, writer));
+            Some((blob, false, _)) if !how.truncate => {
+                let writer = self.blobs.reopen(&blob)?;
+                state.reopen(&blob, login);
+                return Ok((Upload { blob }, writer));
             }
+            Some((blob, true, size)) if !how.truncate => (Some(blob), size),
             None if !how.create => return Err(DropboxError::Missing),
-            Some(_) => {}
-            None => {
-                self.room(&state, 1, 0)?;
+            _ => (None, 0),
+        };
+        room(&state, usize::from(one_more), size)?;
+        let mut writer = self.blobs.create(now)?;
+        if let Some(blob) = continued {
+            // Somebody has it open, most likely a connection that died and does not know it yet. What it still writes must
+            // not reach the version that goes on.
+            if let Err(e) = self.copy(&blob, size, writer.as_mut()) {
+                self.blobs.discard(&[writer.id().clone()])?;
+                return Err(e.into());
             }
         }
-        let writer = self.blobs.create(now)?;
         let blob = writer.id().clone();
         let version =
-            Version { blob: blob.clone(), login, size: 0, modified: now, writers: 1, unfinished: false };
-        self.log(
-            &mut state,
-            &Line::Put {
-                folder: place.folder.clone(),
-                name: place.name.clone(),
-                blob: blob.clone(),
-                at: now,
-            },
-        )?;
-        if let Some(old) = state.insert(place, version, now) {
-            self.blobs.discard(&[old.blob])?;
+            Version { blob: blob.clone(), login, size, modified: now, open: true, unfinished: false };
+        self.log(&mut state, &Line::put(place, &blob, now))?;
+        let replaced = state.insert(place, version, now);
+        drop(state);
+        if let Some(old) = replaced {
+            self.blobs.discard(&[old])?;
         }
-        Ok((Upload { place: place.clone(), blob }, writer))
+        Ok((Upload { blob }, writer))
     }
 
-    /// Fails when the drop-box has no room for so much more.
-    fn room(&self, state: &State, files: usize, bytes: u64) -> Result<(), DropboxError> {
-        let limits = &self.limits;
-        let full = |bound, max| Err(DropboxError::Full { bound, max });
-        if state.files + files > limits.account_files_max {
-            return full("account_files_max", limits.account_files_max as u64);
-        }
-        if state.bytes.saturating_add(bytes) > limits.account_bytes_max {
-            return full("account_bytes_max", limits.account_bytes_max);
+    fn copy(&self, from: &BlobId, size: u64, to: &mut dyn BlobWriter) -> io::Result<()> {
+        let from = self.blobs.open(from)?;
+        let (mut at, mut piece) = (0, Vec::new());
+        while at < size {
+            piece.clear();
+            let length = usize::try_from(size - at).unwrap_or(COPY_BYTES).min(COPY_BYTES);
+            from.read_at(at, length, &mut piece)?;
+            if piece.is_empty() {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            to.write_at(at, &piece)?;
+            at += piece.len() as u64;
         }
         Ok(())
     }
 
-    /// Notes that an upload is (about to be) this large; refuses what the bounds do not allow, before it is written.
-    pub fn grow(&self, upload: &Upload, size: u64, now: Timestamp) -> Result<(), DropboxError> {
-        if size > self.limits.file_bytes_max {
-            return Err(DropboxError::Full { bound: "file_bytes_max", max: self.limits.file_bytes_max });
-        }
+    /// To be asked before each write that ends at `end`: refuses what the bounds do not allow, and a version that lost its
+    /// name.
+    pub fn grow(&self, upload: &Upload, end: u64, now: Timestamp) -> Result<(), DropboxError> {
         let mut state = self.lock();
-        let Some(version) = state.version_of(upload) else { return Err(DropboxError::Replaced) };
-        let more = size.saturating_sub(version.size);
-        self.room(&state, 0, more)?;
-        state.resize(&upload.place, size, now);
+        let max = state.limits.file_bytes_max;
+        let Some(size) = state.of_blob(&upload.blob).map(|v| v.size) else {
+            return Err(DropboxError::Replaced);
+        };
+        if end <= size {
+            return Ok(());
+        }
+        if end > max {
+            return Err(DropboxError::Full { bound: "file_bytes_max", max });
+        }
+        room(&state, 0, end - size)?;
+        state.resize(&upload.blob, end, now);
         Ok(())
     }
 
     /// Notes a version's size after a truncation.
     pub fn resized(&self, upload: &Upload, size: u64, now: Timestamp) {
-        let mut state = self.lock();
-        if state.version_of(upload).is_some() {
-            state.resize(&upload.place, size, now);
-        }
+        self.lock().resize(&upload.blob, size, now);
     }
 
     /// The writer went away without closing: the file stays, unfinished, and can be continued.
     pub fn abandon(&self, upload: &Upload) {
         let mut state = self.lock();
-        if state.version_of(upload).is_some()
-            && let Some(version) = state.version_mut(&upload.place)
-        {
-            version.writers = version.writers.saturating_sub(1);
-            version.unfinished = true;
+        state.release(&upload.blob);
+        state.finished(&upload.blob, false);
+    }
+
+    /// What was written must not stay, whatever name it has by now. Durable when it returns.
+    pub fn discard(&self, upload: &Upload) -> io::Result<()> {
+        let mut state = self.lock();
+        let mut logged = Ok(());
+        if let Some(place) = state.place_of(&upload.blob) {
+            state.take(&place);
+            logged = self.log(&mut state, &Line::Gone { blob: upload.blob.clone() });
         }
+        state.release(&upload.blob);
+        drop(state);
+        self.blobs.remove(std::slice::from_ref(&upload.blob))?;
+        logged
     }
 
     /// The client closed the file. Gives the set that this completes, if it does.
-    #[allow(clippy::needless_pass_by_value, reason = "a closed upload is no more")]
     pub fn close(
         &self,
         upload: Upload,
@@ -338,15 +325,13 @@ impl Dropbox {
         now: Timestamp,
     ) -> Result<Option<ClaimedSet>, DropboxError> {
         let mut state = self.lock();
-        if state.version_of(&upload).is_none() {
-            return Err(DropboxError::Replaced);
-        }
-        let Some(version) = state.version_mut(&upload.place) else { return Err(DropboxError::Replaced) };
-        version.writers = version.writers.saturating_sub(1);
-        version.modified = now;
-        let size = version.size;
-        self.log(&mut state, &Line::Closed { blob: upload.blob.clone(), size, at: now })?;
-        self.complete(&mut state, &upload.place.folder, &upload.place.name, login)
+        state.release(&upload.blob);
+        let Some(place) = state.place_of(&upload.blob) else { return Err(DropboxError::Replaced) };
+        let size = state.version(&place).map_or(0, |v| v.size);
+        state.touch(&place, now);
+        state.closed_in(&place.folder, login);
+        self.log(&mut state, &Line::Closed { blob: upload.blob, size, at: now })?;
+        self.complete(&mut state, &place.folder, &place.name, login)
     }
 
     /// Renames an unclaimed file; as good as a close for completing a set.
@@ -359,39 +344,29 @@ impl Dropbox {
         now: Timestamp,
     ) -> Result<Option<ClaimedSet>, DropboxError> {
         let mut state = self.lock();
-        let Some(version) = state.folders.get(&from.folder).and_then(|f| f.files.get(&from.name)).cloned()
-        else {
-            return Err(DropboxError::Missing);
-        };
+        let Some(version) = state.version(from).cloned() else { return Err(DropboxError::Missing) };
         if from == to {
             return Ok(None);
         }
-        if !to.folder.is_empty() && !state.folders.contains_key(&to.folder) {
+        if !state.has_folder(&to.folder) {
             return Err(DropboxError::Missing);
         }
-        let taken = state.folders.get(&to.folder).is_some_and(|f| f.files.contains_key(&to.name));
-        if taken && !replace {
+        if state.version(to).is_some() && !replace {
             return Err(DropboxError::Exists);
         }
-        let put = |place: &Place| Line::Put {
-            folder: place.folder.clone(),
-            name: place.name.clone(),
-            blob: version.blob.clone(),
-            at: now,
-        };
-        self.log(&mut state, &put(to))?;
-        if version.is_there() {
-            self.log(
-                &mut state,
-                &Line::Closed { blob: version.blob.clone(), size: version.size, at: version.modified },
-            )?;
+        for line in log::lines_of(to, &version) {
+            self.log(&mut state, &line)?;
         }
-        state.take(from);
         state.forget(login, to);
-        if let Some(old) = state.insert(to, version, now) {
-            self.blobs.discard(&[old.blob])?;
+        state.uses(&to.folder, login);
+        let replaced = state.rename(from, to, now);
+        state.closed_in(&to.folder, login);
+        let completed = self.complete(&mut state, &to.folder, &to.name, login);
+        drop(state);
+        if let Some(old) = replaced {
+            self.blobs.discard(&[old])?;
         }
-        self.complete(&mut state, &to.folder, &to.name, login)
+        completed
     }
 
     /// Claims the folder's set if it is complete. `touched` is the file whose arrival asks.
@@ -405,13 +380,7 @@ impl Dropbox {
         let Some(shelf) = state.folders.get(folder) else { return Ok(None) };
         let there = |name: &str| shelf.files.get(name).filter(|v| v.is_there());
         let Some(manifest_version) = there(MANIFEST) else { return Ok(None) };
-        let manifest_max = self.manifest_limits.bytes_max as u64;
-        let manifest_bytes = match self.blobs.get(&manifest_version.blob, manifest_max + 1) {
-            Ok(bytes) => bytes,
-            // Too large: the parser says so in its own words.
-            Err(e) if e.kind() == io::ErrorKind::FileTooLarge => vec![0; self.manifest_limits.bytes_max + 1],
-            Err(e) => return Err(e.into()),
-        };
+        let manifest_bytes = self.small(&manifest_version.blob, self.manifest_limits.bytes_max)?;
         let manifest = match Manifest::parse_within(&manifest_bytes, &self.manifest_limits) {
             Ok(manifest) => manifest,
             // Said once, to the close that brought it (or that would have completed the set), not to every file.
@@ -442,14 +411,14 @@ impl Dropbox {
         if !extra.is_empty() {
             return Err(DropboxError::Extra(extra));
         }
-        let signature_bytes = self.blobs.get(&signature_version.blob, 1 << 20)?;
+        let signature_bytes = self.small(&signature_version.blob, SIGNATURE_BYTES_MAX)?;
         let mut versions = Vec::with_capacity(claims.len());
         for name in claims {
             let place = Place { folder: folder.to_owned(), name };
-            if let Some(version) = state.take(&place) {
+            if let Some(version) = state.claim(&place) {
                 let shown = Shown { size: version.size, modified: version.modified };
-                state.after.entry(login).or_default().insert(place.clone(), shown);
-                versions.push((place, VersionBox(version)));
+                state.remember(login, place, shown);
+                versions.push(version.blob);
             }
         }
         Ok(Some(ClaimedSet {
@@ -461,64 +430,111 @@ impl Dropbox {
             signature_bytes,
             files,
             versions,
+            at: state.closes,
         }))
     }
 
+    /// A small file; of one that is too large, as many bytes that its reader says so in its own words.
+    fn small(&self, blob: &BlobId, max: usize) -> io::Result<Vec<u8>> {
+        match self.blobs.get(blob, max as u64 + 1) {
+            Err(e) if e.kind() == io::ErrorKind::FileTooLarge => Ok(vec![0; max + 1]),
+            got => got,
+        }
+    }
+
     /// Gives a claimed set back to the drop-box: it did not verify, or a leftover in it counts as missing. A name that was
-    /// written anew meanwhile keeps its newer version.
-    pub fn give_back(&self, set: ClaimedSet) -> io::Result<()> {
+    /// written anew meanwhile keeps its newer version. Gives the set that is complete now: something may have been closed
+    /// while this one was away.
+    pub fn give_back(&self, set: ClaimedSet) -> io::Result<Option<ClaimedSet>> {
         let mut state = self.lock();
         let mut replaced = Vec::new();
-        for (place, VersionBox(version)) in set.versions {
-            state.forget(set.login, &place);
-            let taken = state.folders.get(&place.folder).is_some_and(|f| f.files.contains_key(&place.name));
-            if taken {
-                replaced.push(version.blob);
-            } else {
-                let modified = version.modified;
-                state.insert(&place, version, modified);
+        let mut logged = Ok(());
+        let mut note = |state: &mut State, line: &Line| {
+            let added = self.log(state, line);
+            if logged.is_ok() {
+                logged = added;
             }
+        };
+        if !state.has_folder(&set.folder) {
+            // The session's end took the folder, and the log says so.
+            let newest =
+                set.versions.iter().filter_map(|b| state.claimed.get(b)).map(|(_, v)| v.modified).max();
+            let at = newest.unwrap_or_default();
+            state.folders.insert(set.folder.clone(), Folder::new(at));
+            note(&mut state, &Line::Folder { name: set.folder.clone(), at });
         }
-        for blob in &replaced {
-            self.log(&mut state, &Line::Gone { blob: blob.clone() })?;
+        for blob in set.versions {
+            let Some((place, version)) = state.unclaim(&blob) else { continue };
+            state.forget(set.login, &place);
+            if state.version(&place).is_some() {
+                note(&mut state, &Line::Gone { blob: blob.clone() });
+                replaced.push(blob);
+                continue;
+            }
+            for line in log::lines_of(&place, &version) {
+                note(&mut state, &line);
+            }
+            let modified = version.modified;
+            state.insert(&place, version, modified);
         }
+        let newer = state.folders.get(&set.folder).filter(|f| f.closed_at > set.at).map(|f| f.closed_by);
+        let completed = match newer.map(|login| self.complete(&mut state, &set.folder, "", login)) {
+            Some(Ok(completed)) => completed,
+            // Said to whoever closes the next file.
+            Some(Err(_)) | None => None,
+        };
         drop(state);
-        if replaced.is_empty() { Ok(()) } else { self.blobs.discard(&replaced) }
+        if !replaced.is_empty() {
+            self.blobs.discard(&replaced)?;
+        }
+        if completed.is_none() {
+            logged?;
+        }
+        Ok(completed)
     }
 
     /// The ledger has the set (or nobody needs it): its versions leave the drop-box. Those in `kept` are the ledger's
-    /// now; the others are removed.
+    /// now; the others are removed. An error is about the log or the disk; the versions have left all the same.
     pub fn consume(&self, set: &ClaimedSet, kept: &[BlobId]) -> io::Result<()> {
         let mut state = self.lock();
         let mut gone = Vec::new();
-        for (_, VersionBox(version)) in &set.versions {
-            self.log(&mut state, &Line::Gone { blob: version.blob.clone() })?;
-            if !kept.contains(&version.blob) {
-                gone.push(version.blob.clone());
+        let mut logged = Ok(());
+        for blob in &set.versions {
+            if state.unclaim(blob).is_none() {
+                continue;
+            }
+            logged = logged.and(self.log(&mut state, &Line::Gone { blob: blob.clone() }));
+            if !kept.contains(blob) {
+                gone.push(blob.clone());
             }
         }
-        if state.log_lines > 4096 && state.log_lines > state.files * 8 {
-            self.rewrite(&mut state)?;
+        if let Some(folder) = state.folders.get_mut(&set.folder) {
+            folder.emptied = true;
         }
+        logged = logged.and(self.tidy(&mut state));
         drop(state);
-        if gone.is_empty() { Ok(()) } else { self.blobs.discard(&gone) }
+        if !gone.is_empty() {
+            self.blobs.discard(&gone)?;
+        }
+        logged
     }
 
     /// The set was refused: its names are no longer answered for. Clients that do not look at the answer to a close
     /// (paramiko, scripts with sshfs) look for the file, and must not find what was not taken.
     pub fn forget(&self, set: &ClaimedSet) {
         let mut state = self.lock();
-        for (place, _) in &set.versions {
-            state.forget(set.login, place);
+        let own = [MANIFEST, SIGNATURE].into_iter();
+        for name in own.chain(set.files.iter().map(|file| file.name.as_str())) {
+            state.forget(set.login, &Place { folder: set.folder.clone(), name: name.to_owned() });
         }
     }
 
     /// A file as this login sees it: unclaimed, or claimed in this very login.
     pub fn stat(&self, place: &Place, login: Login) -> Option<Shown> {
         let state = self.lock();
-        match state.folders.get(&place.folder).and_then(|f| f.files.get(&place.name)) {
+        match state.version(place) {
             Some(version) => Some(Shown { size: version.size, modified: version.modified }),
-            None => state.after.get(&login)?.get(place).cloned(),
+            None => state.remembered(login, place).cloned(),
         }
     }
 
@@ -552,21 +568,25 @@ impl Dropbox {
         state.folders.iter().filter(|(n, _)| !n.is_empty()).map(|(n, f)| (n.clone(), f.changed)).collect()
     }
 
-    /// Makes a folder.
-    pub fn make_folder(&self, name: &str, now: Timestamp) -> Result<(), DropboxError> {
+    /// Makes a folder. Where there are as many as there may be, one that a commit emptied makes way.
+    pub fn make_folder(&self, name: &str, login: Login, now: Timestamp) -> Result<(), DropboxError> {
         let mut state = self.lock();
-        if state.folders.contains_key(name) {
+        if state.has_folder(name) {
+            state.uses(name, login);
             return Err(DropboxError::Exists);
         }
-        if state.folders.len() >= self.limits.account_folders_max {
-            return Err(DropboxError::Full {
-                bound: "account_folders_max",
-                max: self.limits.account_folders_max as u64,
-            });
+        let max = state.limits.account_folders_max;
+        if state.folders.keys().filter(|n| !n.is_empty()).count() >= max {
+            let Some(emptied) = state.oldest_emptied() else {
+                return Err(DropboxError::Full { bound: "account_folders_max", max: max as u64 });
+            };
+            self.log(&mut state, &Line::NoFolder { name: emptied.clone() })?;
+            state.remove_folder(&emptied);
         }
         self.log(&mut state, &Line::Folder { name: name.to_owned(), at: now })?;
-        state.folders.insert(name.to_owned(), Folder { changed: now, files: BTreeMap::new() });
-        Ok(())
+        state.folders.insert(name.to_owned(), Folder::new(now));
+        state.uses(name, login);
+        Ok(self.tidy(&mut state)?)
     }
 
     /// Removes an empty folder.
@@ -577,7 +597,7 @@ impl Dropbox {
             Some(folder) if !folder.files.is_empty() => Err(DropboxError::NotEmpty),
             Some(_) => {
                 self.log(&mut state, &Line::NoFolder { name: name.to_owned() })?;
-                state.folders.remove(name);
+                state.remove_folder(name);
                 Ok(())
             }
         }
@@ -589,238 +609,83 @@ impl Dropbox {
         match state.take(place) {
             Some(version) => {
                 self.log(&mut state, &Line::Gone { blob: version.blob.clone() })?;
+                self.tidy(&mut state)?;
                 drop(state);
-                self.blobs.remove(&[version.blob])?;
-                Ok(())
+                Ok(self.blobs.remove(&[version.blob])?)
             }
             None if state.forget(login, place) => Ok(()),
             None => Err(DropboxError::Missing),
         }
     }
 
-    /// The login is over: names of claimed files are forgotten, and folders that its commits emptied go.
+    /// The login is over: names of claimed files are forgotten, and folders that commits emptied and nobody else uses go.
     pub fn end_login(&self, login: Login) -> io::Result<()> {
         let mut state = self.lock();
-        let Some(after) = state.after.remove(&login) else { return Ok(()) };
-        for place in after.into_keys() {
-            let emptied = state.folders.get(&place.folder).is_some_and(|f| f.files.is_empty());
-            if emptied && !place.folder.is_empty() {
-                self.log(&mut state, &Line::NoFolder { name: place.folder.clone() })?;
-                state.folders.remove(&place.folder);
-            }
+        state.forget_login(login);
+        for name in state.leave_folders(login) {
+            self.log(&mut state, &Line::NoFolder { name: name.clone() })?;
+            state.remove_folder(&name);
         }
         Ok(())
     }
 
-    /// Removes what was left alone for too long; gives the number of files and bytes that went.
-    pub fn sweep(&self, now: Timestamp) -> io::Result<(u64, u64)> {
-        let before = now.plus(-i64::from(self.limits.unfinished_hours) * 3_600_000);
-        let mut state = self.lock();
-        let mut gone = Vec::new();
-        let mut bytes = 0;
-        let stale: Vec<String> =
-            state.folders.iter().filter(|(_, f)| f.stale(before)).map(|(n, _)| n.clone()).collect();
-        for name in stale {
-            let Some(folder) = state.folders.remove(&name) else { continue };
-            for version in folder.files.into_values() {
-                self.log(&mut state, &Line::Gone { blob: version.blob.clone() })?;
-                state.files = state.files.saturating_sub(1);
-                state.bytes = state.bytes.saturating_sub(version.size);
-                bytes += version.size;
-                gone.push(version.blob);
-            }
-            if !name.is_empty() {
-                self.log(&mut state, &Line::NoFolder { name })?;
-            }
-        }
-        drop(state);
-        if !gone.is_empty() {
-            self.blobs.remove(&gone)?;
-        }
-        Ok((gone.len() as u64, bytes))
+    /// Files and bytes that were left alone for too long: what [`Dropbox::sweep`] would remove.
+    pub fn stale(&self, now: Timestamp) -> (u64, u64) {
+        let state = self.lock();
+        let (folders, top) = state.stale(before(&state, now));
+        let files = folders.iter().filter_map(|name| state.folders.get(name)).flat_map(|f| f.files.values());
+        let top = top.iter().filter_map(|place| state.version(place));
+        files.chain(top).fold((0, 0), |(files, bytes), v| (files + 1, bytes + v.size))
     }
 
-    /// The blobs of unclaimed versions: not orphans.
+    /// Removes what was left alone for too long.
+    pub fn sweep(&self, now: Timestamp) -> io::Result<()> {
+        let mut state = self.lock();
+        let (folders, top) = state.stale(before(&state, now));
+        let mut gone = Vec::new();
+        for place in top {
+            if let Some(version) = state.take(&place) {
+                self.log(&mut state, &Line::Gone { blob: version.blob.clone() })?;
+                gone.push(version.blob);
+            }
+        }
+        for name in folders {
+            self.log(&mut state, &Line::NoFolder { name: name.clone() })?;
+            gone.extend(state.remove_folder(&name));
+        }
+        self.tidy(&mut state)?;
+        drop(state);
+        if gone.is_empty() { Ok(()) } else { self.blobs.remove(&gone) }
+    }
+
+    /// The blobs of unclaimed versions, and of claimed ones whose answer is to come: not orphans.
     pub fn blobs(&self) -> Vec<BlobId> {
         let state = self.lock();
-        state.folders.values().flat_map(|f| f.files.values().map(|v| v.blob.clone())).collect()
+        let named = state.folders.values().flat_map(|f| f.files.values().map(|v| v.blob.clone()));
+        named.chain(state.claimed.keys().cloned()).collect()
     }
 
     /// Files and bytes in use, and the bounds on them.
-    pub fn usage(&self) -> (usize, u64, &SubmitPolicy) {
+    pub fn usage(&self) -> (usize, u64, Arc<SubmitPolicy>) {
         let state = self.lock();
-        (state.files, state.bytes, &self.limits)
-    }
-
-    fn log(&self, state: &mut State, line: &Line) -> io::Result<()> {
-        let mut bytes = serde_json::to_vec(line)?;
-        bytes.push(b'\n');
-        let log = match &mut state.log {
-            Some(log) => log,
-            None => state.log.insert(File::options().append(true).create(true).mode(0o600).open(&self.path)?),
-        };
-        log.write_all(&bytes)?;
-        state.log_lines += 1;
-        Ok(())
-    }
-
-    /// Writes the log anew with what is there now.
-    fn rewrite(&self, state: &mut State) -> io::Result<()> {
-        if state.log_lines == 0 {
-            return Ok(());
-        }
-        let mut text = Vec::new();
-        let mut lines = 0;
-        let mut add = |line: &Line| -> io::Result<()> {
-            serde_json::to_writer(&mut text, line)?;
-            text.push(b'\n');
-            lines += 1;
-            Ok(())
-        };
-        for (name, folder) in &state.folders {
-            if !name.is_empty() {
-                add(&Line::Folder { name: name.clone(), at: folder.changed })?;
-            }
-            for (file, v) in &folder.files {
-                add(&Line::Put {
-                    folder: name.clone(),
-                    name: file.clone(),
-                    blob: v.blob.clone(),
-                    at: v.modified,
-                })?;
-                if v.is_there() {
-                    add(&Line::Closed { blob: v.blob.clone(), size: v.size, at: v.modified })?;
-                }
-            }
-        }
-        state.log = None;
-        durable::replace(&self.path, &text, 0o600)?;
-        state.log_lines = lines;
-        Ok(())
+        (state.files, state.bytes, Arc::clone(&state.limits))
     }
 }
 
-impl Folder {
-    /// Nothing in it was touched since, and nobody is writing.
-    fn stale(&self, before: Timestamp) -> bool {
-        self.changed < before && self.files.values().all(|v| v.writers == 0 && v.modified < before)
+/// Fails when the drop-box has no room for so much more.
+fn room(state: &State, files: usize, bytes: u64) -> Result<(), DropboxError> {
+    let limits = &state.limits;
+    let full = |bound, max| Err(DropboxError::Full { bound, max });
+    if state.files + files > limits.account_files_max {
+        return full("account_files_max", limits.account_files_max as u64);
     }
-}
-
-impl State {
-    fn version_mut(&mut self, place: &Place) -> Option<&mut Version> {
-        self.folders.get_mut(&place.folder)?.files.get_mut(&place.name)
-    }
-
-    /// The upload's version, if it still has its name.
-    fn version_of(&self, upload: &Upload) -> Option<&Version> {
-        let version = self.folders.get(&upload.place.folder)?.files.get(&upload.place.name)?;
-        (version.blob == upload.blob).then_some(version)
-    }
-
-    fn resize(&mut self, place: &Place, size: u64, now: Timestamp) {
-        let Some(version) = self.version_mut(place) else { return };
-        let old = std::mem::replace(&mut version.size, size);
-        version.modified = now;
-        self.bytes = self.bytes.saturating_sub(old).saturating_add(size);
-    }
-
-    /// Puts a version under a name; gives the one it replaces.
-    fn insert(&mut self, place: &Place, version: Version, now: Timestamp) -> Option<Version> {
-        let folder = self.folders.entry(place.folder.clone()).or_default();
-        folder.changed = folder.changed.max(now);
-        self.files += 1;
-        self.bytes += version.size;
-        let old = folder.files.insert(place.name.clone(), version)?;
-        self.files -= 1;
-        self.bytes = self.bytes.saturating_sub(old.size);
-        Some(old)
-    }
-
-    fn take(&mut self, place: &Place) -> Option<Version> {
-        let version = self.folders.get_mut(&place.folder)?.files.remove(&place.name)?;
-        self.files = self.files.saturating_sub(1);
-        self.bytes = self.bytes.saturating_sub(version.size);
-        Some(version)
-    }
-
-    /// Drops the name of a claimed file; says whether there was one.
-    fn forget(&mut self, login: Login, place: &Place) -> bool {
-        self.after.get_mut(&login).is_some_and(|names| names.remove(place).is_some())
-    }
-}
-
-/// Reads the log. A broken last line (the daemon died while writing it) is what was never answered; lines about blobs that
-/// are gone are dropped.
-fn replay(
-    state: &mut State,
-    log: impl BufRead,
-    blobs: &dyn Blobs,
-    claimed: &dyn Fn(&BlobId) -> bool,
-) -> io::Result<()> {
-    let mut places: HashMap<BlobId, Place> = HashMap::new();
-    for line in log.split(b'\n') {
-        let line = line?;
-        state.log_lines += 1;
-        let Ok(line) = serde_json::from_slice::<Line>(&line) else { continue };
-        match line {
-            Line::Folder { name, at } => {
-                state.folders.entry(name).or_default().changed = at;
-            }
-            Line::NoFolder { name } => {
-                state.folders.remove(&name);
-            }
-            Line::Put { folder, name, blob, at } => {
-                let place = Place { folder, name };
-                if let Some(old) = places.insert(blob.clone(), place.clone()) {
-                    state.take(&old);
-                }
-                let version = Version { blob, login: 0, size: 0, modified: at, writers: 0, unfinished: true };
-                state.insert(&place, version, at);
-            }
-            Line::Closed { blob, size, at } => {
-                let Some(place) = places.get(&blob).cloned() else { continue };
-                state.resize(&place, size, at);
-                if let Some(version) = state.version_mut(&place) {
-                    version.unfinished = false;
-                }
-            }
-            Line::Gone { blob } => {
-                if let Some(place) = places.remove(&blob)
-                    && state.version_mut(&place).is_some_and(|v| v.blob == blob)
-                {
-                    state.take(&place);
-                }
-            }
-        }
-    }
-    let there: Vec<Place> = state
-        .folders
-        .iter()
-        .flat_map(|(folder, f)| {
-            f.files.keys().map(|name| Place { folder: folder.clone(), name: name.clone() })
-        })
-        .collect();
-    for place in there {
-        let Some(blob) = state.version_mut(&place).map(|v| v.blob.clone()) else { continue };
-        let size = if claimed(&blob) { None } else { blobs.open(&blob).ok().map(|b| b.size()) };
-        match size {
-            // What a power cut shortened is unfinished, whatever the log says.
-            Some(size) => {
-                let closed_at = state.version_mut(&place).map(|v| (v.size, v.modified));
-                if let Some((logged, at)) = closed_at {
-                    state.resize(&place, size, at);
-                    if let Some(version) = state.version_mut(&place)
-                        && logged != size
-                    {
-                        version.unfinished = true;
-                    }
-                }
-            }
-            None => {
-                state.take(&place);
-            }
-        }
+    if state.bytes.saturating_add(bytes) > limits.account_bytes_max {
+        return full("account_bytes_max", limits.account_bytes_max);
     }
     Ok(())
+}
+
+/// What was not touched since then is swept.
+fn before(state: &State, now: Timestamp) -> Timestamp {
+    now.plus(-i64::from(state.limits.unfinished_hours) * 3_600_000)
 }

@@ -15,7 +15,7 @@ use crate::signed::manifest::ManifestLimits;
 /// All drop-boxes.
 pub struct Dropboxes {
     uploads: PathBuf,
-    limits: SubmitPolicy,
+    limits: Mutex<SubmitPolicy>,
     manifest_limits: ManifestLimits,
     blobs: Arc<dyn Blobs>,
     ledger: Arc<dyn Ledger>,
@@ -31,6 +31,7 @@ impl Dropboxes {
         blobs: Arc<dyn Blobs>,
         ledger: Arc<dyn Ledger>,
     ) -> Self {
+        let limits = Mutex::new(limits);
         Self { uploads, limits, manifest_limits, blobs, ledger, open: Mutex::new(HashMap::new()) }
     }
 
@@ -44,13 +45,22 @@ impl Dropboxes {
         let dropbox = Arc::new(Dropbox::open(
             account.clone(),
             &self.uploads,
-            self.limits.clone(),
+            self.limits.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             self.manifest_limits,
             Arc::clone(&self.blobs),
             &claimed,
         )?);
         open.insert(account.clone(), Arc::clone(&dropbox));
         Ok(dropbox)
+    }
+
+    /// From now on these bounds hold, for those that are open as well.
+    pub fn set_limits(&self, limits: &SubmitPolicy) {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        *self.limits.lock().unwrap_or_else(PoisonError::into_inner) = limits.clone();
+        for dropbox in open.values() {
+            dropbox.set_limits(limits.clone());
+        }
     }
 
     /// Every account that has a drop-box on disk.

@@ -10,6 +10,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
+use rustix::buffer::spare_capacity;
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, Gid, Mode, OFlags};
 use serde::Deserialize;
@@ -61,7 +62,15 @@ pub struct LocalBlobs {
     days: Mutex<HashSet<String>>,
     groups: Mutex<Groups>,
     finished: Condvar,
+    /// Small ones that nobody needs and that are removed together, later: ext4 walks around every inode freed within
+    /// the last half minute, one by one, when it makes a new one.
+    discarded: Mutex<Vec<BlobId>>,
 }
+
+/// A discarded blob of at most so many bytes waits for [`Blobs::tidy`],
+const DISCARDED_BYTES_MAX: i64 = 16 * 1024;
+/// if no more than so many do.
+const DISCARDED_MAX: usize = 50_000;
 
 /// Who waits for which `syncfs`.
 #[derive(Debug, Default)]
@@ -112,6 +121,7 @@ impl LocalBlobs {
             days: Mutex::default(),
             groups: Mutex::default(),
             finished: Condvar::new(),
+            discarded: Mutex::default(),
         })
     }
 
@@ -160,6 +170,14 @@ impl LocalBlobs {
             days.insert(date.to_owned());
         }
         Ok(())
+    }
+
+    /// Removes the name; one that is gone already is fine.
+    fn unlink(&self, id: &BlobId) -> io::Result<()> {
+        match rustix::fs::unlinkat(&self.folder, Self::place(id), AtFlags::empty()) {
+            Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn sync_days<'a>(&self, ids: impl Iterator<Item = &'a BlobId>) -> io::Result<()> {
@@ -332,16 +350,31 @@ impl Blobs for LocalBlobs {
     }
 
     fn discard(&self, ids: &[BlobId]) -> io::Result<()> {
-        ids.iter().try_for_each(|id| {
-            match rustix::fs::unlinkat(&self.folder, Self::place(id), AtFlags::empty()) {
-                Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
-                Err(error) => Err(error.into()),
+        for id in ids {
+            let small = match rustix::fs::statat(&self.folder, Self::place(id), AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) => stat.st_size <= DISCARDED_BYTES_MAX,
+                Err(rustix::io::Errno::NOENT) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            let mut discarded = locked(&self.discarded);
+            if small && discarded.len() < DISCARDED_MAX {
+                discarded.push(id.clone());
+                continue;
             }
-        })
+            drop(discarded);
+            self.unlink(id)?;
+        }
+        Ok(())
+    }
+
+    fn tidy(&self) -> io::Result<usize> {
+        let discarded = std::mem::take(&mut *locked(&self.discarded));
+        discarded.iter().try_for_each(|id| self.unlink(id))?;
+        Ok(discarded.len())
     }
 
     fn remove(&self, ids: &[BlobId]) -> io::Result<()> {
-        self.discard(ids)?;
+        ids.iter().try_for_each(|id| self.unlink(id))?;
         self.sync_days(ids.iter())?;
         let mut days = locked(&self.days);
         for day in ids.iter().map(day).collect::<HashSet<_>>() {
@@ -366,6 +399,13 @@ impl Blobs for LocalBlobs {
     fn free_bytes(&self) -> io::Result<u64> {
         let stat = rustix::fs::fstatvfs(&self.folder)?;
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+}
+
+impl Drop for LocalBlobs {
+    fn drop(&mut self) {
+        // What cannot be removed now is an orphan: the sweep says so if it cannot either.
+        let _ = self.tidy();
     }
 }
 
@@ -406,20 +446,22 @@ impl BlobReader for LocalReader {
     fn read_at(&self, offset: u64, length: usize, into: &mut Vec<u8>) -> io::Result<()> {
         let left = usize::try_from(self.size.saturating_sub(offset)).unwrap_or(usize::MAX);
         let start = into.len();
-        into.resize(start + length.min(left), 0);
-        let mut filled = start;
-        while filled < into.len() {
-            match self.file.read_at(&mut into[filled..], offset + (filled - start) as u64) {
+        let end = start + length.min(left);
+        // Straight into the room behind what is there: 255 KiB at a time are too many to fill with zeros first.
+        into.reserve(end - start);
+        while into.len() < end {
+            let at = offset + (into.len() - start) as u64;
+            match rustix::io::pread(&self.file, spare_capacity(into), at) {
                 Ok(0) => break,
-                Ok(read) => filled += read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => {
                     into.truncate(start);
-                    return Err(error);
+                    return Err(error.into());
                 }
             }
         }
-        into.truncate(filled);
+        // More may have come along than was asked for.
+        into.truncate(end);
         Ok(())
     }
     fn stream(&self) -> Box<dyn Read + Send + '_> {

@@ -88,6 +88,11 @@ pub struct Clean {
     pub hash: Digest,
 }
 
+/// Where the journal of the root at `path` ended, if it was closed in order and not opened since; takes no lock.
+pub fn clean_in(path: &Path) -> Option<Clean> {
+    serde_json::from_slice(&std::fs::read(path.join("CLEAN")).ok()?).ok()
+}
+
 /// An opened, locked data root. The lock goes with the value (and with the process).
 #[derive(Debug)]
 pub struct Root {

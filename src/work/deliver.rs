@@ -10,7 +10,7 @@
 //! A sheet that cannot be read becomes `JOB/delivery.csv.refused` with a report; its files stay. Files that no row names
 //! stay too, and are named in the report.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{self, Read as _};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -171,6 +171,13 @@ enum Readiness {
     Ready,
 }
 
+/// Jobs of one step, and whether there was trouble with any part of it.
+type Touched = BTreeMap<String, bool>;
+
+fn trouble_of(code: &InsurerCode, job: &str) -> String {
+    format!("DELIVERY-TROUBLE {code} {}", escape::excerpt(job, 40))
+}
+
 impl Deliveries {
     /// Looks at every insurer's `outgoing/`, takes what is settled, goes on with what was begun. To be called when the
     /// spool's bell rings, and again every `settle_seconds`: a second look is what tells that a set is settled. What a
@@ -202,9 +209,11 @@ impl Deliveries {
     ) -> Result<Progress, WorkError> {
         self.write_accounts(code, spool)?;
         let mut progress = Progress::default();
+        let mut jobs = Touched::default();
         // What was begun goes first: a new set under the same name waits for it.
         for job in begun(&spool.taking).doing(|| format!("reading .taking/ of {code}"))? {
-            progress = progress.and(self.contained(code, &job, now, || self.go_on(code, spool, &job, now))?);
+            progress = progress
+                .and(self.contained(code, &job, now, &mut jobs, || self.go_on(code, spool, &job, now))?);
         }
         let mut present = Vec::new();
         let (mut misnamed, mut loose) = (false, false);
@@ -222,7 +231,13 @@ impl Deliveries {
                 }
             }
             present.push(job.to_owned());
-            progress = progress.and(self.contained(code, job, now, || self.consider(code, spool, job, now))?);
+            progress = progress
+                .and(self.contained(code, job, now, &mut jobs, || self.consider(code, spool, job, now))?);
+        }
+        for (job, troubled) in jobs {
+            if !troubled {
+                self.alarms.clear(&trouble_of(code, &job));
+            }
         }
         self.hold(misnamed, &format!("DELIVERY-NAME {code}"), MISNAMED, now);
         self.hold(loose, &format!("DELIVERY-LOOSE {code}"), LOOSE, now);
@@ -245,23 +260,22 @@ impl Deliveries {
         code: &InsurerCode,
         job: &str,
         now: Timestamp,
+        jobs: &mut Touched,
         work: impl FnOnce() -> Result<Progress, WorkError>,
     ) -> Result<Progress, WorkError> {
-        let alarm = format!("DELIVERY-TROUBLE {code} {}", escape::excerpt(job, 40));
+        let troubled = jobs.entry(job.to_owned()).or_default();
         match work() {
             Err(WorkError::Io { doing, source }) => {
-                let text = format!(
-                    "while {doing}: {source}; the set waits (the folder must be writable for the gateway: chmod -R g+rwX)"
-                );
-                self.alarms.raise(&alarm, &text, now);
+                *troubled = true;
+                let remedy = match source.kind() {
+                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room on the disk",
+                    _ => "the folder must be writable for the gateway: chmod -R g+rwX",
+                };
+                let text = format!("while {doing}: {source}; the set waits ({remedy})");
+                self.alarms.raise(&trouble_of(code, job), &text, now);
                 Ok(Progress::default())
             }
-            done => {
-                if done.is_ok() {
-                    self.alarms.clear(&alarm);
-                }
-                done
-            }
+            done => done,
         }
     }
 

@@ -103,11 +103,16 @@ impl Imports {
             if self.seen.lock().unwrap_or_else(PoisonError::into_inner).get(&number) == Some(&place) {
                 continue;
             }
-            let submission = self.ledger.submission(number)?;
-            if submission.is_none_or(|submission| submission.insurer != *code) {
-                strangers.push(format!("{}/{number}", place.folder()));
-            } else {
-                moved.push((number, place));
+            match self.ledger.submission(number)?.filter(|submission| submission.insurer == *code) {
+                None => strangers.push(format!("{}/{number}", place.folder())),
+                // Freshly published: it lies where the gateway put it.
+                Some(submission)
+                    if submission.state == State::Published
+                        && spool::import_ops(number, submission.state, place).is_empty() =>
+                {
+                    self.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(number, place);
+                }
+                Some(_) => moved.push((number, place)),
             }
         }
         progress.done += self.record(&moved, &by, now)?;
@@ -127,6 +132,9 @@ impl Imports {
 
     /// Side by side, so that many share the journal's fsyncs.
     fn record(&self, moved: &[(Number, Place)], by: &Actor, now: Timestamp) -> Result<u64, WorkError> {
+        if moved.is_empty() {
+            return Ok(0);
+        }
         let record_share = |moved: &[(Number, Place)]| -> Result<u64, WorkError> {
             let mut news = 0;
             for &(number, place) in moved {

@@ -147,43 +147,60 @@ impl Intake {
 
     /// Answers one set.
     pub fn take(&self, pending: Pending) {
-        let Pending { set, dropbox, received_at, deadline, reply } = pending;
+        let Pending { mut set, dropbox, received_at, deadline, reply } = pending;
         let account = set.account.clone();
         let started = self.clock.now();
         let started_at = std::time::Instant::now();
-        let answer = match self.answer(&set, &dropbox, received_at, deadline) {
-            Ok(answer) => answer,
-            Err(failed) => {
-                // Nothing of it is in the ledger: it goes back to where it was.
-                if let Err(e) = dropbox.give_back(set) {
-                    tracing::error!(%account, error = %e, "a set could not be given back to the drop-box");
+        let answer = loop {
+            let failed = match self.answer(&set, &dropbox, received_at, deadline) {
+                Ok(answer) => break answer,
+                Err(failed) => failed,
+            };
+            // Nothing of it is in the ledger: it goes back to where it was.
+            match dropbox.give_back(set) {
+                // What was wrong with it has come anew meanwhile.
+                Ok(Some(newer)) => {
+                    set = newer;
+                    continue;
                 }
-                match failed {
-                    Failed::Stays(said) => {
-                        tracing::info!(%account, code = %said.code, "a set was not taken");
-                        self.refusals.add(&account, started, self.policy().refusals_per_hour_max);
-                        Reply::Refused(said)
-                    }
-                    Failed::Incomplete => Reply::Fine(None),
-                    Failed::Fault(e) => {
-                        let id = crate::model::incident::id();
-                        tracing::error!(incident = %id, %account, error = format!("{e:#}"), "intake failed");
-                        self.alarms.raise("INTAKE-FAILED", &format!("{id}: {e:#}"), started);
-                        Reply::Refused(said(
-                            "INTERNAL",
-                            format!(
-                                "サーバー側の問題で受け付けられませんでした(番号 {id})。ファイルは /submit に残っています。しばらくしてから SHA256SUMS.sig を送り直し、続くときはこの番号を運用担当へお知らせください。"
-                            ),
-                            format!(
-                                "The server failed ({id}). The files are still in /submit: send SHA256SUMS.sig again later; if it goes on, tell the operator this number."
-                            ),
-                        ))
-                    }
+                Ok(None) => {}
+                Err(e) => {
+                    tracing::error!(%account, error = %e, "a set could not be given back to the drop-box in order")
                 }
             }
+            break self.not_taken(&account, failed, started);
         };
         metrics::histogram!(metric::VERDICT_SECONDS).record(started_at.elapsed());
         reply(answer);
+    }
+
+    /// Says why a set stays in the drop-box.
+    fn not_taken(&self, account: &AccountId, failed: Failed, started: Timestamp) -> Reply {
+        match failed {
+            Failed::Stays(said) => {
+                tracing::info!(%account, code = %said.code, "a set was not taken");
+                // Being told to wait is not one refusal more: then the waiting would never end.
+                if !matches!(said.code.as_str(), "REFUSAL-RATE" | "ACCOUNT-STOPPED" | "WITHDRAW-LATER") {
+                    self.refusals.add(account, started, self.policy().refusals_per_hour_max);
+                }
+                Reply::Refused(said)
+            }
+            Failed::Incomplete => Reply::Fine(None),
+            Failed::Fault(e) => {
+                let id = crate::model::incident::id();
+                tracing::error!(incident = %id, %account, error = format!("{e:#}"), "intake failed");
+                self.alarms.raise("INTAKE-FAILED", &format!("{id}: {e:#}"), started);
+                Reply::Refused(said(
+                    "INTERNAL",
+                    format!(
+                        "サーバー側の問題で受け付けられませんでした(番号 {id})。ファイルは /submit に残っています。しばらくしてから SHA256SUMS.sig を送り直し、続くときはこの番号を運用担当へお知らせください。"
+                    ),
+                    format!(
+                        "The server failed ({id}). The files are still in /submit: send SHA256SUMS.sig again later; if it goes on, tell the operator this number."
+                    ),
+                ))
+            }
+        }
     }
 
     fn answer(
@@ -200,7 +217,7 @@ impl Intake {
             && let Some(earlier) = self.ledger.submission(number)?
             && !matches!(earlier.state, State::Refused | State::Withdrawn)
         {
-            dropbox.consume(set, &[])?;
+            consume(dropbox, set, &[]);
             return Ok(Reply::Fine(Some(number)));
         }
         let findings = self.hash(set)?;
@@ -368,7 +385,7 @@ impl Intake {
                     if let Some(claim) = claim {
                         claim.keep();
                     }
-                    dropbox.consume(set, &payload)?;
+                    consume(dropbox, set, &payload);
                     if matches!(outcome, Outcome::Refused(_)) {
                         dropbox.forget(set);
                     }
@@ -376,7 +393,7 @@ impl Intake {
                 }
                 Received::Same(earlier) => {
                     self.blobs.remove(&[card])?;
-                    dropbox.consume(set, &[])?;
+                    consume(dropbox, set, &[]);
                     return Ok(Reply::Fine(Some(earlier)));
                 }
                 Received::IdTaken(earlier) => {
@@ -411,8 +428,7 @@ impl Intake {
             content_tag: self.content_tag(account, &set.manifest),
             same_content_is_held,
         };
-        let claimed =
-            self.assessor.repeats.claim(by, &assessment.records, now).map_err(Failed::Fault)?;
+        let claimed = self.assessor.repeats.claim(by, &assessment.records, now).map_err(Failed::Fault)?;
         if let Some(claim) = &claimed.claim {
             claim.sync()?;
         }
@@ -560,12 +576,20 @@ impl Intake {
 fn digest_of(content: &mut dyn io::Read) -> io::Result<Digest> {
     use sha2::Digest as _;
     let mut hasher = sha2::Sha256::new();
-    let mut buffer = vec![0; 256 * 1024];
+    // Below what the allocator maps and unmaps anew each time.
+    let mut buffer = vec![0; 64 * 1024];
     loop {
         match content.read(&mut buffer)? {
             0 => return Ok(Digest(hasher.finalize().into())),
             n => hasher.update(&buffer[..n]),
         }
+    }
+}
+
+/// The set leaves the drop-box. The ledger has decided: whatever the disk says, nothing may give it back.
+fn consume(dropbox: &Dropbox, set: &ClaimedSet, kept: &[BlobId]) {
+    if let Err(error) = dropbox.consume(set, kept) {
+        tracing::warn!(account = %set.account, %error, "a set left the drop-box, but not in order; the sweep takes what is left");
     }
 }
 

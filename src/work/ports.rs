@@ -14,6 +14,11 @@ pub trait Scanner: Send + Sync {
     /// Scans `size` bytes of `content`. Content that ends early or goes on longer is [`Unscanned::Content`].
     fn scan(&self, content: &mut dyn Read, size: u64) -> Scan;
 
+    /// Whether there is none by configuration: every scan ends with [`Unscanned::NoScanner`].
+    fn is_none(&self) -> bool {
+        false
+    }
+
     /// Which patterns it uses now.
     fn patterns(&self) -> Result<Patterns, ScannerDown>;
 }
@@ -310,6 +315,10 @@ pub fn size_differs(announced: u64) -> String {
 pub struct NoScanner;
 
 impl Scanner for NoScanner {
+    fn is_none(&self) -> bool {
+        true
+    }
+
     fn scan(&self, _: &mut dyn Read, _: u64) -> Scan {
         Scan::NotScanned { why: Unscanned::NoScanner }
     }

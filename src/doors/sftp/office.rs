@@ -514,7 +514,7 @@ impl Tree for OfficeTree {
                 if self.dropbox.stat(&Self::top(name), self.login).is_some() {
                     return Err(self.words.exists());
                 }
-                self.dropbox.make_folder(name, self.now()).map_err(|e| self.words.dropbox(&e))
+                self.dropbox.make_folder(name, self.login, self.now()).map_err(|e| self.words.dropbox(&e))
             }
             At::Upload(_) => Err(self.words.too_deep()),
             At::Submit | At::Root => Err(self.words.exists()),

@@ -60,8 +60,14 @@ impl Sender {
         };
         let words = self.words;
         if let Err(pending) = self.parts.handover.put(pending) {
-            let given_back = self.dropbox.give_back(pending.set);
-            return Answer::Now(Err(given_back.map_or_else(|e| words.io(&e), |()| words.busy())));
+            return Answer::Now(Err(match self.dropbox.give_back(pending.set) {
+                // A newer one waits for the next close as this one does.
+                Ok(Some(newer)) => {
+                    self.dropbox.give_back(newer).map_or_else(|e| words.io(&e), |_| words.busy())
+                }
+                Ok(None) => words.busy(),
+                Err(e) => words.io(&e),
+            }));
         }
         Answer::Later(Box::pin(async move {
             match told.await {
@@ -79,8 +85,8 @@ impl Sender {
     }
 
     /// Throws a private key away and says so to both sides.
-    fn exposed(&self, place: &Place, kind: secrets::PrivateKeyKind) -> Fault {
-        if let Err(error) = self.dropbox.remove(place, self.login) {
+    fn exposed(&self, place: &Place, upload: &Upload, kind: secrets::PrivateKeyKind) -> Fault {
+        if let Err(error) = self.dropbox.discard(upload) {
             tracing::error!(account = %self.account, %error, "a file that begins like a private key could not be removed");
         }
         (self.parts.alarm)(
@@ -138,6 +144,29 @@ impl UploadFile {
         }))
     }
 
+    /// The first bytes came in more than one piece: together they may begin like a private key.
+    fn look_at_head(&mut self) -> Result<(), Fault> {
+        let Some(upload) = &self.upload else { return Ok(()) };
+        let words = self.sender.words;
+        let mut head = Vec::with_capacity(HEAD_BYTES);
+        let blobs = &self.sender.parts.blobs;
+        match blobs.open(&upload.blob).and_then(|blob| blob.read_at(0, HEAD_BYTES, &mut head)) {
+            Ok(()) => {}
+            // It lost its name meanwhile, and with it its bytes.
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(e) => return Err(words.io(&e)),
+        }
+        secrets::private_key(&head).map_or(Ok(()), |kind| Err(self.exposed(kind)))
+    }
+
+    /// Throws away what was written: it is a private key.
+    fn exposed(&mut self, kind: secrets::PrivateKeyKind) -> Fault {
+        match self.upload.take() {
+            Some(upload) => self.sender.exposed(&self.place, &upload, kind),
+            None => self.sender.words.key_exposed(&self.place.name),
+        }
+    }
+
     fn upload(&self) -> Result<&Upload, Fault> {
         self.upload.as_ref().ok_or_else(|| self.sender.words.dropbox(&DropboxError::Replaced))
     }
@@ -172,8 +201,7 @@ impl OpenFile for UploadFile {
         if offset == 0
             && let Some(kind) = secrets::private_key(bytes)
         {
-            self.upload = None;
-            return Err(self.sender.exposed(&self.place, kind));
+            return Err(self.exposed(kind));
         }
         if offset < HEAD_BYTES as u64 && (offset > 0 || self.size > 0) {
             self.head_in_pieces = true;
@@ -185,11 +213,12 @@ impl OpenFile for UploadFile {
         }
         let end = offset.checked_add(bytes.len() as u64).ok_or_else(|| words.bad_offset())?;
         let now = self.sender.now();
-        if end > self.size {
-            self.sender.dropbox.grow(self.upload()?, end, now).map_err(|e| words.dropbox(&e))?;
-        }
+        self.sender.dropbox.grow(self.upload()?, end, now).map_err(|e| words.dropbox(&e))?;
         self.writer.write_at(offset, bytes).map_err(|e| words.io(&e))?;
         self.size = self.size.max(end);
+        if offset < HEAD_BYTES as u64 && self.head_in_pieces {
+            self.look_at_head()?;
+        }
         Ok(())
     }
 
@@ -202,7 +231,7 @@ impl OpenFile for UploadFile {
         let Some(size) = to.size else { return Ok(()) };
         let words = self.sender.words;
         let now = self.sender.now();
-        if size > self.size {
+        if size != self.size {
             self.sender.dropbox.grow(self.upload()?, size, now).map_err(|e| words.dropbox(&e))?;
         }
         self.writer.set_size(size).map_err(|e| words.io(&e))?;
@@ -218,25 +247,15 @@ impl OpenFile for UploadFile {
 
     fn close(mut self: Box<Self>) -> Answer {
         let words = self.sender.words;
+        if self.head_in_pieces
+            && let Err(fault) = self.look_at_head()
+        {
+            return Answer::Now(Err(fault));
+        }
         let Some(upload) = self.upload.take() else {
             // A private key: refused at the write, and there is nothing left to close.
             return Answer::Now(Ok(()));
         };
-        if self.head_in_pieces {
-            let mut head = Vec::with_capacity(HEAD_BYTES);
-            let read = self
-                .sender
-                .parts
-                .blobs
-                .open(&upload.blob)
-                .and_then(|blob| blob.read_at(0, HEAD_BYTES, &mut head));
-            if let Err(e) = read {
-                return Answer::Now(Err(words.io(&e)));
-            }
-            if let Some(kind) = secrets::private_key(&head) {
-                return Answer::Now(Err(self.sender.exposed(&self.place, kind)));
-            }
-        }
         metrics::counter!(metric::UPLOAD_BYTES).increment(self.size);
         #[allow(clippy::cast_precision_loss, reason = "a figure for a graph")]
         metrics::histogram!(metric::UPLOAD_FILE_BYTES).record(self.size as f64);

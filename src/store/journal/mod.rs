@@ -295,12 +295,31 @@ pub struct Verified {
 
 /// Checks the whole chain, reading only; works while a daemon runs.
 pub fn verify(folder: &Path) -> Result<Verified, JournalError> {
-    let mut reader = Reader::from_start(folder);
-    let tail = loop {
-        match reader.next_batch()? {
-            Next::Batch(_) => {}
-            Next::End => break None,
-            Next::Tail(tail) => break Some(tail),
+    let mut suspect = None;
+    let (reader, tail) = loop {
+        let mut reader = Reader::from_start(folder);
+        let tail = loop {
+            match reader.next_batch()? {
+                Next::Batch(_) => {}
+                Next::End => break None,
+                Next::Tail(tail) => break Some(tail),
+            }
+        };
+        let Some(tail) = tail else { break (reader, None) };
+        let mut file = File::open(&tail.bad.file)
+            .map_err(|source| JournalError::Io { path: tail.bad.file.clone(), source })?;
+        let mut bytes = Vec::new();
+        file.seek(SeekFrom::Start(tail.cut_at))
+            .and_then(|_| file.read_to_end(&mut bytes))
+            .map_err(|source| JournalError::Io { path: tail.bad.file.clone(), source })?;
+        match later_commit(&bytes, reader.position().seq + 1) {
+            None => break (reader, Some(tail)),
+            // What was half written when it was read is whole by the time a later commit follows: once more, to be sure.
+            Some(_) if suspect != Some(tail.cut_at) => suspect = Some(tail.cut_at),
+            Some(seq) => {
+                let why = format!("{}; and event {seq} of a later commit follows", tail.why);
+                return Err(JournalError::damaged(tail.bad, &why));
+            }
         }
     };
     Ok(Verified { segments: segments(folder)?.len(), position: reader.position().clone(), tail })
