@@ -156,7 +156,7 @@ fn doctor_finds_what_is_wrong_and_says_what_to_do() {
         ("scanner", "address", &format!("\"tcp://{nobody}\"")),
     ]);
     let mode = |name: &str, mode| {
-        fs::set_permissions(gateway.dir().join(name), PermissionsExt::from_mode(mode)).unwrap()
+        fs::set_permissions(gateway.dir().join(name), PermissionsExt::from_mode(mode)).unwrap();
     };
     mode("spool/journal", 0o755);
     mode("spool/keys/receipt_ed25519_key", 0o644);
@@ -405,6 +405,7 @@ fn a_damaged_index_is_rebuilt_unasked() {
             .map(walkdir::DirEntry::into_path)
             .collect()
     };
+    #[allow(clippy::type_complexity, reason = "a table of one use")]
     let damages: [(&str, &dyn Fn(&Path)); 5] = [
         ("removed", &|index| fs::remove_dir_all(index).unwrap()),
         ("emptied", &|index| files(index).iter().for_each(|file| fs::write(file, b"").unwrap())),
@@ -605,7 +606,8 @@ fn a_full_disk_keeps_deliveries_waiting() {
         for file in 0..4 {
             fs::write(
                 job.join(format!("{file}.pdf")),
-                [b"%PDF-1.4\n%", &[b'x'; 20_000][..], format!("\n% {n} {file}\n").as_bytes(), PDF].concat(),
+                [b"%PDF-1.4\n%", &vec![b'x'; 20_000][..], format!("\n% {n} {file}\n").as_bytes(), PDF]
+                    .concat(),
             )
             .unwrap();
         }

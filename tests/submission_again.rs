@@ -3,8 +3,11 @@
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::format_push_string,
+    clippy::format_collect,
+    clippy::too_many_lines,
     clippy::disallowed_methods,
-    reason = "a test may end where it fails, and plays the importer"
+    reason = "a test may end where it fails, lists its cases, and is the importer who renames"
 )]
 
 mod support;
