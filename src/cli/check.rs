@@ -402,7 +402,8 @@ fn page_head(checked: &[Checked], insurer: Option<&InsurerCode>, language: Langu
     for one in checked {
         rows.push((label("ファイル", "File"), one.path.display().to_string()));
         if let Some(summary) = &one.summary {
-            let offices: Vec<&str> = summary.offices.iter().map(|office| office.as_str()).collect();
+            let offices: Vec<&str> =
+                summary.offices.iter().map(crate::model::ids::OfficeCode::as_str).collect();
             if !offices.is_empty() {
                 rows.push((label("事業所番号", "Office"), offices.join(", ")));
             }
