@@ -320,7 +320,7 @@ fn a_bit_flipped_in_the_middle_of_the_journal_stops_the_daemon_with_its_place() 
     let at = whole.len() / 2;
     damaged[at] ^= 1;
     fs::write(&segment, &damaged).unwrap();
-    let line = whole[..at].iter().filter(|b| **b == b'\n').count() + 1;
+    let line = whole[..at].split(|b| *b == b'\n').count();
     // Of an index that is there, of one that must be rebuilt, and by the tool that looks.
     for turn in 0..2 {
         let ran = gateway.todoke(&["serve"]).ends(4);
@@ -402,7 +402,7 @@ fn a_damaged_index_is_rebuilt_unasked() {
             .into_iter()
             .map(|e| e.unwrap())
             .filter(|e| e.file_type().is_file())
-            .map(|e| e.into_path())
+            .map(walkdir::DirEntry::into_path)
             .collect()
     };
     let damages: [(&str, &dyn Fn(&Path)); 5] = [

@@ -1,6 +1,14 @@
 //! The same filing again, other filings under the same id, holds and their decisions, withdrawals, waiting for the scanner:
 //! end to end, with stock OpenSSH and, where several things must be in flight at once, with raw requests.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may end where it fails")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::format_push_string,
+    clippy::format_collect,
+    clippy::too_many_lines,
+    clippy::disallowed_methods,
+    reason = "a test may end where it fails, lists its cases, and is the importer who renames"
+)]
 
 mod support;
 
@@ -34,7 +42,8 @@ fn submissions(gateway: &Gateway) -> Vec<Value> {
 
 /// Verifies `/receipts/NAME` with stock `ssh-keygen`; gives it.
 fn verified(gateway: &Gateway, account: &str, name: &str) -> Value {
-    let fetch = |name: &str| gateway.get(account, &format!("/receipts/{name}")).unwrap_or_else(|| panic!("{name}"));
+    let fetch =
+        |name: &str| gateway.get(account, &format!("/receipts/{name}")).unwrap_or_else(|| panic!("{name}"));
     let receipt = fetch(name);
     gateway.make("receipt.json", &receipt);
     gateway.make("receipt.json.sig", fetch(&format!("{name}.sig")));
@@ -42,7 +51,18 @@ fn verified(gateway: &Gateway, account: &str, name: &str) -> Value {
     gateway.make("allowed_signers", &signers);
     let principal = String::from_utf8(signers).unwrap().split_whitespace().next().unwrap().to_owned();
     let output = Command::new("ssh-keygen")
-        .args(["-Y", "verify", "-f", "allowed_signers", "-I", &principal, "-n", "todoke-receipt", "-s", "receipt.json.sig"])
+        .args([
+            "-Y",
+            "verify",
+            "-f",
+            "allowed_signers",
+            "-I",
+            &principal,
+            "-n",
+            "todoke-receipt",
+            "-s",
+            "receipt.json.sig",
+        ])
         .stdin(fs::File::open(gateway.work().join("receipt.json")).unwrap())
         .current_dir(gateway.work())
         .output()
@@ -131,14 +151,24 @@ fn an_id_is_one_filings_and_the_same_content_under_another_is_held() {
     let by_id = gateway.get(ACCOUNT, "/receipts/by-id/A-1.json").unwrap();
     let latest: Value = serde_json::from_slice(&by_id).unwrap();
     assert_eq!(latest["outcome"], "refused", "by-id is about the latest");
-    assert_eq!(gateway.receipt(ACCOUNT, &first).unwrap()["number"], accepted.as_str(), "by-manifest about its own");
+    assert_eq!(
+        gateway.receipt(ACCOUNT, &first).unwrap()["number"],
+        accepted.as_str(),
+        "by-manifest about its own"
+    );
     assert_ne!(gateway.state(&accepted), "refused");
 
     // The same content under another id is held with a warning.
     let twin = Set::of("# id: A-2\n", first.files.iter().map(|(n, b)| (n.as_str(), b.clone())).collect());
     let receipt = gateway.send_taken(ACCOUNT, &twin);
-    assert_eq!((&receipt["outcome"], &receipt["stages"]["routing"]["verdict"]), (&"held".into(), &"held".into()));
-    assert_eq!((&receipt["findings"][0]["rule"], &receipt["findings"][0]["severity"]), (&"SAME-CONTENT".into(), &"warning".into()));
+    assert_eq!(
+        (&receipt["outcome"], &receipt["stages"]["routing"]["verdict"]),
+        (&"held".into(), &"held".into())
+    );
+    assert_eq!(
+        (&receipt["findings"][0]["rule"], &receipt["findings"][0]["severity"]),
+        (&"SAME-CONTENT".into(), &"warning".into())
+    );
     let held = number(&receipt);
     assert_eq!(gateway.state(&held), "held");
     assert_eq!(gateway.get(ACCOUNT, &format!("/receipts/{held}.accepted.json")), None);
@@ -158,11 +188,18 @@ fn an_id_is_one_filings_and_the_same_content_under_another_is_held() {
     let held = number(&gateway.send_taken(ACCOUNT, &third));
     gateway.todoke(&["submission", "refuse", &held, "--yes"]).ends(0);
     let refused = verified(&gateway, ACCOUNT, &format!("{held}.refused.json"));
-    assert_eq!((&refused["fact"], &refused["findings"][0]["rule"]), (&"refused".into(), &"OPERATOR-REFUSED".into()));
+    assert_eq!(
+        (&refused["fact"], &refused["findings"][0]["rule"]),
+        (&"refused".into(), &"OPERATOR-REFUSED".into())
+    );
     assert_eq!(gateway.state(&held), "refused");
     until("the sender is told by mail", || {
         let mails = gateway.ask(&["mail", "list"]);
-        mails.as_array().unwrap().iter().any(|m| m["account"] == ACCOUNT && m["about"].to_string().contains(&held))
+        mails
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|m| m["account"] == ACCOUNT && m["about"].to_string().contains(&held))
     });
     let replaced = unlike(&gateway, "# id: A-3\n", 3);
     assert_eq!(gateway.send_taken(ACCOUNT, &replaced)["outcome"], "accepted");
@@ -172,7 +209,10 @@ fn an_id_is_one_filings_and_the_same_content_under_another_is_held() {
 fn another_account_may_use_the_same_id_and_sees_nothing() {
     let gateway = Gateway::set_up(&[]);
     gateway.add_office("5678");
-    gateway.add_account("K0002", &["--office", "1234,5678", "--second", "--user-name", "人事課", "--mail", "jinji@example.jp"]);
+    gateway.add_account(
+        "K0002",
+        &["--office", "1234,5678", "--second", "--user-name", "人事課", "--mail", "jinji@example.jp"],
+    );
     let mut gateway = gateway;
     gateway.start();
     let set = unlike(&gateway, "# id: A-1\n", 1);
@@ -192,7 +232,22 @@ fn another_account_may_use_the_same_id_and_sees_nothing() {
     let key = gateway.key(ACCOUNT).with_extension("pub");
     let ran = gateway.todoke(&["account", "key", "add", "K0002", key.to_str().unwrap()]).ends(1);
     assert!(ran.err.contains(ACCOUNT), "{}", ran.err);
-    let ran = gateway.todoke(&["account", "add", "K0003", "--insurer", "06139999", "--office", OFFICE, "--second", "--user-name", "x", "--mail", "x@example.jp", "--ssh-key", key.to_str().unwrap()]);
+    let ran = gateway.todoke(&[
+        "account",
+        "add",
+        "K0003",
+        "--insurer",
+        "06139999",
+        "--office",
+        OFFICE,
+        "--second",
+        "--user-name",
+        "x",
+        "--mail",
+        "x@example.jp",
+        "--ssh-key",
+        key.to_str().unwrap(),
+    ]);
     assert_eq!(ran.code, 1, "{}", ran.err);
 }
 
@@ -229,7 +284,11 @@ fn a_submission_can_be_withdrawn_until_it_is_collected() {
     assert_eq!(gateway.state(&held), "withdrawn");
 
     // Collected: refused, with a receipt, and nothing changes.
-    fs::rename(gateway.insurer_spool().join("new").join(&again), gateway.insurer_spool().join("cur").join(&again)).unwrap();
+    fs::rename(
+        gateway.insurer_spool().join("new").join(&again),
+        gateway.insurer_spool().join("cur").join(&again),
+    )
+    .unwrap();
     let late = withdrawal(&again);
     let ran = gateway.send(ACCOUNT, &late).ends(1);
     assert!(ran.err.contains("WITHDRAW-REFUSED ") && ran.err.contains(&again), "{}", ran.err);
@@ -248,7 +307,22 @@ fn nothing_of_a_test_account_reaches_the_insurer() {
     let gateway = Gateway::set_up(&[]);
     let key = gateway.key(ACCOUNT).with_extension("pub");
     // The test identity may use the production key (H4-H22).
-    let add = ["account", "add", "T0001", "--insurer", "06139999", "--test", "--office", OFFICE, "--second", "--user-name", "総務課", "--mail", "soumu@example.jp", "--ssh-key"];
+    let add = [
+        "account",
+        "add",
+        "T0001",
+        "--insurer",
+        "06139999",
+        "--test",
+        "--office",
+        OFFICE,
+        "--second",
+        "--user-name",
+        "総務課",
+        "--mail",
+        "soumu@example.jp",
+        "--ssh-key",
+    ];
     gateway.todoke(&[&add[..], &[key.to_str().unwrap()]].concat()).ends(0);
     fs::copy(gateway.key(ACCOUNT), gateway.file("T0001")).unwrap();
     let mut gateway = gateway;
@@ -262,20 +336,28 @@ fn nothing_of_a_test_account_reaches_the_insurer() {
     gateway.reaches(&real, "published");
     assert_eq!(gateway.state(&number(&receipt)), "accepted");
     assert_eq!(insurers(&gateway), 1);
-    assert!(!files_under(&gateway.insurer_spool()).iter().any(|f| f.to_string_lossy().contains(&number(&receipt))));
+    assert!(
+        !files_under(&gateway.insurer_spool())
+            .iter()
+            .any(|f| f.to_string_lossy().contains(&number(&receipt)))
+    );
 }
 
 #[test]
 fn while_the_scanner_is_away_submissions_wait_and_are_decided_when_it_is_back() {
     let scanner = FakeScanner::start(Mood::Away);
-    let gateway = Gateway::with(&[("scanner", "address", &scanner.setting()), ("submit", "verdict_wait_seconds", "2")]);
+    let gateway =
+        Gateway::with(&[("scanner", "address", &scanner.setting()), ("submit", "verdict_wait_seconds", "2")]);
     let good = unlike(&gateway, "", 1);
     let sick = [PDF, b"% ", VIRUS, b"\n%%EOF\n"].concat();
     let sick = Set::of("", vec![("KPFD0006.CSV", gateway.filing(2)), ("soukatsu.pdf", sick)]);
     let mut numbers = Vec::new();
     for set in [&good, &sick] {
         let receipt = gateway.send_taken(ACCOUNT, set);
-        assert_eq!((&receipt["outcome"], &receipt["stages"]["virus"]["verdict"]), (&"held".into(), &"held".into()));
+        assert_eq!(
+            (&receipt["outcome"], &receipt["stages"]["virus"]["verdict"]),
+            (&"held".into(), &"held".into())
+        );
         assert_eq!(receipt["decided_at"], Value::Null);
         numbers.push(number(&receipt));
     }
@@ -336,7 +418,10 @@ async fn send_all_but_the_answer(raw: &mut Raw, gateway: &Gateway, set: &Set, fo
 #[test]
 fn several_submissions_may_be_in_flight_on_one_channel() {
     let scanner = FakeScanner::start(Mood::Slow);
-    let gateway = Gateway::with(&[("scanner", "address", &scanner.setting()), ("submit", "verdict_wait_seconds", "100")]);
+    let gateway = Gateway::with(&[
+        ("scanner", "address", &scanner.setting()),
+        ("submit", "verdict_wait_seconds", "100"),
+    ]);
     let runtime = runtime();
     let mut raw = raw(&gateway, &runtime);
     let sets: Vec<Set> = (0..5).map(|n| unlike(&gateway, "", n)).collect();
@@ -368,7 +453,10 @@ fn several_submissions_may_be_in_flight_on_one_channel() {
 #[test]
 fn a_disconnect_cancels_nothing() {
     let scanner = FakeScanner::start(Mood::Slow);
-    let gateway = Gateway::with(&[("scanner", "address", &scanner.setting()), ("submit", "verdict_wait_seconds", "100")]);
+    let gateway = Gateway::with(&[
+        ("scanner", "address", &scanner.setting()),
+        ("submit", "verdict_wait_seconds", "100"),
+    ]);
     let runtime = runtime();
     // The last close was sent, and then the line is dead.
     let first = unlike(&gateway, "", 1);
@@ -435,7 +523,9 @@ fn after_a_commit_its_names_can_be_touched_but_not_seen() {
     });
     drop(session);
     // The session's end drops the rest, and the emptied folder.
-    until("the session's end is noticed", || gateway.ask(&["status"])["sessions"].as_array().unwrap().is_empty());
+    until("the session's end is noticed", || {
+        gateway.ask(&["status"])["sessions"].as_array().unwrap().is_empty()
+    });
     assert_ne!(gateway.sftp(ACCOUNT, "ls /submit/n\n").code, 0);
     assert_eq!(gateway.receipt(ACCOUNT, &set).unwrap()["outcome"], "accepted");
 }

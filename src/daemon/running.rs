@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -210,10 +210,7 @@ fn watch_spools(house: &House) -> Option<SpoolWatch> {
     }
 }
 
-fn start_intake(
-    house: &Arc<House>,
-    config: &Config,
-) -> anyhow::Result<Vec<JoinHandle<()>>> {
+fn start_intake(house: &Arc<House>, config: &Config) -> anyhow::Result<Vec<JoinHandle<()>>> {
     house.health.watch("intake", INTAKE_ALLOWED, std::time::Instant::now());
     (0..config.submit.intake_threads.max(1))
         .map(|n| {
@@ -236,7 +233,9 @@ fn beat(house: &House) {
     }
     if let Some(why) = house.journal.stopped() {
         house.health.hold("intake-stopped");
-        let text = format!("{why}; nothing is lost that was acknowledged. Mend the disk (see `todoke doctor`), then restart the daemon");
+        let text = format!(
+            "{why}; nothing is lost that was acknowledged. Mend the disk (see `todoke doctor`), then restart the daemon"
+        );
         house.alarms.raise("JOURNAL-STOPPED", &text, house.now());
     }
 }

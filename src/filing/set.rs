@@ -285,6 +285,15 @@ fn cover(set: &Set<'_>, roles: &Roles, summary: Option<&Summary>, report: &mut R
     }
 }
 
+/// Judges one PDF by itself, as an attachment.
+pub fn check_attachment(file: &SetFile, rules: &RuleSet, sink: &mut Findings) {
+    let mut report = Report { rules, sink };
+    if file.bytes == 0 {
+        report.say(Rule::SetEmptyFile, Some(&file.name), &[file.name.as_str()]);
+    }
+    pdf(file, &mut report);
+}
+
 fn pdf(file: &SetFile, report: &mut Report<'_>) {
     let most = report.rules.policy().attachments.bytes_max;
     if file.bytes > most {

@@ -146,7 +146,7 @@ impl Reader<'_> {
             Language::En => "removed, unfinished",
         };
         let mut cells = vec![String::new(); 11];
-        cells[4] = state.to_owned();
+        state.clone_into(&mut cells[4]);
         cells[7] = swept.files.to_string();
         cells[8] = self.local(Some(swept.at));
         row(out, &cells);

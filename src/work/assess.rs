@@ -349,11 +349,12 @@ impl Assessor {
                         profile: Profile::Kpfd,
                     };
                     let remembered = rules.policy().repeats_months > 0;
-                    summary = Some(check_observed(blob.stream(), rules, &context, &mut findings, &mut |key| {
-                        if remembered {
-                            records.add(&self.repeats.keys, &candidate.account, key);
-                        }
-                    })?);
+                    summary =
+                        Some(check_observed(blob.stream(), rules, &context, &mut findings, &mut |key| {
+                            if remembered {
+                                records.add(&self.repeats.keys, &candidate.account, key);
+                            }
+                        })?);
                 }
                 FileRole::Cover if facts.pdf.is_none() && reads_covers(rules) => {
                     facts.cover_counts = Some(set::cover_counts(blob.stream(), rules.policy().cover.csv)?);

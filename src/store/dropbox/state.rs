@@ -245,7 +245,8 @@ impl State {
 
     /// Of the folders that a commit emptied, the one that has been so for longest.
     pub(super) fn oldest_emptied(&self) -> Option<String> {
-        let emptied = self.folders.iter().filter(|(name, f)| f.emptied && f.files.is_empty() && !name.is_empty());
+        let emptied =
+            self.folders.iter().filter(|(name, f)| f.emptied && f.files.is_empty() && !name.is_empty());
         emptied.min_by_key(|(_, folder)| folder.changed).map(|(name, _)| name.clone())
     }
 
