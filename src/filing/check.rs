@@ -443,7 +443,12 @@ impl<'a> Checker<'a> {
             .any(|form| form.older.iter().any(|older| older.as_bytes() == code));
         let (shown, (ja, en)) = (shown(code), self.rules.taken());
         let rule = if old { Rule::FormOld } else { Rule::FormUnknown };
-        let place = Place { field: Some(1), value: Some(shown.clone()), ..Place::default() };
+        let place = Place {
+            field: Some(1),
+            field_name: Some(Text::new("届書コード", "form code")),
+            value: Some(shown.clone()),
+            ..Place::default()
+        };
         self.report_in_both(rule, &[&shown, &ja], &[&shown, &en], place);
     }
 

@@ -226,7 +226,7 @@ pub fn finding_text(finding: &Finding, lang: Language) -> String {
     }
     let _ = write!(out, "{} {}", cell[0], cell[1]);
     if !cell[5].is_empty() {
-        let _ = write!(out, " [{} {}]", cell[5], cell[6]);
+        let _ = write!(out, " [{}]", format!("{} {}", cell[5], cell[6]).trim_end());
     }
     if !cell[7].is_empty() {
         let _ = write!(out, " ({} {})", head(7, lang), cell[7]);
