@@ -24,8 +24,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 use todoke::config::{Config, file_in};
 use todoke::daemon::{self, Running, World};
-use todoke::filing::{Profile, RuleSet};
 use todoke::filing::sample::{self, SampleFiling};
+use todoke::filing::{Profile, RuleSet};
 use todoke::model::ids::Digest;
 use todoke::model::time::{Clock, SystemClock, Timestamp};
 
