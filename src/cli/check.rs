@@ -19,7 +19,7 @@ use crate::filing::tables::{Profile, TableError};
 use crate::filing::{self, Context, FILING_NAME, Findings, LISTED_MAX, Summary, inspect_pdf};
 use crate::model::escape::{excerpt, terminal};
 use crate::model::finding::{Finding, Language, Severity, Text};
-use crate::model::ids::InsurerCode;
+use crate::model::ids::{InsurerCode, OfficeCode};
 use crate::model::time::{Clock as _, SystemClock};
 use crate::signed::manifest::{Manifest, ManifestLimits};
 use crate::signed::names::FileName;
@@ -402,7 +402,7 @@ fn page_head(checked: &[Checked], insurer: Option<&InsurerCode>, language: Langu
     for one in checked {
         rows.push((label("ファイル", "File"), one.path.display().to_string()));
         if let Some(summary) = &one.summary {
-            let offices: Vec<&str> = summary.offices.iter().map(|office| office.as_str()).collect();
+            let offices: Vec<&str> = summary.offices.iter().map(OfficeCode::as_str).collect();
             if !offices.is_empty() {
                 rows.push((label("事業所番号", "Office"), offices.join(", ")));
             }

@@ -165,7 +165,7 @@ impl Intake {
                 }
                 Ok(None) => {}
                 Err(e) => {
-                    tracing::error!(%account, error = %e, "a set could not be given back to the drop-box in order")
+                    tracing::error!(%account, error = %e, "a set could not be given back to the drop-box in order");
                 }
             }
             break self.not_taken(&account, failed, started);
