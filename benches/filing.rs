@@ -30,7 +30,7 @@ fn speed(rules: &RuleSet, code: &str, records: u64, today: NaiveDate) -> io::Res
     let mut bytes = Vec::new();
     sample::write_filing(&mut bytes, form, records, today)?;
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-    for _ in 0..5 {
+    for _ in 0..7 {
         let start = Instant::now();
         let mut findings = Findings::default();
         let summary = check(&bytes[..], rules, &Context::on(today), &mut findings)?;
@@ -40,14 +40,20 @@ fn speed(rules: &RuleSet, code: &str, records: u64, today: NaiveDate) -> io::Res
         assert!(csv_pass(&bytes) > 0);
         theirs.push(start.elapsed().as_secs_f64());
     }
+    // Other work on the machine only ever adds time: the best run beside the median shows how much.
+    let best = |times: &[f64]| times.iter().copied().fold(f64::INFINITY, f64::min);
+    let (best_ours, best_theirs) = (best(&ours), best(&theirs));
     let (ours, theirs) = (median(ours), median(theirs));
     #[allow(clippy::cast_precision_loss, reason = "a figure for people")]
     let mb = bytes.len() as f64 / 1e6;
     say(&format!(
-        "{{\"figure\":\"check-{code}-{records}-records\",\"unit\":\"MB/s\",\"ours\":{:.0},\"peer\":\"csv crate, decoding\",\"theirs\":{:.0},\"ratio\":{:.2},\"size_mb\":{mb:.0}}}",
+        "{{\"figure\":\"check-{code}-{records}-records\",\"unit\":\"MB/s\",\"ours\":{:.0},\"peer\":\"csv crate, decoding\",\"theirs\":{:.0},\"ratio\":{:.2},\"best_ours\":{:.0},\"best_theirs\":{:.0},\"best_ratio\":{:.2},\"size_mb\":{mb:.0}}}",
         mb / ours,
         mb / theirs,
-        ours / theirs
+        ours / theirs,
+        mb / best_ours,
+        mb / best_theirs,
+        best_ours / best_theirs
     ));
     Ok(())
 }

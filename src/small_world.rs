@@ -20,7 +20,7 @@ use crate::model::submission::{FileRole, HoldReason, Kind, State, Submission, Su
 use crate::model::time::Timestamp;
 use crate::store::blobs::{BlobReader, BlobWriter, Blobs};
 use crate::store::ledger::{
-    Done, Head, Ledger, LedgerError, MailFilter, Op, Queue, Refusal, SubmissionFilter, Task,
+    Done, Head, Ledger, LedgerError, MailFilter, Op, Queue, Refusal, SubmissionFilter, Swept, Task,
 };
 use crate::store::spool::{insurer_path, prepare_insurer};
 use crate::work::alarms::AlarmBoard;
@@ -322,6 +322,10 @@ impl Ledger for FakeLedger {
     fn mail_card_erasable(&self, _: Timestamp, _: usize) -> Result<Vec<MailId>, LedgerError> {
         Ok(Vec::new())
     }
+    fn sweeps(&self, _: &AccountId, _: usize) -> Result<Vec<Swept>, LedgerError> {
+        Ok(Vec::new())
+    }
+
     fn refers_to(&self, blob: &BlobId) -> Result<bool, LedgerError> {
         let state = self.0.lock().unwrap();
         Ok(state.submissions.values().any(|(submission, ..)| {

@@ -495,6 +495,7 @@ fn check_says_what_is_wrong_offline() {
     let mut filing = Vec::new();
     todoke::filing::sample::write_filing(&mut filing, form, 20, today).unwrap();
     gateway.write("KPFD0006.CSV", filing);
+    gateway.write("soukatsu.pdf", PDF);
     let ran = gateway.plain(&["check", "--format", "json", "."]).ends(0);
     assert_eq!(ran.json()["verdict"], "ok");
     for format in ["text", "csv", "html"] {

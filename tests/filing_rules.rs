@@ -224,3 +224,21 @@ proptest::proptest! {
         run(&bytes[..cut.min(bytes.len())], &rules, &context(Profile::Kpfd));
     }
 }
+
+#[test]
+fn a_record_of_the_wrong_length_says_that_it_was_not_checked() {
+    let rules = RuleSet::builtin().unwrap();
+    for (code, severity) in
+        [("2200700", Severity::Error), ("2201700", Severity::Warning), ("2221700", Severity::Warning)]
+    {
+        let mut filing = SampleFiling::new(&rules, &[code], 2, today());
+        filing.records[0].insert(3, "x".into());
+        filing.records[0][9] = "not checked".into();
+        let (findings, summary) = run(&filing.bytes(), &rules, &context(Profile::Kpfd));
+        let told: Vec<_> = findings.iter().map(|f| (f.rule.as_str(), f.severity, f.line)).collect();
+        assert_eq!(told, [("KPFD-FIELD-COUNT", severity, Some(6))], "{code}");
+        assert!(findings[0].message.ja.contains("確認していません"));
+        assert!(findings[0].message.en.contains("not checked further"));
+        assert_eq!(summary.records, 2);
+    }
+}

@@ -116,7 +116,11 @@ fn a_reload_changes_what_it_may_and_a_wrong_one_nothing() {
         until("the configuration was read", || since(gateway, mark).contains("configuration was"));
         since(gateway, mark)
     };
-    gateway.configure(&[("submit", "file_bytes_max", "4000"), ("log", "level", "\"debug\""), ("control", "clients_max", "31")]);
+    gateway.configure(&[
+        ("submit", "file_bytes_max", "4000"),
+        ("log", "level", "\"debug\""),
+        ("control", "clients_max", "31"),
+    ]);
     reload(&gateway);
     session.does("-put five /submit/b\nls /submit");
     assert!(session.errors().contains("QUOTA-FILE-SIZE"), "{}", session.errors());
@@ -125,7 +129,10 @@ fn a_reload_changes_what_it_may_and_a_wrong_one_nothing() {
     // One key is wrong: none of the others is put in force, and the place is said.
     gateway.configure(&[("submit", "file_bytes_max", "9000"), ("sessions", "person_max", "\"many\"")]);
     let said = reload(&gateway);
-    assert!(said.contains("ERROR") && said.contains("person_max") && said.contains("nothing was changed"), "{said}");
+    assert!(
+        said.contains("ERROR") && said.contains("person_max") && said.contains("nothing was changed"),
+        "{said}"
+    );
     gateway.make("six", [b'x'; 6000]);
     session.does("-put six /submit/c");
     assert_eq!(session.errors().matches("QUOTA-FILE-SIZE").count(), 2, "{}", session.errors());
@@ -148,12 +155,18 @@ fn doctor_finds_what_is_wrong_and_says_what_to_do() {
         ("mail", "url", &format!("\"smtp://{nobody}\"")),
         ("scanner", "address", &format!("\"tcp://{nobody}\"")),
     ]);
-    let mode = |name: &str, mode| fs::set_permissions(gateway.dir().join(name), PermissionsExt::from_mode(mode)).unwrap();
+    let mode = |name: &str, mode| {
+        fs::set_permissions(gateway.dir().join(name), PermissionsExt::from_mode(mode)).unwrap();
+    };
     mode("spool/journal", 0o755);
     mode("spool/keys/receipt_ed25519_key", 0o644);
     mode(&format!("spool/insurers/{INSURER}/new"), 0o777);
     fs::write(gateway.dir().join("conf/forms/2200700.toml"), "form = 3").unwrap();
-    fs::write(gateway.dir().join(format!("conf/insurers/{INSURER}.toml")), "[documents]\ntypes = [\"a/b\"]\n").unwrap();
+    fs::write(
+        gateway.dir().join(format!("conf/insurers/{INSURER}.toml")),
+        "[documents]\ntypes = [\"a/b\"]\n",
+    )
+    .unwrap();
     fs::write(gateway.dir().join("conf/notices/arrival.toml"), "subject = \"{nothing}\"").unwrap();
     let report = gateway.todoke(&["doctor", "--json"]).ends(1).json();
     let lines = report["checks"].as_array().or(report.as_array()).unwrap();
@@ -203,7 +216,11 @@ fn monitors_see_figures_and_health() {
     assert!(!body.contains("K0001") && !body.contains("見本"), "{body}");
     assert_eq!(get(metrics, "/healthz").0, 200);
     let (code, body) = get(metrics, "/readyz");
-    assert_eq!((code, serde_json::from_str::<Value>(&body).unwrap()["ready"].clone()), (200, true.into()), "{body}");
+    assert_eq!(
+        (code, serde_json::from_str::<Value>(&body).unwrap()["ready"].clone()),
+        (200, true.into()),
+        "{body}"
+    );
     // While it stops it is alive, and not ready.
     let upload = slow_upload(&gateway);
     daemon.signal(Signal::TERM);
@@ -255,18 +272,24 @@ fn the_service_manager_is_told() {
 #[test]
 fn one_event_is_one_line_whatever_strangers_send() {
     for format in ["text", "json"] {
-        let gateway = Gateway::with(&[("log", "format", &format!("\"{format}\"")), ("log", "level", "\"debug\"")]);
+        let gateway =
+            Gateway::with(&[("log", "format", &format!("\"{format}\"")), ("log", "level", "\"debug\"")]);
         let odd = "evil\u{1b}[31m\u{202e}\n2026-01-01T00:00:00Z ERROR forged";
         let before = gateway.log().len();
         let _ = gateway.sftp_with(odd, ACCOUNT, &[], "ls\n");
-        gateway.sftp(ACCOUNT, "-ls \"/submit/\u{1b}[31m\u{202e}\"\n-put /dev/null \"/submit/a\u{7}b\"\n").ends(0);
+        gateway
+            .sftp(ACCOUNT, "-ls \"/submit/\u{1b}[31m\u{202e}\"\n-put /dev/null \"/submit/a\u{7}b\"\n")
+            .ends(0);
         gateway.send_taken(ACCOUNT, &gateway.set_with("# subject: 見本 太郎の届\n", 1));
         let log = since(&gateway, before);
         assert!(log.lines().count() > 3, "{log}");
         for line in log.lines() {
             assert!(!line.chars().any(|c| c.is_control() || c == '\u{202e}'), "{line:?}");
             if format == "json" {
-                assert!(serde_json::from_str::<Value>(line).is_ok_and(|line| line["level"].is_string()), "{line}");
+                assert!(
+                    serde_json::from_str::<Value>(line).is_ok_and(|line| line["level"].is_string()),
+                    "{line}"
+                );
             } else {
                 assert!(!line.starts_with("2026-01-01"), "{line}");
             }
@@ -278,7 +301,8 @@ fn one_event_is_one_line_whatever_strangers_send() {
 /// The journal's segments, in order.
 fn segments(gateway: &Gateway) -> Vec<PathBuf> {
     let entries = fs::read_dir(gateway.spool().join("journal")).unwrap().map(|entry| entry.unwrap().path());
-    let mut segments: Vec<_> = entries.filter(|path| path.extension().is_some_and(|e| e == "jsonl")).collect();
+    let mut segments: Vec<_> =
+        entries.filter(|path| path.extension().is_some_and(|e| e == "jsonl")).collect();
     segments.sort();
     segments
 }
@@ -296,7 +320,7 @@ fn a_bit_flipped_in_the_middle_of_the_journal_stops_the_daemon_with_its_place() 
     let at = whole.len() / 2;
     damaged[at] ^= 1;
     fs::write(&segment, &damaged).unwrap();
-    let line = whole[..at].iter().filter(|b| **b == b'\n').count() + 1;
+    let line = whole[..at].split(|b| *b == b'\n').count();
     // Of an index that is there, of one that must be rebuilt, and by the tool that looks.
     for turn in 0..2 {
         let ran = gateway.todoke(&["serve"]).ends(4);
@@ -326,11 +350,17 @@ fn a_torn_end_of_the_journal_is_cut_and_kept_aside() {
     gateway.start();
     assert!(gateway.log().contains("cut and kept aside"), "{}", gateway.log());
     assert_eq!(gateway.ask(&["submission", "list"]).as_array().unwrap().len(), 1);
-    let aside = gateway.tree().into_iter().any(|path| fs::read(path).is_ok_and(|bytes| bytes.ends_with(b"\"by\":\"dae")));
+    let aside = gateway
+        .tree()
+        .into_iter()
+        .any(|path| fs::read(path).is_ok_and(|bytes| bytes.ends_with(b"\"by\":\"dae")));
     assert!(aside, "{:#?}", gateway.tree());
     gateway.stop();
     gateway.todoke(&["journal", "verify"]).ends(0);
 }
+
+/// Does something to the files of an index.
+type Damage<'a> = &'a dyn Fn(&Path);
 
 #[test]
 fn a_damaged_index_is_rebuilt_unasked() {
@@ -338,9 +368,22 @@ fn a_damaged_index_is_rebuilt_unasked() {
     fs::write(gateway.file("FILE.pdf"), PDF).unwrap();
     let receipt = gateway.send_taken(ACCOUNT, &gateway.set(1));
     gateway.reaches(receipt["number"].as_str().unwrap(), "published");
-    let deliver = ["deliver", "--insurer", INSURER, "--account", ACCOUNT, "--type", "納入告知書", "--title", "x", "FILE.pdf"];
+    let deliver = [
+        "deliver",
+        "--insurer",
+        INSURER,
+        "--account",
+        ACCOUNT,
+        "--type",
+        "納入告知書",
+        "--title",
+        "x",
+        "FILE.pdf",
+    ];
     gateway.todoke(&deliver).ends(0);
-    until("the mail was tried", || gateway.ask(&["mail", "list"])[0]["attempts"].as_u64().is_some_and(|n| n > 0));
+    until("the mail was tried", || {
+        gateway.ask(&["mail", "list"])[0]["attempts"].as_u64().is_some_and(|n| n > 0)
+    });
     let seen = |gateway: &Gateway| {
         let mut mails = gateway.ask(&["mail", "list"]);
         for mail in mails.as_array_mut().unwrap() {
@@ -348,14 +391,24 @@ fn a_damaged_index_is_rebuilt_unasked() {
                 mail[key] = Value::Null;
             }
         }
-        [gateway.ask(&["submission", "list"]), gateway.ask(&["outbox", "list", ACCOUNT]), mails, gateway.ask(&["account", "list"])]
+        [
+            gateway.ask(&["submission", "list"]),
+            gateway.ask(&["outbox", "list", ACCOUNT]),
+            mails,
+            gateway.ask(&["account", "list"]),
+        ]
     };
     let before = seen(&gateway);
     let index = gateway.spool().join("index");
     let files = |index: &Path| -> Vec<PathBuf> {
-        walkdir::WalkDir::new(index).into_iter().map(|e| e.unwrap()).filter(|e| e.file_type().is_file()).map(|e| e.into_path()).collect()
+        walkdir::WalkDir::new(index)
+            .into_iter()
+            .map(|e| e.unwrap())
+            .filter(|e| e.file_type().is_file())
+            .map(walkdir::DirEntry::into_path)
+            .collect()
     };
-    let damages: [(&str, &dyn Fn(&Path)); 5] = [
+    let damages: [(&str, Damage<'_>); 5] = [
         ("removed", &|index| fs::remove_dir_all(index).unwrap()),
         ("emptied", &|index| files(index).iter().for_each(|file| fs::write(file, b"").unwrap())),
         ("garbled", &|index| {
@@ -398,17 +451,33 @@ fn a_damaged_index_is_rebuilt_unasked() {
 fn a_clock_that_leapt_pauses_the_purge_until_it_is_confirmed() {
     let mut gateway = Gateway::set_up(&[("purge", "schedule", "\"* * * * * *\"")]);
     fs::write(gateway.file("FILE.pdf"), PDF).unwrap();
-    let deliver = ["deliver", "--insurer", INSURER, "--account", ACCOUNT, "--type", "納入告知書", "--title", "x", "FILE.pdf"];
+    let deliver = [
+        "deliver",
+        "--insurer",
+        INSURER,
+        "--account",
+        ACCOUNT,
+        "--type",
+        "納入告知書",
+        "--title",
+        "x",
+        "FILE.pdf",
+    ];
     gateway.todoke(&deliver).ends(0);
-    let library = ["x86_64-linux-gnu", "aarch64-linux-gnu"].map(|arch| format!("/usr/lib/{arch}/faketime/libfaketimeMT.so.1"));
-    let library = library.iter().find(|file| Path::new(file).exists()).expect("libfaketime (package faketime)");
+    let library = ["x86_64-linux-gnu", "aarch64-linux-gnu"]
+        .map(|arch| format!("/usr/lib/{arch}/faketime/libfaketimeMT.so.1"));
+    let library =
+        library.iter().find(|file| Path::new(file).exists()).expect("libfaketime (package faketime)");
     let mut daemon = Served::start(&gateway, |serve| {
         serve.env("LD_PRELOAD", library).env("FAKETIME", "+365d").env("DONT_FAKE_MONOTONIC", "1");
     });
     gateway.find();
     until("the purge is paused", || !gateway.ask(&["status"])["purge"]["paused"].is_null());
     let status = gateway.ask(&["status"]);
-    assert!(status["alarms"].as_array().unwrap().iter().any(|alarm| alarm["code"] == "PURGE-PAUSED"), "{status:#}");
+    assert!(
+        status["alarms"].as_array().unwrap().iter().any(|alarm| alarm["code"] == "PURGE-PAUSED"),
+        "{status:#}"
+    );
     assert!(status["purge"]["paused"].as_str().unwrap().contains("purge --confirm"), "{status:#}");
     assert_eq!(gateway.ask(&["outbox", "list", ACCOUNT]).as_array().unwrap().len(), 1);
     // The pause outlives a restart.
@@ -420,7 +489,9 @@ fn a_clock_that_leapt_pauses_the_purge_until_it_is_confirmed() {
     until("the purge is paused still", || !gateway.ask(&["status"])["purge"]["paused"].is_null());
     assert_eq!(gateway.ask(&["outbox", "list", ACCOUNT]).as_array().unwrap().len(), 1);
     gateway.todoke(&["purge", "--confirm", "--yes"]).ends(0);
-    until("the document is gone", || gateway.ask(&["outbox", "list", ACCOUNT]).as_array().unwrap().is_empty());
+    until("the document is gone", || {
+        gateway.ask(&["outbox", "list", ACCOUNT]).as_array().unwrap().is_empty()
+    });
     assert!(gateway.ask(&["status"])["purge"]["paused"].is_null());
     daemon.kill();
 }
@@ -437,7 +508,8 @@ impl SmallDisk {
         let size = format!("size={mebibytes}m,mode=0755");
         let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "none"]).arg(&path).status();
         assert!(mounted.expect("mount (package mount)").success(), "this test must be root");
-        let copied = Command::new("cp").arg("-a").arg(format!("{}/.", aside.display())).arg(&path).status().unwrap();
+        let copied =
+            Command::new("cp").arg("-a").arg(format!("{}/.", aside.display())).arg(&path).status().unwrap();
         assert!(copied.success());
         Self(path)
     }
@@ -447,7 +519,13 @@ impl SmallDisk {
         let about = rustix::fs::statvfs(&self.0).unwrap();
         let free = about.f_bavail * about.f_frsize;
         let file = fs::File::create(self.0.join("filler")).unwrap();
-        rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, free.saturating_sub(left).max(1)).unwrap();
+        rustix::fs::fallocate(
+            &file,
+            rustix::fs::FallocateFlags::empty(),
+            0,
+            free.saturating_sub(left).max(1),
+        )
+        .unwrap();
     }
 
     fn empty(&self) {
@@ -492,7 +570,8 @@ fn a_full_disk_loses_nothing_that_was_acknowledged() {
         let set = gateway.set((10 * n + 9) as u64);
         if gateway.send(ACCOUNT, &set).code != 0 {
             let status = gateway.ask(&["status"]);
-            let said = status["alarms"].as_array().unwrap().iter().any(|alarm| alarm["code"] == "JOURNAL-STOPPED");
+            let said =
+                status["alarms"].as_array().unwrap().iter().any(|alarm| alarm["code"] == "JOURNAL-STOPPED");
             assert!(said, "{left} KiB left: {status:#}\n{}", gateway.log());
             gateway.kill();
             gateway.start();
@@ -518,7 +597,8 @@ fn a_full_disk_loses_nothing_that_was_acknowledged() {
 /// The same for documents: none is half there, and what the insurer left is taken once there is room.
 #[test]
 fn a_full_disk_keeps_deliveries_waiting() {
-    let mut gateway = Gateway::set_up(&[("submit", "free_bytes_min", "0"), ("delivery", "settle_seconds", "0")]);
+    let mut gateway =
+        Gateway::set_up(&[("submit", "free_bytes_min", "0"), ("delivery", "settle_seconds", "0")]);
     let disk = SmallDisk::under(&gateway, 16);
     gateway.start();
     let outgoing = gateway.insurer_spool().join("outgoing");
@@ -526,10 +606,24 @@ fn a_full_disk_keeps_deliveries_waiting() {
         let job = outgoing.join(format!("job-{n}"));
         fs::create_dir(&job).unwrap();
         for file in 0..4 {
-            fs::write(job.join(format!("{file}.pdf")), [b"%PDF-1.4\n%", &[b'x'; 20_000][..], format!("\n% {n} {file}\n").as_bytes(), PDF].concat()).unwrap();
+            fs::write(
+                job.join(format!("{file}.pdf")),
+                [
+                    &b"%PDF-1.4\n%"[..],
+                    "x".repeat(20_000).as_bytes(),
+                    format!("\n% {n} {file}\n").as_bytes(),
+                    PDF,
+                ]
+                .concat(),
+            )
+            .unwrap();
         }
         let rows: String = (0..4).map(|file| format!("{ACCOUNT},,,{file}.pdf,納入告知書,{n}\n")).collect();
-        fs::write(job.join("delivery.csv.tmp"), format!("account,office,in_reply_to,file,type,title\n{rows}")).unwrap();
+        fs::write(
+            job.join("delivery.csv.tmp"),
+            format!("account,office,in_reply_to,file,type,title\n{rows}"),
+        )
+        .unwrap();
         disk.fill(left << 10);
         fs::rename(job.join("delivery.csv.tmp"), job.join("delivery.csv")).unwrap();
         // It is tried; whether it fails depends on the room.
@@ -537,7 +631,11 @@ fn a_full_disk_keeps_deliveries_waiting() {
         until("the job is tried", || !since(&gateway, mark).is_empty());
         assert!(gateway.is_alive(), "{}", gateway.log());
         disk.empty();
-        let stopped = gateway.ask(&["status"])["alarms"].as_array().unwrap().iter().any(|alarm| alarm["code"] == "JOURNAL-STOPPED");
+        let stopped = gateway.ask(&["status"])["alarms"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|alarm| alarm["code"] == "JOURNAL-STOPPED");
         if stopped {
             gateway.kill();
             gateway.start();
@@ -548,7 +646,8 @@ fn a_full_disk_keeps_deliveries_waiting() {
                 gateway.kill();
                 gateway.start();
             }
-            !job.exists() && gateway.ask(&["outbox", "list", ACCOUNT]).as_array().unwrap().len() == 4 * (n + 1)
+            !job.exists()
+                && gateway.ask(&["outbox", "list", ACCOUNT]).as_array().unwrap().len() == 4 * (n + 1)
         });
     }
     let troubles = gateway.log().matches("alarm code=\"DELIVERY-TROUBLE").count();
@@ -557,7 +656,9 @@ fn a_full_disk_keeps_deliveries_waiting() {
     fetched.ends(0);
     assert_eq!(fs::read_dir(gateway.work()).unwrap().count(), 24);
     until("nothing of it is left", || {
-        [".tmp", ".taking"].iter().all(|place| fs::read_dir(gateway.insurer_spool().join(place)).unwrap().count() == 0)
+        [".tmp", ".taking"]
+            .iter()
+            .all(|place| fs::read_dir(gateway.insurer_spool().join(place)).unwrap().count() == 0)
     });
     gateway.stop();
     gateway.todoke(&["journal", "verify"]).ends(0);

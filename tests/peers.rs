@@ -3,9 +3,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test file as a whole")]
 
+mod support;
+
 mod peers {
     pub(crate) mod clamd;
     pub(crate) mod mail;
+    pub(crate) mod outside;
     pub(crate) mod postfix;
 }
 

@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_mins(1);
 
 fn run(command: &mut Command) -> Output {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error} (packages passwd, util-linux)"));
+    let output =
+        command.output().unwrap_or_else(|error| panic!("{command:?}: {error} (packages passwd, util-linux)"));
     assert!(output.status.success(), "{command:?}: {output:?}");
     output
 }
@@ -28,10 +29,18 @@ struct Users {
 impl Users {
     fn new() -> Self {
         let pid = std::process::id();
-        let (group, service, importer) = (format!("tdkg-{pid}"), format!("tdks-{pid}"), format!("tdki-{pid}"));
+        let (group, service, importer) =
+            (format!("tdkg-{pid}"), format!("tdks-{pid}"), format!("tdki-{pid}"));
         run(Command::new("groupadd").arg(&group));
         for user in [&service, &importer] {
-            run(Command::new("useradd").args(["--system", "--user-group", "--no-create-home", "-G", &group, user]));
+            run(Command::new("useradd").args([
+                "--system",
+                "--user-group",
+                "--no-create-home",
+                "-G",
+                &group,
+                user,
+            ]));
         }
         Self { group, service, importer }
     }
@@ -104,10 +113,11 @@ fn the_unit_grants_enough_for_the_importers_spool() {
         assert!(began.elapsed() < PATIENCE, "the daemon does not come up");
         std::thread::sleep(Duration::from_millis(50));
     }
-    run(Command::new(&todoke).arg("-C").arg(&gateway).args(["insurer", "add", "06139999", "--name", "見本"]).args([
-        "--group",
-        &users.group,
-    ]));
+    run(Command::new(&todoke)
+        .arg("-C")
+        .arg(&gateway)
+        .args(["insurer", "add", "06139999", "--name", "見本"])
+        .args(["--group", &users.group]));
 
     let own = spool.join("insurers/06139999");
     let group = run(Command::new("getent").args(["group", &users.group])).stdout;
@@ -119,7 +129,10 @@ fn the_unit_grants_enough_for_the_importers_spool() {
     assert_eq!(rights("new"), (0o2770, gid));
     assert_eq!(rights(".tmp").0, 0o700);
     // What an importer leaves belongs to the group, so that the daemon can read and clear it.
-    let leave = format!("cd {} && umask 007 && mkdir outgoing/job && echo x > failed/1-000001-2.reason", own.display());
+    let leave = format!(
+        "cd {} && umask 007 && mkdir outgoing/job && echo x > failed/1-000001-2.reason",
+        own.display()
+    );
     run(Users::command(&users.importer, &shell).args(["-c", &leave]));
     assert_eq!(rights("outgoing/job"), (0o2770, gid));
     assert_eq!(rights("failed/1-000001-2.reason"), (0o660, gid));

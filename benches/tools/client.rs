@@ -127,7 +127,9 @@ impl Requests {
         self.0.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes());
         self.0.push(kind);
         self.0.extend_from_slice(&id.to_be_bytes());
-        parts.iter().for_each(|part| self.0.extend_from_slice(part));
+        for part in parts {
+            self.0.extend_from_slice(part);
+        }
     }
 
     fn length(bytes: &[u8]) -> [u8; 4] {

@@ -277,7 +277,7 @@ async fn wait_for(folder: &Path, count: usize) -> anyhow::Result<()> {
             return Ok(());
         }
         anyhow::ensure!(
-            began.elapsed() < Duration::from_secs(120),
+            began.elapsed() < Duration::from_mins(2),
             "{there} of {count} came to {}",
             folder.display()
         );

@@ -188,6 +188,7 @@ impl House {
             clock: Arc::clone(&clock),
             zone: in_force.gateway.zone,
             year_begins_month: in_force.submit.year_begins_month,
+            scans: Arc::default(),
         });
         let ring = |bell: &Bell| {
             let bell = bell.clone();

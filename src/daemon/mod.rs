@@ -6,4 +6,4 @@ pub mod loops;
 mod running;
 
 pub use house::{House, World};
-pub use running::{Running, serve, start};
+pub use running::{Running, serve, start, sweep};

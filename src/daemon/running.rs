@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -210,10 +210,7 @@ fn watch_spools(house: &House) -> Option<SpoolWatch> {
     }
 }
 
-fn start_intake(
-    house: &Arc<House>,
-    config: &Config,
-) -> anyhow::Result<Vec<JoinHandle<()>>> {
+fn start_intake(house: &Arc<House>, config: &Config) -> anyhow::Result<Vec<JoinHandle<()>>> {
     house.health.watch("intake", INTAKE_ALLOWED, std::time::Instant::now());
     (0..config.submit.intake_threads.max(1))
         .map(|n| {
@@ -236,7 +233,9 @@ fn beat(house: &House) {
     }
     if let Some(why) = house.journal.stopped() {
         house.health.hold("intake-stopped");
-        let text = format!("{why}; nothing is lost that was acknowledged. Mend the disk (see `todoke doctor`), then restart the daemon");
+        let text = format!(
+            "{why}; nothing is lost that was acknowledged. Mend the disk (see `todoke doctor`), then restart the daemon"
+        );
         house.alarms.raise("JOURNAL-STOPPED", &text, house.now());
     }
 }
@@ -308,7 +307,7 @@ fn start_stages(house: &Arc<House>, loops: &Loops) -> anyhow::Result<Vec<JoinHan
 
     let own = Arc::clone(house);
     let mut told = HashSet::new();
-    threads.push(loops.spawn("watch", Bell::default(), seconds(60), seconds(900), move |now| {
+    threads.push(loops.spawn("watch", Bell::default(), seconds(20), seconds(900), move |now| {
         watch_outside(&own, now);
         tell_operator(&own, &mut told);
         Ok(false)
@@ -361,8 +360,8 @@ fn forget(house: &House, now: Timestamp) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Unfinished sets first, then what nothing refers to.
-fn sweep(house: &House, now: Timestamp) -> anyhow::Result<()> {
+/// Removes unfinished sets that were left alone for too long, then what nothing refers to.
+pub fn sweep(house: &House, now: Timestamp) -> anyhow::Result<()> {
     let hours = house.config.get().submit.unfinished_hours;
     for (account, dropbox) in house.dropboxes.all()? {
         let (files, bytes) = dropbox.stale(now);

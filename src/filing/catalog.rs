@@ -284,8 +284,8 @@ catalog! {
         "File it on paper or ask the society. Forms that are taken: {1}"
     }
     FieldCount "KPFD-FIELD-COUNT" Error V "KPFD.md Lines" {
-        "項目数が {0} です。この届書は {1} 項目です。[データレコード不正]"
-        "The record has {0} fields; this form has {1}. [データレコード不正]"
+        "項目数が {0} です。この届書は {1} 項目です。項目の位置が決まらないため、このレコードの内容は確認していません。[データレコード不正]"
+        "The record has {0} fields; this form has {1}. Which field is which cannot be told, so this record was not checked further. [データレコード不正]"
         "項目の区切り(,)が抜けたり増えたりしていないか確かめてください。"
         "Check that no separator was lost or added."
     }

@@ -162,7 +162,7 @@ pub(super) struct Checker<'a> {
 pub(super) struct Place {
     pub(super) form: Option<String>,
     pub(super) field: Option<u32>,
-    pub(super) field_name: Option<String>,
+    pub(super) field_name: Option<Text>,
     pub(super) insured: Option<String>,
     pub(super) value: Option<String>,
     pub(super) column: Option<u32>,
@@ -200,6 +200,12 @@ impl<'a> Checker<'a> {
     /// Reports a rule of the catalog at the present line.
     #[cold]
     pub(super) fn report(&mut self, rule: Rule, args: &[&str], place: Place) {
+        self.report_in_both(rule, args, args, place);
+    }
+
+    /// The same where what is filled in depends on the language.
+    #[cold]
+    fn report_in_both(&mut self, rule: Rule, ja: &[&str], en: &[&str], place: Place) {
         let (level, line) = (self.rules.level(rule), (self.line > 0).then_some(self.line));
         let file = self.context.file.clone();
         let Some(severity) = level.severity() else { return };
@@ -215,8 +221,8 @@ impl<'a> Checker<'a> {
             insured: place.insured,
             value: place.value,
             column: place.column,
-            message: Text::new(fill(def.ja, args), fill(def.en, args)),
-            action: Text::new(fill(def.do_ja, args), fill(def.do_en, args)),
+            message: Text::new(fill(def.ja, ja), fill(def.en, en)),
+            action: Text::new(fill(def.do_ja, ja), fill(def.do_en, en)),
         });
     }
 
@@ -422,9 +428,9 @@ impl<'a> Checker<'a> {
         self.counts[at] += 1;
         let form = &forms[at];
         if !self.rules.takes(form) {
-            let (ja, _) = self.rules.taken();
+            let (ja, en) = self.rules.taken();
             let place = Place { form: Some(form.code.clone()), ..Place::default() };
-            return self.report(Rule::FormRefused, &[&form.code, &ja], place);
+            return self.report_in_both(Rule::FormRefused, &[&form.code, &ja], &[&form.code, &en], place);
         }
         self.record(form, record);
     }
@@ -435,10 +441,15 @@ impl<'a> Checker<'a> {
             .rules
             .forms(Profile::Kpfd)
             .any(|form| form.older.iter().any(|older| older.as_bytes() == code));
-        let (shown, (ja, _)) = (shown(code), self.rules.taken());
+        let (shown, (ja, en)) = (shown(code), self.rules.taken());
         let rule = if old { Rule::FormOld } else { Rule::FormUnknown };
-        let place = Place { field: Some(1), value: Some(shown.clone()), ..Place::default() };
-        self.report(rule, &[&shown, &ja], place);
+        let place = Place {
+            field: Some(1),
+            field_name: Some(Text::new("届書コード", "form code")),
+            value: Some(shown.clone()),
+            ..Place::default()
+        };
+        self.report_in_both(rule, &[&shown, &ja], &[&shown, &en], place);
     }
 
     /// One record against its form.
@@ -557,7 +568,7 @@ impl<'a> Checker<'a> {
         Place {
             form: Some(form.code.clone()),
             field: position,
-            field_name: named.map(|field| field.name.ja.clone()),
+            field_name: named.map(|field| field.name.clone()),
             insured: insured.map(shown),
             value: value.filter(|_| named.is_some_and(|field| !field.secret)).map(shown),
             column: None,
@@ -608,7 +619,7 @@ impl<'a> Checker<'a> {
             let (at, digits) = words::date_digits(group, record);
             let mut place = Self::place(form, record, Some(at));
             place.value = Some(shown(&digits));
-            place.field_name = Some(group.name.ja.clone());
+            place.field_name = Some(group.name.clone());
             let (message, action) = words::date(group, why);
             finding(severity, form.date_rule_id(group), file, line, place, message, action)
         });

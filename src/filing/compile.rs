@@ -276,7 +276,12 @@ impl Compiler<'_> {
         let mut rules: Vec<RecordRule> = Vec::with_capacity(raw.rule.len());
         for rule in raw.rule {
             let span = rule.span();
-            let rule = self.one_rule(&span, rule.into_inner(), &code, &raw.source, &dates)?;
+            let id = rule.get_ref().id.clone();
+            let rule =
+                self.one_rule(&span, rule.into_inner(), &code, &raw.source, &dates).map_err(|error| {
+                    // The line is that of [[rule]]: the id says which.
+                    TableError { reason: format!("rule {id:?}: {}", error.reason), ..error }
+                })?;
             if rules.iter().any(|other| other.id == rule.id) {
                 return Err(self.error(span, format!("rule {:?} stands twice", rule.id)));
             }
@@ -413,7 +418,7 @@ impl Compiler<'_> {
         if !raw.id.starts_with(&format!("{code}-")) || !raw.id.bytes().all(plain) {
             return Err(self.error(
                 span.clone(),
-                format!("rule id {:?}: use {code}-NAME with upper-case letters, digits and '-'", raw.id),
+                format!("id: use {code}-NAME with upper-case letters, digits and '-'"),
             ));
         }
         let when = raw.when.map(|when| self.when(span, when)).transpose()?;

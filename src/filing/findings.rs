@@ -47,6 +47,12 @@ impl Findings {
         self.listed.push(make());
     }
 
+    /// Counts what was found and listed nowhere: of findings taken over from another list.
+    pub fn count_unlisted(&mut self, errors: u64, warnings: u64) {
+        self.errors = self.errors.saturating_add(errors);
+        self.warnings = self.warnings.saturating_add(warnings);
+    }
+
     /// Those that are listed, in the order in which they were found.
     pub fn listed(&self) -> &[Finding] {
         &self.listed

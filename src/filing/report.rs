@@ -46,7 +46,7 @@ fn cells(finding: &Finding, lang: Language) -> [String; 12] {
         finding.line.map(|n| n.to_string()).unwrap_or_default(),
         text(&finding.form),
         finding.field.map(|n| n.to_string()).unwrap_or_default(),
-        text(&finding.field_name),
+        finding.field_name.as_ref().map(|name| name.get(lang).to_owned()).unwrap_or_default(),
         text(&finding.insured),
         text(&finding.value),
         finding.column.map(|n| n.to_string()).unwrap_or_default(),
@@ -92,11 +92,40 @@ pub struct PageHead {
     pub rows: Vec<(String, String)>,
 }
 
+/// How it ended and how many of each, as a sentence: whether the filing can go through is what a clerk looks for first.
+pub fn verdict(findings: &[Finding], more_findings: u64, lang: Language) -> String {
+    let errors = findings.iter().filter(|finding| finding.severity == Severity::Error).count();
+    let warnings = findings.len() - errors;
+    let more = if more_findings > 0 { "+" } else { "" };
+    match (errors, warnings, lang) {
+        (0, 0, Language::Ja) => "誤りは見つかりませんでした。".to_owned(),
+        (0, 0, Language::En) => "Nothing was found.".to_owned(),
+        (0, _, Language::Ja) => {
+            format!(
+                "エラーはありません。警告が {warnings}{more} 件あります(警告だけであれば、そのまま届け出られます)。"
+            )
+        }
+        (0, _, Language::En) => {
+            format!("No errors, {warnings}{more} warnings; with warnings alone it can be filed.")
+        }
+        (_, _, Language::Ja) => {
+            format!(
+                "エラーが {errors}{more} 件、警告が {warnings} 件あります。エラーを直さないと届け出られません。"
+            )
+        }
+        (_, _, Language::En) => {
+            format!(
+                "{errors}{more} errors, {warnings} warnings; it cannot be filed until the errors are corrected."
+            )
+        }
+    }
+}
+
 /// The findings as one page that prints well: no script, nothing fetched, everything escaped.
 pub fn findings_html(page: &PageHead, findings: &[Finding], more_findings: u64, lang: Language) -> String {
-    let (code, title, none) = match lang {
-        Language::Ja => ("ja", "届出の確認結果", "誤りは見つかりませんでした。"),
-        Language::En => ("en", "Result of the check", "Nothing was found."),
+    let (code, title) = match lang {
+        Language::Ja => ("ja", "届出の確認結果"),
+        Language::En => ("en", "Result of the check"),
     };
     let mut out = format!(
         "<!DOCTYPE html>\n<html lang=\"{code}\">\n<head>\n<meta charset=\"utf-8\">\n\
@@ -111,9 +140,9 @@ pub fn findings_html(page: &PageHead, findings: &[Finding], more_findings: u64, 
         }
         out.push_str("</dl>\n");
     }
-    if findings.is_empty() {
-        let _ = writeln!(out, "<p>{none}</p>");
-    } else {
+    let verdict = verdict(findings, more_findings, lang);
+    let _ = writeln!(out, "<p class=\"verdict\">{}</p>", escape::html(&verdict));
+    if !findings.is_empty() {
         table(&mut out, findings, lang);
     }
     if more_findings > 0 {
@@ -142,9 +171,7 @@ fn table(out: &mut String, findings: &[Finding], lang: Language) {
             escape::html(&cell[0]),
             escape::html(&cell[1])
         );
-        for i in [2, 3, 4, 5, 6, 7, 9].into_iter().filter(|i| !cell[*i].is_empty()) {
-            let _ = write!(out, "{}: {}<br>", head(i, lang), escape::html(&cell[i]));
-        }
+        whereabouts(out, &cell, lang);
         let _ = write!(out, "</td><td><p>{}</p>", escape::html(&cell[10]));
         if !cell[8].is_empty() {
             let _ = write!(out, "<p>{}: <code>{}</code></p>", head(8, lang), escape::html(&cell[8]));
@@ -154,12 +181,35 @@ fn table(out: &mut String, findings: &[Finding], lang: Language) {
     out.push_str("</tbody>\n</table>\n");
 }
 
+/// Line first, then the field by name, then whom it concerns: in the order in which somebody looks it up.
+fn whereabouts(out: &mut String, cell: &[String; 12], lang: Language) {
+    let mut say = |i: usize, value: &str| {
+        if !value.is_empty() {
+            let _ = write!(out, "{}: {}<br>", head(i, lang), escape::html(value));
+        }
+    };
+    say(2, &cell[2]);
+    say(3, &cell[3]);
+    let field = match (cell[5].as_str(), cell[6].as_str()) {
+        ("", name) => name.to_owned(),
+        (number, "") => number.to_owned(),
+        (number, name) => format!("{name} ({number})"),
+    };
+    say(if cell[6].is_empty() { 5 } else { 6 }, &field);
+    say(9, &cell[9]);
+    say(7, &cell[7]);
+    say(4, &cell[4]);
+}
+
 const STYLE: &str = "body{font-family:'Noto Sans JP','Hiragino Sans',Meiryo,sans-serif;line-height:1.5;margin:1.5rem auto;max-width:60rem;padding:0 1rem}
 h1{font-size:1.3rem}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:.2rem 1rem}
 dd{margin:0}
 table{border-collapse:collapse;width:100%}
 th,td{border:1px solid #888;padding:.4rem .6rem;text-align:left;vertical-align:top}
+td:first-child,td:nth-child(2){white-space:nowrap}
+td:nth-child(2){white-space:normal;min-width:11rem}
+.verdict{font-weight:bold}
 thead{display:table-header-group}
 tr{break-inside:avoid}
 td p{margin:0 0 .3rem}
@@ -182,7 +232,7 @@ pub fn finding_text(finding: &Finding, lang: Language) -> String {
     }
     let _ = write!(out, "{} {}", cell[0], cell[1]);
     if !cell[5].is_empty() {
-        let _ = write!(out, " [{} {}]", cell[5], cell[6]);
+        let _ = write!(out, " [{}]", format!("{} {}", cell[5], cell[6]).trim_end());
     }
     if !cell[7].is_empty() {
         let _ = write!(out, " ({} {})", head(7, lang), cell[7]);
@@ -208,7 +258,7 @@ mod tests {
             line: Some(6),
             form: Some("2200700".into()),
             field: Some(7),
-            field_name: Some("氏名".into()),
+            field_name: Some(Text::new("氏名", "name")),
             insured: Some("12".into()),
             value: Some("<script>\u{1b}[31m".into()),
             column: Some(3),
@@ -252,7 +302,7 @@ mod tests {
     #[test]
     fn a_line_for_the_terminal_has_no_escape() {
         let line = finding_text(&finding(), Language::En);
-        assert!(line.starts_with("=cmd|x.CSV:6: error KPFD-CHARS [7 "), "{line}");
+        assert!(line.starts_with("=cmd|x.CSV:6: error KPFD-CHARS [7 name]"), "{line}");
         assert!(!line.contains('\u{1b}'));
     }
 }

@@ -259,8 +259,8 @@ impl RuleSet {
         }
         for (id, level) in raw.severity {
             if rules.set_level(id.get_ref(), level) == 0 {
-                let reason =
-                    format!("severity: there is no rule {:?}; `todoke doctor` lists them", id.get_ref());
+                let like = rules.ids_like(id.get_ref()).join(", ");
+                let reason = format!("severity: there is no rule {:?}; ids like it: {like}", id.get_ref());
                 return Err(error(id.span(), reason));
             }
         }
@@ -292,6 +292,15 @@ impl RuleSet {
             }
         }
         count
+    }
+
+    /// The ids that have most in common with this one, at most five.
+    fn ids_like(&self, id: &str) -> Vec<String> {
+        let common = |other: &str| id.bytes().zip(other.bytes()).take_while(|(a, b)| a == b).count();
+        let mut ids: Vec<String> = self.rule_ids().into_iter().map(|(id, _)| id).collect();
+        ids.sort_by_key(|other| (std::cmp::Reverse(common(other)), other.len().abs_diff(id.len())));
+        ids.truncate(5);
+        ids
     }
 
     /// What a rule of file or set does.

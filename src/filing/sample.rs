@@ -54,10 +54,23 @@ fn strings(values: &[&str]) -> Vec<String> {
 impl SampleFiling {
     /// A filing of office 1234 with this many records of each form, as of this day.
     pub fn new(rules: &RuleSet, forms: &[&str], records_each: u64, today: NaiveDate) -> Self {
+        Self::starting_at(rules, forms, 0, records_each, today)
+    }
+
+    /// The same about other people: beginning with the one of this number.
+    pub fn starting_at(
+        rules: &RuleSet,
+        forms: &[&str],
+        first: u64,
+        records_each: u64,
+        today: NaiveDate,
+    ) -> Self {
         let records = forms
             .iter()
             .filter_map(|code| rules.form(Profile::Kpfd, code))
-            .flat_map(|form| (0..records_each).map(move |i| record(form, last_count(form), i, today)))
+            .flat_map(|form| {
+                (first..first + records_each).map(move |i| record(form, last_count(form), i, today))
+            })
             .collect();
         Self { records, ..Self::head(today) }
     }

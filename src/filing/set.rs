@@ -1,4 +1,4 @@
-//! What travels together (DOMAIN.md section 4): the filing, its cover sheet, its attachments, and when they come. Values in, findings out.
+//! What travels together: the filing, its cover sheet, its attachments, and when they come. Values in, findings out.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
@@ -283,6 +283,15 @@ fn cover(set: &Set<'_>, roles: &Roles, summary: Option<&Summary>, report: &mut R
             );
         }
     }
+}
+
+/// Judges one PDF by itself, as an attachment.
+pub fn check_attachment(file: &SetFile, rules: &RuleSet, sink: &mut Findings) {
+    let mut report = Report { rules, sink };
+    if file.bytes == 0 {
+        report.say(Rule::SetEmptyFile, Some(&file.name), &[file.name.as_str()]);
+    }
+    pdf(file, &mut report);
 }
 
 fn pdf(file: &SetFile, report: &mut Report<'_>) {

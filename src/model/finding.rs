@@ -33,9 +33,9 @@ pub struct Finding {
     /// Field, from 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub field: Option<u32>,
-    /// The field's name in the reader's language of the form.
+    /// The field's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub field_name: Option<String>,
+    pub field_name: Option<Text>,
     /// Whom it concerns, by insured's number; never an individual number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub insured: Option<String>,

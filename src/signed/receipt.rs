@@ -363,7 +363,7 @@ mod tests {
             line: Some(6),
             form: Some("2200700".into()),
             field: Some(19),
-            field_name: Some("資格取得年月日".into()),
+            field_name: Some(Text::new("資格取得年月日", "acquired on")),
             insured: Some("123".into()),
             value: Some("080230".into()),
             column: None,

@@ -5,7 +5,7 @@
 //! every file that the manifest names is; then exactly these versions are claimed in one step and their names are free.
 //!
 //! The log is not fsynced: a close that completes nothing promises only that the file is in the drop-box, and what a power
-//! cut takes from an unfinished set shows as missing or as a wrong hash, never as accepted (DESIGN.md section 1).
+//! cut takes from an unfinished set shows as missing or as a wrong hash, never as accepted.
 
 mod log;
 mod state;
@@ -245,7 +245,8 @@ impl Dropbox {
             }
         }
         let blob = writer.id().clone();
-        let version = Version { blob: blob.clone(), login, size, modified: now, open: true, unfinished: false };
+        let version =
+            Version { blob: blob.clone(), login, size, modified: now, open: true, unfinished: false };
         self.log(&mut state, &Line::put(place, &blob, now))?;
         let replaced = state.insert(place, version, now);
         drop(state);
@@ -276,7 +277,9 @@ impl Dropbox {
     pub fn grow(&self, upload: &Upload, end: u64, now: Timestamp) -> Result<(), DropboxError> {
         let mut state = self.lock();
         let max = state.limits.file_bytes_max;
-        let Some(size) = state.of_blob(&upload.blob).map(|v| v.size) else { return Err(DropboxError::Replaced) };
+        let Some(size) = state.of_blob(&upload.blob).map(|v| v.size) else {
+            return Err(DropboxError::Replaced);
+        };
         if end <= size {
             return Ok(());
         }
@@ -454,7 +457,8 @@ impl Dropbox {
         };
         if !state.has_folder(&set.folder) {
             // The session's end took the folder, and the log says so.
-            let newest = set.versions.iter().filter_map(|b| state.claimed.get(b)).map(|(_, v)| v.modified).max();
+            let newest =
+                set.versions.iter().filter_map(|b| state.claimed.get(b)).map(|(_, v)| v.modified).max();
             let at = newest.unwrap_or_default();
             state.folders.insert(set.folder.clone(), Folder::new(at));
             note(&mut state, &Line::Folder { name: set.folder.clone(), at });
@@ -505,7 +509,7 @@ impl Dropbox {
             }
         }
         if let Some(folder) = state.folders.get_mut(&set.folder) {
-            folder.emptied = folder.files.is_empty();
+            folder.emptied = true;
         }
         logged = logged.and(self.tidy(&mut state));
         drop(state);

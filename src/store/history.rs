@@ -5,7 +5,7 @@ use chrono_tz::Tz;
 
 use super::blobs::Blobs;
 use super::cards;
-use super::ledger::{Ledger, LedgerError, SubmissionFilter};
+use super::ledger::{Ledger, LedgerError, SubmissionFilter, Swept};
 use crate::model::card::{DocumentCard, SubmissionCard};
 use crate::model::escape;
 use crate::model::finding::Language;
@@ -98,7 +98,11 @@ impl Reader<'_> {
             ],
         );
         let filter = SubmissionFilter { account: Some(account.id.clone()), ..SubmissionFilter::default() };
+        let mut sweeps = self.ledger.sweeps(&account.id, self.rows_max)?.into_iter().peekable();
         for s in self.ledger.submissions(&filter, self.rows_max)? {
+            while let Some(swept) = sweeps.next_if(|swept| swept.at >= s.received_at) {
+                self.swept(&mut out, &swept, language);
+            }
             let card: Option<SubmissionCard> = cards::get(self.blobs, &s.card).ok();
             let (id, subject, files) = card.map_or_else(
                 || (String::new(), String::new(), 0),
@@ -129,7 +133,23 @@ impl Reader<'_> {
                 ],
             );
         }
+        for swept in sweeps {
+            self.swept(&mut out, &swept, language);
+        }
         Ok(out)
+    }
+
+    /// An unfinished set that was removed: there is no receipt, only how many files went, and when.
+    fn swept(&self, out: &mut String, swept: &Swept, language: Language) {
+        let state = match language {
+            Language::Ja => "未完成のため削除",
+            Language::En => "removed, unfinished",
+        };
+        let mut cells = vec![String::new(); 11];
+        state.clone_into(&mut cells[4]);
+        cells[7] = swept.files.to_string();
+        cells[8] = self.local(Some(swept.at));
+        row(out, &cells);
     }
 
     /// What lies in an account's outbox, oldest first.

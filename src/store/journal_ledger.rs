@@ -19,7 +19,7 @@ use std::thread::JoinHandle;
 use serde::de::DeserializeOwned;
 
 use super::index::{Index, IndexError};
-use super::ledger::{Done, Head, Ledger, LedgerError, MailFilter, Op, Queue, SubmissionFilter, Task};
+use super::ledger::{Done, Head, Ledger, LedgerError, MailFilter, Op, Queue, SubmissionFilter, Swept, Task};
 use super::recover::{LedgerOptions, OpenError, Recovered, Recovery, recover};
 use super::root::Root;
 use super::tables::{
@@ -585,6 +585,23 @@ impl<I: Index> Ledger for JournalLedger<I> {
         let _gate = self.gate();
         let found = self.older(vec![tables::mail_card_erasable()], before, limit)?;
         Ok(found.into_iter().map(|(epoch, serial)| MailId { epoch, serial }).collect())
+    }
+
+    fn sweeps(&self, account: &AccountId, limit: usize) -> Result<Vec<Swept>, LedgerError> {
+        let _gate = self.gate();
+        let list = tables::sweeps(account);
+        let pairs = self.shared.index.range(&list.clone().done(), &list.end(), true);
+        pairs
+            .take(limit)
+            .map(|pair| {
+                let (key, value) = pair.map_err(index_error)?;
+                let swept = || {
+                    let (files, bytes) = postcard::from_bytes(&value).ok()?;
+                    Some(Swept { at: tables::time_in(&key)?, files, bytes })
+                };
+                swept().ok_or_else(|| malformed("a sweep"))
+            })
+            .collect()
     }
 
     fn refers_to(&self, blob: &BlobId) -> Result<bool, LedgerError> {

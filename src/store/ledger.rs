@@ -251,6 +251,17 @@ pub enum Task {
     Mail(MailId),
 }
 
+/// Files of an unfinished set that were removed ([`Op::DropboxSwept`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Swept {
+    /// When.
+    pub at: Timestamp,
+    /// How many.
+    pub files: u64,
+    /// Their size.
+    pub bytes: u64,
+}
+
 /// Where the journal is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Head {
@@ -374,6 +385,9 @@ pub trait Ledger: Send + Sync {
     fn card_erasable(&self, before: Timestamp, limit: usize) -> Result<Vec<Number>, LedgerError>;
     /// Mails that ended (sent, failed, dropped) before this: their cards may go.
     fn mail_card_erasable(&self, before: Timestamp, limit: usize) -> Result<Vec<MailId>, LedgerError>;
+
+    /// Unfinished sets that were removed from this account's drop-box, newest first, at most `limit`.
+    fn sweeps(&self, account: &AccountId, limit: usize) -> Result<Vec<Swept>, LedgerError>;
 
     /// Whether anything in the ledger refers to this blob (a payload file, a card, a document, a mail). Orphans are removed
     /// by the sweep.

@@ -594,4 +594,10 @@ fn serials_and_time(ledger: &dyn Ledger) {
     let swept = Op::DropboxSwept { account: account_id("K0001"), files: 1, bytes: 2 };
     commit(ledger, swept);
     assert_eq!(ledger.head().seq, head.seq + 1);
+    let first = ledger.sweeps(&account_id("K0001"), 10).unwrap();
+    assert_eq!(first.iter().map(|s| (s.files, s.bytes)).collect::<Vec<_>>(), [(1, 2)]);
+    commit(ledger, Op::DropboxSwept { account: account_id("K0001"), files: 3, bytes: 4 });
+    let newest = ledger.sweeps(&account_id("K0001"), 1).unwrap();
+    assert_eq!(newest.iter().map(|s| (s.files, s.bytes)).collect::<Vec<_>>(), [(3, 4)]);
+    assert_eq!(ledger.sweeps(&account_id("K0002"), 10).unwrap(), []);
 }

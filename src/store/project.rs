@@ -93,7 +93,10 @@ pub(super) fn project<I: Index>(
             stored.ended_at = None;
         })?,
         Event::MailCardErased { id } => change_mail(draft, *id, |stored| stored.card_gone = true)?,
-        Event::DropboxSwept { .. } | Event::Stopped => {}
+        Event::DropboxSwept { account, files, bytes } => {
+            draft.put(&tables::sweeps(account).time(at).numbered(0, record.seq).done(), &(*files, *bytes))?;
+        }
+        Event::Stopped => {}
     }
     (draft.meta.seq, draft.meta.at, draft.meta.hash) = (record.seq, at, hash);
     Ok(())

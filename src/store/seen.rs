@@ -99,8 +99,7 @@ impl Mark {
     }
 
     fn prefix(self) -> u64 {
-        let [a, b, c, d, e, f, g, h, ..] = self.record;
-        u64::from_be_bytes([a, b, c, d, e, f, g, h])
+        self.record[..8].try_into().map_or(0, u64::from_be_bytes)
     }
 
     fn same(self, other: Self) -> bool {
@@ -192,7 +191,8 @@ impl Seen {
         let mut paths: Vec<(Month, InsurerCode, PathBuf)> = Vec::new();
         for insurer in std::fs::read_dir(folder)? {
             let insurer = insurer?;
-            let Some(code) = insurer.file_name().to_str().and_then(|name| InsurerCode::parse(name).ok()) else {
+            let Some(code) = insurer.file_name().to_str().and_then(|name| InsurerCode::parse(name).ok())
+            else {
                 continue;
             };
             for month in std::fs::read_dir(insurer.path())? {
@@ -203,7 +203,7 @@ impl Seen {
             }
         }
         // The newest first: they are what memory is for.
-        paths.sort_by(|a, b| b.0.cmp(&a.0));
+        paths.sort_by_key(|path| std::cmp::Reverse(path.0));
         let mut inner = Inner::default();
         for (month, code, path) in paths {
             let file = load(&path)?;
@@ -289,7 +289,8 @@ impl Seen {
         let mut gone = 0;
         for insurer in std::fs::read_dir(&self.folder)? {
             let insurer = insurer?;
-            let Some(code) = insurer.file_name().to_str().and_then(|name| InsurerCode::parse(name).ok()) else {
+            let Some(code) = insurer.file_name().to_str().and_then(|name| InsurerCode::parse(name).ok())
+            else {
                 continue;
             };
             for file in std::fs::read_dir(insurer.path())? {
@@ -309,13 +310,16 @@ impl Seen {
     }
 }
 
+/// Which of the marks repeat which submission.
+type Repeats = Vec<(usize, Number)>;
+
 impl Inner {
     /// The repeats, and whether this very submission is remembered already; none when one under way has to end first.
     fn repeats<E: From<io::Error>>(
         &self,
         claiming: Claiming<'_>,
         counts: &mut dyn FnMut(Number) -> Result<bool, E>,
-    ) -> Result<Option<(Vec<(usize, Number)>, bool)>, E> {
+    ) -> Result<Option<(Repeats, bool)>, E> {
         let Claiming { insurer, since, number, marks, .. } = claiming;
         let mut known: BTreeMap<Number, bool> = BTreeMap::new();
         let (mut repeats, mut own) = (Vec::new(), false);

@@ -1,4 +1,5 @@
 use super::*;
+use std::os::unix::fs::PermissionsExt as _;
 
 fn insurer() -> InsurerCode {
     InsurerCode::parse("06139999").unwrap()
@@ -27,7 +28,8 @@ fn claim_in(seen: &Seen, at: &str, serial: u64, marks: &[Mark], counts: &[u64]) 
         marks,
         even_if_repeated: false,
     };
-    let claim = seen.claim(claiming, &mut |earlier| io::Result::Ok(counts.contains(&earlier.serial))).unwrap();
+    let claim =
+        seen.claim(claiming, &mut |earlier| io::Result::Ok(counts.contains(&earlier.serial))).unwrap();
     claim.sync().unwrap();
     let repeats = claim.repeats.iter().map(|(at, by)| (*at, by.serial)).collect();
     claim.keep();
@@ -75,7 +77,6 @@ fn a_record_is_recognised_over_restarts_if_its_submission_counts() {
     let seen = Seen::open(dir.path(), true).unwrap();
     assert_eq!(claim(&seen, 12, &[mark(1, None)], &[]), [], "refused and withdrawn ones do not count");
     assert_eq!(claim(&seen, 13, &[mark(1, None)], &[12]), [(0, 12)]);
-    use std::os::unix::fs::PermissionsExt as _;
     let file = dir.path().join("06139999/2026-11");
     assert_eq!(std::fs::metadata(file).unwrap().permissions().mode() & 0o7777, 0o600);
 }
@@ -127,9 +128,7 @@ fn two_at_once_do_not_both_go_through() {
                     even_if_repeated: false,
                 };
                 let claim = seen
-                    .claim(claiming, &mut |by| {
-                        io::Result::Ok(committed.lock().unwrap().contains(&by))
-                    })
+                    .claim(claiming, &mut |by| io::Result::Ok(committed.lock().unwrap().contains(&by)))
                     .unwrap();
                 let free = claim.repeats.is_empty();
                 if free {

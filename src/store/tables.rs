@@ -1,7 +1,7 @@
 //! What lies in the index under which key, and the draft in which a commit's changes are gathered.
 //!
 //! One byte names the table; texts end with a zero byte; numbers and times are big-endian, so that keys sort as they
-//! count. Records are postcard; all other tables but `manifest`, `id`, `content` and the places of documents hold keys
+//! count. Records are postcard; all other tables but `manifest`, `id`, `content`, `sweeps` and the places of documents hold keys
 //! without a value, and follow from the records ([`StoredSubmission::derived`] and its likes).
 
 use std::collections::HashMap;
@@ -20,7 +20,7 @@ use crate::model::submission::{HoldReason, State, Submission};
 use crate::model::time::Timestamp;
 
 /// Changes with every change of keys or values: an index of another number is rebuilt.
-pub(super) const SCHEMA: u32 = 2;
+pub(super) const SCHEMA: u32 = 3;
 
 pub(super) const META: &[u8] = b"\0meta";
 
@@ -116,6 +116,10 @@ pub(super) fn insurer_accounts(insurer: &InsurerCode) -> Key {
 /// Accounts that have this key: at most a test account and its production twin.
 pub(super) fn fingerprint(fingerprint: &str) -> Vec<u8> {
     Key::of(b'k').text(fingerprint).done()
+}
+/// What was removed from this account's drop-box, by time; the value is files and bytes.
+pub(super) fn sweeps(account: &AccountId) -> Key {
+    Key::of(b'z').text(account.as_str())
 }
 pub(super) fn submission(number: Number) -> Vec<u8> {
     Key::of(b's').number(number).done()

@@ -2,6 +2,7 @@
 //! were held.
 
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, mpsc};
 use std::time::Duration;
 
@@ -176,6 +177,27 @@ pub struct Assessor {
     pub zone: Tz,
     /// Month in which a filing year begins (`year_begins_month`).
     pub year_begins_month: u32,
+    /// Scans under way that a sender waits for, or has stopped waiting for.
+    pub scans: Arc<AtomicUsize>,
+}
+
+/// Scans under way at the same time. A scanner that hangs holds each for minutes; beyond these, submissions are held at once.
+const SCANS_MAX: usize = 64;
+
+/// One of [`SCANS_MAX`].
+struct Scanning(Arc<AtomicUsize>);
+
+impl Scanning {
+    fn begin(scans: &Arc<AtomicUsize>) -> Option<Self> {
+        let one = Self(Arc::clone(scans));
+        (scans.fetch_add(1, Ordering::SeqCst) < SCANS_MAX).then_some(one)
+    }
+}
+
+impl Drop for Scanning {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 /// How long before the sender's patience ends the scan is given up for now.
@@ -281,8 +303,12 @@ impl Assessor {
         let (scanner, blobs) = (Arc::clone(&self.scanner), Arc::clone(&self.blobs));
         let files = set.files.clone();
         let Some(patience) = patience else { return Ok(scan_all(scanner.as_ref(), blobs.as_ref(), &files)?) };
+        let Some(one) = Scanning::begin(&self.scans) else {
+            return Ok(Scanned::Later("as many scans are under way as may be".into()));
+        };
         let (tell, told) = mpsc::channel();
         std::thread::Builder::new().name("scan".into()).spawn(move || {
+            let _one = one;
             let _ = tell.send(scan_all(scanner.as_ref(), blobs.as_ref(), &files));
         })?;
         let patience = Duration::from_millis(u64::try_from(patience).unwrap_or(0));
@@ -323,11 +349,12 @@ impl Assessor {
                         profile: Profile::Kpfd,
                     };
                     let remembered = rules.policy().repeats_months > 0;
-                    summary = Some(check_observed(blob.stream(), rules, &context, &mut findings, &mut |key| {
-                        if remembered {
-                            records.add(&self.repeats.keys, &candidate.account, key);
-                        }
-                    })?);
+                    summary =
+                        Some(check_observed(blob.stream(), rules, &context, &mut findings, &mut |key| {
+                            if remembered {
+                                records.add(&self.repeats.keys, &candidate.account, key);
+                            }
+                        })?);
                 }
                 FileRole::Cover if facts.pdf.is_none() && reads_covers(rules) => {
                     facts.cover_counts = Some(set::cover_counts(blob.stream(), rules.policy().cover.csv)?);

@@ -212,7 +212,8 @@ impl Deliveries {
         let mut jobs = Touched::default();
         // What was begun goes first: a new set under the same name waits for it.
         for job in begun(&spool.taking).doing(|| format!("reading .taking/ of {code}"))? {
-            progress = progress.and(self.contained(code, &job, now, &mut jobs, || self.go_on(code, spool, &job, now))?);
+            progress = progress
+                .and(self.contained(code, &job, now, &mut jobs, || self.go_on(code, spool, &job, now))?);
         }
         let mut present = Vec::new();
         let (mut misnamed, mut loose) = (false, false);
@@ -230,7 +231,8 @@ impl Deliveries {
                 }
             }
             present.push(job.to_owned());
-            progress = progress.and(self.contained(code, job, now, &mut jobs, || self.consider(code, spool, job, now))?);
+            progress = progress
+                .and(self.contained(code, job, now, &mut jobs, || self.consider(code, spool, job, now))?);
         }
         for (job, troubled) in jobs {
             if !troubled {

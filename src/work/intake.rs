@@ -164,7 +164,9 @@ impl Intake {
                     continue;
                 }
                 Ok(None) => {}
-                Err(e) => tracing::error!(%account, error = %e, "a set could not be given back to the drop-box in order"),
+                Err(e) => {
+                    tracing::error!(%account, error = %e, "a set could not be given back to the drop-box in order");
+                }
             }
             break self.not_taken(&account, failed, started);
         };
@@ -190,8 +192,12 @@ impl Intake {
                 self.alarms.raise("INTAKE-FAILED", &format!("{id}: {e:#}"), started);
                 Reply::Refused(said(
                     "INTERNAL",
-                    format!("サーバー側の問題で受け付けられませんでした(番号 {id})。ファイルは /submit に残っています。しばらくしてから SHA256SUMS.sig を送り直し、続くときはこの番号を運用担当へお知らせください。"),
-                    format!("The server failed ({id}). The files are still in /submit: send SHA256SUMS.sig again later; if it goes on, tell the operator this number."),
+                    format!(
+                        "サーバー側の問題で受け付けられませんでした(番号 {id})。ファイルは /submit に残っています。しばらくしてから SHA256SUMS.sig を送り直し、続くときはこの番号を運用担当へお知らせください。"
+                    ),
+                    format!(
+                        "The server failed ({id}). The files are still in /submit: send SHA256SUMS.sig again later; if it goes on, tell the operator this number."
+                    ),
                 ))
             }
         }
@@ -334,6 +340,14 @@ impl Intake {
         // Each turn either records or learns one more reason; there are two such reasons.
         for _ in 0..4 {
             let head = self.ledger.head();
+            if head.unreconciled && set.manifest.withdraw.is_some() {
+                // What it is about may have been collected before the backup was restored: nobody knows yet.
+                return Err(Failed::Stays(said(
+                    "WITHDRAW-LATER",
+                    "サーバーの復旧作業中のため、取下げはまだ受け付けられません。数時間後に SHA256SUMS.sig を送り直してください。お急ぎの場合は健康保険組合へご連絡ください。",
+                    "The server was restored from a backup and is being put in order; withdrawals wait. Send SHA256SUMS.sig again in some hours, or tell the insurer if it is urgent.",
+                )));
+            }
             if head.unreconciled && assessment.outcome == Outcome::Accepted {
                 assessment.hold(HoldReason::Epoch);
             }
@@ -422,8 +436,7 @@ impl Intake {
             content_tag: self.content_tag(account, &set.manifest),
             same_content_is_held,
         };
-        let claimed =
-            self.assessor.repeats.claim(by, &assessment.records, now).map_err(Failed::Fault)?;
+        let claimed = self.assessor.repeats.claim(by, &assessment.records, now).map_err(Failed::Fault)?;
         if let Some(claim) = &claimed.claim {
             claim.sync()?;
         }

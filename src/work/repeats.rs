@@ -67,10 +67,8 @@ impl Records {
             _ => return,
         };
         let tag = |insured| keys.tag("insured", &[insurer, test, key.office, insured]);
-        let mark = Mark {
-            record: first(record),
-            insured: (!insured.is_empty()).then(|| first(tag(insured))),
-        };
+        let mark =
+            Mark { record: first(record), insured: (!insured.is_empty()).then(|| first(tag(insured))) };
         let form = self.forms.iter().position(|known| known == key.form).unwrap_or_else(|| {
             self.forms.push(key.form.to_owned());
             self.forms.len() - 1

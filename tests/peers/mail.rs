@@ -33,12 +33,12 @@ fn need_aiosmtpd() {
 /// A mail host of its own.
 pub(super) struct MailHost {
     _process: Running,
-    port: u16,
-    dir: tempfile::TempDir,
+    pub(super) port: u16,
+    pub(super) dir: tempfile::TempDir,
 }
 
 impl MailHost {
-    fn start(arguments: &[&str]) -> Self {
+    pub(super) fn start(arguments: &[&str]) -> Self {
         need_aiosmtpd();
         let dir = tempfile::tempdir().unwrap();
         let mut command = Command::new("python3");
@@ -54,7 +54,7 @@ impl MailHost {
         Self { _process: process, port: line.trim().parse().unwrap(), dir }
     }
 
-    fn mail(&self, number: usize) -> (Vec<u8>, Value) {
+    pub(super) fn mail(&self, number: usize) -> (Vec<u8>, Value) {
         let read = |extension| {
             std::fs::read(self.dir.path().join(number.to_string()).with_extension(extension)).unwrap()
         };

@@ -1,10 +1,11 @@
 """A mail host for tests, made of aiosmtpd.
 
 mailhost.py DIR [--tls CERT KEY] [--implicit] [--require-tls] [--auth USER PASSWORD] [--rcpt REPLY] [--data REPLY]
-            [--mail REPLY] [--hello REPLY]
+            [--mail REPLY] [--hello REPLY] [--first REPLY]
 
 Prints its port, then keeps what it takes as DIR/1.eml, DIR/2.eml, ... beside DIR/1.json (envelope), and counts
-connections in DIR/connections and marks a QUIT in DIR/quit.
+connections in DIR/connections and marks a QUIT in DIR/quit. With --first the first mail is kept as DIR/first.eml and
+answered with REPLY.
 """
 
 import argparse
@@ -25,6 +26,7 @@ parser.add_argument("--mail")
 parser.add_argument("--rcpt")
 parser.add_argument("--data")
 parser.add_argument("--hello")
+parser.add_argument("--first")
 parser.add_argument("--mails-per-connection", type=int, default=10**9)
 options = parser.parse_args()
 counts = {"mails": 0, "connections": 0}
@@ -60,6 +62,9 @@ class Handler:
     async def handle_DATA(self, server, session, envelope: Envelope):
         if options.data:
             return options.data
+        if options.first and not (options.dir / "first.eml").exists():
+            (options.dir / "first.eml").write_bytes(envelope.original_content)
+            return options.first
         counts["mails"] += 1
         session.taken = getattr(session, "taken", 0) + 1
         name = options.dir / f"{counts['mails']}"

@@ -11,9 +11,9 @@ use super::super::{free_port, program, until};
 use super::mail::{Certificates, SHORT, arrival, config, mailer, plain_mailer, read_mail, to};
 
 /// A postfix of its own on a port of its own, delivering for `example.jp`.
-struct Postfix {
+pub(super) struct Postfix {
     dir: tempfile::TempDir,
-    port: u16,
+    pub(super) port: u16,
 }
 
 const SERVICES: &str = "
@@ -36,7 +36,7 @@ postlog unix-dgram n - n - 1 postlogd
 ";
 
 impl Postfix {
-    fn start(more: &str) -> Self {
+    pub(super) fn start(more: &str) -> Self {
         assert!(rustix::process::geteuid().is_root(), "postfix only starts as root");
         let dir = tempfile::tempdir().unwrap();
         std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o755)).unwrap();
@@ -72,7 +72,7 @@ impl Postfix {
         postfix
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 

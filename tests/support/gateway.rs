@@ -6,6 +6,8 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::missing_panics_doc,
+    clippy::print_stderr,
+    clippy::format_push_string,
     reason = "part of tests; each test file uses its own part"
 )]
 
@@ -16,7 +18,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Output, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -106,6 +108,8 @@ pub struct Gateway {
     pub clock: Arc<MovedClock>,
     daemon: Option<Daemon>,
     batches: AtomicUsize,
+    /// People that were made up so far.
+    filed: AtomicU64,
 }
 
 impl Gateway {
@@ -146,6 +150,7 @@ impl Gateway {
             clock: Arc::default(),
             daemon: None,
             batches: AtomicUsize::new(0),
+            filed: AtomicU64::new(0),
         };
         let init =
             ["init", "g", "--sftp", "127.0.0.1:0", "--smtp", "smtp://127.0.0.1:9", "--scanner", "none"];
@@ -491,9 +496,11 @@ impl Gateway {
         self.clock.now().date_in(chrono_tz::Asia::Tokyo)
     }
 
-    /// A filing of so many records.
+    /// A filing of so many records, about other people with each call: a repeat would be refused (K53).
     pub fn filing(&self, records: u64) -> Vec<u8> {
-        SampleFiling::new(&RuleSet::builtin().unwrap(), &["2200700"], records, self.today()).bytes()
+        let first = self.filed.fetch_add(records, Ordering::Relaxed);
+        let rules = RuleSet::builtin().unwrap();
+        SampleFiling::starting_at(&rules, &["2200700"], first, records, self.today()).bytes()
     }
 
     /// A sound set: a filing of so many records and its cover sheet.
@@ -647,7 +654,7 @@ pub fn until(what: &str, mut test: impl FnMut() -> bool) {
 pub fn files_under(folder: &Path) -> Vec<PathBuf> {
     let entries = walkdir::WalkDir::new(folder).into_iter().filter_map(Result::ok);
     let mut files: Vec<PathBuf> =
-        entries.filter(|e| e.file_type().is_file()).map(|e| e.into_path()).collect();
+        entries.filter(|e| e.file_type().is_file()).map(walkdir::DirEntry::into_path).collect();
     files.sort();
     files
 }

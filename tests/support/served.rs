@@ -1,7 +1,12 @@
 //! The daemon of a [`Gateway`] as a process of its own: to be killed while others use the gateway, or started in another
 //! environment.
 
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "part of tests; each test file uses its own part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "part of tests; each test file uses its own part"
+)]
 
 use std::fs;
 use std::os::unix::net::UnixStream;

@@ -62,7 +62,9 @@ impl Sender {
         if let Err(pending) = self.parts.handover.put(pending) {
             return Answer::Now(Err(match self.dropbox.give_back(pending.set) {
                 // A newer one waits for the next close as this one does.
-                Ok(Some(newer)) => self.dropbox.give_back(newer).map_or_else(|e| words.io(&e), |_| words.busy()),
+                Ok(Some(newer)) => {
+                    self.dropbox.give_back(newer).map_or_else(|e| words.io(&e), |_| words.busy())
+                }
                 Ok(None) => words.busy(),
                 Err(e) => words.io(&e),
             }));
@@ -245,7 +247,9 @@ impl OpenFile for UploadFile {
 
     fn close(mut self: Box<Self>) -> Answer {
         let words = self.sender.words;
-        if self.head_in_pieces && let Err(fault) = self.look_at_head() {
+        if self.head_in_pieces
+            && let Err(fault) = self.look_at_head()
+        {
             return Answer::Now(Err(fault));
         }
         let Some(upload) = self.upload.take() else {

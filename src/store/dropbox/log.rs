@@ -1,14 +1,14 @@
 //! The drop-box's log: a line for each change, read at start. Not fsynced; a broken end is what was never answered.
 
+use std::fs::File;
 use std::io::{self, BufRead, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::fs::File;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::state::{Folder, State, Version};
 use super::Place;
+use super::state::{Folder, State, Version};
 use crate::model::ids::BlobId;
 use crate::model::time::Timestamp;
 use crate::store::blobs::Blobs;
@@ -133,8 +133,7 @@ fn apply(state: &mut State, line: Line) {
             if let Some(old) = state.place_of(&blob) {
                 state.take(&old);
             }
-            let version =
-                Version { blob, login: 0, size: 0, modified: at, open: false, unfinished: true };
+            let version = Version { blob, login: 0, size: 0, modified: at, open: false, unfinished: true };
             state.insert(&Place { folder, name }, version, at);
         }
         Line::Closed { blob, size, at } => {

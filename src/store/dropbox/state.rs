@@ -44,7 +44,7 @@ pub(super) struct Folder {
     pub(super) closed_at: u64,
     /// By whom.
     pub(super) closed_by: Login,
-    /// A commit took everything that was in it; it is shown until those who use it are gone.
+    /// A commit took what was in it; once it is empty it goes with those who use it.
     pub(super) emptied: bool,
     users: BTreeSet<Login>,
 }
@@ -144,7 +144,6 @@ impl State {
         let old = self.take(place);
         let folder = self.folders.entry(place.folder.clone()).or_default();
         folder.changed = folder.changed.max(now);
-        folder.emptied = false;
         self.files += 1;
         self.bytes = self.bytes.saturating_add(version.size);
         if version.open {
@@ -246,7 +245,8 @@ impl State {
 
     /// Of the folders that a commit emptied, the one that has been so for longest.
     pub(super) fn oldest_emptied(&self) -> Option<String> {
-        let emptied = self.folders.iter().filter(|(name, f)| f.emptied && f.files.is_empty() && !name.is_empty());
+        let emptied =
+            self.folders.iter().filter(|(name, f)| f.emptied && f.files.is_empty() && !name.is_empty());
         emptied.min_by_key(|(_, folder)| folder.changed).map(|(name, _)| name.clone())
     }
 

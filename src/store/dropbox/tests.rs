@@ -38,7 +38,8 @@ fn more() -> Begin {
 }
 
 fn manifest(files: &[(&str, &str)]) -> String {
-    files.iter().map(|(name, content)| format!("{}  {name}\n", Digest::of(content.as_bytes()))).collect()
+    let line = |(name, content): &(&str, &str)| format!("{}  {name}\n", Digest::of(content.as_bytes()));
+    files.iter().map(line).collect::<Vec<_>>().concat()
 }
 
 impl World {
@@ -61,7 +62,12 @@ impl World {
         self.dropbox.begin(&place(path), how, login, NOW).unwrap()
     }
 
-    fn write(&self, to: &mut (Upload, Box<dyn BlobWriter>), at: u64, content: &str) -> Result<(), DropboxError> {
+    fn write(
+        &self,
+        to: &mut (Upload, Box<dyn BlobWriter>),
+        at: u64,
+        content: &str,
+    ) -> Result<(), DropboxError> {
         self.dropbox.grow(&to.0, at + content.len() as u64, NOW)?;
         Ok(to.1.write_at(at, content.as_bytes())?)
     }
@@ -368,7 +374,10 @@ fn what_a_power_cut_shortened_is_unfinished_and_a_long_log_is_written_anew() {
     assert!(std::fs::read_to_string(&path).unwrap().lines().count() < 20);
     let room = world.room();
     world.again(&|_| false);
-    assert_eq!((world.names(""), world.room()), (vec![MANIFEST.into(), SIGNATURE.into(), "a".into(), "b".into()], room));
+    assert_eq!(
+        (world.names(""), world.room()),
+        (vec![MANIFEST.into(), SIGNATURE.into(), "a".into(), "b".into()], room)
+    );
 }
 
 #[test]
@@ -386,7 +395,11 @@ fn names_after_a_commit_are_bounded() {
 #[test]
 fn two_sessions_that_complete_one_folder_get_one_set() {
     let world = Arc::new(World::new());
-    world.dropbox.set_limits(SubmitPolicy { account_files_max: 1000, account_bytes_max: 1 << 20, ..limits() });
+    world.dropbox.set_limits(SubmitPolicy {
+        account_files_max: 1000,
+        account_bytes_max: 1 << 20,
+        ..limits()
+    });
     for round in 0..20_u64 {
         let content = round.to_string();
         for (name, text) in [("a", content.as_str()), (MANIFEST, &manifest(&[("a", &content)]))] {
