@@ -25,8 +25,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 use todoke::config::{Config, file_in};
 use todoke::daemon::{self, Running, World};
-use todoke::filing::sample::{self, SampleFiling};
-use todoke::filing::{Profile, RuleSet};
+use todoke::filing::RuleSet;
+use todoke::filing::sample::SampleFiling;
 use todoke::model::ids::Digest;
 use todoke::model::time::{Clock, SystemClock, Timestamp};
 
