@@ -34,7 +34,8 @@ fn refused_for(ran: Ran, code: &str) {
 #[test]
 fn a_record_that_was_accepted_is_refused_until_that_is_withdrawn() {
     let mut gateway = Gateway::set_up(&[]);
-    gateway.add_account("K0002", &["--office", OFFICE, "--user-name", "人事課", "--mail", "jinji@example.jp"]);
+    gateway
+        .add_account("K0002", &["--office", OFFICE, "--user-name", "人事課", "--mail", "jinji@example.jp"]);
     gateway.start();
     let filing = gateway.filing(3);
     let first = gateway.send_taken(ACCOUNT, &set("", &filing, 1));
@@ -201,7 +202,12 @@ fn a_folder_is_checked_as_a_set_and_files_by_themselves() {
     let check = |args: &[&str]| gateway.plain(&[&["check", "--format", "json"], args].concat());
     let found = |ran: &Ran| {
         let value = ran.json();
-        value["findings"].as_array().unwrap().iter().map(|f| f["rule"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        value["findings"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|f| f["rule"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
     };
     gateway.make("set/KPFD0006.CSV", gateway.filing(2));
     let ran = check(&["work/set"]).ends(1);
@@ -213,7 +219,10 @@ fn a_folder_is_checked_as_a_set_and_files_by_themselves() {
     let ran = check(&["work/set"]).ends(0);
     assert_eq!((ran.json()["verdict"].as_str(), found(&ran).len()), (Some("ok"), 0));
     assert_eq!(ran.json()["files"][0]["records"], 2);
-    gateway.make("set/SHA256SUMS", format!("# office: 9999\n# cover: a.pdf\n# comment: 訂正\n{lines}{sums}  b.pdf\n"));
+    gateway.make(
+        "set/SHA256SUMS",
+        format!("# office: 9999\n# cover: a.pdf\n# comment: 訂正\n{lines}{sums}  b.pdf\n"),
+    );
     let ran = check(&["work/set"]).ends(1);
     assert_eq!(found(&ran), ["KPFD-OFFICE-MISMATCH", "SET-MISSING", "SET-CORRECTION"]);
     gateway.make("set/SHA256SUMS", "# cover: x.pdf\n");
@@ -254,7 +263,8 @@ fn doctor_names_file_line_and_reason_of_a_wrong_table() {
     let errors = || {
         let report = gateway.todoke(&["doctor", "--json"]).json();
         let checks = report["checks"].as_array().unwrap().clone();
-        let of_tables = checks.iter().filter(|line| line["verdict"] == "error").map(|line| line["found"].to_string());
+        let of_tables =
+            checks.iter().filter(|line| line["verdict"] == "error").map(|line| line["found"].to_string());
         of_tables.collect::<Vec<_>>().join("\n")
     };
     let table = gateway.dir().join("conf/forms/2265700.toml");
@@ -282,7 +292,11 @@ fn doctor_names_file_line_and_reason_of_a_wrong_table() {
         ("[filing]\n[filing.severity]\nKPFD-QUOTE = \"error\"\n", "toml:3: ", "KPFD-QUOTED"),
         ("[filing]\nforms = [\"2202700\"]\n", "toml:2: ", "2202700"),
         ("[filing.counts]\n2200700 = [35]\n", "toml:2: ", "35"),
-        ("[filing]\n[filing.calendar]\nfrom_day = 11\nto_day = 10\noutside = \"hold\"\n", "toml:", "from_day"),
+        (
+            "[filing]\n[filing.calendar]\nfrom_day = 11\nto_day = 10\noutside = \"hold\"\n",
+            "toml:",
+            "from_day",
+        ),
         ("[filing]\nrepeats_months = 500\n", "toml:2: ", "120"),
     ];
     for (text, place, reason) in cases {

@@ -228,7 +228,9 @@ proptest::proptest! {
 #[test]
 fn a_record_of_the_wrong_length_says_that_it_was_not_checked() {
     let rules = RuleSet::builtin().unwrap();
-    for (code, severity) in [("2200700", Severity::Error), ("2201700", Severity::Warning), ("2221700", Severity::Warning)] {
+    for (code, severity) in
+        [("2200700", Severity::Error), ("2201700", Severity::Warning), ("2221700", Severity::Warning)]
+    {
         let mut filing = SampleFiling::new(&rules, &[code], 2, today());
         filing.records[0].insert(3, "x".into());
         filing.records[0][9] = "not checked".into();

@@ -19,7 +19,7 @@ use crate::filing::tables::{Profile, TableError};
 use crate::filing::{self, Context, FILING_NAME, Findings, LISTED_MAX, Summary, inspect_pdf};
 use crate::model::escape::{excerpt, terminal};
 use crate::model::finding::{Finding, Language, Severity, Text};
-use crate::model::ids::InsurerCode;
+use crate::model::ids::{InsurerCode, OfficeCode};
 use crate::model::time::{Clock as _, SystemClock};
 use crate::signed::manifest::{Manifest, ManifestLimits};
 use crate::signed::names::FileName;
@@ -116,9 +116,12 @@ impl Check {
         let text = match format {
             Format::Json => as_json(&outcome)?,
             Format::Csv => report::findings_csv(findings, *more, language),
-            Format::Html => {
-                report::findings_html(&page_head(checked, self.insurer.as_ref(), language), findings, *more, language)
-            }
+            Format::Html => report::findings_html(
+                &page_head(checked, self.insurer.as_ref(), language),
+                findings,
+                *more,
+                language,
+            ),
             Format::Text => as_text(findings, *more, checked, language),
         };
         out::tolerate(io::stdout().lock().write_all(text.as_bytes()))?;
@@ -220,8 +223,11 @@ impl Check {
             Some(ProfileName::Claims) => Profile::Claims,
             None => profile_of(&head),
         };
-        let bar =
-            if size < PROGRESS_BYTES { indicatif::ProgressBar::hidden() } else { indicatif::ProgressBar::new(size) };
+        let bar = if size < PROGRESS_BYTES {
+            indicatif::ProgressBar::hidden()
+        } else {
+            indicatif::ProgressBar::new(size)
+        };
         let reader = bar.wrap_read(io::Cursor::new(head).chain(content));
         let summary = filing::check(reader, rules, &context, sink).map_err(wrong);
         bar.finish_and_clear();
@@ -265,10 +271,8 @@ fn manifest(folder: &Path, sink: &mut Findings) -> Result<Option<Manifest>, Trou
     match Manifest::parse_within(&bytes, &limits) {
         Ok(manifest) => Ok(Some(manifest)),
         Err(error) => {
-            let action = Text::new(
-                "SHA256SUMS を作り直し、署名してください。",
-                "Make SHA256SUMS anew and sign it.",
-            );
+            let action =
+                Text::new("SHA256SUMS を作り直し、署名してください。", "Make SHA256SUMS anew and sign it.");
             let line = error.line.map(|line| line as u64);
             sink.push(Severity::Error, || finding(error.code(), BESIDE[0], line, error.text(), action));
             Ok(None)
@@ -282,7 +286,8 @@ fn names(folder: &Path, sink: &mut Findings) -> Result<Vec<(PathBuf, FileName)>,
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(wrong)? {
         let path = entry.map_err(wrong)?.path();
-        if path.is_file() && !path.file_name().is_some_and(|name| BESIDE.iter().any(|beside| name == *beside)) {
+        if path.is_file() && !path.file_name().is_some_and(|name| BESIDE.iter().any(|beside| name == *beside))
+        {
             paths.push(path);
         }
         if paths.len() > FOLDER_FILES_MAX {
@@ -389,17 +394,15 @@ fn page_head(checked: &[Checked], insurer: Option<&InsurerCode>, language: Langu
         Language::Ja => ja.to_owned(),
         Language::En => en.to_owned(),
     };
-    let mut rows = vec![(
-        label("確認日", "Checked on"),
-        SystemClock.now().date_in(chrono_tz::Asia::Tokyo).to_string(),
-    )];
+    let mut rows =
+        vec![(label("確認日", "Checked on"), SystemClock.now().date_in(chrono_tz::Asia::Tokyo).to_string())];
     if let Some(insurer) = insurer {
         rows.push((label("健康保険組合", "Insurer"), insurer.to_string()));
     }
     for one in checked {
         rows.push((label("ファイル", "File"), one.path.display().to_string()));
         if let Some(summary) = &one.summary {
-            let offices: Vec<&str> = summary.offices.iter().map(|office| office.as_str()).collect();
+            let offices: Vec<&str> = summary.offices.iter().map(OfficeCode::as_str).collect();
             if !offices.is_empty() {
                 rows.push((label("事業所番号", "Office"), offices.join(", ")));
             }

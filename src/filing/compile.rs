@@ -277,10 +277,11 @@ impl Compiler<'_> {
         for rule in raw.rule {
             let span = rule.span();
             let id = rule.get_ref().id.clone();
-            let rule = self.one_rule(&span, rule.into_inner(), &code, &raw.source, &dates).map_err(|error| {
-                // The line is that of [[rule]]: the id says which.
-                TableError { reason: format!("rule {id:?}: {}", error.reason), ..error }
-            })?;
+            let rule =
+                self.one_rule(&span, rule.into_inner(), &code, &raw.source, &dates).map_err(|error| {
+                    // The line is that of [[rule]]: the id says which.
+                    TableError { reason: format!("rule {id:?}: {}", error.reason), ..error }
+                })?;
             if rules.iter().any(|other| other.id == rule.id) {
                 return Err(self.error(span, format!("rule {:?} stands twice", rule.id)));
             }

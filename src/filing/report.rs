@@ -101,16 +101,22 @@ pub fn verdict(findings: &[Finding], more_findings: u64, lang: Language) -> Stri
         (0, 0, Language::Ja) => "誤りは見つかりませんでした。".to_owned(),
         (0, 0, Language::En) => "Nothing was found.".to_owned(),
         (0, _, Language::Ja) => {
-            format!("エラーはありません。警告が {warnings}{more} 件あります(警告だけであれば、そのまま届け出られます)。")
+            format!(
+                "エラーはありません。警告が {warnings}{more} 件あります(警告だけであれば、そのまま届け出られます)。"
+            )
         }
         (0, _, Language::En) => {
             format!("No errors, {warnings}{more} warnings; with warnings alone it can be filed.")
         }
         (_, _, Language::Ja) => {
-            format!("エラーが {errors}{more} 件、警告が {warnings} 件あります。エラーを直さないと届け出られません。")
+            format!(
+                "エラーが {errors}{more} 件、警告が {warnings} 件あります。エラーを直さないと届け出られません。"
+            )
         }
         (_, _, Language::En) => {
-            format!("{errors}{more} errors, {warnings} warnings; it cannot be filed until the errors are corrected.")
+            format!(
+                "{errors}{more} errors, {warnings} warnings; it cannot be filed until the errors are corrected."
+            )
         }
     }
 }
@@ -207,7 +213,8 @@ td:nth-child(2){white-space:normal;min-width:11rem}
 thead{display:table-header-group}
 tr{break-inside:avoid}
 td p{margin:0 0 .3rem}
-code{overflow-wrap:anywhere}
+code{overflow-wrap:anywhere;font-size:1em}
+.error{background:#fdecea;print-color-adjust:exact}
 .error td:first-child{font-weight:bold}
 @page{size:A4;margin:15mm}
 @media print{body{margin:0;max-width:none;padding:0;font-size:10pt}}
