@@ -1,4 +1,4 @@
-//! Sending, end to end: the real daemon, stock OpenSSH. What DESIGN.md section 3 promises about the commit, one test a promise.
+//! Sending, end to end: the real daemon, stock OpenSSH. What the contract promises about the commit, one test a promise.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

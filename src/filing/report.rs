@@ -213,7 +213,8 @@ td:nth-child(2){white-space:normal;min-width:11rem}
 thead{display:table-header-group}
 tr{break-inside:avoid}
 td p{margin:0 0 .3rem}
-code{overflow-wrap:anywhere}
+code{overflow-wrap:anywhere;font-size:1em}
+.error{background:#fdecea;print-color-adjust:exact}
 .error td:first-child{font-weight:bold}
 @page{size:A4;margin:15mm}
 @media print{body{margin:0;max-width:none;padding:0;font-size:10pt}}
