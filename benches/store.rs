@@ -1,5 +1,4 @@
-//! Figures of the store: one JSON object a line. Nothing to compare with: the target is what DESIGN.md and ARCHITECTURE.md
-//! promise.
+//! Figures of the store: one JSON object a line. Nothing to compare with.
 //!
 //! ```text
 //! cargo bench --bench store -- [FIGURE...]      TODOKE_BENCH_EVENTS=1000000  TODOKE_BENCH_DIR=/var/tmp

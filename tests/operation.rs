@@ -156,7 +156,7 @@ fn doctor_finds_what_is_wrong_and_says_what_to_do() {
         ("scanner", "address", &format!("\"tcp://{nobody}\"")),
     ]);
     let mode = |name: &str, mode| {
-        fs::set_permissions(gateway.dir().join(name), PermissionsExt::from_mode(mode)).unwrap()
+        fs::set_permissions(gateway.dir().join(name), PermissionsExt::from_mode(mode)).unwrap();
     };
     mode("spool/journal", 0o755);
     mode("spool/keys/receipt_ed25519_key", 0o644);
@@ -359,6 +359,9 @@ fn a_torn_end_of_the_journal_is_cut_and_kept_aside() {
     gateway.todoke(&["journal", "verify"]).ends(0);
 }
 
+/// Does something to the files of an index.
+type Damage<'a> = &'a dyn Fn(&Path);
+
 #[test]
 fn a_damaged_index_is_rebuilt_unasked() {
     let mut gateway = Gateway::new();
@@ -405,7 +408,7 @@ fn a_damaged_index_is_rebuilt_unasked() {
             .map(walkdir::DirEntry::into_path)
             .collect()
     };
-    let damages: [(&str, &dyn Fn(&Path)); 5] = [
+    let damages: [(&str, Damage<'_>); 5] = [
         ("removed", &|index| fs::remove_dir_all(index).unwrap()),
         ("emptied", &|index| files(index).iter().for_each(|file| fs::write(file, b"").unwrap())),
         ("garbled", &|index| {
@@ -605,7 +608,13 @@ fn a_full_disk_keeps_deliveries_waiting() {
         for file in 0..4 {
             fs::write(
                 job.join(format!("{file}.pdf")),
-                [b"%PDF-1.4\n%", &[b'x'; 20_000][..], format!("\n% {n} {file}\n").as_bytes(), PDF].concat(),
+                [
+                    &b"%PDF-1.4\n%"[..],
+                    "x".repeat(20_000).as_bytes(),
+                    format!("\n% {n} {file}\n").as_bytes(),
+                    PDF,
+                ]
+                .concat(),
             )
             .unwrap();
         }

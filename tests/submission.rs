@@ -1,5 +1,12 @@
-//! Sending, end to end: the real daemon, stock OpenSSH. What DESIGN.md section 3 promises about the commit, one test a promise.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may end where it fails")]
+//! Sending, end to end: the real daemon, stock OpenSSH. What the contract promises about the commit, one test a promise.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::format_push_string,
+    clippy::format_collect,
+    clippy::too_many_lines,
+    reason = "a test may end where it fails, and lists its cases"
+)]
 
 mod support;
 

@@ -1,4 +1,4 @@
-//! What travels together (DOMAIN.md section 4): the filing, its cover sheet, its attachments, and when they come. Values in, findings out.
+//! What travels together: the filing, its cover sheet, its attachments, and when they come. Values in, findings out.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};

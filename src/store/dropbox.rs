@@ -5,7 +5,7 @@
 //! every file that the manifest names is; then exactly these versions are claimed in one step and their names are free.
 //!
 //! The log is not fsynced: a close that completes nothing promises only that the file is in the drop-box, and what a power
-//! cut takes from an unfinished set shows as missing or as a wrong hash, never as accepted (DESIGN.md section 1).
+//! cut takes from an unfinished set shows as missing or as a wrong hash, never as accepted.
 
 mod log;
 mod state;

@@ -340,6 +340,14 @@ impl Intake {
         // Each turn either records or learns one more reason; there are two such reasons.
         for _ in 0..4 {
             let head = self.ledger.head();
+            if head.unreconciled && set.manifest.withdraw.is_some() {
+                // What it is about may have been collected before the backup was restored: nobody knows yet.
+                return Err(Failed::Stays(said(
+                    "WITHDRAW-LATER",
+                    "サーバーの復旧作業中のため、取下げはまだ受け付けられません。数時間後に SHA256SUMS.sig を送り直してください。お急ぎの場合は健康保険組合へご連絡ください。",
+                    "The server was restored from a backup and is being put in order; withdrawals wait. Send SHA256SUMS.sig again in some hours, or tell the insurer if it is urgent.",
+                )));
+            }
             if head.unreconciled && assessment.outcome == Outcome::Accepted {
                 assessment.hold(HoldReason::Epoch);
             }

@@ -1,4 +1,4 @@
-//! What an office or agent sees over SFTP (DESIGN.md section 3): `/submit`, `/receipts`, `/outbox/OFFICE`, `/history`.
+//! What an office or agent sees over SFTP: `/submit`, `/receipts`, `/outbox/OFFICE`, `/history`.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

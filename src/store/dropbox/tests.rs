@@ -38,7 +38,8 @@ fn more() -> Begin {
 }
 
 fn manifest(files: &[(&str, &str)]) -> String {
-    files.iter().map(|(name, content)| format!("{}  {name}\n", Digest::of(content.as_bytes()))).collect()
+    let line = |(name, content): &(&str, &str)| format!("{}  {name}\n", Digest::of(content.as_bytes()));
+    files.iter().map(line).collect::<Vec<_>>().concat()
 }
 
 impl World {
