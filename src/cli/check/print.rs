@@ -1,0 +1,97 @@
+//! How a check is told: for a terminal, a program, a spreadsheet, a printer.
+
+use serde_json::{Value, json};
+
+use super::{Checked, Outcome};
+use crate::desk::Trouble;
+use crate::filing::Summary;
+use crate::filing::report::{self, PageHead};
+use crate::model::escape::terminal;
+use crate::model::finding::{Finding, Language};
+use crate::model::ids::{InsurerCode, OfficeCode};
+use crate::model::time::{Clock as _, SystemClock};
+
+pub(super) fn page_head(checked: &[Checked], insurer: Option<&InsurerCode>, language: Language) -> PageHead {
+    let label = |ja: &str, en: &str| match language {
+        Language::Ja => ja.to_owned(),
+        Language::En => en.to_owned(),
+    };
+    let mut rows =
+        vec![(label("確認日", "Checked on"), SystemClock.now().date_in(chrono_tz::Asia::Tokyo).to_string())];
+    if let Some(insurer) = insurer {
+        rows.push((label("健康保険組合", "Insurer"), insurer.to_string()));
+    }
+    for one in checked {
+        rows.push((label("ファイル", "File"), one.path.display().to_string()));
+        if let Some(summary) = &one.summary {
+            let offices: Vec<&str> = summary.offices.iter().map(OfficeCode::as_str).collect();
+            if !offices.is_empty() {
+                rows.push((label("事業所番号", "Office"), offices.join(", ")));
+            }
+            rows.push((label("届書", "Forms"), forms(summary, language)));
+        }
+    }
+    PageHead { rows }
+}
+
+fn forms(summary: &Summary, language: Language) -> String {
+    let each = summary.forms.iter().map(|form| match language {
+        Language::Ja => format!("{} {} 件", form.name.ja, form.count),
+        Language::En => format!("{} {}", form.name.en, form.count),
+    });
+    each.collect::<Vec<_>>().join(if language == Language::Ja { "、" } else { ", " })
+}
+
+pub(super) fn as_json(outcome: &Outcome) -> Result<String, Trouble> {
+    let files: Vec<Value> = outcome
+        .checked
+        .iter()
+        .map(|one| {
+            let Some(summary) = &one.summary else { return json!({ "file": one.path }) };
+            let forms = summary
+                .forms
+                .iter()
+                .map(|form| json!({ "code": form.code, "name": form.name, "count": form.count }));
+            json!({
+                "file": one.path,
+                "offices": summary.offices,
+                "forms": forms.collect::<Vec<_>>(),
+                "records": summary.records,
+                "bytes": summary.bytes,
+            })
+        })
+        .collect();
+    let verdict = if outcome.errors == 0 { "ok" } else { "error" };
+    let value = json!({
+        "verdict": verdict,
+        "findings": outcome.findings,
+        "more_findings": outcome.more,
+        "files": files,
+    });
+    Ok(serde_json::to_string_pretty(&value)? + "\n")
+}
+
+pub(super) fn as_text(findings: &[Finding], more: u64, checked: &[Checked], language: Language) -> String {
+    let mut text = String::new();
+    for finding in findings {
+        text.push_str(&report::finding_text(finding, language));
+        text.push('\n');
+    }
+    if more > 0 {
+        text.push_str(&report::more(more, language));
+        text.push('\n');
+    }
+    for one in checked {
+        let Some(summary) = &one.summary else { continue };
+        let name = terminal(&one.path.display().to_string());
+        let forms = forms(summary, language);
+        let line = match language {
+            Language::Ja => format!("{name}: {} 件を確認しました（{forms}）。\n", summary.records),
+            Language::En => format!("{name}: {} records checked ({forms}).\n", summary.records),
+        };
+        text.push_str(&line);
+    }
+    text.push_str(&report::verdict(findings, more, language));
+    text.push('\n');
+    text
+}
