@@ -5,7 +5,7 @@
 //! seen/CODE/YYYY-MM   append-only, one file for each insurer and month; 0600
 //! ```
 //!
-//! A file begins with [`HEADER`]; then marks of [`MARK_BYTES`] bytes: 16 of the record's tag, 8 of the insured's number's
+//! A file begins with `HEADER`; then marks of `MARK_BYTES` bytes: 16 of the record's tag, 8 of the insured's number's
 //! tag (zeros: none was given), epoch (4) and serial (8) of the submission, little endian, and the first 4 bytes of the
 //! SHA-256 over these. A mark that a crash left torn is passed over; the next one is written over a torn tail.
 //!
