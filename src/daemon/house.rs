@@ -171,6 +171,7 @@ impl House {
             ledger: Arc::clone(&ledger),
             blobs: Arc::clone(&blobs),
             keys: Arc::clone(&keys),
+            zone: in_force.gateway.zone,
         });
         let repeats = Arc::new(Repeats {
             seen: Arc::clone(&seen),

@@ -4,6 +4,8 @@
 use std::io;
 use std::sync::Arc;
 
+use chrono_tz::Tz;
+
 use super::blobs::Blobs;
 use super::cards;
 use super::keys::Keys;
@@ -66,6 +68,8 @@ pub struct Receipts {
     pub blobs: Arc<dyn Blobs>,
     /// Signs facts.
     pub keys: Arc<Keys>,
+    /// Times on pages for clerks are local.
+    pub zone: Tz,
 }
 
 impl Receipts {
@@ -174,7 +178,7 @@ impl Receipts {
                 let text = match form {
                     FindingsForm::Csv => report::findings_csv(&findings, more, language),
                     FindingsForm::Html => {
-                        let head = page_head(submission, language);
+                        let head = page_head(submission, language, self.zone);
                         report::findings_html(&head, &findings, more, language)
                     }
                 };
@@ -253,19 +257,20 @@ pub fn later_fact(
 }
 
 /// What stands above the findings of a submission.
-fn page_head(submission: &Submission, language: Language) -> report::PageHead {
+fn page_head(submission: &Submission, language: Language, zone: Tz) -> report::PageHead {
     let label = |ja: &str, en: &str| match language {
         Language::Ja => ja.to_owned(),
         Language::En => en.to_owned(),
     };
     let office = submission.office.as_ref().map(ToString::to_string).unwrap_or_default();
+    let received = submission.received_at.utc().with_timezone(&zone).format("%Y-%m-%d %H:%M:%S").to_string();
     report::PageHead {
         rows: vec![
             (label("受付番号", "Receipt"), submission.number.to_string()),
             (label("アカウント", "Account"), submission.account.to_string()),
             (label("事業所番号", "Office"), office),
             (label("状態", "State"), super::history::state_word(submission.state, language).to_owned()),
-            (label("受信(UTC)", "Received (UTC)"), submission.received_at.to_string()),
+            (label("受信日時", "Received"), received),
         ],
     }
 }
