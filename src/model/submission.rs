@@ -138,6 +138,13 @@ pub enum State {
     Withdrawn,
 }
 
+impl State {
+    /// Neither refused nor withdrawn: it reserves its manifest, id and content, and what it files is filed (K53).
+    pub fn counts(self) -> bool {
+        !matches!(self, Self::Refused | Self::Withdrawn)
+    }
+}
+
 /// A submission as the ledger keeps it: numbers, digests, times and verdicts, no names.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Submission {

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::index::{Index, IndexError};
 use super::ledger::{Done, Op, Received, Refusal};
 use super::project::stored_document;
-use super::tables::{self, Draft, IdUse, Payload, StoredMail, StoredSubmission, arrivals, counts, may_erase};
+use super::tables::{self, Draft, IdUse, Payload, StoredMail, StoredSubmission, arrivals, may_erase};
 use crate::model::document::Document;
 use crate::model::event::Event;
 use crate::model::ids::{AccountId, Digest, DocumentId, MailId, Number};
@@ -248,7 +248,7 @@ fn receive<I: Index>(
     }
     if let Some(number) = draft.fetch::<Number>(&tables::manifest(&of.account, &of.manifest))? {
         let latest: Option<StoredSubmission> = draft.fetch(&tables::submission(number))?;
-        if latest.is_some_and(|latest| counts(latest.submission.state)) {
+        if latest.is_some_and(|latest| latest.submission.state.counts()) {
             return Ok((Vec::new(), Done::Received(Received::Same(number))));
         }
     }

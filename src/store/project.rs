@@ -3,7 +3,7 @@
 
 use super::index::{Index, IndexError};
 use super::tables::{
-    self, Draft, IdUse, Meta, Payload, StoredDocument, StoredMail, StoredSubmission, counts, series_index,
+    self, Draft, IdUse, Meta, Payload, StoredDocument, StoredMail, StoredSubmission, series_index,
 };
 use crate::model::card::CardRef;
 use crate::model::document::Document;
@@ -209,10 +209,11 @@ fn received<I: Index>(
     if let Some(tag) = &of.id_tag {
         let key = tables::id_tag(&of.account, tag);
         let before: Option<IdUse> = draft.fetch(&key)?;
-        let holder = if counts(of.state) { Some(of.number) } else { before.and_then(|before| before.holder) };
+        let holder =
+            if of.state.counts() { Some(of.number) } else { before.and_then(|before| before.holder) };
         draft.put(&key, &IdUse { latest: of.number, holder })?;
     }
-    if counts(of.state) {
+    if of.state.counts() {
         count_content(draft, of, true)?;
     }
     draft.derive(&[], stored.derived());
@@ -242,10 +243,10 @@ fn change<I: Index>(
     let mut stored: StoredSubmission =
         draft.fetch(&key)?.ok_or_else(|| missing(format_args!("submission {number}")))?;
     let before = stored.derived();
-    let counted = counts(stored.submission.state);
+    let counted = stored.submission.state.counts();
     how(&mut stored);
     let of = &stored.submission;
-    if counted && !counts(of.state) {
+    if counted && !of.state.counts() {
         count_content(draft, of, false)?;
         if let Some(tag) = &of.id_tag {
             let key = tables::id_tag(&of.account, tag);

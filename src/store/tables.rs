@@ -329,12 +329,6 @@ pub(super) fn may_erase(submission: &Submission) -> bool {
         _ => true,
     }
 }
-
-/// Neither refused nor withdrawn: reserves its manifest, id and content.
-pub(super) fn counts(state: State) -> bool {
-    !matches!(state, State::Refused | State::Withdrawn)
-}
-
 /// Uses of a sender's id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct IdUse {

@@ -215,7 +215,7 @@ impl Intake {
         let manifest = Digest::of(&set.manifest_bytes);
         if let Some(number) = self.ledger.submission_by_manifest(&account.id, manifest)?
             && let Some(earlier) = self.ledger.submission(number)?
-            && !matches!(earlier.state, State::Refused | State::Withdrawn)
+            && earlier.state.counts()
         {
             consume(dropbox, set, &[]);
             return Ok(Reply::Fine(Some(number)));

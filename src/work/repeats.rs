@@ -198,7 +198,7 @@ impl Repeats {
 
 /// Whether a submission stands in the way: not one that was refused or withdrawn.
 fn counts(earlier: &Submission, by: Claimant<'_>) -> bool {
-    let stands = !matches!(earlier.state, State::Refused | State::Withdrawn);
+    let stands = earlier.state.counts();
     stands && !(by.same_content_is_held && earlier.content_tag == by.content_tag)
 }
 

@@ -352,8 +352,8 @@ impl Tree for OfficeTree {
                 Box::new(files.into_iter().map(|(name, s)| Ok(Entry { name, attributes: Self::shown(&s) })))
             }
             At::Receipts => {
-                let own = [("by-manifest", true), ("by-id", true)]
-                    .map(|(name, _)| Ok(Entry { name: name.to_owned(), attributes: folder(at, 0o550) }));
+                let own = ["by-manifest", "by-id"]
+                    .map(|name| Ok(Entry { name: name.to_owned(), attributes: folder(at, 0o550) }));
                 let signers = self.parts.receipts.keys.allowed_signers().len() as u64;
                 let signers = std::iter::once(Ok(Entry {
                     name: ALLOWED_SIGNERS.into(),
