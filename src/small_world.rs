@@ -10,7 +10,7 @@ use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, Mode};
 
 use crate::model::card::{CardRef, Salt, SubmissionCard};
-use crate::model::document::{Document, RemovalReason};
+use crate::model::document::{Document, DocumentHold, RemovalReason, RemovedDocument};
 use crate::model::event::Series;
 use crate::model::finding::Language;
 use crate::model::ids::{AccountId, BlobId, Digest, DocumentId, InsurerCode, MailId, Number, OfficeCode};
@@ -50,6 +50,7 @@ struct State_ {
     submissions: BTreeMap<Number, (Submission, Timestamp, bool)>,
     documents: BTreeMap<DocumentId, Document>,
     removing: BTreeMap<DocumentId, RemovalReason>,
+    removed: Vec<RemovedDocument>,
     rows: BTreeMap<Digest, DocumentId>,
     sets: BTreeSet<(InsurerCode, Digest)>,
     serial: u64,
@@ -107,6 +108,21 @@ impl State_ {
 
     fn change_many(&mut self, numbers: Vec<Number>, from: &[State], to: State, now: Timestamp) -> Done {
         Done::Numbers(numbers.into_iter().filter(|n| self.change(*n, from, to, now).is_ok()).collect())
+    }
+}
+
+fn removed_of(document: Document, reason: RemovalReason, removed_at: Timestamp) -> RemovedDocument {
+    RemovedDocument {
+        id: document.id,
+        insurer: document.insurer,
+        account: document.account,
+        office: document.office,
+        kind: document.kind,
+        month: document.month,
+        placed_at: document.placed_at,
+        fetched: document.fetched,
+        reason,
+        removed_at,
     }
 }
 
@@ -168,8 +184,18 @@ impl Ledger for FakeLedger {
                 state.sets.insert((insurer, set));
                 Done::Ok
             }
+            Op::HoldDocument { id, legal, card } => {
+                let hold = DocumentHold { legal, since: now, card };
+                state.documents.get_mut(&id).unwrap().hold = Some(hold);
+                Done::Ok
+            }
+            Op::ReleaseDocument(id) => {
+                state.documents.get_mut(&id).unwrap().hold = None;
+                Done::Ok
+            }
             Op::RemovalIntend { ids, reason } => {
-                let ids: Vec<_> = ids.into_iter().filter(|id| state.documents.contains_key(id)).collect();
+                let free = |id: &DocumentId| state.documents.get(id).is_some_and(|d| d.hold.is_none());
+                let ids: Vec<_> = ids.into_iter().filter(free).collect();
                 for id in &ids {
                     state.removing.entry(*id).or_insert(reason);
                 }
@@ -177,7 +203,9 @@ impl Ledger for FakeLedger {
             }
             Op::Removed(ids) => {
                 for id in &ids {
-                    state.documents.remove(id);
+                    let Some(document) = state.documents.remove(id) else { continue };
+                    let reason = state.removing.remove(id).unwrap_or(RemovalReason::Expired);
+                    state.removed.push(removed_of(document, reason, now));
                 }
                 Done::Documents(ids)
             }
@@ -244,6 +272,21 @@ impl Ledger for FakeLedger {
         let state = self.0.lock().unwrap();
         Ok(state.removing.get(&id).and_then(|reason| Some((state.documents.get(&id)?.clone(), *reason))))
     }
+    fn removed_document(&self, id: DocumentId) -> Result<Option<RemovedDocument>, LedgerError> {
+        Ok(self.0.lock().unwrap().removed.iter().find(|gone| gone.id == id).cloned())
+    }
+    fn removed_documents(
+        &self,
+        insurer: &InsurerCode,
+        from: Timestamp,
+        until: Timestamp,
+    ) -> Result<Vec<RemovedDocument>, LedgerError> {
+        let state = self.0.lock().unwrap();
+        let of = |gone: &&RemovedDocument| {
+            gone.insurer == *insurer && gone.removed_at >= from && gone.removed_at < until
+        };
+        Ok(state.removed.iter().filter(of).cloned().collect())
+    }
     fn hold_reason(&self, _: Number) -> Result<Option<HoldReason>, LedgerError> {
         Ok(None)
     }
@@ -292,7 +335,10 @@ impl Ledger for FakeLedger {
             Queue::Expire => state
                 .documents
                 .values()
-                .filter(|document| document.expires_at <= now)
+                .filter(|document| {
+                    state.removing.contains_key(&document.id)
+                        || (document.hold.is_none() && document.expires_at <= now)
+                })
                 .map(|document| Task::Document(document.id))
                 .collect(),
             _ => Vec::new(),

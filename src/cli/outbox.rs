@@ -8,7 +8,7 @@ use super::out::{self, Column};
 use super::party::Yes;
 use super::way::Way;
 use crate::desk::{OutboxRequest, Request, Trouble};
-use crate::model::ids::{AccountId, DocumentId, OfficeCode};
+use crate::model::ids::{AccountId, DocumentId, InsurerCode, OfficeCode};
 
 const COLUMNS: [Column; 8] = [
     ("DOCUMENT", "document"),
@@ -21,6 +21,19 @@ const COLUMNS: [Column; 8] = [
     ("FETCHED", "last_fetched_at"),
 ];
 
+const STATS: [Column; 10] = [
+    ("INSURER", "insurer"),
+    ("MONTH", "month"),
+    ("TYPE", "type"),
+    ("LYING", "lying"),
+    ("FETCHED", "fetched"),
+    ("UNFETCHED", "unfetched"),
+    ("HELD", "held"),
+    ("EXPIRES-SOON", "expires_soon"),
+    ("GONE-UNFETCHED", "gone_unfetched"),
+    ("RECALLED", "recalled"),
+];
+
 /// Documents.
 #[derive(Debug, Subcommand)]
 pub(super) enum Outbox {
@@ -28,6 +41,40 @@ pub(super) enum Outbox {
     List(List),
     /// Take back a document that was sent to the wrong place (誤配信): gone at once
     Recall(Recall),
+    /// Keep a document beyond its days (a court, an audit): no purge takes it until `outbox release`
+    Hold(Hold),
+    /// End a hold: the document goes when its days are over
+    Release(One),
+    /// How many documents were fetched, by insurer, month and type
+    Stats(Stats),
+}
+
+/// A hold.
+#[derive(Debug, Args)]
+pub(super) struct Hold {
+    /// Its number, as listed: D1-...
+    document: DocumentId,
+    /// Why: who asked for it, and until when
+    #[arg(long)]
+    reason: String,
+    /// For a law or a court, rather than the operator's own reason
+    #[arg(long)]
+    legal: bool,
+}
+
+/// One document.
+#[derive(Debug, Args)]
+pub(super) struct One {
+    /// Its number, as listed: D1-...
+    document: DocumentId,
+}
+
+/// What is counted.
+#[derive(Debug, Args)]
+pub(super) struct Stats {
+    /// Only this insurer's
+    #[arg(long)]
+    insurer: Option<InsurerCode>,
 }
 
 /// Which documents.
@@ -54,16 +101,29 @@ pub(super) struct Recall {
 
 impl Outbox {
     pub(super) fn run(self, globals: &Globals) -> Result<Exit, Trouble> {
+        let ask = |request| {
+            let way = Way::open(globals)?;
+            let answer = way.ask(Request::Outbox(request))?;
+            globals.out().zone(way.config.gateway.zone).thing(&answer)
+        };
         match self {
             Self::List(list) => list.run(globals),
+            Self::Hold(Hold { document: id, reason, legal }) => {
+                ask(OutboxRequest::Hold { id, legal, reason })
+            }
+            Self::Release(One { document }) => ask(OutboxRequest::Release(document)),
+            Self::Stats(Stats { insurer }) => {
+                let way = Way::open(globals)?;
+                globals.out().zone(way.config.gateway.zone).listing(&STATS, |_| {
+                    way.ask(Request::Outbox(OutboxRequest::Stats { insurer: insurer.clone() }))
+                })
+            }
             Self::Recall(Recall { document, yes }) => {
                 if !out::confirm(yes.yes, &format!("Take back document {document}? It is gone at once."))? {
                     out::note("Nothing changed.");
                     return Ok(Exit::Refused);
                 }
-                let way = Way::open(globals)?;
-                let answer = way.ask(Request::Outbox(OutboxRequest::Recall(document)))?;
-                globals.out().zone(way.config.gateway.zone).thing(&answer)
+                ask(OutboxRequest::Recall(document))
             }
         }
     }

@@ -204,7 +204,7 @@ impl House {
             accepted: ring(&bells.publish),
         });
         let (decider, uptime) = (Arc::clone(&judge), Arc::clone(&world.uptime));
-        let mut stages = Stages::build(
+        let stages = Stages::build(
             &config,
             &ledger,
             &blobs,
@@ -235,11 +235,7 @@ impl House {
             policy: Arc::clone(&notices),
         });
         let teller = Arc::clone(&notifier);
-        stages.recalled = Some(Box::new(move |document, now| {
-            if let Err(error) = teller.recalled(document, now) {
-                tracing::error!(document = %document.id, error = format!("{error:#}"), "a recall could not be told");
-            }
-        }));
+        stages.purge.tell_recalls(Box::new(move |document, now| teller.recalled(document, now)));
         let turn = stages.publisher.turn.clone();
         let unclaimed: Arc<Mutex<HashSet<BlobId>>> = Arc::default();
         let kept = Arc::clone(&unclaimed);

@@ -337,6 +337,7 @@ fn purge(house: &House, next: &mut Option<Timestamp>, now: Timestamp) -> anyhow:
     }
     if !progress.more {
         *next = Some(after(now));
+        house.stages.purge_reports.step(now)?;
         forget(house, now)?;
     }
     Ok(progress.more)

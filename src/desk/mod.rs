@@ -4,6 +4,7 @@
 mod listing;
 mod mails;
 mod outbox;
+mod outbox_stats;
 mod parties;
 mod parts;
 mod request;
@@ -27,7 +28,7 @@ pub use request::{
 };
 pub use service::DeskService;
 pub use trouble::{Kind, Trouble};
-pub use works::{Judge, Stages, TellRecall};
+pub use works::{Judge, Stages};
 
 /// Does what is asked. `payload` is the file that came along (`deliver`); requests without one leave it unread.
 pub fn execute(

@@ -5,16 +5,17 @@ use std::io::Read;
 use serde_json::{Value, json};
 
 use super::listing::{PAGE, page, time, time_or_null};
+use super::outbox_stats;
 use super::parts::{DeliverOrder, Parts};
 use super::request::{Answer, OutboxRequest, PurgeRequest, Response};
-use super::trouble::Trouble;
-use crate::model::card::DocumentCard;
-use crate::model::document::Document;
+use super::trouble::{Kind, Trouble};
+use crate::model::card::{DocumentCard, HoldCard};
+use crate::model::document::{Document, RemovalReason};
 use crate::model::ids::DocumentId;
 use crate::model::party::Actor;
 use crate::model::time::Timestamp;
 use crate::store::cards;
-use crate::store::ledger::{Queue, Task};
+use crate::store::ledger::{Op, Queue, Task};
 
 /// Documents that a dry run of the purge lists.
 const DRY_RUN_MAX: usize = 10_000;
@@ -29,6 +30,9 @@ pub(super) fn answer(parts: &Parts, request: OutboxRequest, by: &Actor, now: Tim
             page(rows, |row| row.id.to_string(), |row| row_of(parts, &row))
         }
         OutboxRequest::Recall(id) => recall(parts, id, by, now),
+        OutboxRequest::Hold { id, legal, reason } => hold(parts, id, legal, &reason, by, now),
+        OutboxRequest::Release(id) => release(parts, id, by, now),
+        OutboxRequest::Stats { insurer } => outbox_stats::answer(parts, insurer.as_ref(), now),
     }
 }
 
@@ -55,11 +59,77 @@ fn row_of(parts: &Parts, document: &Document) -> Result<Value, Trouble> {
         "expires_at": time(document.expires_at),
         "first_fetched_at": time_or_null(document.fetched.map(|(first, _)| first)),
         "last_fetched_at": time_or_null(document.fetched.map(|(_, last)| last)),
+        "partly_fetched_at": time_or_null(document.partly_fetched.map(|(at, _)| at)),
+        "partly_fetched_bytes": document.partly_fetched.map(|(_, bytes)| bytes),
+        "held_since": time_or_null(document.hold.as_ref().map(|hold| hold.since)),
+        "hold": document.hold.as_ref().map(|hold| if hold.legal { "legal" } else { "operator" }),
+        "hold_reason": hold_reason(parts, document)?,
     }))
 }
 
+fn hold_reason(parts: &Parts, document: &Document) -> Result<Option<String>, Trouble> {
+    let Some(hold) = &document.hold else { return Ok(None) };
+    match cards::get::<HoldCard>(parts.blobs.as_ref(), &hold.card) {
+        Ok(card) => Ok(Some(card.reason)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn find(parts: &Parts, id: DocumentId) -> Result<Document, Trouble> {
+    if let Some(document) = parts.ledger.document(id)? {
+        return Ok(document);
+    }
+    Err(match parts.ledger.removed_document(id)? {
+        None => Trouble::unknown(format!("document {id}")),
+        Some(gone) => {
+            let why = match gone.reason {
+                RemovalReason::Expired => "its days were over",
+                RemovalReason::Recalled => "it was recalled",
+            };
+            Trouble::refused("DOCUMENT-GONE", format!("document {id} went at {}: {why}", gone.removed_at))
+        }
+    })
+}
+
+/// Characters of a reason.
+const REASON_MAX: usize = 500;
+
+fn hold(parts: &Parts, id: DocumentId, legal: bool, reason: &str, by: &Actor, now: Timestamp) -> Response {
+    let reason = reason.trim();
+    if reason.is_empty() || reason.chars().count() > REASON_MAX {
+        let text = format!(
+            "a hold needs a reason of at most {REASON_MAX} characters: who asked for it, and until when"
+        );
+        return Err(Trouble::new(Kind::Usage, "HOLD-REASON", text));
+    }
+    find(parts, id)?;
+    let card = HoldCard { salt: cards::salt()?, reason: reason.to_owned() };
+    let card = cards::put(parts.blobs.as_ref(), &card, now)?;
+    parts.blobs.sync(std::slice::from_ref(&card.blob))?;
+    let blob = card.blob.clone();
+    if let Err(error) = parts.ledger.commit(Op::HoldDocument { id, legal, card }, by.clone(), now) {
+        parts.blobs.remove(&[blob])?;
+        return Err(error.into());
+    }
+    let note = format!("{id} is kept until `todoke outbox release {id}`, whatever its days.");
+    Ok(Answer { notes: vec![note], ..Answer::of(row_of(parts, &find(parts, id)?)?) })
+}
+
+fn release(parts: &Parts, id: DocumentId, by: &Actor, now: Timestamp) -> Response {
+    find(parts, id)?;
+    parts.ledger.commit(Op::ReleaseDocument(id), by.clone(), now)?;
+    let document = find(parts, id)?;
+    let note = if document.expires_at <= now {
+        format!("{id} is over its days: the next purge removes it.")
+    } else {
+        format!("{id} goes when its days are over.")
+    };
+    Ok(Answer { notes: vec![note], ..Answer::of(row_of(parts, &document)?) })
+}
+
 fn recall(parts: &Parts, id: DocumentId, by: &Actor, now: Timestamp) -> Response {
-    let document = parts.ledger.document(id)?.ok_or_else(|| Trouble::unknown(format!("document {id}")))?;
+    let document = find(parts, id)?;
     let fetched = parts.works.recall(id, by, now)?;
     let note = match fetched {
         None => {

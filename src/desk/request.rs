@@ -126,6 +126,22 @@ pub enum OutboxRequest {
     },
     /// Take a document back (誤配信).
     Recall(DocumentId),
+    /// Keep a document beyond its days.
+    Hold {
+        /// Which.
+        id: DocumentId,
+        /// For a law or a court, rather than the operator's own reason.
+        legal: bool,
+        /// Why.
+        reason: String,
+    },
+    /// ... and no longer.
+    Release(DocumentId),
+    /// How many were fetched, by type and month.
+    Stats {
+        /// Of this insurer.
+        insurer: Option<InsurerCode>,
+    },
 }
 
 /// About mails.

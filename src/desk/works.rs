@@ -7,7 +7,6 @@ use super::parts::{DeliverOrder, Works};
 use super::test_mail::send_test_mail;
 use super::trouble::{Kind, Trouble};
 use crate::config::{Config, ConfigCell};
-use crate::model::document::Document;
 use crate::model::ids::{DocumentId, InsurerCode, Number};
 use crate::model::party::Actor;
 use crate::model::time::Timestamp;
@@ -18,14 +17,12 @@ use crate::work::deliver::{Address, Deliveries, DocumentTable, PlaceRequest, Pla
 use crate::work::imports;
 use crate::work::ports::Scanner;
 use crate::work::publish::{Publisher, SpoolTurn, Withdrawal};
-use crate::work::purge::Purge;
+use crate::work::purge::{Purge, Recall};
+use crate::work::purge_report::PurgeReports;
 use crate::work::step::{Points, WorkError};
 
 /// Releases (`true`) or refuses a held submission.
 pub type Judge = dyn Fn(Number, bool, &Actor, Timestamp) -> Result<(), Trouble> + Send + Sync;
-
-/// Tells of a recalled document.
-pub type TellRecall = dyn Fn(&Document, Timestamp) + Send + Sync;
 
 /// The stages.
 pub struct Stages {
@@ -33,12 +30,12 @@ pub struct Stages {
     pub deliveries: Arc<Deliveries>,
     /// Publication and withdrawal.
     pub publisher: Arc<Publisher>,
+    /// What went, for insurers.
+    pub purge_reports: PurgeReports,
     /// Purge and recall.
     pub purge: Arc<Purge>,
     /// Decides held submissions.
     pub judge: Box<Judge>,
-    /// Tells the account of a recall, where there is somebody to do so.
-    pub recalled: Option<Box<TellRecall>>,
     /// The configuration in force.
     pub config: Arc<ConfigCell>,
 }
@@ -65,8 +62,10 @@ impl Stages {
             uptime,
             root.clone(),
         );
+        let purge = Arc::new(purge);
         let tables = Arc::clone(config);
         let turn = SpoolTurn::default();
+        let recalls = Arc::clone(&purge);
         let deliveries = Deliveries {
             ledger: Arc::clone(ledger),
             blobs: Arc::clone(blobs),
@@ -78,7 +77,14 @@ impl Stages {
             turn: turn.clone(),
             alarms: Arc::clone(alarms),
             looks: Mutex::default(),
+            recall: Box::new(move |id, by, now| recalls.recall(id, by, now)),
             points: Points::default(),
+        };
+        let purge_reports = PurgeReports {
+            ledger: Arc::clone(ledger),
+            spool_root: root.clone(),
+            zone: now.gateway.zone,
+            turn: turn.clone(),
         };
         let publisher = Publisher {
             ledger: Arc::clone(ledger),
@@ -92,9 +98,9 @@ impl Stages {
         Self {
             deliveries: Arc::new(deliveries),
             publisher: Arc::new(publisher),
-            purge: Arc::new(purge),
+            purge_reports,
+            purge,
             judge,
-            recalled: None,
             config: Arc::clone(config),
         }
     }
@@ -161,13 +167,14 @@ impl Works for Stages {
         by: &Actor,
         now: Timestamp,
     ) -> Result<Option<(Timestamp, Timestamp)>, Trouble> {
-        let Some(recalled) = self.purge.recall(id, by, now)? else {
-            return Err(Trouble::unknown(format!("document {id}")));
-        };
-        if let Some(tell) = &self.recalled {
-            tell(&recalled.document, now);
+        match self.purge.recall(id, by, now)? {
+            Recall::Done(recalled) => Ok(recalled.fetched),
+            Recall::Missing => Err(Trouble::unknown(format!("document {id}"))),
+            Recall::Held => {
+                let text = format!("document {id} is held; end that first: todoke outbox release {id}");
+                Err(Trouble::refused("DOCUMENT-HELD", text))
+            }
         }
-        Ok(recalled.fetched)
     }
 
     fn withdraw(&self, number: Number, by: &Actor, now: Timestamp) -> Result<(), Trouble> {
@@ -197,6 +204,7 @@ impl Works for Stages {
             let progress = self.purge.step(now)?;
             removed += progress.done;
             if !progress.more {
+                self.purge_reports.step(now)?;
                 return Ok(removed);
             }
         }

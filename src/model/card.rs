@@ -107,6 +107,15 @@ pub struct DocumentCard {
     pub original_name: String,
 }
 
+/// Why a document is kept beyond its days.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HoldCard {
+    /// Makes the digest unguessable.
+    pub salt: Salt,
+    /// The reason, as it was given.
+    pub reason: String,
+}
+
 /// One mail, sealed: a retry sends these very bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MailCard {

@@ -60,6 +60,51 @@ pub struct Document {
     pub expires_at: Timestamp,
     /// First and last complete download.
     pub fetched: Option<(Timestamp, Timestamp)>,
+    /// The last download that broke off before any was complete, and the bytes it had got.
+    #[serde(default)]
+    pub partly_fetched: Option<(Timestamp, u64)>,
+    /// It is kept beyond its days, and why.
+    #[serde(default)]
+    pub hold: Option<DocumentHold>,
+    /// A mail has said that it goes in so many days and nobody fetched it; the latest such mail.
+    #[serde(default)]
+    pub reminded_days: Option<u32>,
+}
+
+/// A document that is kept beyond its days.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DocumentHold {
+    /// For a law or a court, rather than the operator's own reason.
+    pub legal: bool,
+    /// Since when.
+    pub since: Timestamp,
+    /// [`super::card::HoldCard`]
+    pub card: CardRef,
+}
+
+/// What is kept of a document that is gone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemovedDocument {
+    /// Its number.
+    pub id: DocumentId,
+    /// From whom it was.
+    pub insurer: InsurerCode,
+    /// In whose outbox.
+    pub account: AccountId,
+    /// For which office.
+    pub office: OfficeCode,
+    /// Its type.
+    pub kind: String,
+    /// Local year and month it was filed under.
+    pub month: String,
+    /// When it was placed.
+    pub placed_at: Timestamp,
+    /// First and last complete download.
+    pub fetched: Option<(Timestamp, Timestamp)>,
+    /// Why it went.
+    pub reason: RemovalReason,
+    /// When it was gone.
+    pub removed_at: Timestamp,
 }
 
 impl Document {

@@ -153,6 +153,27 @@ pub enum Event {
         /// Which.
         id: DocumentId,
     },
+    /// Somebody's download broke off before its end; recorded at most once a day, and never after a complete one.
+    DocumentPartlyFetched {
+        /// Which.
+        id: DocumentId,
+        /// Bytes it had got.
+        bytes: u64,
+    },
+    /// It is kept beyond its days.
+    DocumentHeld {
+        /// Which.
+        id: DocumentId,
+        /// For a law or a court, rather than the operator's own reason.
+        legal: bool,
+        /// [`super::card::HoldCard`]
+        card: CardRef,
+    },
+    /// ... and no longer.
+    DocumentReleased {
+        /// Which.
+        id: DocumentId,
+    },
     /// A document is about to be removed.
     RemovalIntended {
         /// Which.

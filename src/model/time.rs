@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, Duration, NaiveDate, NaiveTime, TimeZone as _, Utc};
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
@@ -43,6 +43,16 @@ impl Timestamp {
     /// The local date at this instant.
     pub fn date_in(self, zone: Tz) -> NaiveDate {
         self.utc().with_timezone(&zone).date_naive()
+    }
+
+    /// When this local day begins: midnight, or where the clocks skip that, the first moment after it.
+    pub fn day_begins(day: NaiveDate, zone: Tz) -> Self {
+        let quarters = (0..=25 * 4).map(|quarter| Duration::minutes(15 * quarter));
+        let midnight = day.and_time(NaiveTime::MIN);
+        let mut moments = quarters
+            .filter_map(|after| zone.from_local_datetime(&midnight.checked_add_signed(after)?).earliest());
+        let begins = moments.next().map_or(midnight.and_utc().timestamp_millis(), |at| at.timestamp_millis());
+        Self(begins)
     }
 
     /// Whole seconds since 1970, as SFTP and X.509 count them; never negative.

@@ -1,6 +1,6 @@
 //! How long things stay.
 
-use chrono::{Days, NaiveTime, TimeZone as _};
+use chrono::Days;
 use chrono_tz::Tz;
 
 use crate::model::time::{DAY, Timestamp};
@@ -11,8 +11,7 @@ pub fn expires_at(placed: Timestamp, days: u32, zone: Tz) -> Timestamp {
     placed
         .date_in(zone)
         .checked_add_days(Days::new(u64::from(days) + 1))
-        .and_then(|day| zone.from_local_datetime(&day.and_time(NaiveTime::MIN)).earliest())
-        .map_or(placed.plus(DAY).plus_days(days), |end| Timestamp(end.timestamp_millis()))
+        .map_or(placed.plus(DAY).plus_days(days), |day| Timestamp::day_begins(day, zone))
 }
 
 /// The local month a document is filed under, `2026-11`.

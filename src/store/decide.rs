@@ -104,6 +104,32 @@ pub(super) fn decide<I: Index>(draft: &mut Draft<'_, I>, op: Op, at: Timestamp) 
             Some(_) => ok(Event::DocumentFetched { id }),
             None => Err(missing(format_args!("document {id}"))),
         },
+        Op::PartlyFetched { id, bytes } => match stored_document(draft, id)? {
+            Some(stored) => {
+                let day = |at: Timestamp| at.utc().date_naive();
+                let today = stored.document.partly_fetched.is_some_and(|(last, _)| day(last) == day(at));
+                let known = today || stored.document.fetched.is_some();
+                if known { nothing() } else { ok(Event::DocumentPartlyFetched { id, bytes }) }
+            }
+            None => Err(missing(format_args!("document {id}"))),
+        },
+        Op::HoldDocument { id, legal, card } => {
+            let stored = stored_document(draft, id)?.filter(|stored| stored.removal.is_none());
+            match stored {
+                None => Err(missing(format_args!("document {id}"))),
+                Some(stored) if stored.document.hold.is_some() => {
+                    Err(Refusal::NotNow(format!("document {id} is held already; release it first")).into())
+                }
+                Some(_) => ok(Event::DocumentHeld { id, legal, card }),
+            }
+        }
+        Op::ReleaseDocument(id) => match stored_document(draft, id)? {
+            None => Err(missing(format_args!("document {id}"))),
+            Some(stored) if stored.document.hold.is_none() => {
+                Err(Refusal::NotNow(format!("document {id} is not held")).into())
+            }
+            Some(_) => ok(Event::DocumentReleased { id }),
+        },
         Op::RemovalIntend { ids, reason } => removal_intend(draft, ids, reason),
         Op::Removed(ids) => removed(draft, ids),
         Op::SealMail(mail) => seal(draft, mail),
@@ -382,7 +408,7 @@ fn removal_intend<I: Index>(
     let (mut events, mut done) = (Vec::new(), Vec::new());
     for id in ids {
         let Some(stored) = stored_document(draft, id)? else { continue };
-        if !seen.insert(id) {
+        if stored.document.hold.is_some() || !seen.insert(id) {
             continue;
         }
         if stored.removal.is_none() {

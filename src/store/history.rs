@@ -169,6 +169,8 @@ impl Reader<'_> {
                 "初回取得",
                 "最終取得",
                 "対象の受付番号",
+                "途中までの取得",
+                "期限後も保管",
             ],
             &[
                 "document",
@@ -182,6 +184,8 @@ impl Reader<'_> {
                 "first_fetched",
                 "last_fetched",
                 "in_reply_to",
+                "partly_fetched",
+                "held",
             ],
         );
         for d in self.ledger.documents(&account.id, None, None, self.rows_max)? {
@@ -200,6 +204,8 @@ impl Reader<'_> {
                     self.local(d.fetched.map(|f| f.0)),
                     self.local(d.fetched.map(|f| f.1)),
                     d.in_reply_to.map(|n| n.to_string()).unwrap_or_default(),
+                    self.local(d.partly_fetched.filter(|_| d.fetched.is_none()).map(|(at, _)| at)),
+                    d.hold.map(|hold| self.local(Some(hold.since))).unwrap_or_default(),
                 ],
             );
         }

@@ -26,7 +26,7 @@ use super::tables::{
     self, IdUse, Key, StoredDocument, StoredMail, StoredSubmission, queue_byte, series_index,
 };
 use super::writer::{Answer, Ask, Request, Shared, Writer, locked};
-use crate::model::document::{Document, RemovalReason};
+use crate::model::document::{Document, RemovalReason, RemovedDocument};
 use crate::model::event::Series;
 use crate::model::ids::{AccountId, BlobId, Digest, DocumentId, InsurerCode, MailId, Number, OfficeCode};
 use crate::model::mail::Mail;
@@ -447,6 +447,29 @@ impl<I: Index> Ledger for JournalLedger<I> {
         let _gate = self.gate();
         let stored = self.stored_document(id)?;
         Ok(stored.and_then(|stored| Some((stored.document, stored.removal?.0))))
+    }
+
+    fn removed_document(&self, id: DocumentId) -> Result<Option<RemovedDocument>, LedgerError> {
+        let _gate = self.gate();
+        self.fetch(&tables::removed_document(id))
+    }
+
+    fn removed_documents(
+        &self,
+        insurer: &InsurerCode,
+        from: Timestamp,
+        until: Timestamp,
+    ) -> Result<Vec<RemovedDocument>, LedgerError> {
+        let _gate = self.gate();
+        let list = tables::insurer_removed(insurer);
+        let keys = self.shared.index.range(&list.clone().time(from).done(), &list.time(until).done(), false);
+        keys.map(|pair| {
+            let (key, _) = pair.map_err(index_error)?;
+            let (epoch, serial) = tables::numbered_in(&key).ok_or_else(|| malformed("a removal"))?;
+            let gone = self.fetch(&tables::removed_document(DocumentId { epoch, serial }))?;
+            gone.ok_or_else(|| malformed("a removal"))
+        })
+        .collect()
     }
 
     fn documents(

@@ -5,7 +5,7 @@
 //! respect to all others, and is durable when [`Ledger::commit`] returns. All calls block.
 
 use crate::model::card::CardRef;
-use crate::model::document::{Document, RemovalReason};
+use crate::model::document::{Document, RemovalReason, RemovedDocument};
 use crate::model::event::{MailResult, Series};
 use crate::model::ids::{AccountId, Digest, DocumentId, InsurerCode, MailId, Number, OfficeCode};
 use crate::model::mail::{Mail, MailState};
@@ -109,7 +109,25 @@ pub enum Op {
     },
     /// Downloaded to its end.
     Fetched(DocumentId),
-    /// About to be removed. Those that are already gone are left out of [`Done::Documents`].
+    /// A download broke off. Recorded at most once a day, and not after a complete one.
+    PartlyFetched {
+        /// Which.
+        id: DocumentId,
+        /// Bytes it had got.
+        bytes: u64,
+    },
+    /// Keeps a document beyond its days. One that is held already is refused.
+    HoldDocument {
+        /// Which.
+        id: DocumentId,
+        /// For a law or a court.
+        legal: bool,
+        /// [`crate::model::card::HoldCard`]
+        card: CardRef,
+    },
+    /// Ends a hold; what is over its days is due at once.
+    ReleaseDocument(DocumentId),
+    /// About to be removed. Those that are already gone, or held, are left out of [`Done::Documents`].
     RemovalIntend {
         /// Which.
         ids: Vec<DocumentId>,
@@ -356,6 +374,15 @@ pub trait Ledger: Send + Sync {
         after: Option<DocumentId>,
         limit: usize,
     ) -> Result<Vec<Document>, LedgerError>;
+    /// A document that is gone, as far as it is remembered.
+    fn removed_document(&self, id: DocumentId) -> Result<Option<RemovedDocument>, LedgerError>;
+    /// An insurer's documents that went from `from` on and before `until`, in order.
+    fn removed_documents(
+        &self,
+        insurer: &InsurerCode,
+        from: Timestamp,
+        until: Timestamp,
+    ) -> Result<Vec<RemovedDocument>, LedgerError>;
     /// Whether this set was taken in to its end before.
     fn delivery_taken(&self, insurer: &InsurerCode, set: Digest) -> Result<bool, LedgerError>;
     /// The document that this row placed, if it did.

@@ -444,6 +444,16 @@ fn documents(ledger: &dyn Ledger) {
     assert_eq!(fetched, Some((NOW.plus(1), NOW.plus(5))));
     assert!(matches!(refused(ledger, Op::Fetched(id(9))), Refusal::Missing(_)));
 
+    let partly = |serial, bytes| Op::PartlyFetched { id: id(serial), bytes };
+    at(ledger, partly(2, 100), NOW.plus(6));
+    at(ledger, partly(2, 900), NOW.plus(7));
+    let partly_fetched = |serial| ledger.document(id(serial)).unwrap().unwrap().partly_fetched;
+    assert_eq!(partly_fetched(2), Some((NOW.plus(6), 100)), "once a day");
+    at(ledger, partly(2, 900), NOW.plus_days(1));
+    assert_eq!(partly_fetched(2), Some((NOW.plus_days(1), 900)));
+    at(ledger, partly(3, 1), NOW.plus_days(1));
+    assert_eq!(partly_fetched(3), None, "there was a complete one");
+
     let taken = || Op::DeliveryTaken { insurer: insurer_code(), set: digest(7), placed: 5, refused: 0 };
     assert!(!ledger.delivery_taken(&insurer_code(), digest(7)).unwrap());
     commit(ledger, taken());
@@ -480,9 +490,31 @@ fn removal(ledger: &dyn Ledger) {
     assert!(ledger.refers_to(&document.blob).unwrap());
     assert_eq!(commit(ledger, Op::Removed(vec![id(1), id(2)])), Done::Documents(vec![id(2)]));
     assert_eq!(ledger.removing(id(2)).unwrap(), None);
+    let gone = ledger.removed_document(id(2)).unwrap().unwrap();
+    assert_eq!((gone.reason, &gone.kind, gone.fetched), (RemovalReason::Recalled, &document.kind, None));
+    let when = gone.removed_at;
+    assert_eq!(ledger.removed_documents(&insurer_code(), when, when.plus(1)).unwrap(), [gone]);
+    assert_eq!(ledger.removed_documents(&insurer_code(), when.plus(1), when.plus(9)).unwrap(), []);
     assert!(!ledger.refers_to(&document.blob).unwrap() && !ledger.refers_to(&document.card.blob).unwrap());
     assert_eq!(ledger.waiting(Queue::Expire).unwrap(), (3, Some(expires)));
     assert_eq!(place(ledger, [(2, "1234")]), Done::Documents(vec![]), "a row is placed once for ever");
+
+    let card = sample::card(77);
+    let hold = || Op::HoldDocument { id: id(1), legal: true, card: card.clone() };
+    commit(ledger, hold());
+    assert!(matches!(refused(ledger, hold()), Refusal::NotNow(_)));
+    assert!(ledger.document(id(1)).unwrap().unwrap().hold.unwrap().legal);
+    assert!(ledger.refers_to(&card.blob).unwrap());
+    assert_eq!(
+        ledger.due(Queue::Expire, expires, 1).unwrap(),
+        [Task::Document(id(3))],
+        "held ones are not due"
+    );
+    assert_eq!(commit(ledger, intend(vec![id(1)])), Done::Documents(vec![]));
+    commit(ledger, Op::ReleaseDocument(id(1)));
+    assert!(!ledger.refers_to(&card.blob).unwrap());
+    assert!(matches!(refused(ledger, Op::ReleaseDocument(id(1))), Refusal::NotNow(_)));
+    assert_eq!(ledger.due(Queue::Expire, expires, 1).unwrap(), [Task::Document(id(1))]);
 }
 
 fn mails(ledger: &dyn Ledger) {

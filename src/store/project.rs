@@ -6,7 +6,7 @@ use super::tables::{
     self, Draft, IdUse, Meta, Payload, StoredDocument, StoredMail, StoredSubmission, series_index,
 };
 use crate::model::card::CardRef;
-use crate::model::document::Document;
+use crate::model::document::{Document, DocumentHold, RemovalReason, RemovedDocument};
 use crate::model::event::{Event, MailResult, Record};
 use crate::model::ids::{Digest, DocumentId, MailId, Number};
 use crate::model::mail::{Mail, MailState, Subject};
@@ -80,11 +80,18 @@ pub(super) fn project<I: Index>(
             let first = stored.document.fetched.map_or(at, |(first, _)| first);
             stored.document.fetched = Some((first, at));
         })?,
+        Event::DocumentPartlyFetched { id, bytes } => {
+            change_document(draft, *id, |stored| stored.document.partly_fetched = Some((at, *bytes)))?;
+        }
+        Event::DocumentHeld { id, legal, card } => change_document(draft, *id, |stored| {
+            stored.document.hold = Some(DocumentHold { legal: *legal, since: at, card: card.clone() });
+        })?,
+        Event::DocumentReleased { id } => change_document(draft, *id, |s| s.document.hold = None)?,
         Event::RemovalIntended { id, reason } => change_document(draft, *id, |stored| {
             stored.removal = Some((*reason, at));
             stored.announce_at = None;
         })?,
-        Event::Removed { id } => removed(draft, *id)?,
+        Event::Removed { id } => removed(draft, *id, at)?,
         Event::MailSealed(mail) => sealed(draft, mail)?,
         Event::MailTried { id, result } => change_mail(draft, *id, |stored| tried(stored, result, at))?,
         Event::MailRetried { id } => change_mail(draft, *id, |stored| {
@@ -303,11 +310,26 @@ fn change_document<I: Index>(
     draft.put(&stored.key(), &stored)
 }
 
-fn removed<I: Index>(draft: &mut Draft<'_, I>, id: DocumentId) -> Result<(), IndexError> {
+fn removed<I: Index>(draft: &mut Draft<'_, I>, id: DocumentId, at: Timestamp) -> Result<(), IndexError> {
     let stored = stored_document(draft, id)?.ok_or_else(|| missing(format_args!("document {id}")))?;
     draft.derive(&stored.derived(), Vec::new());
     draft.remove(&stored.key())?;
-    draft.remove(&tables::document_place(id))
+    draft.remove(&tables::document_place(id))?;
+    let document = stored.document;
+    let of = RemovedDocument {
+        id,
+        insurer: document.insurer,
+        account: document.account,
+        office: document.office,
+        kind: document.kind,
+        month: document.month,
+        placed_at: document.placed_at,
+        fetched: document.fetched,
+        reason: stored.removal.map_or(RemovalReason::Expired, |(reason, _)| reason),
+        removed_at: at,
+    };
+    draft.derive(&[], vec![tables::insurer_removed(&of.insurer).time(at).document(id).done()]);
+    draft.put_new(tables::removed_document(id), &of)
 }
 
 fn sealed<I: Index>(draft: &mut Draft<'_, I>, mail: &Mail) -> Result<(), IndexError> {

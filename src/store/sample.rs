@@ -133,6 +133,9 @@ pub fn document(epoch: u32, serial: u64, office: &str, at: Timestamp) -> Documen
         placed_at: at,
         expires_at: at.plus_days(70),
         fetched: None,
+        partly_fetched: None,
+        hold: None,
+        reminded_days: None,
     }
 }
 

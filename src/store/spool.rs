@@ -3,7 +3,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
@@ -269,6 +269,19 @@ impl InsurerSpool {
         self.tmp.replace(&stage, &self.reports, name)?;
         self.reports.sync()?;
         self.tmp.sync()
+    }
+
+    /// Writes `reports/NAME` when it would say something else than it does; tells whether it was written.
+    pub fn refresh_report(&self, name: &str, bytes: &[u8]) -> io::Result<bool> {
+        if let Ok(file) = self.reports.open_file(name, OFlags::RDONLY) {
+            let mut old = Vec::new();
+            file.take(bytes.len() as u64 + 1).read_to_end(&mut old)?;
+            if old == bytes {
+                return Ok(false);
+            }
+        }
+        self.write_report(name, bytes)?;
+        Ok(true)
     }
 }
 

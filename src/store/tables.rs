@@ -20,7 +20,7 @@ use crate::model::submission::{HoldReason, State, Submission};
 use crate::model::time::Timestamp;
 
 /// Changes with every change of keys or values: an index of another number is rebuilt.
-pub(super) const SCHEMA: u32 = 3;
+pub(super) const SCHEMA: u32 = 4;
 
 pub(super) const META: &[u8] = b"\0meta";
 
@@ -166,6 +166,14 @@ pub(super) fn outbox_office(account: &AccountId, office: &OfficeCode) -> Key {
 /// Account and office of a document: where its record lies.
 pub(super) fn document_place(id: DocumentId) -> Vec<u8> {
     Key::of(b'D').document(id).done()
+}
+/// What is remembered of a document that is gone.
+pub(super) fn removed_document(id: DocumentId) -> Vec<u8> {
+    Key::of(b'R').document(id).done()
+}
+/// An insurer's documents that are gone, by when.
+pub(super) fn insurer_removed(insurer: &InsurerCode) -> Key {
+    Key::of(b'T').text(insurer.as_str())
 }
 pub(super) fn row(digest: &Digest) -> Vec<u8> {
     Key::of(b'r').digest(digest).done()
@@ -355,8 +363,14 @@ impl StoredDocument {
 
     pub(super) fn derived(&self) -> Vec<Vec<u8>> {
         let id = self.document.id;
-        let expires = self.removal.map_or(self.document.expires_at, |(_, at)| at);
-        let mut keys = vec![queued(Queue::Expire, expires, id.epoch, id.serial)];
+        let mut keys = Vec::with_capacity(4);
+        if self.document.hold.is_none() {
+            let expires = self.removal.map_or(self.document.expires_at, |(_, at)| at);
+            keys.push(queued(Queue::Expire, expires, id.epoch, id.serial));
+        }
+        keys.extend(
+            self.document.hold.iter().map(|hold| blob(&hold.card.blob).byte(b'd').document(id).done()),
+        );
         keys.extend(self.announce_at.map(|due| queued(Queue::Announce, due, id.epoch, id.serial)));
         for of in [&self.document.blob, &self.document.card.blob] {
             keys.push(blob(of).byte(b'd').document(id).done());

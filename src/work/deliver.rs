@@ -7,8 +7,11 @@
 //! 3. **Placed** row by row, in batches; a row's digest is made of insurer, set, line and cells, so that it places once.
 //! 4. **Reported** in `reports/delivery-JOB-TIME.csv`, recorded by `DeliveryTaken`, and only then cleared away.
 //!
-//! A sheet that cannot be read becomes `JOB/delivery.csv.refused` with a report; its files stay. Files that no row names
-//! stay too, and are named in the report.
+//! A sheet that cannot be read becomes `JOB/delivery.csv.refused` with a report; its files stay. A file goes from
+//! `outgoing/` only when every row that names it was placed: what was refused, or is for paper, stays there for the insurer
+//! to look at, as do files that no row names; all are named in the report, and an alarm tells of what stays long.
+//!
+//! `outgoing/JOB/recall.csv` takes documents back (誤配信): [`recall`].
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{self, Read as _};
@@ -22,17 +25,19 @@ use serde::{Deserialize, Serialize};
 use super::alarms::Alarms;
 use super::ports::Scanner;
 use super::publish::SpoolTurn;
+use super::purge::Recall;
 use super::step::{Doing as _, Points, Progress, WorkError};
 use crate::model::escape;
-use crate::model::ids::InsurerCode;
-use crate::model::party::Standing;
-use crate::model::time::{SECOND, Timestamp};
+use crate::model::ids::{DocumentId, InsurerCode};
+use crate::model::party::{Actor, Standing};
+use crate::model::time::{DAY, SECOND, Timestamp};
 use crate::store::blobs::Blobs;
 use crate::store::ledger::Ledger;
 use crate::store::spool::{Folder, InsurerSpool, is_folder, is_lone_file};
 
 mod content;
 mod place;
+mod recall;
 mod report;
 mod resolve;
 mod sheet;
@@ -64,6 +69,8 @@ pub struct DeliveryPolicy {
     pub keep_days: u32,
     /// Bytes of one document.
     pub document_bytes_max: u64,
+    /// Files that were not delivered may stay in `outgoing/` so long before an alarm is raised.
+    pub held_days_max: u32,
 }
 
 impl Default for DeliveryPolicy {
@@ -73,6 +80,7 @@ impl Default for DeliveryPolicy {
             incomplete_minutes_max: 60,
             keep_days: 70,
             document_bytes_max: 50 * 1024 * 1024,
+            held_days_max: 14,
         }
     }
 }
@@ -124,6 +132,9 @@ impl DocumentTable {
     }
 }
 
+/// Takes a document back: [`super::purge::Purge::recall`].
+pub type RecallOf = dyn Fn(DocumentId, &Actor, Timestamp) -> Result<Recall, WorkError> + Send + Sync;
+
 /// The stage.
 pub struct Deliveries {
     /// What is true.
@@ -144,6 +155,8 @@ pub struct Deliveries {
     pub turn: SpoolTurn,
     /// Where trouble is said.
     pub alarms: Arc<dyn Alarms>,
+    /// Takes a document back.
+    pub recall: Box<RecallOf>,
     /// What the last looks saw. Starts empty.
     pub looks: Mutex<HashMap<(InsurerCode, String), Look>>,
     /// For tests.
@@ -215,7 +228,16 @@ impl Deliveries {
             progress = progress
                 .and(self.contained(code, &job, now, &mut jobs, || self.go_on(code, spool, &job, now))?);
         }
+        for job in
+            jobs_ending(&spool.taking, &[recall::TAKEN]).doing(|| format!("reading .taking/ of {code}"))?
+        {
+            progress =
+                progress.and(self.contained(code, &job, now, &mut jobs, || {
+                    self.go_on_recalling(code, spool, &job, now)
+                })?);
+        }
         let mut present = Vec::new();
+        let mut held: Option<(String, Timestamp)> = None;
         let (mut misnamed, mut loose) = (false, false);
         for name in spool.outgoing.names().doing(|| format!("reading outgoing/ of {code}"))?.take(JOBS_MAX) {
             let name = name.doing(|| format!("reading outgoing/ of {code}"))?;
@@ -231,9 +253,18 @@ impl Deliveries {
                 }
             }
             present.push(job.to_owned());
-            progress = progress
-                .and(self.contained(code, job, now, &mut jobs, || self.consider(code, spool, job, now))?);
+            progress = progress.and(self.contained(code, job, now, &mut jobs, || {
+                let recalls = self.consider_recall(code, spool, job, now)?;
+                Ok(recalls.and(self.consider(code, spool, job, now)?))
+            })?);
+            let since = self.untouched_since(spool, job).doing(|| format!("looking at outgoing/{job}"))?;
+            if let Some(since) = since
+                && held.as_ref().is_none_or(|(_, oldest)| since < *oldest)
+            {
+                held = Some((job.to_owned(), since));
+            }
         }
+        self.say_held(code, held.as_ref(), now);
         for (job, troubled) in jobs {
             if !troubled {
                 self.alarms.clear(&trouble_of(code, &job));
@@ -242,8 +273,40 @@ impl Deliveries {
         self.hold(misnamed, &format!("DELIVERY-NAME {code}"), MISNAMED, now);
         self.hold(loose, &format!("DELIVERY-LOOSE {code}"), LOOSE, now);
         let mut looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
-        looks.retain(|(of, job), _| of != code || present.contains(job));
+        looks.retain(|(of, key), _| {
+            let job = key.split('/').next().unwrap_or_default();
+            of != code || present.iter().any(|there| there == job)
+        });
         Ok(progress)
+    }
+
+    /// Since when a job folder lies there that nothing will be done with: it holds files, and no sheet.
+    fn untouched_since(&self, spool: &InsurerSpool, job: &str) -> io::Result<Option<Timestamp>> {
+        let folder = match spool.outgoing.sub(job) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            opened => opened?,
+        };
+        if folder.stat(SHEET)?.is_some() || recall::waits(&folder)? || folder.names()?.next().is_none() {
+            return Ok(None);
+        }
+        let changed = folder.stat_self()?;
+        Ok(Some(Timestamp(changed.st_mtime.saturating_mul(SECOND))))
+    }
+
+    fn say_held(&self, code: &InsurerCode, oldest: Option<&(String, Timestamp)>, now: Timestamp) {
+        let alarm = format!("DELIVERY-HELD {code}");
+        let days = i64::from(self.policy.held_days_max);
+        match oldest.filter(|(_, since)| now.since(*since) > days * DAY) {
+            None => self.alarms.clear(&alarm),
+            Some((job, since)) => {
+                let job = escape::excerpt(job, 40);
+                let text = format!(
+                    "outgoing/{job} has held files that were not delivered since {since}: see the report in reports/, then \
+                     correct and put delivery.csv again, or remove them"
+                );
+                self.alarms.raise(&alarm, &text, now);
+            }
+        }
     }
 
     fn hold(&self, holds: bool, alarm: &str, text: &str, now: Timestamp) {
@@ -316,6 +379,18 @@ impl Deliveries {
                 names.extend(sheet::file_names(&rows).into_iter().map(str::to_owned));
             }
         }
+        self.settled(code, job.to_owned(), folder, names, now)
+    }
+
+    /// Whether these files are there and unchanged since an earlier look; `key` names the look.
+    fn settled(
+        &self,
+        code: &InsurerCode,
+        key: String,
+        folder: &Folder,
+        names: Vec<String>,
+        now: Timestamp,
+    ) -> io::Result<Readiness> {
         let mut look = Look { seen: Vec::with_capacity(names.len()), missing: 0, since: now };
         for name in names {
             let marks = match folder.stat(&name)? {
@@ -329,7 +404,7 @@ impl Deliveries {
             look.seen.push((name, marks));
         }
         let mut looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = looks.entry((code.clone(), job.to_owned())).or_insert_with(|| look.clone());
+        let known = looks.entry((code.clone(), key)).or_insert_with(|| look.clone());
         if known.seen != look.seen {
             *known = look;
             return Ok(Readiness::Settling);
@@ -355,17 +430,10 @@ impl Deliveries {
     /// Rewrites `reports/accounts.csv` when it would say something else.
     fn write_accounts(&self, code: &InsurerCode, spool: &InsurerSpool) -> Result<(), WorkError> {
         const NAME: &str = "accounts.csv";
-        let text = accounts_csv(self.ledger.accounts(Some(code))?);
-        let doing = || format!("writing reports/{NAME} of {code}");
-        let same = match spool.reports.open_file(NAME, OFlags::RDONLY) {
-            Ok(file) => {
-                let mut old = Vec::new();
-                file.take(text.len() as u64 + 1).read_to_end(&mut old).doing(doing)?;
-                old == text
-            }
-            Err(_) => false,
-        };
-        if same { Ok(()) } else { self.write_report(spool, NAME, &text).doing(doing) }
+        let text = accounts_csv(self.ledger.accounts(Some(code))?, self.ledger.offices(code)?);
+        let _turn = self.turn.take();
+        spool.refresh_report(NAME, &text).doing(|| format!("writing reports/{NAME} of {code}"))?;
+        Ok(())
     }
 
     /// The sweep takes what lies in `.tmp/` between stage and rename for the remains of a crash.
@@ -415,11 +483,15 @@ fn is_job_name(name: &str) -> bool {
 
 /// Jobs in `.taking/`, each once.
 fn begun(taking: &Folder) -> io::Result<Vec<String>> {
+    jobs_ending(taking, &[".csv", ".set"])
+}
+
+/// Jobs that have a file with one of these ends there, each once.
+fn jobs_ending(taking: &Folder, ends: &[&str]) -> io::Result<Vec<String>> {
     let mut jobs = BTreeSet::new();
     for name in taking.names()? {
         let name = name?;
-        let job =
-            name.to_str().and_then(|name| name.strip_suffix(".csv").or_else(|| name.strip_suffix(".set")));
+        let job = name.to_str().and_then(|name| ends.iter().find_map(|end| name.strip_suffix(end)));
         jobs.extend(job.map(str::to_owned));
     }
     Ok(jobs.into_iter().collect())

@@ -21,7 +21,7 @@ use crate::rules::notice::{self, Letter, Notice, Templates};
 use crate::rules::retry::{Retry, Schedule};
 use crate::store::blobs::Blobs;
 use crate::store::cards;
-use crate::store::ledger::{Done, Ledger, Op, Queue, Task};
+use crate::store::ledger::{Done, Ledger, MailFilter, Op, Queue, Task};
 use crate::store::receipts::Receipts;
 
 /// Policy of notices.
@@ -213,8 +213,14 @@ impl Notifier {
         self.seal(&account, &notice, Subject::Swept, now)
     }
 
-    /// Tells that a document was taken back (誤配信).
+    /// Tells that a document was taken back (誤配信); once, however often it is called.
     pub fn recalled(&self, document: &Document, now: Timestamp) -> anyhow::Result<()> {
+        let subject = Subject::Recall(document.id);
+        let of = MailFilter { account: Some(document.account.clone()), ..MailFilter::default() };
+        // A repetition follows a crash: the mail is among the newest.
+        if self.ledger.mails(&of, BATCH)?.iter().any(|mail| mail.subject == subject) {
+            return Ok(());
+        }
         let account = self.account(&document.account)?;
         let (office_name, insurer_name) = self.names(&account, Some(&document.office))?;
         let policy = self.policy();
@@ -227,7 +233,7 @@ impl Notifier {
             fetched: document.fetched.is_some(),
             contact: policy.contact.clone(),
         });
-        self.seal(&account, &notice, Subject::Recall(document.id), now)
+        self.seal(&account, &notice, subject, now)
     }
 
     /// Fixes a mail: text, recipient, Message-ID. From now on every attempt sends these bytes.

@@ -1,11 +1,12 @@
 //! Documents whose days are over leave the outboxes (K37), guarded against a clock that leaps and against too many at
 //! once; and recall of what was sent to the wrong place (誤配信).
 //!
-//! Order: `RemovalIntended`, document and card removed durably, `Removed`.
+//! Order: `RemovalIntended` (gone for everybody), document and card removed durably, of a recall its mail sealed, `Removed`.
+//! A crash in between leaves it due at once, and the next step goes on.
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
@@ -113,6 +114,20 @@ pub struct Recalled {
     pub fetched: Option<(Timestamp, Timestamp)>,
 }
 
+/// Tells an account of a recall; says it once for each document, however often it is called.
+pub type TellRecall = dyn Fn(&Document, Timestamp) -> anyhow::Result<()> + Send + Sync;
+
+/// What came of asking for a recall.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Recall {
+    /// It is gone.
+    Done(Box<Recalled>),
+    /// It is held, and stays.
+    Held,
+    /// There is no such document any more.
+    Missing,
+}
+
 /// What the guard remembers between steps.
 struct Guard {
     /// Clock and uptime at the last step.
@@ -133,6 +148,7 @@ pub struct Purge {
     root: PathBuf,
     guard: Mutex<Guard>,
     points: Points,
+    tell: OnceLock<Box<TellRecall>>,
 }
 
 const ALARM: &str = "PURGE-PAUSED";
@@ -161,7 +177,13 @@ impl Purge {
             root,
             guard,
             points: Points::default(),
+            tell: OnceLock::new(),
         }
+    }
+
+    /// Who tells of recalls; set once, when there is somebody to do so.
+    pub fn tell_recalls(&self, tell: Box<TellRecall>) {
+        let _ = self.tell.set(tell);
     }
 
     /// For tests: stops at points.
@@ -185,9 +207,9 @@ impl Purge {
             match self.ledger.document(*id)? {
                 // The index may err after damage; the record itself must say that its time is over.
                 Some(document) if document.expires_at > now => {}
-                Some(document) => documents.push(document),
+                Some(document) => documents.push((document, RemovalReason::Expired)),
                 // Begun before a crash.
-                None => documents.extend(self.ledger.removing(*id)?.map(|(document, _)| document)),
+                None => documents.extend(self.ledger.removing(*id)?),
             }
         }
         let result = self.remove(&documents, RemovalReason::Expired, &Actor::Daemon, now);
@@ -202,7 +224,7 @@ impl Purge {
 
     fn remove(
         &self,
-        documents: &[Document],
+        documents: &[(Document, RemovalReason)],
         reason: RemovalReason,
         by: &Actor,
         now: Timestamp,
@@ -210,7 +232,7 @@ impl Purge {
         if documents.is_empty() {
             return Ok(0);
         }
-        let ids = documents.iter().map(|document| document.id).collect();
+        let ids = documents.iter().map(|(document, _)| document.id).collect();
         let Done::Documents(intended) =
             self.ledger.commit(Op::RemovalIntend { ids, reason }, by.clone(), now)?
         else {
@@ -218,12 +240,26 @@ impl Purge {
         };
         self.points.pass("intended")?;
         let mut blobs = Vec::with_capacity(intended.len() * 2);
-        for document in documents.iter().filter(|document| intended.contains(&document.id)) {
+        let going = || documents.iter().filter(|(document, _)| intended.contains(&document.id));
+        for (document, _) in going() {
             blobs.push(document.blob.clone());
             blobs.push(document.card.blob.clone());
         }
         self.blobs.remove(&blobs).doing(|| "removing documents".into())?;
         self.points.pass("removed")?;
+        for (document, _) in going().filter(|(_, reason)| *reason == RemovalReason::Recalled) {
+            let Some(tell) = self.tell.get() else { continue };
+            if let Err(error) = tell(document, now) {
+                // It is gone, which matters most; that nobody was told must not keep it half gone.
+                tracing::error!(document = %document.id, error = format!("{error:#}"), "a recall could not be told");
+                let text = format!(
+                    "document {} was recalled, but {} could not be told: {error:#}",
+                    document.id, document.account
+                );
+                self.alarms.raise("RECALL-UNTOLD", &text, now);
+            }
+        }
+        self.points.pass("told")?;
         let done = intended.len() as u64;
         self.ledger.commit(Op::Removed(intended), by.clone(), now)?;
         let word = match reason {
@@ -308,12 +344,16 @@ impl Purge {
         dry_run(&*self.ledger, at, limit)
     }
 
-    /// Takes a document back at once (誤配信) and tells whether somebody had fetched it. None when there is no such document
-    /// any more.
-    pub fn recall(&self, id: DocumentId, by: &Actor, now: Timestamp) -> Result<Option<Recalled>, WorkError> {
-        let Some(document) = self.ledger.document(id)? else { return Ok(None) };
-        self.remove(std::slice::from_ref(&document), RemovalReason::Recalled, by, now)?;
-        Ok(Some(Recalled { fetched: document.fetched, document }))
+    /// Takes a document back at once (誤配信) and tells whether somebody had fetched it.
+    pub fn recall(&self, id: DocumentId, by: &Actor, now: Timestamp) -> Result<Recall, WorkError> {
+        let Some(document) = self.ledger.document(id)? else { return Ok(Recall::Missing) };
+        if document.hold.is_some() {
+            return Ok(Recall::Held);
+        }
+        let going = [(document, RemovalReason::Recalled)];
+        self.remove(&going, RemovalReason::Recalled, by, now)?;
+        let [(document, _)] = going;
+        Ok(Recall::Done(Box::new(Recalled { fetched: document.fetched, document })))
     }
 }
 

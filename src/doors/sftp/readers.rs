@@ -57,7 +57,7 @@ impl OpenFile for MadeFile {
     }
 }
 
-/// A document in an outbox. A download of all its bytes is recorded when it is closed.
+/// A document in an outbox. What was downloaded of it is recorded when it is closed, or when the session ends first.
 pub(super) struct StoredDocument {
     id: DocumentId,
     size: u64,
@@ -69,6 +69,7 @@ pub(super) struct StoredDocument {
     clock: Arc<dyn Clock>,
     account: AccountId,
     words: Words,
+    recorded: bool,
 }
 
 /// A client that reads a document in more scattered pieces than this is not credited with a whole download.
@@ -86,7 +87,34 @@ impl StoredDocument {
             clock: Arc::clone(&tree.parts.clock),
             account: tree.account.id.clone(),
             words: tree.words,
+            recorded: false,
         }
+    }
+
+    /// What is to be recorded of this download: nothing when no byte was read.
+    fn outcome(&mut self) -> Option<Op> {
+        if std::mem::replace(&mut self.recorded, true) {
+            return None;
+        }
+        let whole = self.size == 0 || self.read.get(&0).is_some_and(|&end| end >= self.size);
+        let bytes: u64 = self.read.iter().map(|(start, end)| end - start).sum();
+        match (whole, bytes) {
+            (true, _) => Some(Op::Fetched(self.id)),
+            (false, 0) => None,
+            (false, bytes) => Some(Op::PartlyFetched { id: self.id, bytes }),
+        }
+    }
+
+    /// Records it on a thread where that may block.
+    fn record(&self, op: Op) -> tokio::task::JoinHandle<()> {
+        let (ledger, clock) = (Arc::clone(&self.ledger), Arc::clone(&self.clock));
+        let (id, account) = (self.id, self.account.clone());
+        tokio::task::spawn_blocking(move || {
+            // Purged or recalled between the last byte and here: nothing to record, and the client has what it read.
+            if let Err(error) = ledger.commit(op, Actor::Account(account), clock.now()) {
+                tracing::warn!(document = %id, %error, "a download could not be recorded");
+            }
+        })
     }
 
     fn note(&mut self, mut start: u64, mut end: u64) {
@@ -133,21 +161,23 @@ impl OpenFile for StoredDocument {
         Ok(())
     }
 
-    fn close(self: Box<Self>) -> Answer {
-        let whole = self.size == 0 || self.read.get(&0).is_some_and(|&end| end >= self.size);
-        if !whole {
-            return Answer::Now(Ok(()));
-        }
-        let (ledger, id, account, now) = (self.ledger, self.id, self.account, self.clock.now());
-        let recorded = tokio::task::spawn_blocking(move || {
-            // Purged or recalled between the last byte and here: nothing to record, and the client has what it read.
-            if let Err(error) = ledger.commit(Op::Fetched(id), Actor::Account(account), now) {
-                tracing::warn!(document = %id, %error, "a download could not be recorded");
-            }
-        });
+    fn close(mut self: Box<Self>) -> Answer {
+        let Some(op) = self.outcome() else { return Answer::Now(Ok(())) };
+        let recorded = self.record(op);
         Answer::Later(Box::pin(async move {
             let _ = recorded.await;
             Ok(())
         }))
+    }
+}
+
+impl Drop for StoredDocument {
+    fn drop(&mut self) {
+        // Outside the runtime only when the daemon is going down: then this download goes unrecorded.
+        if let Some(op) = self.outcome()
+            && tokio::runtime::Handle::try_current().is_ok()
+        {
+            self.record(op);
+        }
     }
 }

@@ -209,6 +209,9 @@ impl Deliveries {
             placed_at: now,
             expires_at: expires_at(now, days, self.zone),
             fetched: None,
+            partly_fetched: None,
+            hold: None,
+            reminded_days: None,
         };
         Ok(Prepared::Ready(Box::new(Ready { document, warning: (!known).then(unknown_kind) })))
     }

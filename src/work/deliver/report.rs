@@ -26,15 +26,14 @@ pub(super) struct Report {
 
 impl Default for Report {
     fn default() -> Self {
-        let header =
-            "\u{feff}line,result,document,account,office,in_reply_to,file,type,title,code,理由,reason\r\n";
+        let header = "\u{feff}line,result,document,account,office,in_reply_to,file,type,title,code,理由,reason,kept\r\n";
         Self { text: header.to_owned(), placed: 0, refused: 0 }
     }
 }
 
 impl Report {
     /// One row of the sheet.
-    pub(super) fn row(&mut self, row: &Row, outcome: &Outcome) {
+    pub(super) fn row(&mut self, row: &Row, outcome: &Outcome, job: &str) {
         let (result, document, fault) = match outcome {
             Outcome::Placed(id, warning) => ("placed", id.to_string(), warning.as_ref()),
             Outcome::Before(id) => ("placed-before", id.to_string(), None),
@@ -46,19 +45,32 @@ impl Report {
             Outcome::Not(_) => self.refused += 1,
             _ => self.placed += 1,
         }
-        self.line(&row.line.to_string(), result, &document, &row.cells, fault);
+        // What was not placed stays where it was put.
+        let kept = match (outcome, row.file_name()) {
+            (Outcome::Not(_), Some(name)) => format!("outgoing/{job}/{name}"),
+            _ => String::new(),
+        };
+        self.line(&row.line.to_string(), result, &document, &row.cells, fault, &kept);
     }
 
     /// Something about the set as a whole.
     pub(super) fn whole(&mut self, result: &str, fault: &Fault) {
-        self.line("", result, "", &Default::default(), Some(fault));
+        self.line("", result, "", &Default::default(), Some(fault), "");
     }
 
-    fn line(&mut self, line: &str, result: &str, document: &str, cells: &[String; 6], fault: Option<&Fault>) {
+    fn line(
+        &mut self,
+        line: &str,
+        result: &str,
+        document: &str,
+        cells: &[String; 6],
+        fault: Option<&Fault>,
+        kept: &str,
+    ) {
         let (code, ja, en) =
             fault.map_or(("", "", ""), |fault| (fault.code, &*fault.text.ja, &*fault.text.en));
         let fields = [line, result, document].into_iter().chain(cells.iter().map(String::as_str));
-        let fields: Vec<_> = fields.chain([code, ja, en]).map(csv_field).collect();
+        let fields: Vec<_> = fields.chain([code, ja, en, kept]).map(csv_field).collect();
         self.text.push_str(&fields.join(","));
         self.text.push_str("\r\n");
     }

@@ -1,6 +1,6 @@
 //! Whose outbox a document goes to: a decision from what the ledger says (K13, K15, K16).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use super::sheet::{Address, Fault};
@@ -183,19 +183,31 @@ fn stands(account: &Account) -> Result<(), Fault> {
     }
 }
 
-/// `reports/accounts.csv`: which offices are electronic. UTF-8 with BOM, CRLF, one line per account and office.
-pub fn accounts_csv(mut accounts: Vec<Account>) -> Vec<u8> {
+/// `reports/accounts.csv`: which offices are electronic. UTF-8 with BOM, CRLF; one line per account and office, then one for
+/// each office without an account, whose documents go on paper.
+pub fn accounts_csv(mut accounts: Vec<Account>, mut offices: Vec<Office>) -> Vec<u8> {
     accounts.sort_by(|a, b| a.id.cmp(&b.id));
-    let mut text = String::from("\u{feff}account,office,standing\r\n");
-    for account in accounts.iter().filter(|account| account.role != Role::Insurer && !account.test) {
+    offices.sort_by(|a, b| a.code.cmp(&b.code));
+    accounts.retain(|account| account.role != Role::Insurer && !account.test);
+    let stands = |code: &OfficeCode| {
+        offices.iter().any(|office| office.code == *code && office.standing == Standing::Active)
+    };
+    let mut text = String::from("\u{feff}account,office,standing,delivery\r\n");
+    for account in &accounts {
         let standing = match account.standing {
             Standing::Active => "active",
             Standing::Suspended => "suspended",
             Standing::Closed => "closed",
         };
         for office in &account.offices {
-            let _ = write!(text, "{},{office},{standing}\r\n", account.id);
+            let reached = account.standing == Standing::Active && stands(office);
+            let delivery = if reached { "electronic" } else { "paper" };
+            let _ = write!(text, "{},{office},{standing},{delivery}\r\n", account.id);
         }
+    }
+    let named: BTreeSet<_> = accounts.iter().flat_map(|account| &account.offices).collect();
+    for office in offices.iter().filter(|office| !named.contains(&office.code)) {
+        let _ = write!(text, ",{},,paper\r\n", office.code);
     }
     text.into_bytes()
 }

@@ -83,7 +83,8 @@ impl Row {
             && !name.starts_with('.')
             && !name.contains(['/', '\\'])
             && !name.chars().any(crate::model::escape::is_hidden)
-            && !name.eq_ignore_ascii_case("delivery.csv");
+            && !name.eq_ignore_ascii_case("delivery.csv")
+            && !name.eq_ignore_ascii_case("recall.csv");
         plain.then_some(name)
     }
 }
@@ -171,7 +172,7 @@ impl Lines<'_> {
     }
 }
 
-fn decode(bytes: &[u8]) -> Result<String, Fault> {
+pub(super) fn decode(bytes: &[u8]) -> Result<String, Fault> {
     if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
         return Err(Fault::refused(
             "DELIVERY-ENCODING",

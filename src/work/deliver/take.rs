@@ -64,7 +64,7 @@ impl Deliveries {
         let reported = spool.reports.stat(&name).doing(|| format!("looking for reports/{name}"))?.is_some();
         let taken = self.ledger.delivery_taken(code, begun.set)?;
         if !(reported && taken) {
-            let Some(mut report) = self.place_rows(code, folder.as_ref(), &begun, &rows, now)? else {
+            let Some(mut report) = self.place_rows(code, folder.as_ref(), &begun, &rows, job, now)? else {
                 return Ok(Progress::default());
             };
             if let Some(folder) = &folder {
@@ -85,7 +85,7 @@ impl Deliveries {
             tracing::info!(insurer = %code, placed = report.placed, refused = report.refused, "delivery taken in");
         }
         self.points.pass("recorded")?;
-        self.clear_away(spool, folder.as_ref(), job, &rows)?;
+        self.clear_away(code, spool, folder.as_ref(), job, &begun, &rows)?;
         Ok(Progress { done: 1, more: false })
     }
 
@@ -180,6 +180,7 @@ impl Deliveries {
         folder: Option<&Folder>,
         begun: &Begun,
         rows: &[Row],
+        job: &str,
         now: Timestamp,
     ) -> Result<Option<Report>, WorkError> {
         let parties = Parties::read(&*self.ledger, code)?;
@@ -219,7 +220,7 @@ impl Deliveries {
         let mut report = Report::default();
         for (row, outcome) in rows.iter().zip(&outcomes) {
             if let Some(outcome) = outcome {
-                report.row(row, outcome);
+                report.row(row, outcome, job);
             }
         }
         Ok(Some(report))
@@ -262,11 +263,14 @@ impl Deliveries {
         self.prepare(code, target, request, begun.files.get(name).copied(), now)
     }
 
+    /// Removes the files of which every row was placed; what the ledger does not have in an outbox stays.
     fn clear_away(
         &self,
+        code: &InsurerCode,
         spool: &InsurerSpool,
         folder: Option<&Folder>,
         job: &str,
+        begun: &Begun,
         rows: &[Row],
     ) -> Result<(), WorkError> {
         let doing = || format!("clearing outgoing/{job}");
@@ -276,7 +280,13 @@ impl Deliveries {
             None => true,
         };
         if let Some(folder) = folder.filter(|_| !reused) {
-            for name in sheet::file_names(rows) {
+            let mut going = sheet::file_names(rows);
+            for row in rows {
+                if self.ledger.delivered_row(row_digest(code, begun.set, row))?.is_none() {
+                    going.remove(row.file());
+                }
+            }
+            for name in going {
                 let stat = folder.stat(name).doing(doing)?;
                 if stat.is_some_and(|stat| !crate::store::spool::is_folder(&stat)) {
                     folder.remove_file(name).doing(doing)?;

@@ -3,8 +3,6 @@ use std::path::Path;
 
 use super::*;
 use crate::model::card::DocumentCard;
-use crate::model::party::{Actor, Standing};
-use crate::model::time::DAY;
 use crate::small_world::{INSURER, World, account, code};
 use crate::work::ports::{FixedScanner, Scan, ScannerDown};
 
@@ -29,8 +27,22 @@ fn stage(world: &World, scanner: Arc<FixedScanner>, points: Points) -> Deliverie
         turn: world.turn.clone(),
         alarms: world.alarms.clone(),
         looks: Mutex::default(),
+        recall: recalls(world),
         points,
     }
+}
+
+/// Recalls as the purge does them.
+fn recalls(world: &World) -> Box<RecallOf> {
+    let purge = crate::work::purge::Purge::new(
+        world.ledger.clone(),
+        world.blobs.clone(),
+        crate::work::purge::PurgePolicy::default(),
+        world.alarms.clone(),
+        || 0,
+        world.dir.path().to_owned(),
+    );
+    Box::new(move |id, by, now| purge.recall(id, by, now))
 }
 
 impl Delivering {
@@ -194,7 +206,10 @@ fn a_bad_row_is_reported_and_the_rest_goes() {
         rows.iter().enumerate().map(|(index, (_, result))| format!("{} {result}", index + 2)).collect();
     let mut results = it.results();
     assert_eq!(results.pop().as_deref(), Some("left FILE-LEFT"), "the folder stays");
-    assert_eq!(crate::small_world::names(&it.path("bad")), ["folder.pdf"]);
+    let stays =
+        ["a.pdf", "empty.pdf", "fifo.pdf", "folder.pdf", "half.pdf", "hard.pdf", "large.pdf", "link.pdf"];
+    let names = crate::small_world::names(&it.path("bad"));
+    assert_eq!(names, [&stays[..], &["virus.pdf", "word.doc"]].concat(), "what was not placed");
     assert_eq!(results, expected);
     assert_eq!(it.world.ledger.documents_in_all().len(), 4);
     assert_eq!(it.world.blobs.count(), blobs + 8, "nothing of the refused rows stays");
@@ -246,7 +261,8 @@ fn a_crash_anywhere_delivers_once() {
         stage(&it.world, it.scanner.clone(), Points::default()).step(it.now).unwrap();
         assert_eq!(it.world.ledger.documents_in_all().len(), 2, "{point}");
         assert_eq!(it.results(), ["2 placed", "3 placed", "4 refused FILE-NOT-PDF"], "{point}");
-        assert!(it.world.names("outgoing").is_empty() && it.world.names(".taking").is_empty(), "{point}");
+        assert_eq!(crate::small_world::names(&it.path("j")), ["c.pdf"], "{point}: what was refused stays");
+        assert!(it.world.names(".taking").is_empty(), "{point}");
         assert_eq!(it.world.ledger.log().iter().filter(|op| *op == "DeliveryTaken").count(), 1, "{point}");
     }
 }
@@ -384,8 +400,9 @@ fn accounts_are_listed_when_they_change() {
     let it = Delivering::new();
     it.stage.step(it.now).unwrap();
     let path = it.world.spool("reports/accounts.csv");
-    let expected = "\u{feff}account,office,standing\r\nK0001,1234,active\r\nK0005,5678,active\r\n\
-                    S0001,1234,active\r\nS0001,5678,active\r\n";
+    let expected = "\u{feff}account,office,standing,delivery\r\nK0001,1234,active,electronic\r\n\
+                    K0005,5678,active,electronic\r\nS0001,1234,active,electronic\r\nS0001,5678,active,electronic\r\n\
+                    ,9999,,paper\r\n";
     assert_eq!(std::fs::read_to_string(&path).unwrap(), expected);
     let inode = |path: &Path| std::os::unix::fs::MetadataExt::ino(&path.metadata().unwrap());
     let before = inode(&path);
@@ -393,7 +410,7 @@ fn accounts_are_listed_when_they_change() {
     assert_eq!(inode(&path), before);
     it.world.ledger.edit_account("K0005", |account| account.standing = Standing::Closed);
     it.stage.step(it.now).unwrap();
-    assert!(std::fs::read_to_string(&path).unwrap().contains("K0005,5678,closed"));
+    assert!(std::fs::read_to_string(&path).unwrap().contains("K0005,5678,closed,paper"));
 }
 
 #[test]
@@ -420,4 +437,99 @@ fn a_report_being_written_is_no_leftover_to_the_sweep() {
         done.store(true, std::sync::atomic::Ordering::SeqCst);
         written.unwrap();
     });
+}
+
+#[test]
+fn what_was_not_delivered_is_said_when_it_stays_long() {
+    let mut it = Delivering::new();
+    it.job("j", "account,file,type\nK0001,a.pdf,お知らせ\n", &[("a.pdf", "no pdf")]);
+    it.settle();
+    assert_eq!(it.results(), ["2 refused FILE-NOT-PDF"]);
+    let report = it.world.names("reports").into_iter().find(|name| name.starts_with("delivery")).unwrap();
+    let report = std::fs::read_to_string(it.world.spool(&format!("reports/{report}"))).unwrap();
+    assert!(report.trim_end().ends_with(",outgoing/j/a.pdf"), "{report}");
+    assert!(it.world.alarm_codes().is_empty());
+    // The folder's own time is the machine's.
+    let today = Timestamp(
+        i64::try_from(
+            it.path("j")
+                .metadata()
+                .unwrap()
+                .modified()
+                .unwrap()
+                .duration_since(std::time::UNIX_EPOCH)
+                .unwrap()
+                .as_millis(),
+        )
+        .unwrap(),
+    );
+    it.stage.step(today.plus(15 * DAY)).unwrap();
+    assert_eq!(it.world.alarm_codes(), [format!("DELIVERY-HELD {INSURER}")]);
+    std::fs::write(it.path("j/a.pdf"), PDF).unwrap();
+    std::fs::write(it.path("j/delivery.csv"), "account,file,type\nK0001,a.pdf,お知らせ\n").unwrap();
+    it.settle();
+    assert_eq!(it.results().last().unwrap(), "2 placed", "corrected and put again");
+    it.stage.step(today.plus(15 * DAY)).unwrap();
+    assert!(it.world.alarm_codes().is_empty());
+}
+
+fn recall_lines(it: &Delivering) -> Vec<String> {
+    let mut lines = Vec::new();
+    for name in it.world.names("reports").into_iter().filter(|name| name.starts_with("recall-")) {
+        let text = std::fs::read_to_string(it.world.spool(&format!("reports/{name}"))).unwrap();
+        let mut reader = csv::Reader::from_reader(text.trim_start_matches('\u{feff}').as_bytes());
+        for record in reader.records() {
+            let record = record.unwrap();
+            lines.push(
+                format!("{} {} {} {}", &record[0], &record[1], &record[5], &record[8]).trim_end().to_owned(),
+            );
+        }
+    }
+    lines
+}
+
+#[test]
+fn an_insurer_takes_documents_back_and_learns_who_had_read_them() {
+    for point in ["", "recall taken", "recalled", "recall reported"] {
+        let mut it = Delivering::new();
+        let rows = "account,file,type\nK0001,a.pdf,お知らせ\nK0005,b.pdf,お知らせ\nS0001,c.pdf,お知らせ\n";
+        it.job("j", rows.replace("S0001,", "K0001,"), &[("a.pdf", PDF), ("b.pdf", PDF), ("c.pdf", PDF)]);
+        it.settle();
+        let mut documents = it.world.ledger.documents_in_all();
+        let kept = documents.pop().unwrap();
+        let mut read = documents[1].clone();
+        read.fetched = Some((it.now, it.now));
+        it.world.ledger.add_document(read);
+        let mut foreign = kept.clone();
+        foreign.id.serial = 900;
+        foreign.insurer = code(crate::small_world::OTHER_INSURER);
+        it.world.ledger.add_document(foreign.clone());
+        let sheet = format!(
+            "document,why\n{},誤配信\n{},誤配信\n{},x\n{},x\nnonsense,x\n",
+            documents[0].id,
+            documents[1].name(),
+            foreign.id,
+            DocumentId { epoch: 1, serial: 777 },
+        );
+        std::fs::create_dir_all(it.path("back")).unwrap();
+        std::fs::write(it.path("back/recall.csv"), &sheet).unwrap();
+        it.stage.step(it.now).unwrap();
+        it.stage.points = Points::stopping(move |at| at == point);
+        it.now = it.now.plus(10 * SECOND);
+        assert_eq!(it.stage.step(it.now).is_err(), !point.is_empty(), "{point}");
+        it.stage.points = Points::default();
+        it.now = it.now.plus(10 * SECOND);
+        it.stage.step(it.now).unwrap();
+        let expected = [
+            "2 recalled no",
+            "3 recalled yes",
+            "4 refused  ROW-NO-DOCUMENT",
+            "5 refused  ROW-NO-DOCUMENT",
+            "6 refused  ROW-DOCUMENT",
+        ];
+        assert_eq!(recall_lines(&it), expected, "{point}");
+        let left: Vec<_> = it.world.ledger.documents_in_all().iter().map(|d| d.id).collect();
+        assert_eq!(left, [kept.id, foreign.id], "{point}");
+        assert!(it.world.names("outgoing").is_empty() && it.world.names(".taking").is_empty(), "{point}");
+    }
 }

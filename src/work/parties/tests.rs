@@ -212,6 +212,9 @@ fn standing_counts_what_lies_in_the_outbox() {
             placed_at: NOW,
             expires_at: Timestamp(1_801_494_000_000),
             fetched: None,
+            partly_fetched: None,
+            hold: None,
+            reminded_days: None,
         };
         (document, crate::model::ids::Digest::of(&serial.to_be_bytes()))
     });

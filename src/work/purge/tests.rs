@@ -40,6 +40,9 @@ impl Purged {
             placed_at: self.world.now,
             expires_at,
             fetched: None,
+            partly_fetched: None,
+            hold: None,
+            reminded_days: None,
         });
         id
     }
@@ -158,8 +161,90 @@ fn a_recall_says_whether_somebody_had_it() {
     document.fetched = Some((now, now));
     purged.world.ledger.add_document(document);
     let purge = purged.purge(PurgePolicy::default());
-    let recalled = purge.recall(id, &Actor::Operator(0), now).unwrap().unwrap();
+    let recalled = purge.recall(id, &Actor::Operator(0), now).unwrap();
+    let Recall::Done(recalled) = recalled else { panic!("{recalled:?}") };
     assert_eq!(recalled.fetched, Some((now, now)));
     assert_eq!((purged.left(), purged.world.blobs.count()), (0, 0));
-    assert_eq!(purge.recall(id, &Actor::Operator(0), now).unwrap(), None);
+    assert_eq!(purge.recall(id, &Actor::Operator(0), now).unwrap(), Recall::Missing);
+}
+
+#[test]
+fn a_held_document_neither_expires_nor_is_recalled() {
+    let purged = Purged::new();
+    let now = purged.world.now;
+    let id = purged.place(1, now);
+    let card = CardRef { blob: purged.world.blobs.put(b"why", now).unwrap(), digest: Digest::of(b"why") };
+    purged.world.ledger.commit(Op::HoldDocument { id, legal: true, card }, Actor::Operator(0), now).unwrap();
+    let purge = purged.purge(PurgePolicy::default());
+    assert_eq!(purge.step(now).unwrap().done, 0);
+    assert_eq!(purge.recall(id, &Actor::Operator(0), now).unwrap(), Recall::Held);
+    purged.world.ledger.commit(Op::ReleaseDocument(id), Actor::Operator(0), now).unwrap();
+    assert_eq!(purge.step(now).unwrap().done, 1);
+}
+
+/// A recall that a crash interrupts is finished, and its account is told.
+#[test]
+fn a_recall_is_told_whatever_crashes() {
+    for point in ["intended", "removed", "told"] {
+        let purged = Purged::new();
+        let now = purged.world.now;
+        let id = purged.place(1, now.plus(DAY));
+        let told: Arc<Mutex<Vec<DocumentId>>> = Arc::default();
+        let telling = || -> Box<TellRecall> {
+            let told = told.clone();
+            Box::new(move |document, _| {
+                let mut told = told.lock().unwrap();
+                // As the notifier does: once for each document.
+                if !told.contains(&document.id) {
+                    told.push(document.id);
+                }
+                Ok(())
+            })
+        };
+        let purge = purged.purge(PurgePolicy::default()).with_points(Points::stopping(move |at| at == point));
+        purge.tell_recalls(telling());
+        assert!(purge.recall(id, &Actor::Operator(0), now).is_err());
+        assert_eq!(purged.world.ledger.document(id).unwrap(), None, "{point}: gone for everybody");
+        let purge = purged.purge(PurgePolicy::default());
+        purge.tell_recalls(telling());
+        assert_eq!(purge.step(now.plus(2 * HOUR)).unwrap().done, 1, "{point}");
+        assert_eq!((purged.left(), told.lock().unwrap().as_slice()), (0, &[id][..]), "{point}");
+        let gone = purged.world.ledger.removed_document(id).unwrap().unwrap();
+        assert_eq!(gone.reason, RemovalReason::Recalled);
+    }
+}
+
+#[test]
+fn insurers_are_told_what_went_unfetched() {
+    let purged = Purged::new();
+    let now = purged.world.now;
+    let reports = crate::work::purge_report::PurgeReports {
+        ledger: purged.world.ledger.clone(),
+        spool_root: purged.world.spool_root(),
+        zone: chrono_tz::Asia::Tokyo,
+        turn: purged.world.turn.clone(),
+    };
+    assert_eq!(reports.step(now).unwrap(), 0, "nothing went");
+    let read = purged.place(1, now);
+    let mut document = purged.world.ledger.document(read).unwrap().unwrap();
+    document.fetched = Some((now.plus(-HOUR), now.plus(-HOUR)));
+    purged.world.ledger.add_document(document);
+    purged.place(2, now);
+    purged.purge(PurgePolicy::default()).step(now).unwrap();
+    assert_eq!(reports.step(now.plus(DAY)).unwrap(), 1, "written a day later too");
+    let text = std::fs::read_to_string(purged.world.spool("reports/purge-2026-11-23.csv")).unwrap();
+    let lines: Vec<&str> = text.trim_start_matches('\u{feff}').lines().collect();
+    assert_eq!(
+        lines[1..],
+        [
+            "no,D1-000002-0,K0001,1234,お知らせ,2026-11,2026-11-23 09:00:00,2026-11-23 09:00:00,expired,,",
+            "yes,D1-000001-2,K0001,1234,お知らせ,2026-11,2026-11-23 09:00:00,2026-11-23 09:00:00,expired,\
+             2026-11-23 08:00:00,2026-11-23 08:00:00",
+        ]
+    );
+    assert_eq!(reports.step(now.plus(DAY)).unwrap(), 0, "it says the same");
+    purged.world.ledger.edit_account("K0001", |account| account.test = true);
+    reports.step(now.plus(DAY)).unwrap();
+    let text = std::fs::read_to_string(purged.world.spool("reports/purge-2026-11-23.csv")).unwrap();
+    assert_eq!(text.lines().count(), 1, "a test account's documents are nobody's business");
 }

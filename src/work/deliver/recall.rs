@@ -1,0 +1,261 @@
+//! `outgoing/JOB/recall.csv`: documents that an insurer takes back (誤配信).
+//!
+//! 1. **Settled** as a delivery is; then renamed to `.taking/JOB.recall`.
+//! 2. **Recalled** row by row: gone at once, its account told ([`crate::work::purge::Purge::recall`]).
+//! 3. **Reported** in `reports/recall-JOB-TIME.csv` (TIME is the file's own, so that a crash writes the same report again), with
+//!    whether somebody had fetched each; only then cleared away.
+
+use std::io;
+
+use chrono::TimeZone as _;
+
+use super::sheet::{self, Fault};
+use super::{Deliveries, Readiness, read_small};
+use crate::model::document::{Document, RemovalReason};
+use crate::model::escape::csv_field;
+use crate::model::ids::{DocumentId, InsurerCode};
+use crate::model::party::Actor;
+use crate::model::time::Timestamp;
+use crate::store::spool::{Folder, InsurerSpool};
+use crate::work::purge::Recall;
+use crate::work::step::{Doing as _, Progress, WorkError};
+
+const SHEET: &str = "recall.csv";
+/// End of the name in `.taking/`.
+pub(super) const TAKEN: &str = ".recall";
+/// Rows of one file.
+const ROWS_MAX: usize = 10_000;
+
+/// One line: the number or file name of a document.
+struct Row {
+    line: u64,
+    document: String,
+}
+
+/// What became of a line.
+enum Outcome {
+    Recalled { at: Timestamp, account: String, fetched: Option<(Timestamp, Timestamp)> },
+    Not(Fault),
+}
+
+impl Deliveries {
+    /// Takes `recall.csv` when it is settled.
+    pub(super) fn consider_recall(
+        &self,
+        code: &InsurerCode,
+        spool: &InsurerSpool,
+        job: &str,
+        now: Timestamp,
+    ) -> Result<Progress, WorkError> {
+        let folder = spool.outgoing.sub(job).doing(|| format!("opening outgoing/{job}"))?;
+        let looking = || format!("looking at outgoing/{job}/{SHEET}");
+        if folder.stat(SHEET).doing(looking)?.is_none() {
+            return Ok(Progress::default());
+        }
+        let key = format!("{job}/{SHEET}");
+        match self.settled(code, key, &folder, vec![SHEET.to_owned()], now).doing(looking)? {
+            Readiness::Unfinished | Readiness::Settling => return Ok(Progress::default()),
+            Readiness::Ready => {}
+        }
+        let doing = || format!("taking outgoing/{job}/{SHEET}");
+        folder.rename(SHEET, &spool.taking, format!("{job}{TAKEN}")).doing(doing)?;
+        spool.taking.sync().doing(doing)?;
+        folder.sync().doing(doing)?;
+        self.points.pass("recall taken")?;
+        self.go_on_recalling(code, spool, job, now)
+    }
+
+    /// Goes on with a recall that is in `.taking/`.
+    pub(super) fn go_on_recalling(
+        &self,
+        code: &InsurerCode,
+        spool: &InsurerSpool,
+        job: &str,
+        now: Timestamp,
+    ) -> Result<Progress, WorkError> {
+        let taken = format!("{job}{TAKEN}");
+        let doing = || format!("reading .taking/{taken}");
+        let Some(stat) = spool.taking.stat(&taken).doing(doing)? else { return Ok(Progress::default()) };
+        let rows = match read_small(&spool.taking, &taken) {
+            Ok(bytes) => read(&bytes),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(unreadable(0)),
+            Err(error) => return Err(error).doing(doing),
+        };
+        let mut text = String::from(
+            "\u{feff}line,result,document,account,recalled,fetched,first_fetched,last_fetched,code,理由,reason\r\n",
+        );
+        let mut recalled = 0;
+        match rows {
+            Err(fault) => self.line(&mut text, "", "", &Outcome::Not(fault)),
+            Ok(rows) => {
+                for row in rows {
+                    let outcome = self.recall_row(code, &row, now)?;
+                    recalled += u64::from(matches!(outcome, Outcome::Recalled { .. }));
+                    self.line(&mut text, &row.line.to_string(), &row.document, &outcome);
+                    self.points.pass("recalled")?;
+                }
+            }
+        }
+        let time = self.zone.timestamp_opt(stat.st_mtime, 0).earliest();
+        let time = time.map(|time| time.format("%Y%m%dT%H%M%S").to_string()).unwrap_or_default();
+        let name = format!("recall-{job}-{time}.csv");
+        self.write_report(spool, &name, text.as_bytes()).doing(|| format!("writing reports/{name}"))?;
+        self.points.pass("recall reported")?;
+        tracing::info!(insurer = %code, recalled, "a recall was taken in");
+        spool.taking.remove_file(&taken).doing(|| format!("clearing .taking/{taken}"))?;
+        spool.taking.sync().doing(|| format!("clearing .taking/{taken}"))?;
+        match spool.outgoing.remove_folder(job) {
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::NotFound) => {}
+            removed => removed.doing(|| format!("clearing outgoing/{job}"))?,
+        }
+        Ok(Progress { done: 1, more: false })
+    }
+
+    fn recall_row(&self, code: &InsurerCode, row: &Row, now: Timestamp) -> Result<Outcome, WorkError> {
+        let id = DocumentId::parse(&row.document).ok().or_else(|| Document::id_in(&row.document));
+        let Some(id) = id else { return Ok(Outcome::Not(malformed())) };
+        // Another insurer's document is answered like none.
+        let document = self.ledger.document(id)?.filter(|document| document.insurer == *code);
+        if let Some(document) = document {
+            match (self.recall)(id, &Actor::Importer(code.clone()), now)? {
+                Recall::Held => return Ok(Outcome::Not(held())),
+                Recall::Done(_) | Recall::Missing => {}
+            }
+            let account = document.account.to_string();
+            return Ok(Outcome::Recalled { at: now, account, fetched: document.fetched });
+        }
+        let gone = self.ledger.removed_document(id)?.filter(|gone| gone.insurer == *code);
+        Ok(match gone {
+            Some(gone) if gone.reason == RemovalReason::Recalled => Outcome::Recalled {
+                at: gone.removed_at,
+                account: gone.account.to_string(),
+                fetched: gone.fetched,
+            },
+            Some(_) => Outcome::Not(expired()),
+            None => match self.ledger.removing(id)?.filter(|(document, _)| document.insurer == *code) {
+                // Begun before a crash: the purge finishes it.
+                Some((document, RemovalReason::Recalled)) => Outcome::Recalled {
+                    at: now,
+                    account: document.account.to_string(),
+                    fetched: document.fetched,
+                },
+                Some(_) => Outcome::Not(expired()),
+                None => Outcome::Not(unknown()),
+            },
+        })
+    }
+
+    fn line(&self, text: &mut String, line: &str, document: &str, outcome: &Outcome) {
+        let local = |at: Option<Timestamp>| {
+            at.map(|at| at.utc().with_timezone(&self.zone).format("%Y-%m-%d %H:%M:%S").to_string())
+                .unwrap_or_default()
+        };
+        let cells = match outcome {
+            Outcome::Recalled { at, account, fetched } => {
+                let read = if fetched.is_some() { "yes" } else { "no" };
+                let (first, last) = (local(fetched.map(|f| f.0)), local(fetched.map(|f| f.1)));
+                [
+                    "recalled".into(),
+                    document.to_owned(),
+                    account.clone(),
+                    local(Some(*at)),
+                    read.into(),
+                    first,
+                    last,
+                ]
+                .into_iter()
+                .chain([String::new(), String::new(), String::new()])
+                .collect::<Vec<_>>()
+            }
+            Outcome::Not(fault) => {
+                let mut cells = vec!["refused".to_owned(), document.to_owned()];
+                cells.resize(7, String::new());
+                cells.extend([fault.code.to_owned(), fault.text.ja.to_string(), fault.text.en.to_string()]);
+                cells
+            }
+        };
+        let cells: Vec<_> =
+            std::iter::once(line).chain(cells.iter().map(String::as_str)).map(csv_field).collect();
+        text.push_str(&cells.join(","));
+        text.push_str("\r\n");
+    }
+}
+
+/// Reads the file: a header with `document`, other columns (a reason, for the insurer's own memory) are not looked at.
+fn read(bytes: &[u8]) -> Result<Vec<Row>, Fault> {
+    let text = sheet::decode(bytes).map_err(|_| unreadable(0))?;
+    let mut reader =
+        csv::ReaderBuilder::new().flexible(true).trim(csv::Trim::All).from_reader(text.as_bytes());
+    let headers = reader.headers().map_err(|_| unreadable(1))?;
+    let Some(column) = headers.iter().position(|name| name.eq_ignore_ascii_case("document")) else {
+        return Err(Fault::refused(
+            "RECALL-HEADER",
+            "recall.csv の見出しに document がありません。1行目を document とし、文書番号を1行に1つ書いてください。",
+            "the header of recall.csv has no column document; give document numbers, one a line, below it",
+        ));
+    };
+    let mut rows = Vec::new();
+    for (index, record) in reader.records().enumerate() {
+        let line = index as u64 + 2;
+        let record = record.map_err(|_| unreadable(line))?;
+        let document = record.get(column).unwrap_or_default();
+        if document.is_empty() {
+            continue;
+        }
+        if rows.len() == ROWS_MAX {
+            return Err(Fault::refused(
+                "RECALL-TOO-LONG",
+                format!("recall.csv は{ROWS_MAX}行までです。分けて置いてください。"),
+                format!("recall.csv may have {ROWS_MAX} rows; split it"),
+            ));
+        }
+        rows.push(Row { line, document: document.chars().take(200).collect() });
+    }
+    Ok(rows)
+}
+
+fn unreadable(line: u64) -> Fault {
+    Fault::refused(
+        "RECALL-CSV",
+        format!("recall.csv が読めません({line}行目)。UTF-8 か CP932 の CSV にしてください。"),
+        format!("recall.csv cannot be read (line {line}); make it CSV in UTF-8 or CP932"),
+    )
+}
+
+fn malformed() -> Fault {
+    Fault::refused(
+        "ROW-DOCUMENT",
+        "文書番号(D1-000123-6 の形)か配信時のファイル名を書いてください。",
+        "give a document's number (as D1-000123-6) or its file name in the outbox",
+    )
+}
+
+fn unknown() -> Fault {
+    Fault::refused(
+        "ROW-NO-DOCUMENT",
+        "この番号の文書はありません。配信結果の report で番号を確認してください。",
+        "there is no such document; look its number up in the report of its delivery",
+    )
+}
+
+fn expired() -> Fault {
+    Fault::refused(
+        "DOCUMENT-EXPIRED",
+        "保管期限が過ぎ、すでに削除されています。",
+        "its days were over: it is gone already",
+    )
+}
+
+fn held() -> Fault {
+    Fault::refused(
+        "DOCUMENT-HELD",
+        "保管指定のため取り消せません。運用担当へ連絡してください。",
+        "it is held; ask the operator",
+    )
+}
+
+/// Whether a folder has a recall waiting; such a folder is not forgotten.
+pub(super) fn waits(folder: &Folder) -> io::Result<bool> {
+    Ok(folder.stat(SHEET)?.is_some())
+}
