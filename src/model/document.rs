@@ -66,9 +66,6 @@ pub struct Document {
     /// It is kept beyond its days, and why.
     #[serde(default)]
     pub hold: Option<DocumentHold>,
-    /// A mail has said that it goes in so many days and nobody fetched it; the latest such mail.
-    #[serde(default)]
-    pub reminded_days: Option<u32>,
 }
 
 /// A document that is kept beyond its days.

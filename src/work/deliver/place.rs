@@ -211,7 +211,6 @@ impl Deliveries {
             fetched: None,
             partly_fetched: None,
             hold: None,
-            reminded_days: None,
         };
         Ok(Prepared::Ready(Box::new(Ready { document, warning: (!known).then(unknown_kind) })))
     }

@@ -214,7 +214,6 @@ fn standing_counts_what_lies_in_the_outbox() {
             fetched: None,
             partly_fetched: None,
             hold: None,
-            reminded_days: None,
         };
         (document, crate::model::ids::Digest::of(&serial.to_be_bytes()))
     });

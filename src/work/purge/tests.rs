@@ -42,7 +42,6 @@ impl Purged {
             fetched: None,
             partly_fetched: None,
             hold: None,
-            reminded_days: None,
         });
         id
     }
