@@ -321,6 +321,9 @@ impl Ledger for FakeLedger {
     fn mail(&self, _: MailId) -> Result<Option<Mail>, LedgerError> {
         Ok(None)
     }
+    fn told(&self, _: &str, _: &str) -> Result<bool, LedgerError> {
+        Ok(false)
+    }
     fn mails(&self, _: &MailFilter, _: usize) -> Result<Vec<Mail>, LedgerError> {
         Ok(Vec::new())
     }

@@ -40,6 +40,7 @@ use crate::work::intake::{Intake, Refusals};
 use crate::work::judge::Judge;
 use crate::work::notify::{NoticePolicy, Notifier};
 use crate::work::ports::{Mailer, Scanner};
+use crate::work::remind::Reminders;
 use crate::work::repeats::Repeats;
 use crate::work::retention::Retention;
 use crate::work::step::Points;
@@ -110,6 +111,8 @@ pub struct House {
     pub imports: Arc<Imports>,
     /// Mails.
     pub notifier: Arc<Notifier>,
+    /// Mails before documents go.
+    pub reminders: Arc<Reminders>,
     /// Payloads and cards out of time.
     pub retention: Arc<Retention>,
     /// Orphans.
@@ -236,6 +239,14 @@ impl House {
         });
         let teller = Arc::clone(&notifier);
         stages.purge.tell_recalls(Box::new(move |document, now| teller.recalled(document, now)));
+        let tables = Arc::clone(&stages.deliveries.tables);
+        let reminders = Reminders {
+            ledger: Arc::clone(&ledger),
+            notifier: Arc::clone(&notifier),
+            days: Box::new(move |insurer| tables(insurer).remind_days),
+            zone: in_force.gateway.zone,
+            alarms: Arc::clone(&alarm_port),
+        };
         let turn = stages.publisher.turn.clone();
         let unclaimed: Arc<Mutex<HashSet<BlobId>>> = Arc::default();
         let kept = Arc::clone(&unclaimed);
@@ -269,6 +280,7 @@ impl House {
                 alarms: Arc::clone(&alarm_port),
                 seen: Mutex::default(),
             }),
+            reminders: Arc::new(reminders),
             retention: Arc::new(Retention {
                 ledger: Arc::clone(&ledger),
                 blobs: Arc::clone(&blobs),

@@ -282,6 +282,15 @@ fn start_stages(house: &Arc<House>, loops: &Loops) -> anyhow::Result<Vec<JoinHan
         Ok(false)
     })?);
 
+    let reminders = Arc::clone(&house.reminders);
+    let notify = bells.notify.clone();
+    threads.push(loops.spawn("remind", Bell::default(), seconds(1800), seconds(1800), move |now| {
+        if reminders.step(now)? > 0 {
+            notify.ring();
+        }
+        Ok(false)
+    })?);
+
     let own = Arc::clone(house);
     let mut next = None;
     threads.push(loops.spawn("purge", Bell::default(), seconds(20), seconds(1800), move |now| {

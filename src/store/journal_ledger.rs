@@ -520,6 +520,11 @@ impl<I: Index> Ledger for JournalLedger<I> {
         Ok(self.fetch::<StoredMail>(&tables::mail(id))?.map(|stored| stored.mail))
     }
 
+    fn told(&self, kind: &str, about: &str) -> Result<bool, LedgerError> {
+        let _gate = self.gate();
+        Ok(self.shared.index.get(&tables::told(kind, about)).map_err(index_error)?.is_some())
+    }
+
     fn mails(&self, filter: &MailFilter, limit: usize) -> Result<Vec<Mail>, LedgerError> {
         let _gate = self.gate();
         let list = match (&filter.account, filter.state) {

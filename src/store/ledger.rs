@@ -429,6 +429,8 @@ pub trait Ledger: CertificateLedger + Send + Sync {
 
     /// One mail.
     fn mail(&self, id: MailId) -> Result<Option<Mail>, LedgerError>;
+    /// Whether a notice of this kind about this was sealed ([`crate::model::mail::Subject::Notice`]).
+    fn told(&self, kind: &str, about: &str) -> Result<bool, LedgerError>;
     /// Newest first, at most `limit`.
     fn mails(&self, filter: &MailFilter, limit: usize) -> Result<Vec<Mail>, LedgerError>;
 

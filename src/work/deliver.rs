@@ -95,6 +95,8 @@ pub struct DocumentTable {
     pub csv: bool,
     /// Days that its documents are kept; the gateway's own where it says nothing (K37).
     pub keep_days: Option<u32>,
+    /// Days before a document goes at which a mail says so, while nobody fetched it; empty: never.
+    pub remind_days: Vec<u32>,
 }
 
 impl Default for DocumentTable {
@@ -109,7 +111,12 @@ impl Default for DocumentTable {
             "支払決定増減表",
             "お知らせ",
         ];
-        Self { types: types.map(str::to_owned).to_vec(), csv: false, keep_days: None }
+        Self {
+            types: types.map(str::to_owned).to_vec(),
+            csv: false,
+            keep_days: None,
+            remind_days: vec![14, 3],
+        }
     }
 }
 

@@ -12,6 +12,7 @@ pub mod ports;
 pub mod publish;
 pub mod purge;
 pub mod purge_report;
+pub mod remind;
 pub mod repeats;
 pub mod retention;
 pub mod step;

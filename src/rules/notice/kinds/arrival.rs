@@ -12,15 +12,7 @@ pub(super) static KIND: Kind = Kind {
     default_text: include_str!("../../../../conf/notices/arrival.toml"),
     slots: &[OFFICE, may("more"), may("insurer"), may("total"), may("last_day"), body("parts"), CONTACT],
     sample: |language| {
-        let part = |office: &str, account: &str, code: &str| ArrivalPart {
-            office_name: office.to_owned(),
-            insurer_name: "東京見本健康保険組合".to_owned(),
-            account: account.to_owned(),
-            counts: vec![("納入告知書".to_owned(), 1), ("決定通知書".to_owned(), 2)],
-            last_day: sample_day(30),
-            folder: format!("/outbox/{code}/"),
-            contact: "東京見本健康保険組合 適用課\n電話 03-0000-0000".to_owned(),
-        };
+        let part = ArrivalPart::sample;
         let parts =
             vec![part("株式会社見本工業", "K0001", "1234"), part("見本商事株式会社", "K0002", "5678")];
         ArrivalNotice { parts }.values(language)
@@ -99,6 +91,19 @@ fn once_each(list: &mut Vec<&str>) {
 }
 
 impl ArrivalPart {
+    /// A sample for [`Kind::sample`].
+    pub(super) fn sample(office: &str, account: &str, code: &str) -> Self {
+        Self {
+            office_name: office.to_owned(),
+            insurer_name: "東京見本健康保険組合".to_owned(),
+            account: account.to_owned(),
+            counts: vec![("納入告知書".to_owned(), 1), ("決定通知書".to_owned(), 2)],
+            last_day: sample_day(30),
+            folder: format!("/outbox/{code}/"),
+            contact: "東京見本健康保険組合 適用課\n電話 03-0000-0000".to_owned(),
+        }
+    }
+
     fn text(&self, language: Language) -> String {
         let line = |text: &str| clean(text, VALUE_CHARS_MAX);
         let (office, insurer, account) =

@@ -1,0 +1,185 @@
+use std::path::Path;
+use std::sync::RwLock;
+
+use super::*;
+use crate::model::card::{AccountCard, InsurerCard, OfficeCard, Salt};
+use crate::model::finding::Language;
+use crate::model::ids::DocumentId;
+use crate::model::mail::MailState;
+use crate::model::party::{Account, Actor, Insurer, Office, Role};
+use crate::rules::notice::Templates;
+use crate::rules::retention::expires_at;
+use crate::small_world::{INSURER, account, at, code, party};
+use crate::store::blobs::Blobs;
+use crate::store::cards;
+use crate::store::index::MemoryIndex;
+use crate::store::journal_ledger::JournalLedger;
+use crate::store::keys::Keys;
+use crate::store::ledger::{MailFilter, Op};
+use crate::store::local_blobs::{BlobOptions, LocalBlobs};
+use crate::store::receipts::Receipts;
+use crate::store::recover::LedgerOptions;
+use crate::store::root::Root;
+use crate::store::sample;
+use crate::work::alarms::AlarmBoard;
+use crate::work::notify::NoticePolicy;
+use crate::work::ports::RecordingMailer;
+
+const TOKYO: Tz = chrono_tz::Asia::Tokyo;
+
+#[test]
+fn the_fewest_days_that_are_not_fewer_than_what_is_left() {
+    let cases = [
+        (15, 70, None),
+        (14, 70, Some(14)),
+        (4, 70, Some(14)),
+        (3, 70, Some(3)),
+        (0, 70, Some(3)),
+        (-1, 70, None),
+        (14, 14, None),
+        (3, 14, Some(3)),
+        (3, 3, None),
+    ];
+    for (left, in_all, expected) in cases {
+        assert_eq!(level(&[14, 3], left, in_all), expected, "{left} of {in_all}");
+    }
+    assert_eq!(level(&[], 3, 70), None);
+}
+
+/// One run over a data root; dropped without ceremony, as by a crash.
+struct Run {
+    ledger: Arc<JournalLedger<MemoryIndex>>,
+    reminders: Reminders,
+}
+
+fn start(root: &Path, now: Timestamp) -> Run {
+    let opened = Root::open(root).unwrap();
+    let keys = Arc::new(Keys::load_or_make(&opened.keys()).unwrap());
+    let blobs: Arc<dyn Blobs> = Arc::new(LocalBlobs::open(&opened.blobs(), BlobOptions::default()).unwrap());
+    let (ledger, _) = JournalLedger::open(opened, &LedgerOptions::default(), now).unwrap();
+    let ledger = Arc::new(ledger);
+    let port: Arc<dyn Ledger> = ledger.clone();
+    let alarms: Arc<AlarmBoard> = Arc::default();
+    if port.insurers().unwrap().is_empty() {
+        found(&*port, &*blobs, now);
+    }
+    let receipts = Receipts { ledger: port.clone(), blobs: blobs.clone(), keys, zone: TOKYO };
+    let policy = NoticePolicy {
+        from: "todoke@gateway.example.jp".into(),
+        from_name: "todoke".into(),
+        contact: String::new(),
+        domain: "gateway.example.jp".into(),
+        gather: 0,
+        schedule: crate::rules::retry::Schedule::default(),
+        connections: 1,
+        zone: TOKYO,
+    };
+    let notifier = Arc::new(Notifier {
+        ledger: port.clone(),
+        blobs,
+        receipts: Arc::new(receipts),
+        templates: Arc::new(RwLock::new(Arc::new(Templates::builtin().unwrap()))),
+        mailer: Arc::new(RecordingMailer::default()),
+        alarms: alarms.clone(),
+        policy: Arc::new(RwLock::new(Arc::new(policy))),
+    });
+    let reminders =
+        Reminders { ledger: port, notifier, days: Box::new(|_| vec![14, 3]), zone: TOKYO, alarms };
+    Run { ledger, reminders }
+}
+
+/// An insurer, an office, two accounts.
+fn found(ledger: &dyn Ledger, blobs: &dyn Blobs, now: Timestamp) {
+    let salt = || Salt("00".repeat(16));
+    let sync = |card: crate::model::card::CardRef| {
+        blobs.sync(std::slice::from_ref(&card.blob)).unwrap();
+        card
+    };
+    let name = "東京見本健康保険組合".to_owned();
+    let card = sync(cards::put(blobs, &InsurerCard { salt: salt(), name, mail: None }, now).unwrap());
+    let insurer = Insurer { code: code(INSURER), standing: Standing::Active, card };
+    let commit = |op| ledger.commit(op, Actor::Daemon, now).unwrap();
+    commit(Op::SetInsurer { insurer, new: true });
+    let name = "株式会社見本工業".to_owned();
+    let card = sync(cards::put(blobs, &OfficeCard { salt: salt(), name }, now).unwrap());
+    let office = Office {
+        insurer: code(INSURER),
+        code: OfficeCode::parse("1234").unwrap(),
+        standing: Standing::Active,
+        card,
+    };
+    commit(Op::SetOffice { office, new: true });
+    for id in ["K0001", "K0002"] {
+        let card =
+            AccountCard { salt: salt(), user_name: "総務課".into(), mail: "soumu@example.jp".into() };
+        let card = sync(cards::put(blobs, &card, now).unwrap());
+        let account = Account { card, ..party(id, INSURER, Role::Office, &["1234"]) };
+        commit(Op::SetAccount { account, new: true });
+    }
+}
+
+impl Run {
+    fn place(&self, serial: u64, id: &str, now: Timestamp) -> DocumentId {
+        let mut document = sample::document(1, serial, "1234", now);
+        document.account = account(id);
+        document.expires_at = expires_at(now, 70, TOKYO);
+        let id = document.id;
+        let rows = vec![(document, sample::digest(serial << 20))];
+        self.ledger.commit(Op::Place(rows), Actor::Daemon, now).unwrap();
+        id
+    }
+
+    fn told(&self, id: &str) -> Vec<String> {
+        let filter = MailFilter { account: Some(account(id)), ..MailFilter::default() };
+        let mails = self.ledger.mails(&filter, 100).unwrap();
+        assert!(mails.iter().all(|mail| mail.state == MailState::Queued));
+        let about = mails.into_iter().filter_map(|mail| match mail.subject {
+            Subject::Notice { about, .. } => Some(about),
+            _ => None,
+        });
+        about.collect()
+    }
+}
+
+/// Seventy days, a look every six hours, a crash every day.
+#[test]
+fn each_mail_once_over_every_restart_and_none_for_what_was_fetched_or_held() {
+    let dir = tempfile::tempdir().unwrap();
+    let begin = at("2026-11-23T10:00:00+09:00");
+    let mut run = start(dir.path(), begin);
+    let (one, read, held) =
+        (run.place(1, "K0001", begin), run.place(2, "K0002", begin), run.place(3, "K0002", begin));
+    run.place(4, "K0001", begin);
+    let commit = |run: &Run, op| run.ledger.commit(op, Actor::Daemon, begin).unwrap();
+    commit(&run, Op::Fetched(read));
+    commit(&run, Op::HoldDocument { id: held, legal: false, card: sample::card(9) });
+    let mut when = Vec::new();
+    for quarter in 0..71 * 4 {
+        let now = begin.plus(quarter * DAY / 4);
+        if quarter % 4 == 0 {
+            drop(run);
+            run = start(dir.path(), now);
+        }
+        for _ in 0..run.reminders.step(now).unwrap() {
+            when.push(now.date_in(TOKYO).to_string());
+        }
+    }
+    assert_eq!(when, ["2027-01-18", "2027-01-29"]);
+    assert_eq!(run.told("K0001"), ["K0001 2027-02-01 3", "K0001 2027-02-01 14"]);
+    assert_eq!(run.told("K0002"), [] as [String; 0]);
+    assert!(run.ledger.document(one).unwrap().is_some());
+}
+
+#[test]
+fn what_a_stopped_daemon_missed_is_said_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let begin = at("2026-11-23T10:00:00+09:00");
+    let run = start(dir.path(), begin);
+    run.place(1, "K0001", begin);
+    assert_eq!(run.reminders.step(begin).unwrap(), 0);
+    drop(run);
+    let run = start(dir.path(), begin.plus(69 * DAY));
+    assert_eq!(run.reminders.step(begin.plus(69 * DAY)).unwrap(), 1);
+    assert_eq!(run.reminders.step(begin.plus(70 * DAY)).unwrap(), 0);
+    assert_eq!(run.told("K0001"), ["K0001 2027-02-01 3"]);
+}
