@@ -188,9 +188,27 @@ fn the_examples_of_the_contract_work_word_for_word() {
     assert_eq!(due[0]["reason"], "expired");
     gateway.run(&["purge", "--at", "2027-02-01"]).ends(2);
 
+    let id = placed["document"].as_str().unwrap();
+    gateway.run(&["outbox", "hold", id, "--reason", " "]).ends(2);
+    let held = gateway.run(&["outbox", "hold", id, "--legal", "--reason", "裁判所の照会", "--json"]).ends(0).json();
+    assert_eq!((&held["hold"], &held["hold_reason"]), (&json!("legal"), &json!("裁判所の照会")));
+    let journal = fs::read_to_string(gateway.journal()).unwrap();
+    assert!(journal.contains("document_held") && !journal.contains("裁判所"), "the reason is in a card");
+    gateway.run(&["outbox", "hold", id, "--reason", "again"]).ends(1);
+    assert!(gateway.run(&["outbox", "recall", id]).ends(1).err.contains("DOCUMENT-HELD"));
+    let due = gateway.run(&["purge", "--dry-run", "--at", "2126-11-01", "--json"]).ends(0).json();
+    assert_eq!(due, json!([]), "no purge takes it");
+    let stats = gateway.run(&["outbox", "stats", "--json"]).ends(0).json();
+    let [row] = stats.as_array().unwrap().as_slice() else { panic!("{stats}") };
+    assert_eq!((&row["lying"], &row["unfetched"], &row["held"]), (&json!(1), &json!(1), &json!(1)));
+    gateway.run(&["outbox", "release", id]).ends(0);
+    gateway.run(&["outbox", "release", id]).ends(1);
     let recalled = gateway.run(&["outbox", "recall", placed["document"].as_str().unwrap(), "--json"]).ends(0);
     assert_eq!(recalled.json()["fetched"], false);
     assert_eq!(gateway.run(&["outbox", "list", "K0001", "--json"]).ends(0).out, "[]\n");
+    assert!(gateway.run(&["outbox", "recall", id]).ends(1).err.contains("DOCUMENT-GONE"));
+    let stats = gateway.run(&["outbox", "stats", "--insurer", "06139999", "--json"]).ends(0).json();
+    assert_eq!((&stats[0]["lying"], &stats[0]["recalled"]), (&json!(0), &json!(1)));
 }
 
 #[test]
