@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::account_history::ProfileField;
 use super::card::CardRef;
 use super::document::{Document, RemovalReason};
 use super::ids::{AccountId, Digest, DocumentId, InsurerCode, MailId, Number, OfficeCode};
@@ -192,6 +193,13 @@ pub enum Event {
         files: u64,
         /// Their size.
         bytes: u64,
+    },
+    /// An account changed its own registration (K36 H24).
+    ProfileChanged {
+        /// The whole record.
+        account: Box<Account>,
+        /// What differs.
+        fields: Vec<ProfileField>,
     },
     /// The daemon stopped in order; everything before is applied.
     Stopped,

@@ -1,5 +1,7 @@
 //! From operations to events: what the ledger allows, decided from the tables alone. Writes nothing.
 
+mod profile;
+
 use std::collections::HashSet;
 
 use super::index::{Index, IndexError};
@@ -135,6 +137,7 @@ pub(super) fn decide<I: Index>(draft: &mut Draft<'_, I>, op: Op, at: Timestamp) 
             Ok((events, Done::Ok))
         }
         Op::DropboxSwept { account, files, bytes } => ok(Event::DropboxSwept { account, files, bytes }),
+        Op::ChangeProfile { account, fields, mails } => profile::change(draft, account, fields, mails),
         Op::EpochReconciled => {
             if !draft.meta.unreconciled {
                 let why = "this data root waits for no reconciliation";

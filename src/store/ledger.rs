@@ -4,6 +4,7 @@
 //! Every change is one [`Op`]: it is decided against the present state and made durable in one step, atomically with
 //! respect to all others, and is durable when [`Ledger::commit`] returns. All calls block.
 
+use crate::model::account_history::{AccountFact, ProfileField};
 use crate::model::card::CardRef;
 use crate::model::document::{Document, RemovalReason};
 use crate::model::event::{MailResult, Series};
@@ -140,6 +141,16 @@ pub enum Op {
         files: u64,
         /// Their size.
         bytes: u64,
+    },
+    /// An account changes its own registration; the mails that say so are sealed in the same step, so that no change goes
+    /// unsaid.
+    ChangeProfile {
+        /// The whole record; must exist.
+        account: Box<Account>,
+        /// What differs.
+        fields: Vec<ProfileField>,
+        /// Confirmations.
+        mails: Vec<Mail>,
     },
     /// A restored backup was reconciled.
     EpochReconciled,
@@ -389,6 +400,9 @@ pub trait Ledger: Send + Sync {
 
     /// Unfinished sets that were removed from this account's drop-box, newest first, at most `limit`.
     fn sweeps(&self, account: &AccountId, limit: usize) -> Result<Vec<Swept>, LedgerError>;
+
+    /// What happened to this account itself, newest first, at most `limit`.
+    fn account_history(&self, account: &AccountId, limit: usize) -> Result<Vec<AccountFact>, LedgerError>;
 
     /// Whether anything in the ledger refers to this blob (a payload file, a card, a document, a mail). Orphans are removed
     /// by the sweep.
