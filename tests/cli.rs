@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use expect_test::expect;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use todoke::config::{Config, ConfigCell, file_in};
@@ -127,6 +127,13 @@ impl Gateway {
         .ends(0);
     }
 
+    /// The whole journal.
+    fn journal(&self) -> String {
+        let folder = self.path("g/spool/journal");
+        let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        files.map(|file| String::from_utf8_lossy(&std::fs::read(file).unwrap()).into_owned()).collect()
+    }
+
     fn deliver(&self, title: &str) -> Ran {
         let order =
             ["deliver", "--insurer", "06139999", "--account", "K0001", "--type", "納入告知書", "--title"];
@@ -190,9 +197,10 @@ fn the_examples_of_the_contract_work_word_for_word() {
 
     let id = placed["document"].as_str().unwrap();
     gateway.run(&["outbox", "hold", id, "--reason", " "]).ends(2);
-    let held = gateway.run(&["outbox", "hold", id, "--legal", "--reason", "裁判所の照会", "--json"]).ends(0).json();
+    let held =
+        gateway.run(&["outbox", "hold", id, "--legal", "--reason", "裁判所の照会", "--json"]).ends(0).json();
     assert_eq!((&held["hold"], &held["hold_reason"]), (&json!("legal"), &json!("裁判所の照会")));
-    let journal = fs::read_to_string(gateway.journal()).unwrap();
+    let journal = gateway.journal();
     assert!(journal.contains("document_held") && !journal.contains("裁判所"), "the reason is in a card");
     gateway.run(&["outbox", "hold", id, "--reason", "again"]).ends(1);
     assert!(gateway.run(&["outbox", "recall", id]).ends(1).err.contains("DOCUMENT-HELD"));

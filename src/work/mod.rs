@@ -15,6 +15,7 @@ pub mod purge_report;
 pub mod remind;
 pub mod repeats;
 pub mod retention;
+pub mod self_service;
 pub mod step;
 pub mod sweep;
 

@@ -3,7 +3,6 @@ use std::sync::RwLock;
 
 use super::*;
 use crate::model::card::{AccountCard, InsurerCard, OfficeCard, Salt};
-use crate::model::finding::Language;
 use crate::model::ids::DocumentId;
 use crate::model::mail::MailState;
 use crate::model::party::{Account, Actor, Insurer, Office, Role};
