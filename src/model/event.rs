@@ -4,9 +4,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::application::{Application, ApplicationStep};
 use super::card::CardRef;
 use super::document::{Document, RemovalReason};
-use super::ids::{AccountId, Digest, DocumentId, InsurerCode, MailId, Number, OfficeCode};
+use super::ids::{AccountId, ApplicationId, Digest, DocumentId, InsurerCode, MailId, Number, OfficeCode};
 use super::mail::Mail;
 use super::party::{Account, Actor, Insurer, Office};
 use super::submission::{Outcome, StageVerdict, Submission};
@@ -35,6 +36,8 @@ pub enum Series {
     Document,
     /// [`MailId`]
     Mail,
+    /// [`ApplicationId`]
+    Application,
 }
 
 /// What happened.
@@ -192,6 +195,15 @@ pub enum Event {
         files: u64,
         /// Their size.
         bytes: u64,
+    },
+    /// An application for an account, or for another certificate of one, was taken (K3).
+    ApplicationMade(Box<Application>),
+    /// An application went one step on.
+    ApplicationMoved {
+        /// Which.
+        id: ApplicationId,
+        /// What happened to it.
+        step: ApplicationStep,
     },
     /// The daemon stopped in order; everything before is applied.
     Stopped,

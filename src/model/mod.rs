@@ -1,5 +1,6 @@
 //! The nouns. No I/O, no async; the one clock is in [`time`].
 
+pub mod application;
 pub mod card;
 pub mod document;
 pub mod escape;

@@ -1,5 +1,7 @@
 //! From operations to events: what the ledger allows, decided from the tables alone. Writes nothing.
 
+mod applications;
+
 use std::collections::HashSet;
 
 use super::index::{Index, IndexError};
@@ -135,6 +137,9 @@ pub(super) fn decide<I: Index>(draft: &mut Draft<'_, I>, op: Op, at: Timestamp) 
             Ok((events, Done::Ok))
         }
         Op::DropboxSwept { account, files, bytes } => ok(Event::DropboxSwept { account, files, bytes }),
+        Op::Apply(group) => applications::apply(draft, group),
+        Op::MoveApplications(steps) => applications::go_on(draft, steps, at),
+        Op::AdmitApplication { id, account } => applications::admit(draft, id, *account, at),
         Op::EpochReconciled => {
             if !draft.meta.unreconciled {
                 let why = "this data root waits for no reconciliation";
@@ -421,6 +426,11 @@ fn seal<I: Index>(draft: &mut Draft<'_, I>, mut mail: Box<Mail>) -> Decided {
         if stored.is_none_or(|stored| stored.tell_at.is_none()) {
             return Ok((Vec::new(), Done::Sealed(false)));
         }
+    }
+    if let Subject::Application(id, notice) = mail.subject
+        && !applications::waits_to_be_told(draft, id, notice)?
+    {
+        return Ok((Vec::new(), Done::Sealed(false)));
     }
     (mail.state, mail.attempts, mail.last_reply) = (MailState::Queued, 0, None);
     Ok((vec![Event::MailSealed(mail)], Done::Sealed(true)))

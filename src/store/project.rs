@@ -1,6 +1,8 @@
 //! From events to tables: the only place that writes them, used alike when an event has just happened and when the index
 //! is rebuilt. Needs nothing but the event and the tables: no card, no clock.
 
+mod applications;
+
 use super::index::{Index, IndexError};
 use super::tables::{
     self, Draft, IdUse, Meta, Payload, StoredDocument, StoredMail, StoredSubmission, series_index,
@@ -25,7 +27,7 @@ pub(super) fn project<I: Index>(
         Event::EpochBegan { epoch, uuid } => {
             let unreconciled = draft.meta.epoch != 0;
             let meta = std::mem::replace(&mut draft.meta, Meta::empty());
-            draft.meta = Meta { epoch: *epoch, uuid: uuid.clone(), unreconciled, serials: [0; 3], ..meta };
+            draft.meta = Meta { epoch: *epoch, uuid: uuid.clone(), unreconciled, serials: [0; 4], ..meta };
         }
         Event::EpochReconciled => reconciled(draft, at)?,
         Event::SerialsReserved { series, upto } => draft.meta.serials[series_index(*series)] = *upto,
@@ -96,6 +98,8 @@ pub(super) fn project<I: Index>(
         Event::DropboxSwept { account, files, bytes } => {
             draft.put(&tables::sweeps(account).time(at).numbered(0, record.seq).done(), &(*files, *bytes))?;
         }
+        Event::ApplicationMade(application) => applications::made(draft, application, at, &record.by)?,
+        Event::ApplicationMoved { id, step } => applications::moved(draft, *id, step, at, &record.by)?,
         Event::Stopped => {}
     }
     (draft.meta.seq, draft.meta.at, draft.meta.hash) = (record.seq, at, hash);
@@ -317,6 +321,9 @@ fn sealed<I: Index>(draft: &mut Draft<'_, I>, mail: &Mail) -> Result<(), IndexEr
     }
     if let Subject::Refusal(number) = mail.subject {
         change(draft, number, |stored| stored.tell_at = None)?;
+    }
+    if let Subject::Application(id, notice) = mail.subject {
+        applications::told(draft, id, notice)?;
     }
     draft.derive(&[], stored.derived());
     draft.put_new(tables::mail(mail.id), &stored)
