@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::card::CardRef;
 use super::finding::{Language, Text};
-use super::ids::{AccountId, ApplicationId, InsurerCode, OfficeCode, UseClass};
+use super::ids::{AccountId, ApplicationId, CertificateId, InsurerCode, OfficeCode, UseClass};
 use super::party::{Actor, Role};
 use super::time::Timestamp;
 
@@ -216,8 +216,8 @@ pub struct Application {
     pub fee: u32,
     /// How the fee is paid.
     pub payment: Payment,
-    /// The certificate that this one follows or replaces (renewal, reissue), by its number.
-    pub predecessor: Option<String>,
+    /// The certificate that this one follows or replaces (renewal, reissue).
+    pub predecessor: Option<CertificateId>,
     /// [`super::card::ApplicationCard`]
     pub card: CardRef,
     /// Where it is.
@@ -228,11 +228,12 @@ pub struct Application {
     pub collect_at: Timestamp,
     /// Its account was made (kind new): suspended until the first set-up.
     pub admitted: bool,
-    /// The certificate that was issued for it, by its number.
-    pub certificate: Option<String>,
-    /// [`super::card`] of what is handed out, sealed under the certificate-issue password; gone after its time.
-    pub bundle: Option<CardRef>,
-    /// What is handed out stays until its time, also after the first login (H16).
+    /// The certificate that was issued for it.
+    pub certificate: Option<CertificateId>,
+    /// Its certificate has a bundle: the private key made here, sealed under the certificate-issue password; gone after its
+    /// time.
+    pub bundle: bool,
+    /// It can be fetched until its time, also after the first login (H16).
     pub keep: bool,
     /// It must be in use before this time (K27); set when it is issued.
     pub use_before: Option<Timestamp>,
@@ -280,15 +281,15 @@ pub enum ApplicationStep {
     Admitted,
     /// Its certificate was issued.
     Issued {
-        /// The certificate's number.
-        certificate: String,
-        /// What is handed out, sealed.
-        bundle: Option<CardRef>,
+        /// The certificate.
+        certificate: CertificateId,
+        /// It has a bundle with its private key.
+        bundle: bool,
         /// It must be in use before this time.
         use_before: Timestamp,
         /// When reminders are due.
         remind_at: Vec<Timestamp>,
-        /// What is handed out stays until `use_before`, also after the first login (H16; else it goes then, K27).
+        /// It can be fetched until `use_before`, also after the first login (H16; else it goes then, K27).
         keep: bool,
     },
     /// It was handed out or fetched.
@@ -309,7 +310,7 @@ pub enum ApplicationStep {
         /// [`super::card::ReasonCard`]
         reason: Option<CardRef>,
     },
-    /// What was handed out is gone from disk, durably.
+    /// The bundle is gone.
     BundleGone,
     /// Its cards are gone from disk, durably.
     CardGone,

@@ -5,9 +5,13 @@
 use serde::{Deserialize, Serialize};
 
 use super::application::{Application, ApplicationStep};
+use super::authority::Authority;
 use super::card::CardRef;
+use super::certificate::{Certificate, RevocationReason};
 use super::document::{Document, RemovalReason};
-use super::ids::{AccountId, ApplicationId, Digest, DocumentId, InsurerCode, MailId, Number, OfficeCode};
+use super::ids::{
+    AccountId, ApplicationId, CertificateId, Digest, DocumentId, InsurerCode, MailId, Number, OfficeCode,
+};
 use super::mail::Mail;
 use super::party::{Account, Actor, Insurer, Office};
 use super::submission::{Outcome, StageVerdict, Submission};
@@ -38,6 +42,8 @@ pub enum Series {
     Mail,
     /// [`ApplicationId`]
     Application,
+    /// [`CertificateId`]
+    Certificate,
 }
 
 /// What happened.
@@ -204,6 +210,27 @@ pub enum Event {
         id: ApplicationId,
         /// What happened to it.
         step: ApplicationStep,
+    },
+    /// An authority was added or changed; the whole record, without its private key.
+    AuthoritySet(Box<Authority>),
+    /// A certificate was issued, or one of an external authority was registered for an account.
+    CertificateIssued(Box<Certificate>),
+    /// A certificate holds no more. Its bundle, if there is one, is forgotten with it.
+    CertificateRevoked {
+        /// Which.
+        id: CertificateId,
+        /// Why.
+        reason: RevocationReason,
+    },
+    /// A certificate was used for the first time (K27).
+    CertificateUsed {
+        /// Which.
+        id: CertificateId,
+    },
+    /// A certificate's bundle (its password-protected private key) can be downloaded no more.
+    CertificateBundleForgotten {
+        /// Which.
+        id: CertificateId,
     },
     /// The daemon stopped in order; everything before is applied.
     Stopped,

@@ -31,7 +31,10 @@ pub fn allowed(application: &Application, step: &ApplicationStep, at: Timestamp)
         Step::Admitted => new && !application.admitted && matches!(state, Approved | Paid),
         Step::Issued { .. } => (!new || application.admitted) && matches!(state, Approved | Paid),
         Step::Downloaded => {
-            state.is_issued() || (state == InUse && application.keep && application.bundle.is_some())
+            state.is_issued()
+                || (state == InUse
+                    && application.keep
+                    && application.use_before.is_some_and(|before| at < before))
         }
         Step::SetUp { .. } => state.is_issued() && application.consent.is_none(),
         Step::Used => state.is_issued(),
@@ -40,8 +43,8 @@ pub fn allowed(application: &Application, step: &ApplicationStep, at: Timestamp)
         }
         Step::Expired => state.is_issued() && application.use_before.is_some_and(|before| before <= at),
         Step::Cancelled { .. } => state.is_open(),
-        Step::BundleGone => application.bundle.is_some() && !state.is_open(),
-        Step::CardGone => application.bundle.is_none() && !state.is_open(),
+        Step::BundleGone => application.bundle && !state.is_open(),
+        Step::CardGone => !application.bundle && !state.is_open(),
     };
     if fine {
         return Ok(());
@@ -84,8 +87,8 @@ pub fn go(application: &mut Application, step: &ApplicationStep, at: Timestamp, 
         Step::Admitted => application.admitted = true,
         Step::Issued { certificate, bundle, use_before, remind_at, keep } => {
             enter(application, State::Issued);
-            application.certificate = Some(certificate.clone());
-            application.bundle.clone_from(bundle);
+            application.certificate = Some(*certificate);
+            application.bundle = *bundle;
             application.use_before = Some(*use_before);
             application.remind_at.clone_from(remind_at);
             application.keep = *keep;
@@ -105,7 +108,7 @@ pub fn go(application: &mut Application, step: &ApplicationStep, at: Timestamp, 
             enter(application, State::Cancelled);
             application.reason.clone_from(reason);
         }
-        Step::BundleGone => application.bundle = None,
+        Step::BundleGone => application.bundle = false,
         Step::CardGone => application.reason = None,
     }
     if !application.state.is_open() {
@@ -138,8 +141,8 @@ pub fn due(application: &Application, since: Timestamp) -> Option<Timestamp> {
         State::Issued | State::Downloaded => {
             application.remind_at.first().copied().into_iter().chain(application.use_before).min()
         }
-        State::InUse if application.keep => application.bundle.as_ref().and(application.use_before),
-        _ => application.bundle.as_ref().map(|_| since),
+        State::InUse if application.keep && application.bundle => application.use_before,
+        _ => application.bundle.then_some(since),
     }
 }
 

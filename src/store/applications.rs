@@ -35,11 +35,10 @@ impl StoredApplication {
         let refer = |card: &crate::model::card::CardRef| {
             tables::blob(&card.blob).byte(b'p').numbered(epoch, serial).done()
         };
-        keys.extend(of.bundle.iter().map(refer));
         if !self.card_gone {
             keys.push(refer(&of.card));
             keys.extend(of.reason.iter().map(refer));
-            if !of.state.is_open() && of.bundle.is_none() && self.tell.is_empty() {
+            if !of.state.is_open() && !of.bundle && self.tell.is_empty() {
                 let erasable = tables::application_card_erasable().time(self.changed_at);
                 keys.push(erasable.numbered(epoch, serial).done());
             }

@@ -1,14 +1,9 @@
 use super::*;
-use crate::model::card::CardRef;
-use crate::model::ids::UseClass;
+use crate::model::ids::{CertificateId, UseClass};
 use crate::model::time::DAY;
 use crate::store::sample::{self, NOW};
 
 const TOKYO: Tz = chrono_tz::Asia::Tokyo;
-
-fn card() -> CardRef {
-    sample::card(9)
-}
 
 fn application(material: Material) -> Application {
     Application { material, ..sample::application(1, "K0001") }
@@ -23,8 +18,8 @@ fn every_step() -> Vec<ApplicationStep> {
         Step::Paid,
         Step::Admitted,
         Step::Issued {
-            certificate: "C1-000001-3".into(),
-            bundle: Some(card()),
+            certificate: CertificateId { epoch: 1, serial: 1 },
+            bundle: true,
             use_before: NOW.plus_days(60),
             remind_at: vec![NOW.plus_days(46)],
             keep: false,
@@ -116,7 +111,7 @@ fn what_is_due_when() {
     of.remind_at.clear();
     assert_eq!(due_in(&of, ApplicationState::Downloaded), Some(60));
     assert_eq!(due_in(&of, ApplicationState::InUse), None);
-    of.bundle = Some(card());
+    of.bundle = true;
     assert_eq!(due_in(&of, ApplicationState::InUse), Some(0));
     assert_eq!(due_in(&of, ApplicationState::Expired), Some(0));
     of.keep = true;
