@@ -186,6 +186,7 @@ pub struct Consent {
 
 /// An application, as the ledger keeps it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(clippy::struct_excessive_bools, reason = "facts that do not depend on each other")]
 pub struct Application {
     /// Its number.
     pub id: ApplicationId,

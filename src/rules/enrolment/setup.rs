@@ -44,7 +44,7 @@ const CHARS_MAX: usize = 300;
 /// Compares what is given with what is registered; empty when it agrees.
 pub fn compare(registered: Registered<'_>, given: Given<'_>) -> Vec<Mismatch> {
     let mut wrong = Vec::new();
-    if !same(office(registered.office_name), office(given.office_name)) {
+    if !same(office(registered.office_name).as_ref(), office(given.office_name).as_ref()) {
         wrong.push(Mismatch {
             code: "SETUP-OFFICE-NAME",
             field: "office_name",
@@ -54,7 +54,7 @@ pub fn compare(registered: Registered<'_>, given: Given<'_>) -> Vec<Mismatch> {
             ),
         });
     }
-    if !same(person(registered.user_name), person(given.user_name)) {
+    if !same(person(registered.user_name).as_ref(), person(given.user_name).as_ref()) {
         wrong.push(Mismatch {
             code: "SETUP-USER-NAME",
             field: "user_name",
@@ -64,7 +64,7 @@ pub fn compare(registered: Registered<'_>, given: Given<'_>) -> Vec<Mismatch> {
             ),
         });
     }
-    if !same(mail(registered.mail), mail(given.mail)) {
+    if !same(mail(registered.mail).as_ref(), mail(given.mail).as_ref()) {
         wrong.push(Mismatch {
             code: "SETUP-MAIL",
             field: "mail",
@@ -78,8 +78,8 @@ pub fn compare(registered: Registered<'_>, given: Given<'_>) -> Vec<Mismatch> {
 }
 
 /// Both there and alike. An empty field agrees with nothing.
-fn same(one: Option<String>, other: Option<String>) -> bool {
-    one.is_some_and(|one| !one.is_empty() && Some(one) == other)
+fn same(one: Option<&String>, other: Option<&String>) -> bool {
+    one.is_some_and(|one| !one.is_empty()) && one == other
 }
 
 /// Compatibility forms folded (full to half width, ㈱ to (株), half-width kana to full), blanks and invisible characters

@@ -127,6 +127,6 @@ pub(super) fn applications(ledger: &dyn Ledger) {
     assert_eq!(list(ApplicationFilter { account, ..Default::default() }), [5, 2]);
     let states = vec![ApplicationState::Expired, ApplicationState::InUse];
     let insurer = Some(sample::insurer_code());
-    assert_eq!(list(ApplicationFilter { states, insurer, ..Default::default() }), [5, 2, 1]);
+    assert_eq!(list(ApplicationFilter { insurer, states, ..Default::default() }), [5, 2, 1]);
     assert_eq!(list(ApplicationFilter { before: Some(id(2)), ..Default::default() }), [1]);
 }
