@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::account_history::ProfileField;
 use super::application::{Application, ApplicationStep};
 use super::authority::Authority;
 use super::card::CardRef;
@@ -210,6 +211,13 @@ pub enum Event {
         id: ApplicationId,
         /// What happened to it.
         step: ApplicationStep,
+    },
+    /// An account changed its own registration (K36 H24).
+    ProfileChanged {
+        /// The whole record.
+        account: Box<Account>,
+        /// What differs.
+        fields: Vec<ProfileField>,
     },
     /// An authority was added or changed; the whole record, without its private key.
     AuthoritySet(Box<Authority>),

@@ -2,6 +2,7 @@
 
 mod applications;
 mod certificates;
+mod profile;
 
 use std::collections::HashSet;
 
@@ -141,6 +142,7 @@ pub(super) fn decide<I: Index>(draft: &mut Draft<'_, I>, op: Op, at: Timestamp) 
         Op::Apply(group) => applications::apply(draft, group),
         Op::MoveApplications(steps) => applications::go_on(draft, steps, at),
         Op::AdmitApplication { id, account } => applications::admit(draft, id, *account, at),
+        Op::ChangeProfile { account, fields, mails } => profile::change(draft, account, fields, mails),
         Op::SetAuthority { authority, new } => certificates::set_authority(draft, authority, new),
         Op::IssueCertificate(certificate) => certificates::issue(draft, certificate),
         Op::RevokeCertificate { id, reason } => certificates::revoke(draft, id, reason),
