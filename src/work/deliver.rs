@@ -264,7 +264,7 @@ impl Deliveries {
                 let recalls = self.consider_recall(code, spool, job, now)?;
                 Ok(recalls.and(self.consider(code, spool, job, now)?))
             })?);
-            let since = self.untouched_since(spool, job).doing(|| format!("looking at outgoing/{job}"))?;
+            let since = Self::untouched_since(spool, job).doing(|| format!("looking at outgoing/{job}"))?;
             if let Some(since) = since
                 && held.as_ref().is_none_or(|(_, oldest)| since < *oldest)
             {
@@ -288,7 +288,7 @@ impl Deliveries {
     }
 
     /// Since when a job folder lies there that nothing will be done with: it holds files, and no sheet.
-    fn untouched_since(&self, spool: &InsurerSpool, job: &str) -> io::Result<Option<Timestamp>> {
+    fn untouched_since(spool: &InsurerSpool, job: &str) -> io::Result<Option<Timestamp>> {
         let folder = match spool.outgoing.sub(job) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             opened => opened?,

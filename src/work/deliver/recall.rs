@@ -171,7 +171,7 @@ impl Deliveries {
             Outcome::Not(fault) => {
                 let mut cells = vec!["refused".to_owned(), document.to_owned()];
                 cells.resize(7, String::new());
-                cells.extend([fault.code.to_owned(), fault.text.ja.to_string(), fault.text.en.to_string()]);
+                cells.extend([fault.code.to_owned(), fault.text.ja.clone(), fault.text.en.clone()]);
                 cells
             }
         };
