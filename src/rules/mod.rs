@@ -5,5 +5,6 @@ pub mod names;
 pub mod notice;
 pub mod policy;
 pub mod profile;
+pub mod quotation;
 pub mod retention;
 pub mod retry;

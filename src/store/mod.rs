@@ -7,6 +7,7 @@ pub mod journal;
 
 mod applications;
 mod decide;
+pub mod enrolled;
 pub mod index;
 pub mod journal_ledger;
 pub mod ledger;

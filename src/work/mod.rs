@@ -3,6 +3,7 @@
 pub mod alarms;
 pub mod assess;
 pub mod deliver;
+pub mod enrol;
 pub mod imports;
 pub mod intake;
 pub mod judge;

@@ -108,7 +108,7 @@ fn no_card() -> Result<CardRef, PartyError> {
 }
 
 /// A name of a party, with words for the operator's option.
-fn name(option: &str, text: &str) -> Result<String, PartyError> {
+pub(in crate::work) fn name(option: &str, text: &str) -> Result<String, PartyError> {
     names::name(text).or_else(|fault| match fault {
         NameFault::Length => {
             let max = names::NAME_CHARS_MAX;
@@ -125,7 +125,7 @@ fn name(option: &str, text: &str) -> Result<String, PartyError> {
 }
 
 /// Exactly one mail address (K5).
-fn mail(text: &str) -> Result<String, PartyError> {
+pub(in crate::work) fn mail(text: &str) -> Result<String, PartyError> {
     let words = "--mail must be exactly one mail address in ASCII, such as soumu@example.jp";
     names::mail(text).ok_or_else(|| PartyError::new("MAIL-ADDRESS", words))
 }

@@ -1,6 +1,7 @@
 //! The kinds of notice, one file each. A new one is a file here (its values, its places, a sample), a line in
 //! [`KINDS`], its texts in `conf/notices/NAME.toml`, and its row in `conf/notices/README.md`.
 
+mod application;
 mod arrival;
 mod profile;
 mod recall;
@@ -11,6 +12,7 @@ use super::template::{Need, Slot};
 use super::words::Values;
 use crate::model::finding::Language;
 
+pub use application::ApplicationMail;
 pub use arrival::{ArrivalNotice, ArrivalPart};
 pub use profile::ProfileNotice;
 pub use recall::RecallNotice;
@@ -18,8 +20,21 @@ pub use refusal::{RefusalNotice, RefusalReason, summarise};
 pub use swept::SweptNotice;
 
 /// All kinds, in the order of their names.
-pub static KINDS: &[&Kind] =
-    &[&arrival::KIND, &profile::KIND, &profile::FORMER_KIND, &recall::KIND, &refusal::KIND, &swept::KIND];
+pub static KINDS: &[&Kind] = &[
+    &application::CANCELLED,
+    &application::EXPIRED,
+    &application::ISSUED,
+    &application::PAYMENT,
+    &application::REJECTED,
+    &application::REMINDER,
+    &application::TAKEN,
+    &arrival::KIND,
+    &profile::KIND,
+    &profile::FORMER_KIND,
+    &recall::KIND,
+    &refusal::KIND,
+    &swept::KIND,
+];
 
 /// One kind of notice.
 #[derive(Debug)]
