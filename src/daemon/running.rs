@@ -175,6 +175,7 @@ fn open_control(house: &Arc<House>, config: &Config, live: Arc<LiveDaemon>) -> a
         Arc::clone(&house.ledger),
         Arc::clone(&house.blobs),
         Arc::clone(&house.config),
+        Arc::clone(&house.certificates),
         Arc::clone(&house.stages) as Arc<dyn Works>,
         Some(live),
     );
@@ -282,6 +283,11 @@ fn start_stages(house: &Arc<House>, loops: &Loops) -> anyhow::Result<Vec<JoinHan
     threads.push(loops.spawn("notify", bells.notify.clone(), seconds(2), seconds(1800), move |now| {
         notifier.step(now)?;
         Ok(false)
+    })?);
+
+    let certificates = Arc::clone(&house.certificates);
+    threads.push(loops.spawn("certificates", Bell::default(), seconds(60), seconds(300), move |now| {
+        certificates.step(now).map(|progress| progress.more).map_err(Into::into)
     })?);
 
     let own = Arc::clone(house);

@@ -2,6 +2,7 @@
 
 pub mod enrolment;
 pub mod names;
+pub mod certificates;
 pub mod notice;
 pub mod policy;
 pub mod profile;

@@ -10,6 +10,7 @@ use crate::config::{Config, source};
 use crate::filing::rules::RuleSet;
 use crate::model::ids::InsurerCode;
 use crate::model::time::{SECOND, Timestamp};
+use crate::rules::certificates::CertificatesPolicy;
 use crate::rules::notice::{KINDS, Templates};
 use crate::rules::policy::AccountsPolicy;
 use crate::signed::sshsig;
@@ -91,6 +92,7 @@ pub(super) fn insurers(config: &Config, rules: Option<&RuleSet>, report: &mut Re
             (Ok(()), Ok(table)) => table
                 .check()
                 .map_err(|text| format!("{}: documents.{text}", path.display()))
+                .and_then(|()| certificates(config, &code, &path))
                 .and_then(|()| filing(&path, rules)),
         };
         match checked {
@@ -106,6 +108,12 @@ pub(super) fn insurers(config: &Config, rules: Option<&RuleSet>, report: &mut Re
             }
         }
     }
+}
+
+fn certificates(config: &Config, code: &InsurerCode, path: &Path) -> Result<(), String> {
+    let policy = config.insurer_table::<CertificatesPolicy>(code, "certificates");
+    let checked = policy.map_err(|error| error.to_string())?.check();
+    checked.map_err(|text| format!("{}: certificates.{text}", path.display()))
 }
 
 /// The `[filing]` table over the rules.
