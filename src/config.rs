@@ -18,6 +18,7 @@ use serde::de::DeserializeOwned;
 
 use crate::doors::sftp::Limits;
 use crate::model::ids::InsurerCode;
+use crate::rules::passwords::PasswordsPolicy;
 use crate::rules::policy::{ControlPolicy, GatewayPolicy, SessionsPolicy, SubmitPolicy};
 use crate::work::deliver::DeliveryPolicy;
 use crate::work::purge::PurgePolicy;
@@ -67,6 +68,8 @@ pub struct Config {
     pub sftp: SftpPolicy,
     /// `[sessions]`
     pub sessions: SessionsPolicy,
+    /// `[passwords]`
+    pub passwords: PasswordsPolicy,
     /// `[submit]`
     pub submit: SubmitPolicy,
     /// `[scanner]`
@@ -107,6 +110,7 @@ impl Config {
         let gateway: GatewayPolicy = source.table("gateway");
         let sftp: SftpPolicy = source.table("sftp");
         let sessions: SessionsPolicy = source.table("sessions");
+        let passwords: PasswordsPolicy = source.table("passwords");
         let submit: SubmitPolicy = source.table("submit");
         let scanner: ScannerTable = source.table("scanner");
         let mail: MailTable = source.table("mail");
@@ -123,6 +127,7 @@ impl Config {
         let sftp_listen = address(&mut source, "sftp.listen", &sftp.listen);
         at_least_one(&mut source, "sessions.person_max", sessions.person_max as u64);
         at_least_one(&mut source, "sessions.machine_max", sessions.machine_max as u64);
+        check_passwords(&mut source, &passwords);
         check_submit(&mut source, &submit);
         at_least_one(&mut source, "control.clients_max", control.clients_max as u64);
         at_least_one(&mut source, "control.timeout_seconds", control.timeout_seconds);
@@ -152,6 +157,7 @@ impl Config {
             sftp_listen,
             sftp,
             sessions,
+            passwords,
             submit,
             scanner,
             mail,
@@ -194,6 +200,18 @@ fn check_gateway(source: &mut Source<'_>, gateway: &GatewayPolicy) {
     }
     if gateway.root.is_empty() || gateway.root.contains('\0') {
         source.reject("gateway.root", "must be a folder, such as spool or /var/lib/todoke");
+    }
+}
+
+fn check_passwords(source: &mut Source<'_>, passwords: &PasswordsPolicy) {
+    at_least_one(source, "passwords.checks_max", passwords.checks_max as u64);
+    if !passwords.is_hard() {
+        let what = "a check must cost at least 7 MiB and 5 passes, or as much in all: memory_kib of 7168 or more, and memory_kib \
+                    times passes of 35840 or more";
+        source.reject("passwords.memory_kib", what);
+    }
+    if passwords.memory_kib > 1 << 20 || passwords.passes > 100 {
+        source.reject("passwords.memory_kib", "must be at most 1048576 (1 GiB), and passes at most 100");
     }
 }
 

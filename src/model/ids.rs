@@ -105,6 +105,22 @@ text_id!(
 );
 
 text_id!(
+    /// Whose a password is: an account, or an application of an enrolment. Fit for a file name.
+    CredentialHolder,
+    "the holder of a password",
+    "a letter followed by at most 31 ASCII letters, digits, '-' or '_'",
+    |t| t.len() <= 32
+        && t.as_bytes().first().is_some_and(u8::is_ascii_alphabetic)
+        && t.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+);
+
+impl From<&AccountId> for CredentialHolder {
+    fn from(account: &AccountId) -> Self {
+        Self(account.0.clone())
+    }
+}
+
+text_id!(
     /// Where immutable bytes lie: the day they were opened for writing and 64 random bits, both chosen by the
     /// server: `20261123-9f3c21aa04b7d001`.
     BlobId,

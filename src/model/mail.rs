@@ -18,6 +18,8 @@ pub enum Subject {
     Swept,
     /// A document was recalled (誤配信).
     Recall(DocumentId),
+    /// A password was set or a login locked, by the event of this sequence number.
+    Login(u64),
 }
 
 /// Where a mail is.

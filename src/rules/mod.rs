@@ -1,6 +1,7 @@
 //! Decisions from values: no I/O, no clock.
 
 pub mod notice;
+pub mod passwords;
 pub mod policy;
 pub mod retention;
 pub mod retry;

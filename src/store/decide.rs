@@ -1,5 +1,7 @@
 //! From operations to events: what the ledger allows, decided from the tables alone. Writes nothing.
 
+mod logins;
+
 use std::collections::HashSet;
 
 use super::index::{Index, IndexError};
@@ -135,6 +137,14 @@ pub(super) fn decide<I: Index>(draft: &mut Draft<'_, I>, op: Op, at: Timestamp) 
             Ok((events, Done::Ok))
         }
         Op::DropboxSwept { account, files, bytes } => ok(Event::DropboxSwept { account, files, bytes }),
+        Op::SetPassword { credential, version, change } => {
+            logins::set_password(draft, credential, version, change)
+        }
+        Op::RemovePassword(credential) => logins::remove_password(draft, credential),
+        Op::PasswordExpired { credential, version } => logins::expired(draft, credential, version),
+        Op::LockLogin { account, until } => logins::lock(draft, account, until, at),
+        Op::UnlockLogin(account) => logins::unlock(draft, account),
+        Op::LoggedIn { account, source, day_from } => logins::logged_in(draft, account, source, day_from),
         Op::EpochReconciled => {
             if !draft.meta.unreconciled {
                 let why = "this data root waits for no reconciliation";
@@ -421,6 +431,11 @@ fn seal<I: Index>(draft: &mut Draft<'_, I>, mut mail: Box<Mail>) -> Decided {
         if stored.is_none_or(|stored| stored.tell_at.is_none()) {
             return Ok((Vec::new(), Done::Sealed(false)));
         }
+    }
+    if let Subject::Login(seq) = mail.subject
+        && !draft.has(&tables::login_news(seq))?
+    {
+        return Ok((Vec::new(), Done::Sealed(false)));
     }
     (mail.state, mail.attempts, mail.last_reply) = (MailState::Queued, 0, None);
     Ok((vec![Event::MailSealed(mail)], Done::Sealed(true)))

@@ -18,6 +18,7 @@ pub mod blobs;
 pub mod cards;
 pub mod local_blobs;
 
+pub mod credentials;
 pub mod gateway_keys;
 pub mod keys;
 

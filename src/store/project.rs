@@ -1,6 +1,8 @@
 //! From events to tables: the only place that writes them, used alike when an event has just happened and when the index
 //! is rebuilt. Needs nothing but the event and the tables: no card, no clock.
 
+mod logins;
+
 use super::index::{Index, IndexError};
 use super::tables::{
     self, Draft, IdUse, Meta, Payload, StoredDocument, StoredMail, StoredSubmission, series_index,
@@ -9,6 +11,7 @@ use crate::model::card::CardRef;
 use crate::model::document::Document;
 use crate::model::event::{Event, MailResult, Record};
 use crate::model::ids::{Digest, DocumentId, MailId, Number};
+use crate::model::login::LoginNews;
 use crate::model::mail::{Mail, MailState, Subject};
 use crate::model::party::{Account, Insurer, Office};
 use crate::model::submission::{HoldReason, Outcome, State, Submission};
@@ -95,6 +98,25 @@ pub(super) fn project<I: Index>(
         Event::MailCardErased { id } => change_mail(draft, *id, |stored| stored.card_gone = true)?,
         Event::DropboxSwept { account, files, bytes } => {
             draft.put(&tables::sweeps(account).time(at).numbered(0, record.seq).done(), &(*files, *bytes))?;
+        }
+        Event::PasswordSet { credential, version, change } => {
+            logins::password_set(draft, record, credential, *version, *change)?;
+        }
+        Event::PasswordRemoved { credential } => {
+            logins::change_password(draft, credential, |stored| stored.state = None)?;
+        }
+        Event::PasswordExpired { credential, .. } => logins::change_password(draft, credential, |stored| {
+            stored.state.iter_mut().for_each(|state| state.expired = true);
+        })?,
+        Event::LoginLocked { account, until } => {
+            logins::change(draft, account, |logins| logins.locked_until = Some(*until))?;
+            logins::tell(draft, record, account, LoginNews::Locked(*until))?;
+        }
+        Event::LoginUnlocked { account } => {
+            logins::change(draft, account, |logins| logins.locked_until = None)?;
+        }
+        Event::LoggedIn { account, source, new_day } => {
+            logins::change(draft, account, |of| logins::logged_in(of, *source, *new_day, at))?;
         }
         Event::Stopped => {}
     }
@@ -315,8 +337,10 @@ fn sealed<I: Index>(draft: &mut Draft<'_, I>, mail: &Mail) -> Result<(), IndexEr
     for id in stored.arrivals() {
         change_document(draft, *id, |document| document.announce_at = None)?;
     }
-    if let Subject::Refusal(number) = mail.subject {
-        change(draft, number, |stored| stored.tell_at = None)?;
+    match mail.subject {
+        Subject::Refusal(number) => change(draft, number, |stored| stored.tell_at = None)?,
+        Subject::Login(seq) => draft.remove(&tables::login_news(seq))?,
+        _ => {}
     }
     draft.derive(&[], stored.derived());
     draft.put_new(tables::mail(mail.id), &stored)

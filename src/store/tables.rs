@@ -15,12 +15,13 @@ use super::ledger::{Queue, Task};
 use crate::model::document::{Document, RemovalReason};
 use crate::model::event::Series;
 use crate::model::ids::{AccountId, BlobId, Digest, DocumentId, InsurerCode, MailId, Number, OfficeCode};
+use crate::model::login::{Credential, PasswordState, Purpose};
 use crate::model::mail::{Mail, MailState, Subject};
 use crate::model::submission::{HoldReason, State, Submission};
 use crate::model::time::Timestamp;
 
 /// Changes with every change of keys or values: an index of another number is rebuilt.
-pub(super) const SCHEMA: u32 = 3;
+pub(super) const SCHEMA: u32 = 4;
 
 pub(super) const META: &[u8] = b"\0meta";
 
@@ -120,6 +121,27 @@ pub(super) fn fingerprint(fingerprint: &str) -> Vec<u8> {
 /// What was removed from this account's drop-box, by time; the value is files and bytes.
 pub(super) fn sweeps(account: &AccountId) -> Key {
     Key::of(b'z').text(account.as_str())
+}
+/// [`StoredPassword`]
+pub(super) fn password(credential: &Credential) -> Vec<u8> {
+    let purpose = match credential.purpose {
+        Purpose::Login => 0,
+        Purpose::Issue => 1,
+        Purpose::Enrolment => 2,
+    };
+    Key::of(b'P').byte(purpose).text(credential.holder.as_str()).done()
+}
+/// [`crate::model::login::LoginRecord`]
+pub(super) fn login(account: &AccountId) -> Vec<u8> {
+    Key::of(b'L').text(account.as_str()).done()
+}
+/// What mailboxes are to be told of logins, by the event's sequence number: account and
+/// [`crate::model::login::LoginNews`].
+pub(super) fn all_login_news() -> Key {
+    Key::of(b'W')
+}
+pub(super) fn login_news(seq: u64) -> Vec<u8> {
+    all_login_news().numbered(0, seq).done()
 }
 pub(super) fn submission(number: Number) -> Vec<u8> {
     Key::of(b's').number(number).done()
@@ -329,6 +351,16 @@ pub(super) fn may_erase(submission: &Submission) -> bool {
         _ => true,
     }
 }
+
+/// A credential's passwords.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct StoredPassword {
+    /// Of the last one, in force or not.
+    pub version: u64,
+    /// The one in force.
+    pub state: Option<PasswordState>,
+}
+
 /// Uses of a sender's id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct IdUse {

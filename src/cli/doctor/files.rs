@@ -143,7 +143,7 @@ pub(super) fn root(config: &Config, report: &mut Report) {
     } else {
         report.ok("data root", root.display().to_string());
     }
-    for name in ["journal", "index", "blobs", "keys", "uploads"] {
+    for name in ["journal", "index", "blobs", "keys", "credentials", "uploads"] {
         let folder = root.join(name);
         match std::fs::symlink_metadata(&folder) {
             Ok(about) if !about.is_dir() => {
