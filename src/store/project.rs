@@ -342,6 +342,11 @@ fn sealed<I: Index>(draft: &mut Draft<'_, I>, mail: &Mail) -> Result<(), IndexEr
         Subject::Login(seq) => draft.remove(&tables::login_news(seq))?,
         _ => {}
     }
+    if let Subject::Notice { kind, about } = &mail.subject
+        && !about.is_empty()
+    {
+        draft.put(&tables::told(kind, about), &mail.id)?;
+    }
     draft.derive(&[], stored.derived());
     draft.put_new(tables::mail(mail.id), &stored)
 }
