@@ -8,6 +8,7 @@ mod reload;
 pub mod source;
 mod tables;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
@@ -35,7 +36,7 @@ use source::Source;
 pub const DEFAULT_TEXT: &str = include_str!("../conf/todoke.toml");
 
 /// Tables an insurer's file may have; each is read by the module named after it.
-pub const INSURER_TABLES: &[&str] = &["accounts", "documents", "filing"];
+pub const INSURER_TABLES: &[&str] = &["accounts", "documents", "filing", "login"];
 
 /// `[sftp]`: where the SFTP door listens.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -190,6 +191,24 @@ impl Config {
         let policy = source.table(table);
         source.finish()?;
         Ok(policy)
+    }
+}
+
+impl Config {
+    /// The same table of all insurers that have a file.
+    pub fn insurer_tables<T: DeserializeOwned + Default>(
+        &self,
+        table: &'static str,
+    ) -> Result<BTreeMap<InsurerCode, T>, ConfigError> {
+        let mut tables = BTreeMap::new();
+        for entry in std::fs::read_dir(self.places.conf.join("insurers")).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let code = name.to_str().and_then(|name| name.strip_suffix(".toml"));
+            if let Some(code) = code.and_then(|code| InsurerCode::parse(code).ok()) {
+                tables.insert(code.clone(), self.insurer_table(&code, table)?);
+            }
+        }
+        Ok(tables)
     }
 }
 

@@ -7,6 +7,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use super::exit::Exit;
 use super::out::Column;
 use super::party::{self, Import, Yes};
+use super::password::Password;
 use super::way::Way;
 use super::{Globals, Lang};
 use crate::desk::{PartyRequest, Trouble};
@@ -48,6 +49,10 @@ pub(super) enum Account {
     /// Its keys
     #[command(subcommand)]
     Key(Key),
+    /// Make a temporary password for it, shown this once
+    Password(Password),
+    /// End a lock of its passwords before its time
+    Unlock(Id),
 }
 
 /// Keys of an account.
@@ -219,6 +224,8 @@ impl Account {
             Self::Key(Key::Remove { id, fingerprint }) => {
                 party::set(globals, "account", PartyRequest::RemoveKey(id, fingerprint))
             }
+            Self::Password(password) => password.run(globals),
+            Self::Unlock(which) => party::set(globals, "account", PartyRequest::Unlock(which.id)),
             Self::Import(import) => import.run(globals, csv::Kind::Account),
             Self::Suspend(one) => stand(one, Standing::Suspended),
             Self::Resume(one) => stand(one, Standing::Active),

@@ -16,6 +16,7 @@ mod office;
 mod out;
 mod outbox;
 mod party;
+mod password;
 mod purge;
 mod serve;
 mod status;

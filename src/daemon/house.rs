@@ -1,6 +1,6 @@
 //! The parts of one gateway, put together: store, stages, what doors need. Starts nothing.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
@@ -16,12 +16,15 @@ use crate::doors::sftp::office::OfficeParts;
 use crate::doors::smtp::SmtpMailer;
 use crate::filing::RuleBook;
 use crate::model::health::Health;
-use crate::model::ids::BlobId;
+use crate::model::ids::{BlobId, InsurerCode};
 use crate::model::time::{Clock, SystemClock, Timestamp};
+use crate::rules::login::LoginRules;
 use crate::rules::notice::{KINDS, Templates};
 use crate::rules::policy::SubmitPolicy;
 use crate::signed::manifest::ManifestLimits;
+use crate::store::attempts::Attempts;
 use crate::store::blobs::Blobs;
+use crate::store::credentials::Credentials;
 use crate::store::dropboxes::Dropboxes;
 use crate::store::handover::Handover;
 use crate::store::index::SledIndex;
@@ -128,6 +131,12 @@ pub struct House {
     pub templates: Arc<RwLock<Arc<Templates>>>,
     /// Policy of notices in force.
     pub notices: Arc<RwLock<Arc<NoticePolicy>>>,
+    /// Passwords.
+    pub credentials: Arc<Credentials>,
+    /// Wrong passwords and last logins.
+    pub attempts: Arc<Attempts>,
+    /// Insurers' rules of logins in force.
+    pub logins: Arc<RwLock<Arc<BTreeMap<InsurerCode, LoginRules>>>>,
     /// Policy of intake in force.
     pub submit: Arc<RwLock<SubmitPolicy>>,
     /// What opening the ledger found.
@@ -142,7 +151,7 @@ impl House {
         let now = clock.now();
         let root_path = config.places.root.clone();
         let root = Root::open(&root_path)?;
-        let uploads = root.uploads();
+        let (uploads, credentials_path) = (root.uploads(), root.credentials());
         let keys = Arc::new(Keys::load_or_make(&root.keys())?);
         let blobs: Arc<dyn Blobs> = Arc::new(
             LocalBlobs::open(&root.blobs(), BlobOptions::default()).context("while opening the blobs")?,
@@ -162,6 +171,10 @@ impl House {
         let rules = Arc::new(RwLock::new(Arc::new(RuleBook::load(&in_force.places.conf)?)));
         let templates = Arc::new(RwLock::new(Arc::new(templates(&in_force)?)));
         let notices = Arc::new(RwLock::new(Arc::new(notice_policy(&in_force))));
+        let logins = Arc::new(RwLock::new(Arc::new(in_force.insurer_tables("login")?)));
+        let credentials =
+            Arc::new(Credentials::open(&credentials_path, Arc::clone(&ledger), &in_force.passwords));
+        let attempts = Arc::new(Attempts::open(&credentials_path));
         let submit = Arc::new(RwLock::new(in_force.submit.clone()));
         let scanner: Arc<dyn Scanner> =
             Arc::from(clamd::scanner(&in_force.scanner.address, in_force.scanner.bounds));
@@ -312,6 +325,9 @@ impl House {
             seen,
             templates,
             notices,
+            credentials,
+            attempts,
+            logins,
             submit,
             recovery,
         })

@@ -118,6 +118,7 @@ impl LiveDaemon {
         };
         let new = Config::load(&old.places.file).map_err(|e| wrong(e.to_string()))?;
         let rules = RuleBook::load(&new.places.conf).map_err(|e| wrong(e.to_string()))?;
+        let logins = new.insurer_tables("login").map_err(|e| wrong(e.to_string()))?;
         let texts = templates(&new).map_err(|e| wrong(format!("{e:#}")))?;
         if let Some(log) = &self.log {
             log.set(&new.log.level).map_err(|e| wrong(e.to_string()))?;
@@ -125,6 +126,7 @@ impl LiveDaemon {
         *house.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
         *house.templates.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(texts);
         *house.notices.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(notice_policy(&new));
+        *house.logins.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(logins);
         *house.submit.write().unwrap_or_else(PoisonError::into_inner) = new.submit.clone();
         house.dropboxes.set_limits(&new.submit);
         *self.gate.policy.lock().unwrap_or_else(PoisonError::into_inner) = login_policy(&new);

@@ -25,6 +25,7 @@ use crate::doors::metrics::{self, MetricsServer};
 use crate::doors::sftp::gate::KeyGate;
 use crate::doors::sftp::insurer::{InsurerLimits, InsurerTree};
 use crate::doors::sftp::port::Tree;
+use crate::doors::sftp::second::SecondFactor;
 use crate::doors::sftp::{self, ServerHandle};
 use crate::doors::systemd::{self, Notifier as Systemd};
 use crate::model::time::Timestamp;
@@ -167,17 +168,38 @@ fn gate(house: &Arc<House>, config: &Config) -> KeyGate {
         Arc::clone(&house.dropboxes),
         Arc::clone(&house.clock),
         login_policy(config),
+        second_factor(house),
     )
 }
 
+/// Passwords, with the policies in force.
+fn second_factor(house: &Arc<House>) -> SecondFactor {
+    let (logins, in_force) = (Arc::clone(&house.logins), Arc::clone(&house.config));
+    SecondFactor {
+        ledger: Arc::clone(&house.ledger),
+        credentials: Arc::clone(&house.credentials),
+        attempts: Arc::clone(&house.attempts),
+        keys: Arc::clone(&house.keys),
+        clock: Arc::clone(&house.clock),
+        zone: house.config.get().gateway.zone,
+        rules: Box::new(move |insurer| {
+            let logins = Arc::clone(&logins.read().unwrap_or_else(std::sync::PoisonError::into_inner));
+            logins.get(insurer).cloned().unwrap_or_default()
+        }),
+        policy: Box::new(move || in_force.get().passwords.clone()),
+    }
+}
+
 fn open_control(house: &Arc<House>, config: &Config, live: Arc<LiveDaemon>) -> anyhow::Result<ControlDoor> {
-    let parts = Parts::new(
+    let mut parts = Parts::new(
         Arc::clone(&house.ledger),
         Arc::clone(&house.blobs),
         Arc::clone(&house.config),
         Arc::clone(&house.stages) as Arc<dyn Works>,
         Some(live),
     );
+    parts.credentials = Arc::clone(&house.credentials);
+    parts.attempts = Arc::clone(&house.attempts);
     let service = DeskService::new(Arc::new(parts), Arc::clone(&house.clock));
     let policy = &config.control;
     let group = match policy.group.as_str() {
@@ -296,6 +318,13 @@ fn start_stages(house: &Arc<House>, loops: &Loops) -> anyhow::Result<Vec<JoinHan
     let own = Arc::clone(house);
     threads.push(loops.spawn("sweep", Bell::default(), seconds(3600), seconds(3600), move |now| {
         sweep(&own, now)?;
+        Ok(false)
+    })?);
+
+    // A lock is written at once; what else is counted, every few seconds.
+    let attempts = Arc::clone(&house.attempts);
+    threads.push(loops.spawn("attempts", Bell::default(), seconds(3), seconds(300), move |now| {
+        attempts.write(now).context("while writing the counters of wrong passwords")?;
         Ok(false)
     })?);
 
@@ -545,6 +574,9 @@ impl Running {
             control.close();
         }
         self.quit.send_replace(true);
+        if let Err(error) = self.house.attempts.write(self.house.now()) {
+            tracing::error!(%error, "the counters of wrong passwords could not be written");
+        }
         self.house.journal.close(self.house.now()).context("while closing the store")?;
         tracing::info!("stopped");
         Ok(())

@@ -2,6 +2,7 @@
 //! socket when the daemon runs and by a plain call when it does not; the answer is the same.
 
 mod listing;
+mod logins;
 mod mails;
 mod outbox;
 mod parties;

@@ -13,7 +13,9 @@ use crate::model::ids::{AccountId, DocumentId, InsurerCode, Number, OfficeCode};
 use crate::model::party::Actor;
 use crate::model::time::Timestamp;
 use crate::rules::policy::{AccountsPolicy, SecondAccount};
+use crate::store::attempts::Attempts;
 use crate::store::blobs::Blobs;
+use crate::store::credentials::Credentials;
 use crate::store::ledger::Ledger;
 use crate::work::parties::Parties;
 
@@ -114,6 +116,10 @@ pub struct Parts {
     pub blobs: Arc<dyn Blobs>,
     /// The configuration in force.
     pub config: Arc<ConfigCell>,
+    /// Passwords.
+    pub credentials: Arc<Credentials>,
+    /// Wrong passwords and last logins.
+    pub attempts: Arc<Attempts>,
     /// Who sets parties.
     pub parties: Parties,
     /// The stages of work.
@@ -123,7 +129,7 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// Over these; see the fields.
+    /// Over these; see the fields. Where a daemon has counters and passwords open, they are to be put in.
     pub fn new(
         ledger: Arc<dyn Ledger>,
         blobs: Arc<dyn Blobs>,
@@ -133,7 +139,10 @@ impl Parts {
     ) -> Self {
         let root = config.get().places.root.clone();
         let parties = Parties::new(Arc::clone(&ledger), Arc::clone(&blobs), root);
-        Self { ledger, blobs, config, parties, works, live }
+        let (folder, policy) = (config.get().places.root.join("credentials"), config.get().passwords.clone());
+        let credentials = Arc::new(Credentials::open(&folder, Arc::clone(&ledger), &policy));
+        let attempts = Arc::new(Attempts::open(&folder));
+        Self { ledger, blobs, config, credentials, attempts, parties, works, live }
     }
 
     pub(super) fn live(&self) -> Result<&dyn Live, Trouble> {

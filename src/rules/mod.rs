@@ -1,5 +1,6 @@
 //! Decisions from values: no I/O, no clock.
 
+pub mod login;
 pub mod notice;
 pub mod passwords;
 pub mod policy;

@@ -33,6 +33,11 @@ pub struct PasswordsPolicy {
     pub checks_max: usize,
     /// Checks that may wait for their turn; beyond it, "try again".
     pub checks_waiting_max: usize,
+    /// Wrong passwords from one source, to whatever accounts, after which its passwords do not count for a while. More than
+    /// an account may have, since an office's people share an address.
+    pub source_failures_max: u32,
+    /// For so long.
+    pub source_lock_minutes: u32,
 }
 
 impl Default for PasswordsPolicy {
@@ -44,6 +49,8 @@ impl Default for PasswordsPolicy {
             passes: 2,
             checks_max: 2,
             checks_waiting_max: 32,
+            source_failures_max: 30,
+            source_lock_minutes: 30,
         }
     }
 }

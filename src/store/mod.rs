@@ -18,6 +18,7 @@ pub mod blobs;
 pub mod cards;
 pub mod local_blobs;
 
+pub mod attempts;
 pub mod credentials;
 pub mod gateway_keys;
 pub mod keys;

@@ -1,6 +1,8 @@
 //! Mails: sealed first (members, text and Message-ID fixed in one event), then sent until the next host takes them or
 //! the schedule ends. At worst the same mail goes out twice, with the same Message-ID.
 
+mod logins;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -92,6 +94,7 @@ impl Notifier {
     pub fn step(&self, now: Timestamp) -> anyhow::Result<usize> {
         self.announce(now)?;
         self.tell(now)?;
+        self.tell_logins(now)?;
         self.send(now)
     }
 

@@ -42,6 +42,8 @@ pub(crate) struct Login {
     pub(crate) account: AccountId,
     pub(crate) tree: Arc<dyn Tree>,
     pub(crate) language: Language,
+    /// Said once, on the first channel.
+    pub(crate) welcome: Mutex<Vec<String>>,
     /// Dropped last, which ends the session behind the gate.
     #[allow(dead_code, reason = "held for its drop")]
     pub(crate) guard: Box<dyn Send + Sync>,

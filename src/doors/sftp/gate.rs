@@ -10,7 +10,8 @@ use russh::keys::ssh_key::{HashAlg, PublicKey};
 use serde::{Deserialize, Serialize};
 
 use super::office::{OfficeParts, OfficeTree};
-use super::port::{Entered, Fault, Gate, Link, Status, Tree};
+use super::port::{Entered, Fault, Gate, Link, PasswordAnswer, Second, Status, Tree};
+use super::second::SecondFactor;
 use crate::model::finding::Language;
 use crate::model::ids::AccountId;
 use crate::model::metric;
@@ -76,6 +77,8 @@ pub struct KeyGate {
     pub clock: Arc<dyn Clock>,
     /// Policy; can be changed while sessions run.
     pub policy: Arc<Mutex<LoginPolicy>>,
+    /// Passwords beside keys.
+    pub second: SecondFactor,
     logins: Logins,
     next_login: AtomicU64,
 }
@@ -89,11 +92,22 @@ impl KeyGate {
         dropboxes: Arc<Dropboxes>,
         clock: Arc<dyn Clock>,
         policy: LoginPolicy,
+        second: SecondFactor,
     ) -> Self {
         let policy = Arc::new(Mutex::new(policy));
         // Login 0 is every earlier process's: what it left counts as left by an earlier session.
         let next_login = AtomicU64::new(1);
-        Self { ledger, office, insurer, dropboxes, clock, policy, logins: Logins::default(), next_login }
+        Self {
+            ledger,
+            office,
+            insurer,
+            dropboxes,
+            clock,
+            policy,
+            second,
+            logins: Logins::default(),
+            next_login,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<AccountId, Vec<Entry>>> {
@@ -119,7 +133,12 @@ impl KeyGate {
         Ok(found)
     }
 
-    fn tree(&self, account: &Account, login: Login) -> Result<Arc<dyn Tree>, Fault> {
+    fn tree(
+        &self,
+        account: &Account,
+        login: Login,
+        send_until: Option<Timestamp>,
+    ) -> Result<Arc<dyn Tree>, Fault> {
         if account.role == Role::Insurer {
             return Ok((self.insurer)(account));
         }
@@ -133,7 +152,8 @@ impl KeyGate {
                 &format!("The server failed ({id}). Tell the operator this number."),
             )
         })?;
-        Ok(Arc::new(OfficeTree::new(Arc::clone(&self.office), account.clone(), dropbox, login)))
+        let tree = OfficeTree::new(Arc::clone(&self.office), account.clone(), dropbox, login);
+        Ok(Arc::new(tree.sending_until(send_until)))
     }
 }
 
@@ -158,18 +178,57 @@ impl Gate for KeyGate {
         }
     }
 
+    fn after_key(&self, account: &str, key: &PublicKey, from: SocketAddr) -> Second {
+        match self.proven(account, key, from) {
+            Ok(account) => self.second.after_key(&account, from),
+            Err(fault) => Second::Refused(fault),
+        }
+    }
+
+    fn password_without_key(&self, account: &str, from: SocketAddr) {
+        self.second.without_key(account, from);
+    }
+
+    fn password(&self, account: &str, key: &PublicKey, given: &str, from: SocketAddr) -> PasswordAnswer {
+        match self.proven(account, key, from) {
+            Ok(account) => self.second.password(&account, given, from),
+            Err(fault) => PasswordAnswer::Refused(fault),
+        }
+    }
+
+    fn change_password(
+        &self,
+        account: &str,
+        key: &PublicKey,
+        old: &str,
+        new: &str,
+        from: SocketAddr,
+    ) -> PasswordAnswer {
+        match self.proven(account, key, from) {
+            Ok(account) => self.second.change(&account, old, new, from),
+            Err(fault) => PasswordAnswer::Refused(fault),
+        }
+    }
+
     fn enter(
         &self,
         account: &str,
         key: &PublicKey,
+        with_password: bool,
         from: SocketAddr,
         session: u64,
         link: Arc<dyn Link>,
     ) -> Result<Entered, Fault> {
-        let account = self.check(account, key).map_err(|reason| {
-            tracing::info!(%from, reason, "a key was let in and then not");
-            fault(Language::Ja, "LOGIN", "ログインできません。", "Login is not possible.")
-        })?;
+        let account = self.proven(account, key, from)?;
+        if !with_password {
+            match self.second.after_key(&account, from) {
+                Second::Enough => {}
+                Second::Refused(fault) => return Err(fault),
+                Second::Password(language) => {
+                    return Err(fault(language, "LOGIN", "ログインできません。", "Login is not possible."));
+                }
+            }
+        }
         let policy = self.policy.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let fingerprint = key.fingerprint(HashAlg::Sha256).to_string();
         let now = self.clock.now();
@@ -202,7 +261,7 @@ impl Gate for KeyGate {
             entry.connections.insert(session, link);
             let login = entry.login;
             drop(logins);
-            return Ok(self.entered(account.id, tree, login, session));
+            return Ok(self.entered(account.id, tree, login, session, Vec::new()));
         }
         if entries.len() >= max {
             let idle = |e: &Entry| e.connections.values().map(|c| c.idle()).min().unwrap_or(Duration::MAX);
@@ -233,7 +292,8 @@ impl Gate for KeyGate {
             }
         }
         let login = self.next_login.fetch_add(1, Ordering::Relaxed);
-        let tree = self.tree(&account, login)?;
+        let send_until = with_password.then(|| self.second.send_until(&account)).flatten();
+        let tree = self.tree(&account, login, send_until)?;
         entries.push(Entry {
             login,
             fingerprint,
@@ -243,16 +303,32 @@ impl Gate for KeyGate {
             connections: HashMap::from([(session, link)]),
         });
         drop(logins);
-        Ok(self.entered(account.id, tree, login, session))
+        let welcome = self.second.begin(&account, from, send_until);
+        Ok(self.entered(account.id, tree, login, session, welcome))
     }
 }
 
 impl KeyGate {
-    fn entered(&self, account: AccountId, tree: Arc<dyn Tree>, login: Login, session: u64) -> Entered {
+    /// The account of somebody who proved this key.
+    fn proven(&self, account: &str, key: &PublicKey, from: SocketAddr) -> Result<Account, Fault> {
+        self.check(account, key).map_err(|reason| {
+            tracing::info!(%from, reason, "a key was let in and then not");
+            fault(Language::Ja, "LOGIN", "ログインできません。", "Login is not possible.")
+        })
+    }
+
+    fn entered(
+        &self,
+        account: AccountId,
+        tree: Arc<dyn Tree>,
+        login: Login,
+        session: u64,
+        welcome: Vec<String>,
+    ) -> Entered {
         metrics::counter!(metric::LOGINS, "result" => "accepted").increment(1);
         metrics::gauge!(metric::SESSIONS).increment(1.0);
         let guard = Leave { logins: Arc::clone(&self.logins), account: account.clone(), login, session };
-        Entered { account, tree, guard: Box::new(guard) }
+        Entered { account, tree, welcome, guard: Box::new(guard) }
     }
 }
 
