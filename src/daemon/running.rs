@@ -200,6 +200,8 @@ fn open_control(house: &Arc<House>, config: &Config, live: Arc<LiveDaemon>) -> a
     );
     parts.credentials = Arc::clone(&house.credentials);
     parts.attempts = Arc::clone(&house.attempts);
+    // One for all: reading a record and writing it back is one step.
+    parts.parties = Arc::clone(&house.parties);
     let service = DeskService::new(Arc::new(parts), Arc::clone(&house.clock));
     let policy = &config.control;
     let group = match policy.group.as_str() {

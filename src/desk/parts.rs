@@ -121,7 +121,7 @@ pub struct Parts {
     /// Wrong passwords and last logins.
     pub attempts: Arc<Attempts>,
     /// Who sets parties.
-    pub parties: Parties,
+    pub parties: Arc<Parties>,
     /// The stages of work.
     pub works: Arc<dyn Works>,
     /// The daemon; none when the command line works by itself.
@@ -138,8 +138,8 @@ impl Parts {
         live: Option<Arc<dyn Live>>,
     ) -> Self {
         let root = config.get().places.root.clone();
-        let parties = Parties::new(Arc::clone(&ledger), Arc::clone(&blobs), root);
-        let (folder, policy) = (config.get().places.root.join("credentials"), config.get().passwords.clone());
+        let parties = Arc::new(Parties::new(Arc::clone(&ledger), Arc::clone(&blobs), root.clone()));
+        let (folder, policy) = (root.join("credentials"), config.get().passwords.clone());
         let credentials = Arc::new(Credentials::open(&folder, Arc::clone(&ledger), &policy));
         let attempts = Arc::new(Attempts::open(&folder));
         Self { ledger, blobs, config, credentials, attempts, parties, works, live }

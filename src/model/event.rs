@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::account_history::ProfileField;
 use super::authority::Authority;
 use super::card::CardRef;
 use super::certificate::{Certificate, RevocationReason};
@@ -239,6 +240,13 @@ pub enum Event {
         source: Digest,
         /// The account's first of the day, from whatever source.
         new_day: bool,
+    },
+    /// An account changed its own registration (K36 H24).
+    ProfileChanged {
+        /// The whole record.
+        account: Box<Account>,
+        /// What differs.
+        fields: Vec<ProfileField>,
     },
     /// An authority was added or changed; the whole record, without its private key.
     AuthoritySet(Box<Authority>),

@@ -1,8 +1,10 @@
 //! Decisions from values: no I/O, no clock.
 
 pub mod login;
+pub mod names;
 pub mod notice;
 pub mod passwords;
 pub mod policy;
+pub mod profile;
 pub mod retention;
 pub mod retry;

@@ -2,6 +2,7 @@
 
 mod certificates;
 mod logins;
+mod profile;
 
 use std::collections::HashSet;
 
@@ -146,6 +147,7 @@ pub(super) fn decide<I: Index>(draft: &mut Draft<'_, I>, op: Op, at: Timestamp) 
         Op::LockLogin { account, until } => logins::lock(draft, account, until, at),
         Op::UnlockLogin(account) => logins::unlock(draft, account),
         Op::LoggedIn { account, source, day_from } => logins::logged_in(draft, account, source, day_from),
+        Op::ChangeProfile { account, fields, mails } => profile::change(draft, account, fields, mails),
         Op::SetAuthority { authority, new } => certificates::set_authority(draft, authority, new),
         Op::IssueCertificate(certificate) => certificates::issue(draft, certificate),
         Op::RevokeCertificate { id, reason } => certificates::revoke(draft, id, reason),

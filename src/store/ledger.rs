@@ -6,6 +6,7 @@
 
 mod certificates;
 
+use crate::model::account_history::{AccountFact, ProfileField};
 use crate::model::authority::Authority;
 use crate::model::card::CardRef;
 use crate::model::certificate::{Certificate, RevocationReason};
@@ -185,6 +186,16 @@ pub enum Op {
         source: Digest,
         /// When the local day began.
         day_from: Timestamp,
+    },
+    /// An account changes its own registration; the mails that say so are sealed in the same step, so that no change goes
+    /// unsaid.
+    ChangeProfile {
+        /// The whole record; must exist.
+        account: Box<Account>,
+        /// What differs.
+        fields: Vec<ProfileField>,
+        /// Confirmations.
+        mails: Vec<Mail>,
     },
     /// Adds or changes an authority. Form, origin, certificate and insurer never change.
     SetAuthority {
@@ -477,6 +488,8 @@ pub trait Ledger: CertificateLedger + Send + Sync {
     /// What mailboxes are still to be told of logins and passwords: the event's sequence number, whose, and what; oldest
     /// first, at most `limit`. Ended by sealing a mail about it (`Subject::Login`).
     fn login_news(&self, limit: usize) -> Result<Vec<(u64, AccountId, LoginNews)>, LedgerError>;
+    /// What happened to this account itself, newest first, at most `limit`.
+    fn account_history(&self, account: &AccountId, limit: usize) -> Result<Vec<AccountFact>, LedgerError>;
 
     /// Whether anything in the ledger refers to this blob (a payload file, a card, a document, a mail). Orphans are removed
     /// by the sweep.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use russh::keys::ssh_key::{HashAlg, PublicKey};
 use serde::{Deserialize, Serialize};
 
+use super::account::WithAccount;
 use super::office::{OfficeParts, OfficeTree};
 use super::port::{Entered, Fault, Gate, Link, PasswordAnswer, Second, Status, Tree};
 use super::second::SecondFactor;
@@ -134,6 +135,16 @@ impl KeyGate {
     }
 
     fn tree(
+        &self,
+        account: &Account,
+        login: Login,
+        send_until: Option<Timestamp>,
+    ) -> Result<Arc<dyn Tree>, Fault> {
+        let tree = self.own_tree(account, login, send_until)?;
+        Ok(Arc::new(WithAccount::new(tree, Arc::clone(&self.office), account.id.clone())))
+    }
+
+    fn own_tree(
         &self,
         account: &Account,
         login: Login,

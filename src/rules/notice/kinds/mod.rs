@@ -3,6 +3,7 @@
 
 mod arrival;
 mod login;
+mod profile;
 mod recall;
 mod refusal;
 mod swept;
@@ -13,12 +14,21 @@ use crate::model::finding::Language;
 
 pub use arrival::{ArrivalNotice, ArrivalPart};
 pub use login::LoginNotice;
+pub use profile::ProfileNotice;
 pub use recall::RecallNotice;
 pub use refusal::{RefusalNotice, RefusalReason, summarise};
 pub use swept::SweptNotice;
 
 /// All kinds, in the order of their names.
-pub static KINDS: &[&Kind] = &[&arrival::KIND, &login::KIND, &recall::KIND, &refusal::KIND, &swept::KIND];
+pub static KINDS: &[&Kind] = &[
+    &arrival::KIND,
+    &login::KIND,
+    &profile::KIND,
+    &profile::FORMER_KIND,
+    &recall::KIND,
+    &refusal::KIND,
+    &swept::KIND,
+];
 
 /// One kind of notice.
 #[derive(Debug)]
