@@ -8,6 +8,7 @@ mod reload;
 pub mod source;
 mod tables;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
@@ -20,6 +21,7 @@ use crate::doors::sftp::Limits;
 use crate::model::ids::InsurerCode;
 use crate::model::span::Span;
 use crate::rules::certificates::AuthoritiesPolicy;
+use crate::rules::passwords::PasswordsPolicy;
 use crate::rules::policy::{ControlPolicy, GatewayPolicy, SessionsPolicy, SubmitPolicy};
 use crate::work::deliver::DeliveryPolicy;
 use crate::work::purge::PurgePolicy;
@@ -36,7 +38,8 @@ use source::Source;
 pub const DEFAULT_TEXT: &str = include_str!("../conf/todoke.toml");
 
 /// Tables an insurer's file may have; each is read by the module named after it.
-pub const INSURER_TABLES: &[&str] = &["accounts", "certificates", "documents", "filing"];
+pub const INSURER_TABLES: &[&str] =
+    &["accounts", "certificates", "documents", "enrolment", "filing", "login"];
 
 /// `[sftp]`: where the SFTP door listens.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -69,6 +72,8 @@ pub struct Config {
     pub sftp: SftpPolicy,
     /// `[sessions]`
     pub sessions: SessionsPolicy,
+    /// `[passwords]`
+    pub passwords: PasswordsPolicy,
     /// `[submit]`
     pub submit: SubmitPolicy,
     /// `[scanner]`
@@ -111,6 +116,7 @@ impl Config {
         let gateway: GatewayPolicy = source.table("gateway");
         let sftp: SftpPolicy = source.table("sftp");
         let sessions: SessionsPolicy = source.table("sessions");
+        let passwords: PasswordsPolicy = source.table("passwords");
         let submit: SubmitPolicy = source.table("submit");
         let scanner: ScannerTable = source.table("scanner");
         let mail: MailTable = source.table("mail");
@@ -128,6 +134,7 @@ impl Config {
         let sftp_listen = address(&mut source, "sftp.listen", &sftp.listen);
         at_least_one(&mut source, "sessions.person_max", sessions.person_max as u64);
         at_least_one(&mut source, "sessions.machine_max", sessions.machine_max as u64);
+        check_passwords(&mut source, &passwords);
         check_submit(&mut source, &submit);
         check_certificates(&mut source, &certificates);
         at_least_one(&mut source, "control.clients_max", control.clients_max as u64);
@@ -158,6 +165,7 @@ impl Config {
             sftp_listen,
             sftp,
             sessions,
+            passwords,
             submit,
             scanner,
             mail,
@@ -194,6 +202,24 @@ impl Config {
     }
 }
 
+impl Config {
+    /// The same table of all insurers that have a file.
+    pub fn insurer_tables<T: DeserializeOwned + Default>(
+        &self,
+        table: &'static str,
+    ) -> Result<BTreeMap<InsurerCode, T>, ConfigError> {
+        let mut tables = BTreeMap::new();
+        for entry in std::fs::read_dir(self.places.conf.join("insurers")).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let code = name.to_str().and_then(|name| name.strip_suffix(".toml"));
+            if let Some(code) = code.and_then(|code| InsurerCode::parse(code).ok()) {
+                tables.insert(code.clone(), self.insurer_table(&code, table)?);
+            }
+        }
+        Ok(tables)
+    }
+}
+
 fn check_gateway(source: &mut Source<'_>, gateway: &GatewayPolicy) {
     let name = &gateway.name;
     if name.is_empty() || name.chars().count() > 60 || name.chars().any(char::is_control) {
@@ -201,6 +227,18 @@ fn check_gateway(source: &mut Source<'_>, gateway: &GatewayPolicy) {
     }
     if gateway.root.is_empty() || gateway.root.contains('\0') {
         source.reject("gateway.root", "must be a folder, such as spool or /var/lib/todoke");
+    }
+}
+
+fn check_passwords(source: &mut Source<'_>, passwords: &PasswordsPolicy) {
+    at_least_one(source, "passwords.checks_max", passwords.checks_max as u64);
+    if !passwords.is_hard() {
+        let what = "a check must cost at least 7 MiB and 5 passes, or as much in all: memory_kib of 7168 or more, and memory_kib \
+                    times passes of 35840 or more";
+        source.reject("passwords.memory_kib", what);
+    }
+    if passwords.memory_kib > 1 << 20 || passwords.passes > 100 {
+        source.reject("passwords.memory_kib", "must be at most 1048576 (1 GiB), and passes at most 100");
     }
 }
 

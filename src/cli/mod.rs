@@ -2,6 +2,7 @@
 //! to the store.
 
 mod account;
+mod application;
 mod cert;
 mod check;
 mod deliver;
@@ -17,6 +18,7 @@ mod office;
 mod out;
 mod outbox;
 mod party;
+mod password;
 mod purge;
 mod serve;
 mod status;

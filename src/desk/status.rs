@@ -35,6 +35,7 @@ pub(super) fn answer(parts: &Parts, now: Timestamp) -> Response {
         "disk_free_bytes": parts.blobs.free_bytes()?,
     });
     status["authorities"] = Value::Array(ending_soon(parts, now)?);
+    status["applications"] = super::applications::waiting(parts, now)?;
     if let Some(live) = &parts.live {
         status["started_at"] = time(live.started_at());
         status["sftp"] = live.sftp().to_string().into();

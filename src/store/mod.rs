@@ -20,7 +20,9 @@ pub mod blobs;
 pub mod cards;
 pub mod local_blobs;
 
+pub mod attempts;
 pub mod authorities;
+pub mod credentials;
 pub mod gateway_keys;
 pub mod keys;
 

@@ -18,10 +18,13 @@
 //! what a crash leaves.
 
 mod apply;
+pub mod certified;
 mod collect;
+pub mod files;
 pub mod hand_out;
 pub mod import;
 mod issue;
+pub mod notices;
 pub mod rows;
 pub mod setup;
 
@@ -45,6 +48,7 @@ use crate::rules::policy::SecondAccount;
 use crate::store::blobs::Blobs;
 use crate::store::ledger::{Ledger, Op, Queue, Task};
 
+pub use super::certificates::HandedOut;
 pub use apply::ApplyForm;
 
 /// Applications taken in one round.
@@ -53,14 +57,6 @@ const BATCH: usize = 500;
 const LEASE: i64 = 600 * SECOND;
 /// Characters of a reason.
 const REASON_CHARS_MAX: usize = 200;
-
-/// A file that is handed out.
-pub struct HandedOut {
-    /// A plain file name.
-    pub name: String,
-    /// Its bytes; a private key in them is sealed under the certificate-issue password.
-    pub bytes: Vec<u8>,
-}
 
 /// What enrolment asks of the authorities. All calls can be repeated.
 pub trait Issuer: Send + Sync {
@@ -95,7 +91,8 @@ pub type SecondOf = dyn Fn(&InsurerCode) -> SecondAccount + Send + Sync;
 /// Whether an application for another certificate of an account needs nobody's yes (`[renewal]`).
 pub type Unasked = dyn Fn(&Application) -> bool + Send + Sync;
 /// Seals the mail about an application; the ledger lets each be sealed once.
-pub type Tell = dyn Fn(&Application, ApplicationNotice, Timestamp) -> anyhow::Result<()> + Send + Sync;
+pub type Tell<'t> =
+    dyn Fn(&Application, ApplicationNotice, Timestamp) -> anyhow::Result<()> + Send + Sync + 't;
 
 /// The one place that moves applications.
 pub struct Enrolment {
@@ -156,7 +153,7 @@ impl Enrolment {
     }
 
     /// Does what is due: tells, collects, issues, reminds, ends, clears away. Cost proportional to what is due.
-    pub fn step(&self, tell: &Tell, now: Timestamp) -> Result<Progress, WorkError> {
+    pub fn step(&self, tell: &Tell<'_>, now: Timestamp) -> Result<Progress, WorkError> {
         let mut done = 0;
         let mut collected = Vec::new();
         let tasks = self.ledger.claim(Queue::Enrol, now, LEASE, BATCH)?;
@@ -165,13 +162,22 @@ impl Enrolment {
             let Task::Application(id) = task else { continue };
             let Some(of) = self.ledger.application(id)? else { continue };
             match self.move_on(&of, tell, now) {
-                Ok(Next::Done) => done += 1,
+                Ok(Next::Done) => {
+                    done += 1;
+                    // What follows at once is due at the same time.
+                    self.ledger.postpone(Queue::Enrol, &[task], now);
+                }
                 Ok(Next::Collect) => collected.push(of),
                 Ok(Next::Later(until)) => self.ledger.postpone(Queue::Enrol, &[task], until),
                 Err(error) => self.failed(&of, &error, now)?,
             }
         }
-        done += self.collect_all(collected, now)?;
+        let tasks: Vec<Task> = collected.iter().map(|of| Task::Application(of.id)).collect();
+        let reported = self.collect_all(collected, now)?;
+        if reported > 0 {
+            self.ledger.postpone(Queue::Enrol, &tasks, now);
+        }
+        done += reported;
         Ok(Progress { done, more: more || done > 0 })
     }
 
@@ -187,7 +193,7 @@ impl Enrolment {
     }
 
     /// What is due about one.
-    fn move_on(&self, of: &Application, tell: &Tell, now: Timestamp) -> anyhow::Result<Next> {
+    fn move_on(&self, of: &Application, tell: &Tell<'_>, now: Timestamp) -> anyhow::Result<Next> {
         use ApplicationState as State;
         let notices = self.ledger.application_notices(of.id)?;
         if !notices.is_empty() {

@@ -11,6 +11,7 @@ use crate::filing::rules::RuleSet;
 use crate::model::ids::InsurerCode;
 use crate::model::time::{SECOND, Timestamp};
 use crate::rules::certificates::CertificatesPolicy;
+use crate::rules::enrolment::EnrolmentPolicy;
 use crate::rules::notice::{KINDS, Templates};
 use crate::rules::policy::AccountsPolicy;
 use crate::signed::sshsig;
@@ -93,6 +94,7 @@ pub(super) fn insurers(config: &Config, rules: Option<&RuleSet>, report: &mut Re
                 .check()
                 .map_err(|text| format!("{}: documents.{text}", path.display()))
                 .and_then(|()| certificates(config, &code, &path))
+                .and_then(|()| enrolment(config, &code, &path))
                 .and_then(|()| filing(&path, rules)),
         };
         match checked {
@@ -114,6 +116,17 @@ fn certificates(config: &Config, code: &InsurerCode, path: &Path) -> Result<(), 
     let policy = config.insurer_table::<CertificatesPolicy>(code, "certificates");
     let checked = policy.map_err(|error| error.to_string())?.check();
     checked.map_err(|text| format!("{}: certificates.{text}", path.display()))
+}
+
+/// The `[enrolment]` table.
+fn enrolment(config: &Config, code: &InsurerCode, path: &Path) -> Result<(), String> {
+    let policy = config.insurer_table::<EnrolmentPolicy>(code, "enrolment").map_err(|e| e.to_string())?;
+    let faults = policy.faults();
+    if faults.is_empty() {
+        return Ok(());
+    }
+    let lines = faults.iter().map(|(key, what)| format!("{}: {key}: {what}", path.display()));
+    Err(lines.collect::<Vec<_>>().join("\n"))
 }
 
 /// The `[filing]` table over the rules.
@@ -151,7 +164,7 @@ pub(super) fn root(config: &Config, report: &mut Report) {
     } else {
         report.ok("data root", root.display().to_string());
     }
-    for name in ["journal", "index", "blobs", "keys", "uploads"] {
+    for name in ["journal", "index", "blobs", "keys", "credentials", "uploads"] {
         let folder = root.join(name);
         match std::fs::symlink_metadata(&folder) {
             Ok(about) if !about.is_dir() => {

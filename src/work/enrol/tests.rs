@@ -299,7 +299,7 @@ fn a_whole_life_with_a_bundle() {
     for day in 1..=3 {
         let files = world.enrolment.download(id, &BY, now.plus(day * DAY)).unwrap();
         let names: Vec<_> = files.iter().map(|file| file.name.as_str()).collect();
-        assert_eq!(names, [README, TERMS, SETUP, "C1-000001-3-cert.pub", "C1-000001-3.p12"]);
+        assert_eq!(names, [README, TERMS, SETUP, "C1-000001-2-cert.pub", "C1-000001-2.p12"]);
     }
     let of = world.of(id);
     assert_eq!((of.downloads, of.entered_at(ApplicationState::Downloaded)), (3, Some(now.plus(DAY))));
@@ -465,7 +465,7 @@ fn what_cannot_be_applied_for_is_told() {
     assert_eq!(refused(&|form| form.mail = "a@example.jp,b@example.jp".into()), "MAIL-ADDRESS");
     assert_eq!(refused(&|form| form.user_name = "=1+1".into()), "NAME-FORMULA");
     assert_eq!(refused(&|form| form.class = Some("other".parse().unwrap())), "CLASS");
-    assert_eq!(refused(&|form| form.account = "A1-000001-3".parse().unwrap()), "ACCOUNT-NAME");
+    assert_eq!(refused(&|form| form.account = "A1-000001-2".parse().unwrap()), "ACCOUNT-NAME");
     let blobs = world.enrolment.blobs.scan().count();
     world.apply(&[office("K0001")], NOW);
     assert_eq!(refused(&|_| ()), "APPLIED-ALREADY");
@@ -485,7 +485,7 @@ fn a_cancelled_one_is_void_at_once_and_takes_its_agent_along() {
     world.enrolment.cancel(id, "", &BY, CUTOFF).unwrap();
     world.run(CUTOFF).unwrap();
     expect_test::expect![[r#"
-        K0001 applied>cancelled None false None
+        K0001 applied>cancelled None false Some(Closed)
         K0001 applied>collected>approved>issued>cancelled Some(false) false Some(Closed)
         S0001 applied>cancelled None false None
         1 reports, 0 bundles"#]]
@@ -518,7 +518,7 @@ fn a_file_of_applications_is_taken_row_by_row_and_group_by_group() {
     let done = import(false);
     assert_eq!(outcomes(&done), outcomes(&dry));
     let details: Vec<_> = done.iter().map(|(_, detail)| detail.as_str()).collect();
-    assert_eq!(details, ["A1-000001-3", "A1-000002-1", "GROUP", "MAIL-ADDRESS", "OFFICE-UNKNOWN", "it"]);
+    assert_eq!(details, ["A1-000001-2", "A1-000002-0", "GROUP", "MAIL-ADDRESS", "OFFICE-UNKNOWN", "it"]);
     assert_eq!(
         outcomes(&import(false))[..2],
         [Refused, Refused],

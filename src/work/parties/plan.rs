@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{AccountForm, AccountRules, Change, InsurerForm, OfficeForm, PartyError, Told, keys};
 use crate::model::card::{AccountCard, CardRef, InsurerCard, OfficeCard};
 use crate::model::finding::Language;
-use crate::model::ids::{AccountId, BlobId, Digest, InsurerCode, OfficeCode};
+use crate::model::ids::{AccountId, ApplicationId, BlobId, Digest, InsurerCode, OfficeCode};
 use crate::model::party::{Account, Insurer, Office, Role, Standing};
 use crate::rules::names::{self, NameFault};
 use crate::rules::policy::SecondAccount;
@@ -249,6 +249,9 @@ pub(super) fn account(
     let id = &form.id;
     let old = view.ledger.account(id)?;
     fits(mode, old.is_some(), &format!("account {id}"))?;
+    if old.is_none() && ApplicationId::parse(id.as_str()).is_ok() {
+        return refused("ACCOUNT-NAME", format!("{id} is the name of an enrolment login; choose another"));
+    }
     let (before, card_before) = match &old {
         Some(account) => {
             let card: AccountCard = cards::get(view.blobs, &account.card)?;

@@ -3,6 +3,7 @@
 
 mod application;
 mod arrival;
+mod login;
 mod profile;
 mod recall;
 mod refusal;
@@ -14,6 +15,7 @@ use crate::model::finding::Language;
 
 pub use application::ApplicationMail;
 pub use arrival::{ArrivalNotice, ArrivalPart};
+pub use login::LoginNotice;
 pub use profile::ProfileNotice;
 pub use recall::RecallNotice;
 pub use refusal::{RefusalNotice, RefusalReason, summarise};
@@ -29,6 +31,7 @@ pub static KINDS: &[&Kind] = &[
     &application::REMINDER,
     &application::TAKEN,
     &arrival::KIND,
+    &login::KIND,
     &profile::KIND,
     &profile::FORMER_KIND,
     &recall::KIND,
