@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::application::ApplicationNotice;
 use super::card::CardRef;
-use super::ids::{AccountId, DocumentId, MailId, Number};
+use super::ids::{AccountId, ApplicationId, DocumentId, MailId, Number};
 use super::time::Timestamp;
 
 /// What a mail is about.
@@ -20,6 +21,8 @@ pub enum Subject {
     Recall(DocumentId),
     /// A password was set or a login locked, by the event of this sequence number.
     Login(u64),
+    /// An application went on; to the address it registered.
+    Application(ApplicationId, ApplicationNotice),
     /// Anything else an account is told.
     Notice {
         /// The kind of notice, such as `password-expires`.

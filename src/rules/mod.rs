@@ -1,5 +1,6 @@
 //! Decisions from values: no I/O, no clock.
 
+pub mod enrolment;
 pub mod login;
 pub mod names;
 pub mod notice;

@@ -1,5 +1,6 @@
 //! From operations to events: what the ledger allows, decided from the tables alone. Writes nothing.
 
+mod applications;
 mod certificates;
 mod logins;
 mod profile;
@@ -147,6 +148,9 @@ pub(super) fn decide<I: Index>(draft: &mut Draft<'_, I>, op: Op, at: Timestamp) 
         Op::LockLogin { account, until } => logins::lock(draft, account, until, at),
         Op::UnlockLogin(account) => logins::unlock(draft, account),
         Op::LoggedIn { account, source, day_from } => logins::logged_in(draft, account, source, day_from),
+        Op::Apply(group) => applications::apply(draft, group),
+        Op::MoveApplications(steps) => applications::go_on(draft, steps, at),
+        Op::AdmitApplication { id, account } => applications::admit(draft, id, *account, at),
         Op::ChangeProfile { account, fields, mails } => profile::change(draft, account, fields, mails),
         Op::SetAuthority { authority, new } => certificates::set_authority(draft, authority, new),
         Op::IssueCertificate(certificate) => certificates::issue(draft, certificate),
@@ -452,6 +456,11 @@ fn seal<I: Index>(draft: &mut Draft<'_, I>, mut mail: Box<Mail>) -> Decided {
     }
     if let Subject::Login(seq) = mail.subject
         && !draft.has(&tables::login_news(seq))?
+    {
+        return Ok((Vec::new(), Done::Sealed(false)));
+    }
+    if let Subject::Application(id, notice) = mail.subject
+        && !applications::waits_to_be_told(draft, id, notice)?
     {
         return Ok((Vec::new(), Done::Sealed(false)));
     }

@@ -1,5 +1,6 @@
 //! What every [`Ledger`] must do. Run by the tests of each implementation.
 
+mod applications;
 mod certificates;
 
 use super::ledger::{
@@ -36,6 +37,7 @@ pub(super) fn run<L: Ledger, G>(make: impl Fn() -> (G, L)) {
         leases,
         serials_and_time,
         logins,
+        applications::applications,
         profiles,
         certificates::authorities,
         certificates::issue_and_find,

@@ -1,6 +1,7 @@
 //! From events to tables: the only place that writes them, used alike when an event has just happened and when the index
 //! is rebuilt. Needs nothing but the event and the tables: no card, no clock.
 
+mod applications;
 mod certificates;
 mod logins;
 
@@ -121,6 +122,8 @@ pub(super) fn project<I: Index>(
         Event::LoggedIn { account, source, new_day } => {
             logins::change(draft, account, |of| logins::logged_in(of, *source, *new_day, at))?;
         }
+        Event::ApplicationMade(application) => applications::made(draft, application, at, &record.by)?,
+        Event::ApplicationMoved { id, step } => applications::moved(draft, *id, step, at, &record.by)?,
         Event::ProfileChanged { account, fields } => {
             set_account(draft, account)?;
             let what = AccountFactKind::ProfileChanged(fields.clone());
@@ -364,6 +367,9 @@ fn sealed<I: Index>(draft: &mut Draft<'_, I>, mail: &Mail) -> Result<(), IndexEr
         Subject::Refusal(number) => change(draft, number, |stored| stored.tell_at = None)?,
         Subject::Login(seq) => draft.remove(&tables::login_news(seq))?,
         _ => {}
+    }
+    if let Subject::Application(id, notice) = mail.subject {
+        applications::told(draft, id, notice)?;
     }
     if let Subject::Notice { kind, about } = &mail.subject
         && !about.is_empty()
