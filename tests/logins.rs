@@ -84,7 +84,7 @@ fn state(gateway: &Gateway, account: &str) -> Value {
 fn a_temporary_password_must_be_changed_and_the_new_one_logs_in() {
     let mut gateway = with_passwords("", &[]);
     gateway.start();
-    let none = gateway.sftp(ACCOUNT, "pwd\n").ends(1);
+    let none = gateway.sftp(ACCOUNT, "pwd\n").ends(255);
     assert!(none.err.contains("PASSWORD-NONE"), "{}", none.err);
 
     let to = gateway.file("temporary");
@@ -101,11 +101,11 @@ fn a_temporary_password_must_be_changed_and_the_new_one_logs_in() {
     assert!(batch.err.contains("Permission denied (keyboard-interactive,password)"), "{}", batch.err);
     // The method that cannot ask for another says where that is done.
     let password_only = ["-o", "PreferredAuthentications=publickey,password"];
-    let cannot = answering(&gateway, ACCOUNT, ACCOUNT, &password_only, "pwd\n", &[&temporary]).ends(1);
+    let cannot = answering(&gateway, ACCOUNT, ACCOUNT, &password_only, "pwd\n", &[&temporary]).ends(255);
     assert!(cannot.err.contains("PASSWORD-TEMPORARY"), "{}", cannot.err);
     assert!(cannot.err.contains("keyboard-interactive"), "{}", cannot.err);
     // The temporary one again and again is no new one.
-    let same = answering(&gateway, ACCOUNT, ACCOUNT, &[], "pwd\n", &[&temporary]).ends(1);
+    let same = answering(&gateway, ACCOUNT, ACCOUNT, &[], "pwd\n", &[&temporary]).ends(255);
     assert!(
         same.err.contains("PASSWORD-TEMPORARY") && same.err.contains("PASSWORD-PREVIOUS"),
         "{}",
@@ -196,7 +196,7 @@ fn half_a_year_later_nothing_but_a_change_is_possible() {
     // A temporary one that nobody uses lapses.
     let unused = make_password(&gateway, ACCOUNT, &["--reset"]);
     gateway.clock.forward(61 * DAY);
-    let lapsed = answering(&gateway, ACCOUNT, ACCOUNT, &[], "pwd\n", &[&unused]).ends(1);
+    let lapsed = answering(&gateway, ACCOUNT, ACCOUNT, &[], "pwd\n", &[&unused]).ends(255);
     assert!(lapsed.err.contains("PASSWORD-LAPSED"), "{}", lapsed.err);
     assert_eq!(state(&gateway, ACCOUNT)["password"]["state"], "lapsed");
     gateway.stop();
@@ -242,9 +242,9 @@ fn wrong_passwords_lock_the_account_which_unlocks_by_itself() {
     let locked = answering(&gateway, ACCOUNT, ACCOUNT, &[], "pwd\n", &["bad-12345"]);
     assert!(locked.err.contains("PASSWORD-WRONG"), "{}", locked.err);
     locked.ends(255);
-    let locked = answering(&gateway, ACCOUNT, ACCOUNT, &[], "pwd\n", &["bad-12345"]).ends(1);
+    let locked = answering(&gateway, ACCOUNT, ACCOUNT, &[], "pwd\n", &["bad-12345"]).ends(255);
     assert!(locked.err.contains("LOGIN-LOCKED"), "{}", locked.err);
-    let right = answering(&gateway, ACCOUNT, ACCOUNT, &[], "pwd\n", &["mine-1234"]).ends(1);
+    let right = answering(&gateway, ACCOUNT, ACCOUNT, &[], "pwd\n", &["mine-1234"]).ends(255);
     assert!(right.err.contains("LOGIN-LOCKED"), "the right one too: {}", right.err);
     assert!(state(&gateway, ACCOUNT)["locked_until_at"].is_string());
     gateway.sftp("M0001", "pwd\n").ends(0);
@@ -252,14 +252,14 @@ fn wrong_passwords_lock_the_account_which_unlocks_by_itself() {
     // Over a restart, too.
     gateway.stop();
     gateway.start_inside();
-    answering(&gateway, ACCOUNT, ACCOUNT, &[], "pwd\n", &["mine-1234"]).ends(1);
+    answering(&gateway, ACCOUNT, ACCOUNT, &[], "pwd\n", &["mine-1234"]).ends(255);
     gateway.clock.forward(31 * MINUTE);
     answering(&gateway, ACCOUNT, ACCOUNT, &[], "pwd\n", &["mine-1234"]).ends(0);
 
     for _ in 0..2 {
         answering(&gateway, ACCOUNT, ACCOUNT, &[], "pwd\n", &["bad-12345"]);
     }
-    answering(&gateway, ACCOUNT, ACCOUNT, &[], "pwd\n", &["mine-1234"]).ends(1);
+    answering(&gateway, ACCOUNT, ACCOUNT, &[], "pwd\n", &["mine-1234"]).ends(255);
     gateway.todoke(&["account", "unlock", ACCOUNT]).ends(0);
     answering(&gateway, ACCOUNT, ACCOUNT, &[], "pwd\n", &["mine-1234"]).ends(0);
     let mails = gateway.ask(&["mail", "list", ACCOUNT]);
@@ -358,10 +358,8 @@ fn all_orders_of_partial_authentication() {
         Ask::Key(0),
         Ask::Key(1),
         Ask::Password(0, true),
-        Ask::Password(0, false),
         Ask::Password(1, true),
         Ask::Interactive(0, true),
-        Ask::Interactive(0, false),
     ];
     let mut orders: Vec<Vec<Ask>> = Vec::new();
     for a in steps {
@@ -375,6 +373,9 @@ fn all_orders_of_partial_authentication() {
     orders.push(vec![Ask::Key(0), Ask::Key(1), Ask::Key(0), Ask::Password(0, true)]);
     orders.push(vec![Ask::Key(0), Ask::None(1), Ask::Password(0, true)]);
     orders.push(vec![Ask::Key(0), Ask::Key(0), Ask::Interactive(0, false), Ask::Password(0, true)]);
+    orders.push(vec![Ask::Key(0), Ask::Password(0, false), Ask::Password(0, true)]);
+    orders.push(vec![Ask::Password(0, false), Ask::Key(0), Ask::Interactive(0, false)]);
+    orders.push(vec![Ask::Interactive(0, true), Ask::Key(0), Ask::Interactive(0, true)]);
     let port = gateway.address.port();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let mut succeeded = 0;

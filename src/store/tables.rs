@@ -134,16 +134,16 @@ pub(super) fn password(credential: &Credential) -> Vec<u8> {
         Purpose::Issue => 1,
         Purpose::Enrolment => 2,
     };
-    Key::of(b'P').byte(purpose).text(credential.holder.as_str()).done()
+    Key::of(b'1').byte(purpose).text(credential.holder.as_str()).done()
 }
 /// [`crate::model::login::LoginRecord`]
 pub(super) fn login(account: &AccountId) -> Vec<u8> {
-    Key::of(b'L').text(account.as_str()).done()
+    Key::of(b'2').text(account.as_str()).done()
 }
 /// What mailboxes are to be told of logins, by the event's sequence number: account and
 /// [`crate::model::login::LoginNews`].
 pub(super) fn all_login_news() -> Key {
-    Key::of(b'W')
+    Key::of(b'3')
 }
 pub(super) fn login_news(seq: u64) -> Vec<u8> {
     all_login_news().numbered(0, seq).done()
