@@ -116,7 +116,7 @@ pub struct Parts {
     /// The configuration in force.
     pub config: Arc<ConfigCell>,
     /// Who sets parties.
-    pub parties: Parties,
+    pub parties: Arc<Parties>,
     /// Who certifies.
     pub certificates: Arc<Certificates>,
     /// The stages of work.
@@ -136,7 +136,7 @@ impl Parts {
         live: Option<Arc<dyn Live>>,
     ) -> Self {
         let root = config.get().places.root.clone();
-        let parties = Parties::new(Arc::clone(&ledger), Arc::clone(&blobs), root);
+        let parties = Arc::new(Parties::new(Arc::clone(&ledger), Arc::clone(&blobs), root));
         Self { ledger, blobs, config, parties, certificates, works, live }
     }
 

@@ -72,6 +72,7 @@ fn each_reason_has_its_own_code() {
     let mut ended = shop.authority("ca");
     ended.until = Some(at("2026-11-20T00:00:00Z"));
     let mine: &[&str] = &["-n", "K0000,K0001"];
+    #[allow(clippy::type_complexity, reason = "a table")]
     let cases: Vec<(&str, &str, &str, Vec<&str>, Use, Result<usize, &str>)> = vec![
         ("good", "ca", "key", mine.to_vec(), login, Ok(1)),
         ("good, by RSA", "rsa", "key", mine.to_vec(), login, Ok(2)),

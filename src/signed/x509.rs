@@ -298,10 +298,7 @@ pub fn weak_signature(algorithm: &AlgorithmIdentifierOwned) -> Option<Weakness> 
         | "1.2.840.10045.4.3.3"
         | "1.2.840.10045.4.3.4"
         | "1.3.101.112" => None,
-        "1.2.840.113549.1.1.10" => match pss(algorithm) {
-            Ok(_) => None,
-            Err(weakness) => Some(weakness),
-        },
+        "1.2.840.113549.1.1.10" => pss(algorithm).err(),
         "1.2.840.113549.1.1.2" | "1.2.840.113549.1.1.4" => Some(Weakness::Md5),
         "1.2.840.113549.1.1.5" | "1.3.14.3.2.29" | "1.2.840.10045.4.1" => Some(Weakness::Sha1),
         "1.2.840.10040.4.3"
