@@ -109,18 +109,20 @@ fn openssl_takes_what_is_issued_over_its_requests_and_the_list_of_what_is_revoke
         let principals = shown.split("Principals:").nth(1).unwrap().trim_start();
         assert!(principals.starts_with("K0001\n"), "{shown}");
 
-        // CMS as a sender makes it: the stock tool believes it.
-        fs::write(gateway.file("data"), "manifest").unwrap();
-        succeeds(
-            &gateway,
-            &format!(
-                "openssl cms -sign -binary -in data -signer {name}/K0001.crt -inkey {name}.key -outform DER -out data.p7s"
-            ),
-        );
-        succeeds(
-            &gateway,
-            "openssl cms -verify -binary -inform DER -in data.p7s -content data -CAfile g/spool/public/x509-1.crt -out verified",
-        );
+        // CMS as a sender makes it: the stock tool believes it. (OpenSSL 3.0 signs no CMS with Ed25519.)
+        if name != "ed25519" {
+            fs::write(gateway.file("data"), "manifest").unwrap();
+            succeeds(
+                &gateway,
+                &format!(
+                    "openssl cms -sign -binary -in data -signer {name}/K0001.crt -inkey {name}.key -outform DER -out data.p7s"
+                ),
+            );
+            succeeds(
+                &gateway,
+                "openssl cms -verify -binary -inform DER -in data.p7s -content data -CAfile g/spool/public/x509-1.crt -out verified",
+            );
+        }
         revoke(&gateway, id, "superseded");
         let refused = verify(&gateway, &format!("{name}/K0001.crt"));
         assert!(refused.code != 0 && refused.err.contains("certificate revoked"), "{refused:?}");
@@ -297,7 +299,8 @@ fn fingerprints_are_published_as_openssl_prints_them_and_generations_change_over
     // A lost key: its certificates are listed, it is in the file of revoked keys, and it is never certified again.
     let id = second["certificate"].as_str().unwrap();
     revoke(&gateway, id, "key-compromise");
-    let query = run(&gateway, "ssh-keygen", &["-Q", "-f", "g/spool/public/revoked_keys", "K0001.pub"]);
+    succeeds(&gateway, "ssh-keygen -k -f krl g/spool/public/revoked_keys");
+    let query = run(&gateway, "ssh-keygen", &["-Q", "-f", "krl", "K0001.pub"]);
     assert!(query.code == 1 && query.out.contains("REVOKED"), "{query:?}");
     let refused = gateway.todoke(&["cert", "issue", ACCOUNT, "--ssh-key", "K0001.pub"]).ends(1);
     assert!(refused.err.contains("KEY-COMPROMISED"), "{refused:?}");
@@ -332,13 +335,14 @@ fn external_authorities_are_trusted_beside_or_instead() {
         &gateway,
         "openssl req -new -newkey rsa:2048 -nodes -keyout k.key -subj /CN=somebody -out k.csr",
     );
-    succeeds(&gateway, "openssl x509 -req -in k.csr -CA ca.crt -CAkey ca.key -days 10 -out k.crt");
+    fs::write(gateway.file("ext"), "basicConstraints=CA:FALSE\nkeyUsage=digitalSignature\n").unwrap();
+    succeeds(
+        &gateway,
+        "openssl x509 -req -in k.csr -CA ca.crt -CAkey ca.key -days 10 -extfile ext -out k.crt",
+    );
     let register = ["cert", "register", ACCOUNT, "k.crt"];
     let unknown = gateway.todoke(&register).ends(1);
-    assert!(
-        unknown.err.contains("CERTIFICATE-AUTHORITY") || unknown.err.contains("AUTHORITY"),
-        "{unknown:?}"
-    );
+    assert!(unknown.err.contains("CERTIFICATE-AUTHORITY"), "{unknown:?}");
     let not_ca = gateway.todoke(&["cert", "authority", "add", "kenpo", "--x509", "k.crt"]).ends(1);
     assert!(not_ca.err.contains("AUTHORITY-UNUSABLE"), "{not_ca:?}");
     let add = [

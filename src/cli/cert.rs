@@ -59,7 +59,7 @@ pub(super) enum Cert {
         #[command(flatten)]
         which: One,
         /// Folder; made if it is not there
-        dir: PathBuf,
+        into: PathBuf,
     },
     /// It holds no more, from now on and in sessions that run
     Revoke(Revoke),
@@ -75,7 +75,7 @@ pub(super) struct Issue {
     /// Whose key it is
     account: AccountId,
     #[command(flatten)]
-    key: Key,
+    whose: Whose,
     /// --p12: file whose first line is the certificate-issue password; - is standard input
     #[arg(long, value_name = "FILE", requires = "p12")]
     password_file: Option<PathBuf>,
@@ -92,7 +92,7 @@ pub(super) struct Issue {
 
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
-struct Key {
+struct Whose {
     /// The key that made this certificate request (PKCS #10, PEM or DER)
     #[arg(long, value_name = "FILE")]
     csr: Option<PathBuf>,
@@ -187,10 +187,10 @@ impl Cert {
                 let answer = way.ask(request(CertificateRequest::Show(id)))?;
                 globals.out().zone(way.config.gateway.zone).thing(&answer)
             }
-            Self::Files { which: One { id }, dir } => {
+            Self::Files { which: One { id }, into } => {
                 let mut answer = Way::open(globals)?.ask(request(CertificateRequest::Files(id)))?;
-                output::prepare(&dir, &[])?;
-                answer.value = output::write(&dir, &answer.value)?;
+                output::prepare(&into, &[])?;
+                answer.value = output::write(&into, &answer.value)?;
                 output::told(globals, &answer)
             }
             Self::Revoke(revoke) => revoke.run(globals),
@@ -208,7 +208,7 @@ impl Issue {
         let zone = globals.load()?.gateway.zone;
         let from = self.from.as_deref().map(|text| when("from", text, zone, Edge::Start)).transpose()?;
         let name = self.account.as_str();
-        let (key, dir) = match (self.key.csr, self.key.ssh_key, self.key.p12) {
+        let (key, dir) = match (self.whose.csr, self.whose.ssh_key, self.whose.p12) {
             (Some(file), ..) => {
                 let bytes = party::read(&file, REQUEST_BYTES_MAX as u64)?;
                 (KeyMaterial::Csr(BASE64.encode(bytes)), self.out)

@@ -1,6 +1,8 @@
 //! Certificate requests (PKCS #10, RFC 2986): read, and shown to be made by who holds the key. Only the key is taken from one;
 //! whose it is, and what the certificate says, is not the requester's to write.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use der::asn1::AnyRef;
 use der::{Decode as _, Reader as _, SliceReader};
 use x509_cert::request::CertReq;
@@ -144,8 +146,7 @@ fn from_pem(text: &str) -> Result<Vec<u8>, RequestError> {
     // The reader of PEM wants lines as RFC 7468 has them; tools write others.
     let body = block.lines().filter(|line| !line.starts_with("-----"));
     let body: String = body.flat_map(str::chars).filter(|c| !c.is_ascii_whitespace()).collect();
-    use base64::Engine as _;
-    base64::engine::general_purpose::STANDARD.decode(body).map_err(|_| RequestError::Malformed)
+    STANDARD.decode(body).map_err(|_| RequestError::Malformed)
 }
 
 /// The first element, as it was written: what the signature is over.

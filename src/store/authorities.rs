@@ -1,8 +1,8 @@
 //! Private keys of the gateway's own authorities. Nothing but this module reads them, and who has one can only have it sign:
 //! [`AuthoritySigner`] is all that a process of its own would have to offer.
 //!
-//! A key lies in `keys/`, 0600, made when it is first wanted; or it is given as a systemd credential of the same name
-//! (`LoadCredential=ca_x509-1.key:...`), which comes first, and then nothing is made.
+//! A key lies in `keys/`, 0600, made when it is first wanted; or it is given as a systemd credential
+//! (`LoadCredential=todoke.ca_x509-1.key`), which comes first, and then nothing is made.
 
 pub mod bundle;
 pub mod openssh;
@@ -93,13 +93,18 @@ impl AuthorityKeys {
         format!("ca_{id}.key")
     }
 
+    /// The credential that holds it, where it is one.
+    pub fn credential(id: &AuthorityId) -> String {
+        format!("todoke.{}", Self::name(id))
+    }
+
     /// The key of this authority; none when it is not here.
     pub fn signer(
         &self,
         id: &AuthorityId,
         form: Form,
     ) -> Result<Option<Box<dyn AuthoritySigner>>, AuthorityError> {
-        let given = self.credentials.as_ref().map(|folder| folder.join(Self::name(id)));
+        let given = self.credentials.as_ref().map(|folder| folder.join(Self::credential(id)));
         // Their rights are systemd's: it may let a group read what an access list guards.
         if let Some(path) = given.filter(|path| path.exists()) {
             let text = std::fs::read(&path).map(zeroize::Zeroizing::new);
@@ -224,8 +229,10 @@ mod tests {
 
             let other = AuthorityKeys::new(given.clone(), None).signer_or_make(&id(name), form).unwrap();
             assert_ne!(other.public(), made.public());
+            let credential = given.join(AuthorityKeys::credential(&id(name)));
+            durable::rename(&given.join(AuthorityKeys::name(&id(name))), &credential).unwrap();
             assert_eq!(keys.signer(&id(name), form).unwrap().unwrap().public(), other.public());
-            std::fs::remove_file(given.join(AuthorityKeys::name(&id(name)))).unwrap();
+            std::fs::remove_file(credential).unwrap();
 
             std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o640)).unwrap();
             let refused = keys.signer(&id(name), form).map(|_| ()).unwrap_err();

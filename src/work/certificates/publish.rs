@@ -16,7 +16,7 @@ use crate::store::durable;
 
 /// Fingerprints of all authorities that are trusted.
 pub const FINGERPRINTS: &str = "fingerprints.txt";
-/// Keys whose certificates were revoked as compromised, for `ssh-keygen -Q` and `RevokedKeys`.
+/// Keys whose certificates were revoked as compromised: for the `RevokedKeys` of an SSH server, or for `ssh-keygen -k`.
 pub const REVOKED_KEYS: &str = "revoked_keys";
 
 impl Certificates {

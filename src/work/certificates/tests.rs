@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use der::Decode as _;
 use russh::keys::ssh_key::{self, HashAlg};
 
 use super::*;
@@ -10,6 +11,7 @@ use crate::model::certificate::CertificateStanding;
 use crate::model::ids::{AuthorityId, BlobId};
 use crate::model::time::DAY;
 use crate::small_world::{at, code};
+use crate::store::durable;
 use crate::store::index::MemoryIndex;
 use crate::store::journal_ledger::JournalLedger;
 use crate::store::local_blobs::{BlobOptions, LocalBlobs};
@@ -83,7 +85,6 @@ impl Run {
 
     fn listed(&self, authority: &str) -> usize {
         let (_, der) = self.certificates.list_of(&AuthorityId::parse(authority).unwrap()).unwrap();
-        use der::Decode as _;
         let list = x509_cert::crl::CertificateList::from_der(&der).unwrap();
         list.tbs_cert_list.revoked_certificates.map_or(0, |all| all.len())
     }
@@ -298,7 +299,8 @@ fn lists_are_numbered_upwards_and_written_before_they_end() {
     assert_eq!(run.listed("x509-1"), 0);
 
     // Without the key no list can be signed: an alarm, and everything else goes on.
-    std::fs::rename(dir.path().join("keys/ca_x509-1.key"), dir.path().join("keys/away")).unwrap();
+    let own = dir.path().join("keys/ca_x509-1.key");
+    durable::rename(&own, &dir.path().join("keys/away")).unwrap();
     let later = end.plus(20 * DAY);
     run.certificates.step(later).unwrap();
     let alarms = run.alarms.list();
@@ -310,14 +312,14 @@ fn lists_are_numbered_upwards_and_written_before_they_end() {
     let refused =
         run.certificates.issue(&account, Request::SshKey(&key(2)), Terms::default(), &Actor::Daemon, later);
     assert!(matches!(refused.map(|_| ()), Err(CertifyError::Authority(_))));
-    std::fs::rename(dir.path().join("keys/away"), dir.path().join("keys/ca_x509-1.key")).unwrap();
+    durable::rename(&dir.path().join("keys/away"), &own).unwrap();
     run.certificates.step(later).unwrap();
     assert!(run.alarms.list().is_empty());
     // Another authority's key is not taken for its own.
-    std::fs::copy(dir.path().join("keys/ca_ssh-1.key"), dir.path().join("other")).unwrap();
     let other = AuthorityKeys::new(dir.path().to_owned(), None);
     other.signer_or_make(&AuthorityId::parse("x509-9").unwrap(), Form::X509).unwrap();
-    std::fs::rename(dir.path().join("ca_x509-9.key"), dir.path().join("keys/ca_x509-1.key")).unwrap();
+    durable::remove(&own).unwrap();
+    durable::rename(&dir.path().join("ca_x509-9.key"), &own).unwrap();
     let refused =
         run.certificates.issue(&account, Request::SshKey(&key(2)), Terms::default(), &Actor::Daemon, later);
     let error = refused.map(|_| ()).unwrap_err();
