@@ -35,6 +35,8 @@ pub trait SelfService: Send + Sync {
     fn files(&self, account: &AccountId, now: Timestamp) -> Result<Vec<(String, Made)>, SelfFault>;
     /// One of them; none if there is none of that path.
     fn file(&self, account: &AccountId, path: &str, now: Timestamp) -> Result<Option<Made>, SelfFault>;
+    /// A session of this account opened one of them to read it.
+    fn opened(&self, _account: &AccountId, _path: &str, _now: Timestamp) {}
     /// Takes a file that a session of this account put there whole; `name` is one of [`PUT_NAMES`]. Durable when it returns,
     /// and harmless when it comes again.
     fn put(&self, account: &AccountId, name: &str, bytes: &[u8], now: Timestamp) -> Result<(), SelfFault>;

@@ -1,8 +1,10 @@
 //! The kinds of notice, one file each. A new one is a file here (its values, its places, a sample), a line in
 //! [`KINDS`], its texts in `conf/notices/NAME.toml`, and its row in `conf/notices/README.md`.
 
+mod application;
 mod arrival;
 mod expiring;
+mod login;
 mod profile;
 mod recall;
 mod refusal;
@@ -12,8 +14,10 @@ use super::template::{Need, Slot};
 use super::words::Values;
 use crate::model::finding::Language;
 
+pub use application::ApplicationMail;
 pub use arrival::{ArrivalNotice, ArrivalPart};
 pub use expiring::ExpiringNotice;
+pub use login::LoginNotice;
 pub use profile::ProfileNotice;
 pub use recall::RecallNotice;
 pub use refusal::{RefusalNotice, RefusalReason, summarise};
@@ -21,8 +25,16 @@ pub use swept::SweptNotice;
 
 /// All kinds, in the order of their names.
 pub static KINDS: &[&Kind] = &[
+    &application::CANCELLED,
+    &application::EXPIRED,
+    &application::ISSUED,
+    &application::PAYMENT,
+    &application::REJECTED,
+    &application::REMINDER,
+    &application::TAKEN,
     &arrival::KIND,
     &expiring::KIND,
+    &login::KIND,
     &profile::KIND,
     &profile::FORMER_KIND,
     &recall::KIND,
