@@ -12,6 +12,7 @@ use super::document::{Document, RemovalReason};
 use super::ids::{AccountId, CertificateId, Digest, DocumentId, InsurerCode, MailId, Number, OfficeCode};
 use super::mail::Mail;
 use super::party::{Account, Actor, Insurer, Office};
+use super::renewal::RenewalStage;
 use super::submission::{Outcome, StageVerdict, Submission};
 use super::time::Timestamp;
 
@@ -197,6 +198,15 @@ pub enum Event {
         files: u64,
         /// Their size.
         bytes: u64,
+    },
+    /// It was said that a certificate ends, or has ended (C).
+    RenewalNoted {
+        /// Which.
+        id: CertificateId,
+        /// What was said.
+        stage: RenewalStage,
+        /// By mail too; an account without an address finds it in its history alone.
+        mailed: bool,
     },
     /// An account changed its own registration (K36 H24).
     ProfileChanged {

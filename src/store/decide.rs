@@ -138,6 +138,7 @@ pub(super) fn decide<I: Index>(draft: &mut Draft<'_, I>, op: Op, at: Timestamp) 
             Ok((events, Done::Ok))
         }
         Op::DropboxSwept { account, files, bytes } => ok(Event::DropboxSwept { account, files, bytes }),
+        Op::NoteRenewal { id, stage, mail } => profile::note_renewal(draft, id, stage, mail),
         Op::ChangeProfile { account, fields, mails } => profile::change(draft, account, fields, mails),
         Op::SetAuthority { authority, new } => certificates::set_authority(draft, authority, new),
         Op::IssueCertificate(certificate) => certificates::issue(draft, certificate),

@@ -17,6 +17,7 @@ use crate::model::ids::{
 };
 use crate::model::mail::{Mail, MailState};
 use crate::model::party::{Account, Actor, Insurer, Office};
+use crate::model::renewal::RenewalStage;
 use crate::model::submission::{HoldReason, Outcome, StageVerdict, State, Submission};
 use crate::model::time::Timestamp;
 
@@ -150,6 +151,16 @@ pub enum Op {
         /// Their size.
         bytes: u64,
     },
+    /// Says that a certificate ends, with the mail sealed in the same step. Said before, or something later: nothing
+    /// ([`Done::Sealed`]).
+    NoteRenewal {
+        /// Which.
+        id: CertificateId,
+        /// What is said.
+        stage: RenewalStage,
+        /// None for an account without an address.
+        mail: Option<Box<Mail>>,
+    },
     /// An account changes its own registration; the mails that say so are sealed in the same step, so that no change goes
     /// unsaid.
     ChangeProfile {
@@ -199,7 +210,7 @@ pub enum Done {
     Numbers(Vec<Number>),
     /// Those it was done for.
     Documents(Vec<DocumentId>),
-    /// Of `SealMail`: whether it was sealed.
+    /// Of `SealMail` and `NoteRenewal`: whether it was sealed.
     Sealed(bool),
 }
 
@@ -438,6 +449,9 @@ pub trait Ledger: CertificateLedger + Send + Sync {
 
     /// Unfinished sets that were removed from this account's drop-box, newest first, at most `limit`.
     fn sweeps(&self, account: &AccountId, limit: usize) -> Result<Vec<Swept>, LedgerError>;
+
+    /// What was last said of this certificate's end.
+    fn renewal_told(&self, id: CertificateId) -> Result<Option<RenewalStage>, LedgerError>;
 
     /// What happened to this account itself, newest first, at most `limit`.
     fn account_history(&self, account: &AccountId, limit: usize) -> Result<Vec<AccountFact>, LedgerError>;
