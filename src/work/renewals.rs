@@ -6,10 +6,10 @@
 //! | told | one commit: event `renewal_noted` and the sealed mail | the event decides; the queue of mails sends it |
 //! | (operator's list) | the mail's card, synced; event `mail_sealed`, once for each date of the schedule | as above |
 //!
-//! Whoever missed notices while the daemon was down gets the latest of them alone. While the purge is paused because the clock
-//! leapt, nobody is told anything: the same clock would say that everything has ended.
+//! Whoever missed notices while the daemon was down gets the latest of them alone. A clock that leaps ahead under a running
+//! daemon would say that everything has ended: until it is set right or the daemon is started anew, nobody is told anything.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::DateTime;
 use chrono_tz::Tz;
@@ -31,9 +31,11 @@ use crate::store::ledger::{CertificateFilter, Done, Ledger, LedgerError, Op};
 
 /// An insurer's policy of renewals.
 pub type PolicyOf = dyn Fn(&InsurerCode) -> RenewalPolicy + Send + Sync;
-/// Why nobody may be told anything for now.
-pub type Paused = dyn Fn() -> Option<String> + Send + Sync;
+/// A monotonic reading in milliseconds.
+pub type Uptime = dyn Fn() -> i64 + Send + Sync;
 
+/// The clock may be this far ahead of what the monotonic one saw pass.
+const LEAP_MAX: i64 = DAY + DAY / 2;
 /// Ended certificates that were not replaced are looked at for so long.
 const ENDED_DAYS: u32 = 60;
 /// Certificates of one account that are looked at together; also those of one step at first.
@@ -117,8 +119,10 @@ pub struct Renewals {
     pub alarms: Arc<dyn Alarms>,
     /// Policy of insurers.
     pub policy: Box<PolicyOf>,
-    /// Whether telling is paused.
-    pub paused: Box<Paused>,
+    /// A monotonic reading in milliseconds, against which the clock is held.
+    pub uptime: Arc<Uptime>,
+    /// The last step's clock and uptime.
+    pub last: Mutex<Option<(Timestamp, i64)>>,
     /// Days are counted here.
     pub zone: Tz,
 }
@@ -126,8 +130,7 @@ pub struct Renewals {
 impl Renewals {
     /// Tells what is due; how many notices that were.
     pub fn step(&self, now: Timestamp) -> anyhow::Result<usize> {
-        if let Some(why) = (self.paused)() {
-            tracing::debug!(why, "nobody is told of certificates that end");
+        if self.leapt(now) {
             return Ok(0);
         }
         let insurers = self.ledger.insurers()?;
@@ -148,6 +151,24 @@ impl Renewals {
             }
         }
         Ok(told)
+    }
+
+    /// Whether the clock leapt ahead since the last step, which then stays the one that counts.
+    fn leapt(&self, now: Timestamp) -> bool {
+        let uptime = (self.uptime)();
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((then, at)) = *last
+            && now.since(then) > LEAP_MAX.saturating_add(uptime.saturating_sub(at))
+        {
+            let text = format!(
+                "the clock leapt from {then} to {now}; nobody is told of certificates that end until it is set right, or the daemon is started anew"
+            );
+            self.alarms.raise("CLOCK-LEAPT", &text, now);
+            return true;
+        }
+        self.alarms.clear("CLOCK-LEAPT");
+        *last = Some((now, uptime));
+        false
     }
 
     fn tell(&self, ending: &Ending, now: Timestamp) -> anyhow::Result<bool> {
@@ -217,7 +238,7 @@ impl Renewals {
         schedule: &cron::Schedule,
         now: Timestamp,
     ) -> anyhow::Result<bool> {
-        if to.is_empty() || (self.paused)().is_some() {
+        if to.is_empty() || self.leapt(now) {
             return Ok(false);
         }
         let Some(date) = last_date(schedule, now, self.zone) else { return Ok(false) };

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::str::FromStr as _;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, RwLock};
 
 use super::*;
@@ -34,18 +35,21 @@ struct Run {
     blobs: Arc<dyn Blobs>,
     mailer: Arc<RecordingMailer>,
     renewals: Renewals,
+    alarms: Arc<AlarmBoard>,
+    /// Follows the clock, unless that leaps.
+    uptime: Arc<AtomicI64>,
     /// Mails that were looked at.
     seen: std::cell::Cell<usize>,
 }
 
 impl Run {
     fn start(root: &Path, now: Timestamp) -> Self {
+        let uptime = Arc::new(AtomicI64::new(now.0));
         let opened = Root::open(root).unwrap();
         let keys = Arc::new(Keys::load_or_make(&opened.keys()).unwrap());
         let blobs: Arc<dyn Blobs> =
             Arc::new(LocalBlobs::open(&opened.blobs(), BlobOptions::default()).unwrap());
-        let (ledger, _) =
-            JournalLedger::<MemoryIndex>::open(opened, &LedgerOptions::default(), now).unwrap();
+        let (ledger, _) = JournalLedger::<MemoryIndex>::open(opened, &LedgerOptions::default(), now).unwrap();
         let ledger: Arc<dyn Ledger> = Arc::new(ledger);
         let mailer = Arc::new(RecordingMailer::default());
         let receipts = Receipts { ledger: ledger.clone(), blobs: blobs.clone(), keys, zone: TOKYO };
@@ -68,16 +72,21 @@ impl Run {
             alarms: Arc::new(AlarmBoard::default()),
             policy: Arc::new(RwLock::new(Arc::new(policy))),
         });
+        let alarms = Arc::new(AlarmBoard::default());
         let renewals = Renewals {
             ledger: ledger.clone(),
             blobs: blobs.clone(),
             notifier,
-            alarms: Arc::new(AlarmBoard::default()),
+            alarms: alarms.clone(),
             policy: Box::new(|_| RenewalPolicy::default()),
-            paused: Box::new(|| None),
+            uptime: {
+                let uptime = Arc::clone(&uptime);
+                Arc::new(move || uptime.load(Ordering::SeqCst))
+            },
+            last: Mutex::default(),
             zone: TOKYO,
         };
-        Self { ledger, blobs, mailer, renewals, seen: std::cell::Cell::default() }
+        Self { ledger, blobs, mailer, renewals, alarms, uptime, seen: std::cell::Cell::default() }
     }
 
     /// With an insurer, an office, and an account that has an address.
@@ -98,9 +107,10 @@ impl Run {
             ..sample::account("K0001", "SHA256:none")
         };
         run.commit(Op::SetAccount { account, new: true }, now);
-        for (id, form) in
-            [("ssh-1", crate::model::authority::Form::Openssh), ("x509-1", crate::model::authority::Form::X509)]
-        {
+        for (id, form) in [
+            ("ssh-1", crate::model::authority::Form::Openssh),
+            ("x509-1", crate::model::authority::Form::X509),
+        ] {
             let authority = Box::new(sample::authority(id, form, now));
             run.commit(Op::SetAuthority { authority, new: true }, now);
         }
@@ -126,6 +136,12 @@ impl Run {
 
     /// Steps, sends, and gives the subjects that went out.
     fn step(&self, now: Timestamp) -> Vec<String> {
+        self.uptime.store(now.0, Ordering::SeqCst);
+        self.look(now)
+    }
+
+    /// The same without time having passed.
+    fn look(&self, now: Timestamp) -> Vec<String> {
         self.renewals.step(now).unwrap();
         self.renewals.notifier.send(now).unwrap();
         let parse = |(_, message): (_, Vec<u8>)| {
@@ -159,6 +175,10 @@ fn days(told: &[(String, RenewalStage)]) -> Vec<(&str, RenewalStage)> {
 }
 
 use RenewalStage::{Before, Ended};
+
+fn weekly() -> cron::Schedule {
+    cron::Schedule::from_str("0 0 9 * * Mon").unwrap()
+}
 
 #[test]
 fn three_years_with_a_restart_every_week_tell_each_notice_once() {
@@ -219,7 +239,10 @@ fn a_renewal_ends_the_notices_when_the_new_key_is_in_use() {
     // Issued, and nobody has put it to work: that is said.
     assert_eq!(run.step(ends.plus(-20 * DAY)).len(), 1);
     let listed = survey(run.ledger.as_ref(), 90, ends.plus(-20 * DAY), TOKYO).unwrap();
-    assert_eq!(listed.iter().map(|e| (e.certificate.id, e.need)).collect::<Vec<_>>(), [(old.id, Need::Use(next.id))]);
+    assert_eq!(
+        listed.iter().map(|e| (e.certificate.id, e.need)).collect::<Vec<_>>(),
+        [(old.id, Need::Use(next.id))]
+    );
     run.commit(Op::UseCertificate(next.id), ends.plus(-19 * DAY));
     assert_eq!(survey(run.ledger.as_ref(), 90, ends.plus(-19 * DAY), TOKYO).unwrap(), []);
     for day in -8..40 {
@@ -244,13 +267,18 @@ fn what_was_missed_comes_as_one_and_a_clock_that_leaps_tells_nobody_twice() {
     // The clock goes back by a year, then to where it was.
     assert_eq!(run.step(ends.plus(-365 * DAY)), [] as [&str; 0]);
     assert_eq!(run.step(ends.plus(-3 * DAY)), [] as [&str; 0]);
-    // It leaps ahead; the purge sees that and pauses, so nobody is told that all has ended.
-    let paused = Run { renewals: Renewals { paused: Box::new(|| Some("the clock leapt".into())), ..run.renewals }, ..run };
-    assert_eq!(paused.step(ends.plus(10 * DAY)), [] as [&str; 0]);
-    let run = Run { renewals: Renewals { paused: Box::new(|| None), ..paused.renewals }, ..paused };
+    // It leaps ahead: nobody is told that all has ended, and the operator hears of it.
+    assert_eq!(run.look(ends.plus(10 * DAY)), [] as [&str; 0]);
+    assert_eq!(run.alarms.list()[0].code, "CLOCK-LEAPT");
+    assert!(!run.renewals.report("ops@example.jp", "todoke", &weekly(), ends.plus(10 * DAY)).unwrap());
+    assert_eq!(run.step(ends.plus(-3 * DAY)), [] as [&str; 0]);
+    assert!(run.alarms.list().is_empty());
     assert_eq!(run.step(ends.plus(-2 * DAY)).len(), 1);
     assert_eq!(run.step(ends.plus(59 * DAY)).len(), 1, "after downtime, the end alone");
-    assert_eq!(days(&run.told()).iter().map(|(_, stage)| *stage).collect::<Vec<_>>(), [Before(7), Before(1), Ended]);
+    assert_eq!(
+        days(&run.told()).iter().map(|(_, stage)| *stage).collect::<Vec<_>>(),
+        [Before(7), Before(1), Ended]
+    );
 }
 
 #[test]
@@ -277,8 +305,10 @@ fn the_operators_list_comes_once_a_week_and_a_missed_one_is_caught_up() {
     let begin = at("2026-11-23T10:00:00+09:00");
     let mut run = Run::found(dir.path(), begin);
     let old = run.issue(1, None, begin);
-    let weekly = cron::Schedule::from_str("0 0 9 * * Mon").unwrap();
-    let report = |run: &Run, now| run.renewals.report("ops@example.jp", "todoke", &weekly, now).unwrap();
+    let report = |run: &Run, now: Timestamp| {
+        run.uptime.store(now.0, Ordering::SeqCst);
+        run.renewals.report("ops@example.jp", "todoke", &weekly(), now).unwrap()
+    };
     assert!(!report(&run, begin.plus(30 * DAY)), "nobody waits");
     // A Friday, then the Monday after it.
     let friday = at("2029-10-05T12:00:00+09:00");
@@ -290,7 +320,7 @@ fn the_operators_list_comes_once_a_week_and_a_missed_one_is_caught_up() {
     run = Run::start(dir.path(), friday);
     assert!(!report(&run, at("2029-10-08T08:59:59+09:00")));
     assert!(report(&run, at("2029-10-08T09:00:00+09:00")));
-    assert!(!run.renewals.report("", "todoke", &weekly, old.not_after).unwrap(), "nowhere to send it");
+    assert!(!run.renewals.report("", "todoke", &weekly(), old.not_after).unwrap(), "nowhere to send it");
     run.renewals.notifier.send(friday.plus(4 * DAY)).unwrap();
     let sent = run.mailer.sent();
     let mail = mail_parser::MessageParser::default().parse(&sent[0].1).unwrap().into_owned();

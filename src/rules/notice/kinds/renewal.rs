@@ -35,7 +35,7 @@ pub(super) static ENDED_KIND: Kind = Kind {
 pub(super) static LIST_KIND: Kind = Kind {
     name: "renewals",
     default_text: include_str!("../../../../conf/notices/renewals.toml"),
-    slots: &[must("gateway"), must("count"), may("tomorrow"), body("certificates")],
+    slots: &[may("gateway"), must("count"), may("tomorrow"), body("certificates")],
     sample: |language| {
         let row = RenewalRow {
             account: "K0001".to_owned(),
