@@ -5,11 +5,14 @@
 use serde::{Deserialize, Serialize};
 
 use super::account_history::ProfileField;
+use super::application::{Application, ApplicationStep};
 use super::authority::Authority;
 use super::card::CardRef;
 use super::certificate::{Certificate, RevocationReason};
 use super::document::{Document, RemovalReason};
-use super::ids::{AccountId, CertificateId, Digest, DocumentId, InsurerCode, MailId, Number, OfficeCode};
+use super::ids::{
+    AccountId, ApplicationId, CertificateId, Digest, DocumentId, InsurerCode, MailId, Number, OfficeCode,
+};
 use super::mail::Mail;
 use super::party::{Account, Actor, Insurer, Office};
 use super::renewal::RenewalStage;
@@ -39,6 +42,8 @@ pub enum Series {
     Document,
     /// [`MailId`]
     Mail,
+    /// [`ApplicationId`]
+    Application,
     /// [`CertificateId`]
     Certificate,
 }
@@ -207,6 +212,15 @@ pub enum Event {
         stage: RenewalStage,
         /// By mail too; an account without an address finds it in its history alone.
         mailed: bool,
+    },
+    /// An application for an account, or for another certificate of one, was taken (K3).
+    ApplicationMade(Box<Application>),
+    /// An application went one step on.
+    ApplicationMoved {
+        /// Which.
+        id: ApplicationId,
+        /// What happened to it.
+        step: ApplicationStep,
     },
     /// An account changed its own registration (K36 H24).
     ProfileChanged {

@@ -1,5 +1,6 @@
 //! What every [`Ledger`] must do. Run by the tests of each implementation.
 
+mod applications;
 mod certificates;
 
 use super::ledger::{
@@ -20,7 +21,7 @@ use crate::model::time::{DAY, Timestamp};
 /// Runs all of it, each part against a fresh ledger; the first of what `make` returns only has to live as long.
 pub(super) fn run<L: Ledger, G>(make: impl Fn() -> (G, L)) {
     type Part = fn(&dyn Ledger);
-    let parts: [Part; 19] = [
+    let parts: [Part; 20] = [
         parties,
         a_life,
         same_manifest,
@@ -34,6 +35,7 @@ pub(super) fn run<L: Ledger, G>(make: impl Fn() -> (G, L)) {
         mails,
         leases,
         serials_and_time,
+        applications::applications,
         profiles,
         renewal_notices,
         certificates::authorities,
