@@ -657,6 +657,7 @@ fn profiles(ledger: &dyn Ledger) {
 }
 
 fn renewal_notices(ledger: &dyn Ledger) {
+    use RenewalStage::{Before, Ended};
     certificates::with_authorities(ledger);
     let certificate = sample::certificate("K0001", 1, "SHA256:cert", NOW);
     let (id, ends_at) = (certificate.id, certificate.not_after);
@@ -665,7 +666,6 @@ fn renewal_notices(ledger: &dyn Ledger) {
         let mail = Some(Box::new(sample::mail(1, serial, Vec::new(), NOW)));
         Op::NoteRenewal { id, stage, mail }
     };
-    use RenewalStage::{Before, Ended};
     assert_eq!(ledger.renewal_told(id).unwrap(), None);
     assert_eq!(commit(ledger, note(Before(30), 1)), Done::Sealed(true));
     for stage in [Before(30), Before(90)] {

@@ -27,7 +27,7 @@ use crate::model::time::{DAY, Timestamp};
 use crate::rules::notice::{CertificateEndsNotice, RenewalList, RenewalRow};
 use crate::rules::renewal::{self, Need, RenewalPolicy};
 use crate::store::blobs::Blobs;
-use crate::store::ledger::{CertificateFilter, Done, Ledger, LedgerError, Op};
+use crate::store::ledger::{ApplicationFilter, CertificateFilter, Done, Ledger, LedgerError, Op};
 
 /// An insurer's policy of renewals.
 pub type PolicyOf = dyn Fn(&InsurerCode) -> RenewalPolicy + Send + Sync;
@@ -225,8 +225,9 @@ impl Renewals {
 
     /// Whether a renewal was applied for and waits for somebody.
     fn applied(&self, account: &AccountId) -> Result<bool, LedgerError> {
-        let _ = account;
-        Ok(false)
+        let filter = ApplicationFilter { account: Some(account.clone()), ..ApplicationFilter::default() };
+        let last = self.ledger.applications(&filter, 1)?.pop();
+        Ok(last.is_some_and(|last| last.state.is_open() && !last.state.is_issued()))
     }
 
     /// Sends the operator the list, once for each date of the schedule; a date that was missed is caught up once. Nothing is
