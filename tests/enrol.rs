@@ -5,6 +5,7 @@
 mod support;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 

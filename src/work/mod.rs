@@ -15,6 +15,7 @@ pub mod publish;
 pub mod purge;
 pub mod purge_report;
 pub mod remind;
+pub mod renewals;
 pub mod repeats;
 pub mod retention;
 pub mod self_service;
