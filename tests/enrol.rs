@@ -5,7 +5,6 @@
 mod support;
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 
@@ -45,7 +44,7 @@ fn apply(gateway: &Gateway, account: &str, more: &[&str]) -> Ran {
 fn enrolment(gateway: &Gateway, login: &str, password: &str, batch: &str) -> Ran {
     let askpass = gateway.file("askpass");
     fs::write(&askpass, format!("#!/bin/sh\necho '{password}'\n")).unwrap();
-    fs::set_permissions(&askpass, PermissionsExt::from_mode(0o700)).unwrap();
+    fs::set_permissions(&askpass, fs::Permissions::from_mode(0o700)).unwrap();
     let file = gateway.file("enrol-batch");
     fs::write(&file, batch).unwrap();
     let output = Command::new("sftp")
