@@ -155,7 +155,7 @@ fn a_temporary_password_must_be_changed_and_the_new_one_logs_in() {
     assert_eq!(silent.err, "");
 
     // Each change was told by mail, and nothing holds a password.
-    until("the mails are sealed", || gateway.ask(&["mail", "list", ACCOUNT]).as_array().unwrap().len() == 3);
+    until("the mails are sealed", || gateway.ask(&["mail", "list", "--account", ACCOUNT]).as_array().unwrap().len() == 3);
     gateway.stop();
     for file in gateway::files_under(gateway.temp.path()) {
         let name = file.file_name().unwrap().to_str().unwrap();
@@ -262,7 +262,7 @@ fn wrong_passwords_lock_the_account_which_unlocks_by_itself() {
     answering(&gateway, ACCOUNT, ACCOUNT, &[], "pwd\n", &["mine-1234"]).ends(255);
     gateway.todoke(&["account", "unlock", ACCOUNT]).ends(0);
     answering(&gateway, ACCOUNT, ACCOUNT, &[], "pwd\n", &["mine-1234"]).ends(0);
-    let mails = gateway.ask(&["mail", "list", ACCOUNT]);
+    let mails = gateway.ask(&["mail", "list", "--account", ACCOUNT]);
     assert_eq!(mails.as_array().unwrap().iter().filter(|m| m["subject"]["login"].is_u64()).count(), 4);
     gateway.stop();
 }
