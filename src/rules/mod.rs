@@ -7,5 +7,6 @@ pub mod notice;
 pub mod passwords;
 pub mod policy;
 pub mod profile;
+pub mod renewal;
 pub mod retention;
 pub mod retry;

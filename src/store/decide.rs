@@ -148,6 +148,7 @@ pub(super) fn decide<I: Index>(draft: &mut Draft<'_, I>, op: Op, at: Timestamp) 
         Op::LockLogin { account, until } => logins::lock(draft, account, until, at),
         Op::UnlockLogin(account) => logins::unlock(draft, account),
         Op::LoggedIn { account, source, day_from } => logins::logged_in(draft, account, source, day_from),
+        Op::NoteRenewal { id, stage, mail } => profile::note_renewal(draft, id, stage, mail),
         Op::Apply(group) => applications::apply(draft, group),
         Op::MoveApplications(steps) => applications::go_on(draft, steps, at),
         Op::AdmitApplication { id, account } => applications::admit(draft, id, *account, at),
