@@ -2,14 +2,15 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test file as a whole")]
 
-mod support;
+#[path = "support/gateway.rs"]
+mod gateway;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 
+use gateway::{Gateway, INSURER, Ran, until};
 use serde_json::Value;
-use support::gateway::{Gateway, INSURER, Ran, until};
 
 /// The number of the newest application for this account.
 fn application(gateway: &Gateway, account: &str) -> String {
@@ -44,7 +45,7 @@ fn apply(gateway: &Gateway, account: &str, more: &[&str]) -> Ran {
 fn enrolment(gateway: &Gateway, login: &str, password: &str, batch: &str) -> Ran {
     let askpass = gateway.file("askpass");
     fs::write(&askpass, format!("#!/bin/sh\necho '{password}'\n")).unwrap();
-    fs::set_permissions(&askpass, PermissionsExt::from_mode(0o700)).unwrap();
+    fs::set_permissions(&askpass, fs::Permissions::from_mode(0o700)).unwrap();
     let file = gateway.file("enrol-batch");
     fs::write(&file, batch).unwrap();
     let output = Command::new("sftp")
