@@ -9,5 +9,6 @@ pub mod passwords;
 pub mod policy;
 pub mod profile;
 pub mod quotation;
+pub mod renewal;
 pub mod retention;
 pub mod retry;

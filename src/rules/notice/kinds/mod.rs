@@ -7,6 +7,7 @@ mod login;
 mod profile;
 mod recall;
 mod refusal;
+mod renewal;
 mod swept;
 
 use super::template::{Need, Slot};
@@ -19,6 +20,7 @@ pub use login::LoginNotice;
 pub use profile::ProfileNotice;
 pub use recall::RecallNotice;
 pub use refusal::{RefusalNotice, RefusalReason, summarise};
+pub use renewal::{CertificateEndsNotice, RenewalList, RenewalRow};
 pub use swept::SweptNotice;
 
 /// All kinds, in the order of their names.
@@ -31,11 +33,14 @@ pub static KINDS: &[&Kind] = &[
     &application::REMINDER,
     &application::TAKEN,
     &arrival::KIND,
+    &renewal::ENDED_KIND,
+    &renewal::KIND,
     &login::KIND,
     &profile::KIND,
     &profile::FORMER_KIND,
     &recall::KIND,
     &refusal::KIND,
+    &renewal::LIST_KIND,
     &swept::KIND,
 ];
 
