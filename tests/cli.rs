@@ -538,6 +538,7 @@ impl Live for NoLoops {
     fn reload(&self) -> Result<Value, Trouble> {
         Ok(Value::Array(Vec::new()))
     }
+    fn applications_changed(&self) {}
     fn parties_changed(&self) {}
 }
 
