@@ -399,7 +399,9 @@ mod tests {
         fn temporary_passwords_keep_the_rules(seed in proptest::collection::vec(any::<u8>(), 64)) {
             let mut bytes = seed.into_iter().chain(0..=255).chain(0..=255).cycle();
             let made = temporary(|into| {
-                into.iter_mut().for_each(|b| *b = bytes.next().unwrap());
+                for b in into.iter_mut() {
+                    *b = bytes.next().unwrap();
+                }
                 Ok::<_, ()>(())
             }).unwrap();
             let text = made.reveal();

@@ -121,13 +121,12 @@ impl Credentials {
             );
         }
         let Some(_place) = self.places.take() else { return Ok(Checked::Busy) };
-        let right = match entry {
-            Some(entry) => entry.is(given),
-            None => {
-                // As long as if there were one.
-                let _ = Entry::of(given, 0, self.cost);
-                false
-            }
+        let right = if let Some(entry) = entry {
+            entry.is(given)
+        } else {
+            // As long as if there were one.
+            let _ = Entry::of(given, 0, self.cost);
+            false
         };
         Ok(match state {
             Some(state) if right => Checked::Right(state),

@@ -77,15 +77,15 @@ pub(crate) struct Factors {
 }
 
 /// The methods that go on.
-fn methods(which: &[MethodKind]) -> Option<MethodSet> {
-    Some(MethodSet::from(which))
+fn methods(which: &[MethodKind]) -> MethodSet {
+    MethodSet::from(which)
 }
 
 const SECOND: &[MethodKind] = &[MethodKind::KeyboardInteractive, MethodKind::Password];
 
 /// The first factor is missing (or wrong): only a key or certificate can go on.
 pub(crate) fn key_first() -> Auth {
-    Auth::Reject { proceed_with_methods: methods(&[MethodKind::PublicKey]), partial_success: false }
+    Auth::Reject { proceed_with_methods: Some(methods(&[MethodKind::PublicKey])), partial_success: false }
 }
 
 /// An enrolment login goes on by its password, or by the key that was certified.
@@ -96,14 +96,14 @@ pub(crate) fn enrolment() -> Auth {
 
 /// The password is missing or wrong.
 pub(crate) fn password_next() -> Auth {
-    Auth::Reject { proceed_with_methods: methods(SECOND), partial_success: false }
+    Auth::Reject { proceed_with_methods: Some(methods(SECOND)), partial_success: false }
 }
 
 impl Factors {
     /// The first factor was shown; a password is asked for next.
     pub(crate) fn shown(&mut self, first: First) -> Auth {
         *self = Self { first: Some(first), dialogue: Dialogue::None };
-        Auth::Reject { proceed_with_methods: methods(SECOND), partial_success: true }
+        Auth::Reject { proceed_with_methods: Some(methods(SECOND)), partial_success: true }
     }
 
     /// The first factor, if it was shown for this user. Asking for another user forgets it.
@@ -262,7 +262,7 @@ mod tests {
     fn the_first_factor_belongs_to_one_name() {
         let mut factors = Factors::default();
         assert!(factors.first("K0001").is_none());
-        let partial = Auth::Reject { proceed_with_methods: methods(SECOND), partial_success: true };
+        let partial = Auth::Reject { proceed_with_methods: Some(methods(SECOND)), partial_success: true };
         assert_eq!(factors.shown(first("K0001")), partial);
         assert!(factors.first("K0001").is_some());
         assert!(factors.first("K0002").is_none());

@@ -283,8 +283,8 @@ impl Handler {
 struct PasswordWrong(First, String);
 
 /// What somebody typed. Bytes that are no UTF-8 are no password, and stay wrong.
-fn text(answer: Bytes) -> Zeroizing<String> {
-    Zeroizing::new(String::from_utf8_lossy(&answer).into_owned())
+fn text(answer: &Bytes) -> Zeroizing<String> {
+    Zeroizing::new(String::from_utf8_lossy(answer).into_owned())
 }
 
 /// The name of an enrolment login.
@@ -332,7 +332,8 @@ impl russh::server::Handler for Handler {
         response: Option<Response<'a>>,
     ) -> Result<Auth, Self::Error> {
         // Read before anything else happens: `russh` hands it out once.
-        let answers = response.map(|answers| answers.take(ANSWERS_MAX + 1).map(text).collect());
+        let answers =
+            response.map(|answers| answers.take(ANSWERS_MAX + 1).map(|answer| text(&answer)).collect());
         if !self.count() {
             return Ok(Auth::reject());
         }
