@@ -381,7 +381,7 @@ fn alarms(folder: &Path, found: &mut BTreeSet<String>) {
         {
             for rest in packed(program).split(begin).skip(1) {
                 let code = rest.split(|c: char| !c.is_ascii_uppercase() && c != '-').next().unwrap();
-                if code.contains('-') && rest[code.len()..].starts_with(ends) {
+                if code.contains('-') && !code.starts_with('-') && rest[code.len()..].starts_with(ends) {
                     found.insert(code.to_owned());
                 }
             }

@@ -260,7 +260,7 @@ pub(super) fn authorities(config: &Config, now: Timestamp, report: &mut Report) 
         match gateway_keys::read_private(&path) {
             Ok(_) => report.ok(&what, "closed to others"),
             Err(error) => {
-                report.error(&what, error.to_string(), "correct its rights or restore it from a backup")
+                report.error(&what, error.to_string(), "correct its rights or restore it from a backup");
             }
         }
     }
