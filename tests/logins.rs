@@ -155,7 +155,9 @@ fn a_temporary_password_must_be_changed_and_the_new_one_logs_in() {
     assert_eq!(silent.err, "");
 
     // Each change was told by mail, and nothing holds a password.
-    until("the mails are sealed", || gateway.ask(&["mail", "list", "--account", ACCOUNT]).as_array().unwrap().len() == 3);
+    until("the mails are sealed", || {
+        gateway.ask(&["mail", "list", "--account", ACCOUNT]).as_array().unwrap().len() == 3
+    });
     gateway.stop();
     for file in gateway::files_under(gateway.temp.path()) {
         let name = file.file_name().unwrap().to_str().unwrap();
