@@ -564,6 +564,7 @@ impl Live for NoLoops {
     fn reload(&self) -> Result<Value, Trouble> {
         Ok(Value::Array(Vec::new()))
     }
+    fn applications_changed(&self) {}
     fn parties_changed(&self) {}
     fn applications_changed(&self) {}
 }

@@ -2,14 +2,15 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test file as a whole")]
 
-mod support;
+#[path = "support/gateway.rs"]
+mod gateway;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 
+use gateway::{Gateway, INSURER, Ran, until};
 use serde_json::Value;
-use support::gateway::{Gateway, INSURER, Ran, until};
 
 /// The number of the newest application for this account.
 fn application(gateway: &Gateway, account: &str) -> String {

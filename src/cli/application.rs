@@ -354,7 +354,8 @@ pub(super) enum One {
         /// Which
         id: ApplicationId,
         /// The folder
-        dir: PathBuf,
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
     },
     /// Do the first set-up with a filled-in setup.toml
     Setup {
@@ -394,7 +395,7 @@ impl One {
             Self::Paid(ids) => rows(R::Paid(ids.id)),
             Self::Cancel(because) => rows(R::Cancel(because.ids.id, because.reason)),
             Self::Issue { ids, output } => issue(globals, ids.id, output.as_deref()),
-            Self::Download { id, dir } => download(globals, &ask(R::Download(id))?, &dir),
+            Self::Download { id, folder } => download(globals, &ask(R::Download(id))?, &folder),
             Self::Setup { id, file } => {
                 let bytes = party::read(&file, SETUP_BYTES_MAX as u64)?;
                 let text = String::from_utf8_lossy(&bytes).into_owned();

@@ -91,7 +91,7 @@ pub(crate) fn key_first() -> Auth {
 /// An enrolment login goes on by its password, or by the key that was certified.
 pub(crate) fn enrolment() -> Auth {
     const METHODS: &[MethodKind] = &[MethodKind::PublicKey, MethodKind::Password];
-    Auth::Reject { proceed_with_methods: methods(METHODS), partial_success: false }
+    Auth::Reject { proceed_with_methods: Some(methods(METHODS)), partial_success: false }
 }
 
 /// The password is missing or wrong.

@@ -322,9 +322,9 @@ fn a_whole_life_with_a_bundle() {
     log_in(&world, "K0001", now.plus(6 * DAY));
     assert_eq!(code(&world.enrolment.download(id, &BY, now.plus(6 * DAY)).err().unwrap()), "DOWNLOAD-OVER");
     world.run(now.plus(6 * DAY)).unwrap();
-    expect_test::expect![[r#"
+    expect_test::expect![[r"
         K0001 applied>collected>approved>issued>downloaded>in-use Some(true) false Some(Active)
-        1 reports, 0 bundles"#]]
+        1 reports, 0 bundles"]]
     .assert_eq(&world.summary());
     assert_eq!(world.told(), []);
     // Names go when their time is over, and nothing else changes.
@@ -392,9 +392,9 @@ fn what_is_not_used_in_sixty_days_is_void_and_can_be_applied_for_anew() {
     assert_eq!(world.told(), [ApplicationNotice::Reminder]);
     world.run(before).unwrap();
     assert_eq!(world.told(), [ApplicationNotice::Expired]);
-    expect_test::expect![[r#"
+    expect_test::expect![[r"
         K0001 applied>collected>approved>issued>expired Some(false) false Some(Closed)
-        1 reports, 0 bundles"#]]
+        1 reports, 0 bundles"]]
     .assert_eq(&world.summary());
     assert_eq!(code(&world.enrolment.download(id, &BY, before).err().unwrap()), "DOWNLOAD-OVER");
 
@@ -484,11 +484,11 @@ fn a_cancelled_one_is_void_at_once_and_takes_its_agent_along() {
     world.enrolment.issue(id, Some("secret"), &BY, CUTOFF).unwrap();
     world.enrolment.cancel(id, "", &BY, CUTOFF).unwrap();
     world.run(CUTOFF).unwrap();
-    expect_test::expect![[r#"
+    expect_test::expect![[r"
         K0001 applied>cancelled None false Some(Closed)
         K0001 applied>collected>approved>issued>cancelled Some(false) false Some(Closed)
         S0001 applied>cancelled None false None
-        1 reports, 0 bundles"#]]
+        1 reports, 0 bundles"]]
     .assert_eq(&world.summary());
 }
 
