@@ -566,7 +566,6 @@ impl Live for NoLoops {
     }
     fn applications_changed(&self) {}
     fn parties_changed(&self) {}
-    fn applications_changed(&self) {}
 }
 
 impl Daemon {
