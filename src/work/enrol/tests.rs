@@ -521,7 +521,7 @@ fn a_file_of_applications_is_taken_row_by_row_and_group_by_group() {
     assert_eq!(details, ["A1-000001-2", "A1-000002-0", "GROUP", "MAIL-ADDRESS", "OFFICE-UNKNOWN", "it"]);
     assert_eq!(
         outcomes(&import(false))[..2],
-        [Refused, Refused],
+        [refused, refused],
         "the same file again applies for nothing twice"
     );
 }
