@@ -66,6 +66,7 @@ impl From<PaymentName> for Payment {
 
 /// An application, with its agent's beside it, or many from a file.
 #[derive(Debug, Args)]
+#[allow(clippy::struct_excessive_bools, reason = "flags of the command line, one for one")]
 pub(super) struct Apply {
     /// The account to be: a letter, then letters, digits, - or _
     #[arg(required_unless_present = "import", conflicts_with = "import")]
@@ -402,8 +403,8 @@ impl One {
                 globals.out().thing(&ask(R::SetUp(id, text))?)
             }
             Self::Password { id } => globals.out().thing(&ask(R::Password(id))?),
-            Self::Quotation(paper) => paper_out(globals, paper, false),
-            Self::Bill(paper) => paper_out(globals, paper, true),
+            Self::Quotation(paper) => paper_out(globals, &paper, false),
+            Self::Bill(paper) => paper_out(globals, &paper, true),
         }
     }
 }
@@ -465,7 +466,7 @@ fn download(globals: &Globals, answer: &Answer, dir: &Path) -> Result<Exit, Trou
     globals.out().thing(&Answer { notes: answer.notes.clone(), ..Answer::of(value) })
 }
 
-fn paper_out(globals: &Globals, paper: PaperArgs, bill: bool) -> Result<Exit, Trouble> {
+fn paper_out(globals: &Globals, paper: &PaperArgs, bill: bool) -> Result<Exit, Trouble> {
     let request = ApplicationRequest::Paper { id: paper.id, bill, outbox: paper.outbox };
     let mut answer = Way::open(globals)?.ask(application(request))?;
     if let Some(path) = &paper.out {

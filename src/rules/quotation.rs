@@ -286,10 +286,10 @@ mod tests {
         for (yen, text) in [(0, "0"), (100, "100"), (7_800, "7,800"), (1_234_567, "1,234,567")] {
             assert_eq!(grouped(yen), text);
         }
-        let of = |text: &str| (width(text, 10.0) * 100.0).round();
+        let of = |text: &str| format!("{:.1}", width(text, 10.0));
         assert_eq!(of("¥7,800"), of("¥9,999"), "figures are of one width");
-        assert_eq!(of("見積"), 2000.0);
-        assert_eq!(of("ﾐﾂ"), 1000.0);
+        assert_eq!(of("見積"), "20.0");
+        assert_eq!(of("ﾐﾂ"), "10.0");
     }
 
     #[test]

@@ -370,8 +370,8 @@ fn a_transfer_is_waited_for() {
     world.enrolment.paid(id, &BY, CUTOFF.plus(31 * DAY)).unwrap();
     world.run(CUTOFF.plus(31 * DAY)).unwrap();
     assert_eq!(world.of(id).state, ApplicationState::Issued);
-    use ApplicationNotice::{Issued, Payment, Taken};
-    assert_eq!(world.told(), [Taken, Payment, Issued]);
+    let told = [ApplicationNotice::Taken, ApplicationNotice::Payment, ApplicationNotice::Issued];
+    assert_eq!(world.told(), told);
 }
 
 #[test]
@@ -512,8 +512,8 @@ fn a_file_of_applications_is_taken_row_by_row_and_group_by_group() {
     };
     let outcomes = |all: &[(Outcome, String)]| all.iter().map(|(outcome, _)| *outcome).collect::<Vec<_>>();
     let dry = import(true);
-    use Outcome::{Added, Refused};
-    assert_eq!(outcomes(&dry), [Added, Added, Refused, Refused, Refused, Refused]);
+    let (added, refused) = (Outcome::Added, Outcome::Refused);
+    assert_eq!(outcomes(&dry), [added, added, refused, refused, refused, refused]);
     assert_eq!(world.enrolment.ledger.applications(&ApplicationFilter::default(), 9).unwrap(), []);
     let done = import(false);
     assert_eq!(outcomes(&done), outcomes(&dry));
@@ -521,14 +521,17 @@ fn a_file_of_applications_is_taken_row_by_row_and_group_by_group() {
     assert_eq!(details, ["A1-000001-2", "A1-000002-0", "GROUP", "MAIL-ADDRESS", "OFFICE-UNKNOWN", "it"]);
     assert_eq!(
         outcomes(&import(false))[..2],
-        [Refused, Refused],
+        [refused, refused],
         "the same file again applies for nothing twice"
     );
 }
 
+/// Runs one step of a life, with or without a crash in it.
+type Stepper<'a> = dyn Fn(&dyn Fn() -> Result<(), WorkError>) + 'a;
+
 #[test]
 fn a_crash_anywhere_ends_as_if_there_had_been_none() {
-    let life = |world: &World, step: &dyn Fn(&dyn Fn() -> Result<(), WorkError>)| {
+    let life = |world: &World, step: &Stepper<'_>| {
         let key = form("K0001", Role::Office, "1234", Material::SshKey("one".into()));
         let other = form("K0002", Role::Office, "5678", Material::P12);
         let ids = [world.apply(&[key], NOW)[0], world.apply(&[other], NOW)[0]];
