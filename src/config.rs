@@ -8,6 +8,7 @@ mod reload;
 pub mod source;
 mod tables;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
@@ -18,6 +19,9 @@ use serde::de::DeserializeOwned;
 
 use crate::doors::sftp::Limits;
 use crate::model::ids::InsurerCode;
+use crate::model::span::Span;
+use crate::rules::certificates::AuthoritiesPolicy;
+use crate::rules::passwords::PasswordsPolicy;
 use crate::rules::policy::{ControlPolicy, GatewayPolicy, SessionsPolicy, SubmitPolicy};
 use crate::work::deliver::DeliveryPolicy;
 use crate::work::purge::PurgePolicy;
@@ -34,7 +38,8 @@ use source::Source;
 pub const DEFAULT_TEXT: &str = include_str!("../conf/todoke.toml");
 
 /// Tables an insurer's file may have; each is read by the module named after it.
-pub const INSURER_TABLES: &[&str] = &["accounts", "documents", "filing", "renewal"];
+pub const INSURER_TABLES: &[&str] =
+    &["accounts", "certificates", "documents", "enrolment", "filing", "login", "renewal"];
 
 /// `[sftp]`: where the SFTP door listens.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -72,6 +77,8 @@ pub struct Config {
     pub sftp: SftpPolicy,
     /// `[sessions]`
     pub sessions: SessionsPolicy,
+    /// `[passwords]`
+    pub passwords: PasswordsPolicy,
     /// `[submit]`
     pub submit: SubmitPolicy,
     /// `[scanner]`
@@ -90,6 +97,8 @@ pub struct Config {
     pub purge_schedule: cron::Schedule,
     /// `[renewal] report`: when the operator gets the list of certificates that end; none means never.
     pub renewal_report: Option<cron::Schedule>,
+    /// `[certificates]`
+    pub certificates: AuthoritiesPolicy,
     /// `[control]`
     pub control: ControlPolicy,
     /// `[metrics] listen`; none means nowhere.
@@ -114,6 +123,7 @@ impl Config {
         let gateway: GatewayPolicy = source.table("gateway");
         let sftp: SftpPolicy = source.table("sftp");
         let sessions: SessionsPolicy = source.table("sessions");
+        let passwords: PasswordsPolicy = source.table("passwords");
         let submit: SubmitPolicy = source.table("submit");
         let scanner: ScannerTable = source.table("scanner");
         let mail: MailTable = source.table("mail");
@@ -124,6 +134,7 @@ impl Config {
         let purge: PurgePolicy = source.table("purge");
         let report: Option<String> = source.take("renewal", "report");
         let RenewalTable {} = source.table("renewal");
+        let certificates: AuthoritiesPolicy = source.table("certificates");
         let control: ControlPolicy = source.table("control");
         let metrics: MetricsTable = source.table("metrics");
         let log: LogPolicy = source.table("log");
@@ -132,7 +143,9 @@ impl Config {
         let sftp_listen = address(&mut source, "sftp.listen", &sftp.listen);
         at_least_one(&mut source, "sessions.person_max", sessions.person_max as u64);
         at_least_one(&mut source, "sessions.machine_max", sessions.machine_max as u64);
+        check_passwords(&mut source, &passwords);
         check_submit(&mut source, &submit);
+        check_certificates(&mut source, &certificates);
         at_least_one(&mut source, "control.clients_max", control.clients_max as u64);
         at_least_one(&mut source, "control.timeout_seconds", control.timeout_seconds);
         let scanner = scanner.check(&mut source);
@@ -172,6 +185,7 @@ impl Config {
             sftp_listen,
             sftp,
             sessions,
+            passwords,
             submit,
             scanner,
             mail,
@@ -181,6 +195,7 @@ impl Config {
             purge,
             purge_schedule,
             renewal_report,
+            certificates,
             control,
             metrics_listen,
             log,
@@ -208,6 +223,24 @@ impl Config {
     }
 }
 
+impl Config {
+    /// The same table of all insurers that have a file.
+    pub fn insurer_tables<T: DeserializeOwned + Default>(
+        &self,
+        table: &'static str,
+    ) -> Result<BTreeMap<InsurerCode, T>, ConfigError> {
+        let mut tables = BTreeMap::new();
+        for entry in std::fs::read_dir(self.places.conf.join("insurers")).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let code = name.to_str().and_then(|name| name.strip_suffix(".toml"));
+            if let Some(code) = code.and_then(|code| InsurerCode::parse(code).ok()) {
+                tables.insert(code.clone(), self.insurer_table(&code, table)?);
+            }
+        }
+        Ok(tables)
+    }
+}
+
 fn check_gateway(source: &mut Source<'_>, gateway: &GatewayPolicy) {
     let name = &gateway.name;
     if name.is_empty() || name.chars().count() > 60 || name.chars().any(char::is_control) {
@@ -215,6 +248,18 @@ fn check_gateway(source: &mut Source<'_>, gateway: &GatewayPolicy) {
     }
     if gateway.root.is_empty() || gateway.root.contains('\0') {
         source.reject("gateway.root", "must be a folder, such as spool or /var/lib/todoke");
+    }
+}
+
+fn check_passwords(source: &mut Source<'_>, passwords: &PasswordsPolicy) {
+    at_least_one(source, "passwords.checks_max", passwords.checks_max as u64);
+    if !passwords.is_hard() {
+        let what = "a check must cost at least 7 MiB and 5 passes, or as much in all: memory_kib of 7168 or more, and memory_kib \
+                    times passes of 35840 or more";
+        source.reject("passwords.memory_kib", what);
+    }
+    if passwords.memory_kib > 1 << 20 || passwords.passes > 100 {
+        source.reject("passwords.memory_kib", "must be at most 1048576 (1 GiB), and passes at most 100");
     }
 }
 
@@ -228,6 +273,26 @@ fn check_submit(source: &mut Source<'_>, submit: &SubmitPolicy) {
     at_least_one(source, "submit.unfinished_hours", u64::from(submit.unfinished_hours));
     if !(1..=12).contains(&submit.year_begins_month) {
         source.reject("submit.year_begins_month", "must be a month, 1 to 12");
+    }
+}
+
+fn check_certificates(source: &mut Source<'_>, policy: &AuthoritiesPolicy) {
+    if !(1..=50).contains(&policy.authority_years) {
+        source.reject("certificates.authority_years", "must be 1 to 50 years");
+    }
+    if policy.backdate > Span::days(1) {
+        source.reject("certificates.backdate", "must be at most 1d");
+    }
+    if policy.crl_holds < Span::seconds(3600) || policy.crl_holds > Span::days(365) {
+        source.reject("certificates.crl_holds", "must be 1h to 365d");
+    }
+    let url = policy.crl_url.as_str();
+    let fine = url.is_empty() || url.starts_with("http://") || url.starts_with("https://");
+    if !fine || !url.bytes().all(|b| b.is_ascii_graphic()) {
+        source.reject(
+            "certificates.crl_url",
+            "must be an http URL in ASCII, such as http://crl.example.jp/todoke, or empty",
+        );
     }
 }
 

@@ -23,6 +23,7 @@ use crate::model::ids::{
     AccountId, ApplicationId, BlobId, CertificateId, Digest, DocumentId, InsurerCode, MailId, Number,
     OfficeCode,
 };
+use crate::model::login::{Credential, LoginNews, LoginRecord, PasswordState};
 use crate::model::mail::Mail;
 use crate::model::party::{Account, Actor, Insurer, Office, Role, Standing};
 use crate::model::renewal::RenewalStage;
@@ -350,6 +351,19 @@ impl Ledger for FakeLedger {
         Ok(Vec::new())
     }
     fn application_card_erasable(&self, _: Timestamp, _: usize) -> Result<Vec<ApplicationId>, LedgerError> {
+        Ok(Vec::new())
+    }
+
+    fn password(&self, _: &Credential) -> Result<Option<PasswordState>, LedgerError> {
+        Ok(None)
+    }
+    fn password_version(&self, _: &Credential) -> Result<u64, LedgerError> {
+        Ok(0)
+    }
+    fn logins(&self, _: &AccountId) -> Result<LoginRecord, LedgerError> {
+        Ok(LoginRecord::default())
+    }
+    fn login_news(&self, _: usize) -> Result<Vec<(u64, AccountId, LoginNews)>, LedgerError> {
         Ok(Vec::new())
     }
     fn sweeps(&self, _: &AccountId, _: usize) -> Result<Vec<Swept>, LedgerError> {

@@ -32,12 +32,13 @@ impl Gate for OneTree {
         &self,
         _: &str,
         _: &ssh_key::PublicKey,
+        _: bool,
         _: SocketAddr,
         _: u64,
         _: Arc<dyn Link>,
     ) -> Result<Entered, Fault> {
         let tree: Arc<dyn Tree> = self.0.clone();
-        Ok(Entered { account: sample::account_id("I0001"), tree, guard: Box::new(()) })
+        Ok(Entered { account: sample::account_id("I0001"), tree, welcome: Vec::new(), guard: Box::new(()) })
     }
 }
 

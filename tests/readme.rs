@@ -295,6 +295,9 @@ fn every_command_of_the_readme_works() {
     scratch.ssh_config(port);
     let added = scratch.run_all("operator");
     assert!(added.contains("5678") && added.contains("9012"), "{added}");
+    scratch.run_all("enrol");
+    assert!(read(scratch.path("checkout/letter.csv")).contains("A1-"));
+    assert!(scratch.path("checkout/enrolled/setup.toml").exists());
 
     // The sample of an insurer's own policy holds; `doctor` reads it below.
     let sample = read(repository().join("conf/insurers/README.md"));

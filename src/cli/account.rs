@@ -4,9 +4,11 @@ use std::path::Path;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::application::{self, Applications, Apply};
 use super::exit::Exit;
 use super::out::Column;
 use super::party::{self, Import, Yes};
+use super::password::Password;
 use super::way::Way;
 use super::{Globals, Lang};
 use crate::desk::{PartyRequest, Trouble};
@@ -48,6 +50,17 @@ pub(super) enum Account {
     /// Its keys
     #[command(subcommand)]
     Key(Key),
+    /// Apply for one: it is collected at the cut-off, approved, and issued with its certificate (K3)
+    Apply(Box<Apply>),
+    /// All applications, or some
+    Applications(Applications),
+    /// An application: look at it, move it on, hand out what was issued
+    #[command(subcommand)]
+    Application(application::One),
+    /// Make a temporary password for it, shown this once
+    Password(Password),
+    /// End a lock of its passwords before its time
+    Unlock(Id),
 }
 
 /// Keys of an account.
@@ -219,6 +232,11 @@ impl Account {
             Self::Key(Key::Remove { id, fingerprint }) => {
                 party::set(globals, "account", PartyRequest::RemoveKey(id, fingerprint))
             }
+            Self::Password(password) => password.run(globals),
+            Self::Unlock(which) => party::set(globals, "account", PartyRequest::Unlock(which.id)),
+            Self::Apply(apply) => apply.run(globals),
+            Self::Applications(list) => list.run(globals),
+            Self::Application(one) => one.run(globals),
             Self::Import(import) => import.run(globals, csv::Kind::Account),
             Self::Suspend(one) => stand(one, Standing::Suspended),
             Self::Resume(one) => stand(one, Standing::Active),

@@ -91,7 +91,7 @@ impl Import {
     }
 }
 
-fn summary(answer: &Answer, dry_run: bool) -> String {
+pub(super) fn summary(answer: &Answer, dry_run: bool) -> String {
     let rows = answer.value.as_array().map(Vec::as_slice).unwrap_or_default();
     let count = |result: &str| rows.iter().filter(|row| row["result"] == result).count();
     let text = ["added", "changed", "unchanged", "refused"]
@@ -101,7 +101,7 @@ fn summary(answer: &Answer, dry_run: bool) -> String {
 }
 
 /// Puts in a row what only this process can look up: key files (beside the CSV file) and Unix groups by name.
-fn fetch(row: &mut Row, beside: &Path) -> Result<(), String> {
+pub(super) fn fetch(row: &mut Row, beside: &Path) -> Result<(), String> {
     if let Some(text) = row.fields.get("ssh-key") {
         let mut lines = Vec::new();
         for key in csv::split_keys(text) {

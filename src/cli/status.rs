@@ -63,10 +63,24 @@ fn print(out: &Out, status: &Value) -> Result<(), Trouble> {
         }
     }
     certificates(out, &status["certificates"])?;
+    for waiting in status["applications"].as_array().into_iter().flatten() {
+        let cell = |key: &str| out.cell(key, &waiting[key]);
+        out.line(&format!(
+            "enrolment  {} {}, the oldest for {}; waits for {}",
+            cell("count"),
+            cell("state"),
+            age(waiting["oldest_seconds"].as_u64().unwrap_or(0)),
+            cell("waits_for")
+        ))?;
+    }
     for key in ["scanner", "purge", "health"] {
         if !status[key].is_null() {
             out.line(&format!("{key:<11}{}", text(key)))?;
         }
+    }
+    for authority in status["authorities"].as_array().into_iter().flatten() {
+        let cell = |key: &str| out.cell(key, &authority[key]);
+        out.line(&format!("authority  {} ends at {}", cell("authority"), cell("ends_at")))?;
     }
     for session in status["sessions"].as_array().into_iter().flatten() {
         let cell = |key: &str| out.cell(key, &session[key]);

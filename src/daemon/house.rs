@@ -1,6 +1,6 @@
 //! The parts of one gateway, put together: store, stages, what doors need. Starts nothing.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use super::live::decide;
 use super::loops::Bell;
 use crate::config::{Config, ConfigCell};
-use crate::desk::Stages;
+use crate::desk::{self, Stages};
 use crate::doors::clamd;
 use crate::doors::sftp::office::OfficeParts;
 use crate::doors::smtp::SmtpMailer;
@@ -18,11 +18,13 @@ use crate::filing::RuleBook;
 use crate::model::health::Health;
 use crate::model::ids::{BlobId, InsurerCode};
 use crate::model::time::{Clock, SystemClock, Timestamp};
+use crate::rules::login::LoginRules;
 use crate::rules::notice::{KINDS, Templates};
 use crate::rules::policy::SubmitPolicy;
-use crate::rules::renewal::RenewalPolicy;
 use crate::signed::manifest::ManifestLimits;
+use crate::store::attempts::Attempts;
 use crate::store::blobs::Blobs;
+use crate::store::credentials::Credentials;
 use crate::store::dropboxes::Dropboxes;
 use crate::store::handover::Handover;
 use crate::store::index::SledIndex;
@@ -36,6 +38,8 @@ use crate::store::root::Root;
 use crate::store::seen::Seen;
 use crate::work::alarms::{AlarmBoard, Alarms};
 use crate::work::assess::Assessor;
+use crate::work::certificates::Certificates;
+use crate::work::enrol::Enrolment;
 use crate::work::imports::Imports;
 use crate::work::intake::{Intake, Refusals};
 use crate::work::judge::Judge;
@@ -76,6 +80,8 @@ pub struct Bells {
     pub deliveries: Bell,
     /// A document was placed, or a mail is due.
     pub notify: Bell,
+    /// Applications went on, or an account logged in for the first time.
+    pub enrol: Bell,
     /// The operator said something about held submissions or the epoch.
     pub judge: Bell,
 }
@@ -126,6 +132,10 @@ pub struct House {
     pub unclaimed: Arc<Mutex<HashSet<BlobId>>>,
     /// The scanner, for its patterns.
     pub scanner: Arc<dyn Scanner>,
+    /// Who certifies.
+    pub certificates: Arc<Certificates>,
+    /// Who moves applications.
+    pub enrolment: Arc<Enrolment>,
     /// What offices' trees are made of.
     pub office: Arc<OfficeParts>,
     /// Rule tables in force.
@@ -136,6 +146,12 @@ pub struct House {
     pub templates: Arc<RwLock<Arc<Templates>>>,
     /// Policy of notices in force.
     pub notices: Arc<RwLock<Arc<NoticePolicy>>>,
+    /// Passwords.
+    pub credentials: Arc<Credentials>,
+    /// Wrong passwords and last logins.
+    pub attempts: Arc<Attempts>,
+    /// Insurers' rules of logins in force.
+    pub logins: Arc<RwLock<Arc<BTreeMap<InsurerCode, LoginRules>>>>,
     /// Policy of intake in force.
     pub submit: Arc<RwLock<SubmitPolicy>>,
     /// What opening the ledger found.
@@ -150,7 +166,7 @@ impl House {
         let now = clock.now();
         let root_path = config.places.root.clone();
         let root = Root::open(&root_path)?;
-        let uploads = root.uploads();
+        let (uploads, credentials_path) = (root.uploads(), root.credentials());
         let keys = Arc::new(Keys::load_or_make(&root.keys())?);
         let blobs: Arc<dyn Blobs> = Arc::new(
             LocalBlobs::open(&root.blobs(), BlobOptions::default()).context("while opening the blobs")?,
@@ -170,6 +186,10 @@ impl House {
         let rules = Arc::new(RwLock::new(Arc::new(RuleBook::load(&in_force.places.conf)?)));
         let templates = Arc::new(RwLock::new(Arc::new(templates(&in_force)?)));
         let notices = Arc::new(RwLock::new(Arc::new(notice_policy(&in_force))));
+        let logins = Arc::new(RwLock::new(Arc::new(in_force.insurer_tables("login")?)));
+        let credentials =
+            Arc::new(Credentials::open(&credentials_path, Arc::clone(&ledger), &in_force.passwords));
+        let attempts = Arc::new(Attempts::open(&credentials_path));
         let submit = Arc::new(RwLock::new(in_force.submit.clone()));
         let scanner: Arc<dyn Scanner> =
             Arc::from(clamd::scanner(&in_force.scanner.address, in_force.scanner.bounds));
@@ -248,6 +268,10 @@ impl House {
                 tracing::error!(document = %document.id, error = format!("{error:#}"), "a recall could not be told");
             }
         }));
+        let given = desk::certificates::credentials_directory();
+        let certificates = desk::certificates::build(&config, &ledger, &blobs, &alarm_port, given);
+        let enrolment =
+            Arc::new(desk::applications::build(&config, &ledger, &blobs, &alarm_port, &certificates));
         let turn = stages.publisher.turn.clone();
         let unclaimed: Arc<Mutex<HashSet<BlobId>>> = Arc::default();
         let kept = Arc::clone(&unclaimed);
@@ -266,16 +290,22 @@ impl House {
             blobs: Arc::clone(&blobs),
             notifier: Arc::clone(&notifier),
             alarms: Arc::clone(&alarm_port),
-            policy: Box::new(move |insurer| renewal_policy(&policies.get(), insurer)),
+            policy: Box::new(move |insurer| desk::applications::renewal_policy(&policies.get(), insurer)),
             uptime,
             last: Mutex::default(),
             zone: in_force.gateway.zone,
         });
+        let renewal_config = Arc::clone(&config);
         let service = Arc::new(AccountFiles {
             ledger: Arc::clone(&ledger),
             blobs: Arc::clone(&blobs),
             parties: Arc::clone(&parties),
             notifier: Arc::clone(&notifier),
+            enrolment: Arc::clone(&enrolment),
+            renewal: Box::new(move |insurer| {
+                desk::applications::renewal_policy(&renewal_config.get(), insurer)
+            }),
+            rows_max: in_force.submit.listed_max,
             zone: in_force.gateway.zone,
         });
         let board = Arc::clone(&alarms);
@@ -338,11 +368,16 @@ impl House {
             notifier,
             unclaimed,
             scanner,
+            certificates,
+            enrolment,
             office,
             rules,
             seen,
             templates,
             notices,
+            credentials,
+            attempts,
+            logins,
             submit,
             recovery,
         })
@@ -357,14 +392,6 @@ impl House {
     pub fn spool_root(&self) -> PathBuf {
         self.config.get().places.root.clone()
     }
-}
-
-/// An insurer's policy of renewals; the usual one when it cannot be read (`doctor` names its error).
-fn renewal_policy(config: &Config, insurer: &InsurerCode) -> RenewalPolicy {
-    config.insurer_table(insurer, "renewal").unwrap_or_else(|error| {
-        tracing::error!(%error, "an insurer's policy cannot be read");
-        RenewalPolicy::default()
-    })
 }
 
 /// Texts of notices: those in `conf/notices/`, and the built-in ones for files that are not there.

@@ -94,6 +94,10 @@ impl Live for LiveDaemon {
         done
     }
 
+    fn applications_changed(&self) {
+        self.house.bells.enrol.ring();
+    }
+
     fn parties_changed(&self) {
         // Watching a folder that is watched already changes nothing.
         if let Some(watch) = self.watch.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
@@ -118,6 +122,7 @@ impl LiveDaemon {
         };
         let new = Config::load(&old.places.file).map_err(|e| wrong(e.to_string()))?;
         let rules = RuleBook::load(&new.places.conf).map_err(|e| wrong(e.to_string()))?;
+        let logins = new.insurer_tables("login").map_err(|e| wrong(e.to_string()))?;
         let texts = templates(&new).map_err(|e| wrong(format!("{e:#}")))?;
         if let Some(log) = &self.log {
             log.set(&new.log.level).map_err(|e| wrong(e.to_string()))?;
@@ -125,6 +130,7 @@ impl LiveDaemon {
         *house.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
         *house.templates.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(texts);
         *house.notices.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(notice_policy(&new));
+        *house.logins.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(logins);
         *house.submit.write().unwrap_or_else(PoisonError::into_inner) = new.submit.clone();
         house.dropboxes.set_limits(&new.submit);
         *self.gate.policy.lock().unwrap_or_else(PoisonError::into_inner) = login_policy(&new);

@@ -22,14 +22,18 @@ use crate::desk::{DeskService, Live as _, Parts, Works};
 use crate::doors::control::{self, ControlDoor};
 use crate::doors::log::LogLevel;
 use crate::doors::metrics::{self, MetricsServer};
+use crate::doors::sftp::enrol::EnrolmentDoor;
 use crate::doors::sftp::gate::KeyGate;
 use crate::doors::sftp::insurer::{InsurerLimits, InsurerTree};
 use crate::doors::sftp::port::Tree;
+use crate::doors::sftp::second::SecondFactor;
 use crate::doors::sftp::{self, ServerHandle};
 use crate::doors::systemd::{self, Notifier as Systemd};
-use crate::model::time::Timestamp;
+use crate::model::application::Application;
+use crate::model::time::{DAY, Timestamp};
 use crate::rules::notice::AlarmNotice;
 use crate::store::seen::Month;
+use crate::work::enrol::files::EnrolmentFiles;
 use crate::work::imports::SpoolWatch;
 use crate::work::ports::PatternAge;
 
@@ -160,14 +164,41 @@ fn gate(house: &Arc<House>, config: &Config) -> KeyGate {
             limits,
         ))
     };
-    KeyGate::new(
+    let mut gate = KeyGate::new(
         Arc::clone(&house.ledger),
         Arc::clone(&house.office),
         Box::new(insurer),
         Arc::clone(&house.dropboxes),
         Arc::clone(&house.clock),
         login_policy(config),
-    )
+        second_factor(house),
+    );
+    let fetched = Mutex::default();
+    gate.enrolment = Some(EnrolmentDoor {
+        ledger: Arc::clone(&house.ledger),
+        credentials: Arc::clone(&house.credentials),
+        service: Arc::new(EnrolmentFiles { enrolment: Arc::clone(&house.enrolment), fetched }),
+        office: Arc::clone(&house.office),
+    });
+    gate
+}
+
+/// Passwords, with the policies in force.
+fn second_factor(house: &Arc<House>) -> SecondFactor {
+    let (logins, in_force) = (Arc::clone(&house.logins), Arc::clone(&house.config));
+    SecondFactor {
+        ledger: Arc::clone(&house.ledger),
+        credentials: Arc::clone(&house.credentials),
+        attempts: Arc::clone(&house.attempts),
+        keys: Arc::clone(&house.keys),
+        clock: Arc::clone(&house.clock),
+        zone: house.config.get().gateway.zone,
+        rules: Box::new(move |insurer| {
+            let logins = Arc::clone(&logins.read().unwrap_or_else(std::sync::PoisonError::into_inner));
+            logins.get(insurer).cloned().unwrap_or_default()
+        }),
+        policy: Box::new(move || in_force.get().passwords.clone()),
+    }
 }
 
 fn open_control(house: &Arc<House>, config: &Config, live: Arc<LiveDaemon>) -> anyhow::Result<ControlDoor> {
@@ -175,11 +206,15 @@ fn open_control(house: &Arc<House>, config: &Config, live: Arc<LiveDaemon>) -> a
         Arc::clone(&house.ledger),
         Arc::clone(&house.blobs),
         Arc::clone(&house.config),
+        Arc::clone(&house.certificates),
         Arc::clone(&house.stages) as Arc<dyn Works>,
         Some(live),
     );
+    parts.credentials = Arc::clone(&house.credentials);
+    parts.attempts = Arc::clone(&house.attempts);
     // One for all: reading a record and writing it back is one step.
     parts.parties = Arc::clone(&house.parties);
+    parts.enrolment = Arc::clone(&house.enrolment);
     let service = DeskService::new(Arc::new(parts), Arc::clone(&house.clock));
     let policy = &config.control;
     let group = match policy.group.as_str() {
@@ -284,6 +319,21 @@ fn start_stages(house: &Arc<House>, loops: &Loops) -> anyhow::Result<Vec<JoinHan
         Ok(false)
     })?);
 
+    let (own, notify) = (Arc::clone(house), bells.notify.clone());
+    threads.push(loops.spawn("enrol", bells.enrol.clone(), seconds(20), seconds(900), move |now| {
+        let tell = |of: &Application, what, now| own.enrolment.tell(&own.notifier, of, what, now);
+        let moved = own.enrolment.step(&tell, now)?;
+        if moved.done > 0 {
+            notify.ring();
+        }
+        Ok(moved.more)
+    })?);
+
+    let certificates = Arc::clone(&house.certificates);
+    threads.push(loops.spawn("certificates", Bell::default(), seconds(60), seconds(300), move |now| {
+        certificates.step(now).map(|progress| progress.more).map_err(Into::into)
+    })?);
+
     let own = Arc::clone(house);
     let mut next = None;
     threads.push(loops.spawn("purge", Bell::default(), seconds(20), seconds(1800), move |now| {
@@ -298,12 +348,21 @@ fn start_stages(house: &Arc<House>, loops: &Loops) -> anyhow::Result<Vec<JoinHan
 
     let own = Arc::clone(house);
     threads.push(loops.spawn("retention", Bell::default(), seconds(600), seconds(3600), move |now| {
-        own.retention.step(now).map(|p| p.more).map_err(Into::into)
+        let before = now.plus(-i64::from(own.config.get().retention.cards_days) * DAY);
+        let names = own.enrolment.forget_cards(before, now)?;
+        Ok(own.retention.step(now)?.and(names).more)
     })?);
 
     let own = Arc::clone(house);
     threads.push(loops.spawn("sweep", Bell::default(), seconds(3600), seconds(3600), move |now| {
         sweep(&own, now)?;
+        Ok(false)
+    })?);
+
+    // A lock is written at once; what else is counted, every few seconds.
+    let attempts = Arc::clone(&house.attempts);
+    threads.push(loops.spawn("attempts", Bell::default(), seconds(3), seconds(300), move |now| {
+        attempts.write(now).context("while writing the counters of wrong passwords")?;
         Ok(false)
     })?);
 
@@ -566,6 +625,9 @@ impl Running {
             control.close();
         }
         self.quit.send_replace(true);
+        if let Err(error) = self.house.attempts.write(self.house.now()) {
+            tracing::error!(%error, "the counters of wrong passwords could not be written");
+        }
         self.house.journal.close(self.house.now()).context("while closing the store")?;
         tracing::info!("stopped");
         Ok(())

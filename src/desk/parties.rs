@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::listing::{cut, page, value};
+use super::logins;
 use super::parts::Parts;
 use super::request::{Answer, PartyRequest, Response};
 use super::trouble::Trouble;
@@ -29,6 +30,10 @@ pub(super) fn answer(parts: &Parts, request: PartyRequest, by: &Actor, now: Time
         PartyRequest::RemoveKey(account, fingerprint) => {
             Ok(set(parts, account.as_str(), parties.remove_key(&account, &fingerprint, by, now)?))
         }
+        PartyRequest::Password { account, purpose, reset } => {
+            logins::password(parts, &account, purpose, reset, by, now)
+        }
+        PartyRequest::Unlock(account) => logins::unlock(parts, &account, by, now),
         PartyRequest::Stand(name, to) => {
             let zone = parts.config.get().gateway.zone;
             let told = parties.set_standing(&name, to, zone, by, now)?;
@@ -55,7 +60,7 @@ pub(super) fn answer(parts: &Parts, request: PartyRequest, by: &Actor, now: Time
         PartyRequest::Accounts { insurer, office, after } => {
             accounts(parts, insurer.as_ref(), office.as_ref(), after.as_deref())
         }
-        PartyRequest::Show(name) => show(parts, &name),
+        PartyRequest::Show(name) => show(parts, &name, now),
     }
 }
 
@@ -108,7 +113,7 @@ fn accounts(
     page(cut(all, key, after), key, |account| value(parts.parties.account_row(account)?))
 }
 
-fn show(parts: &Parts, name: &PartyName) -> Response {
+fn show(parts: &Parts, name: &PartyName, now: Timestamp) -> Response {
     let (ledger, parties) = (&parts.ledger, &parts.parties);
     let row = match name {
         PartyName::Insurer(code) => {
@@ -131,7 +136,10 @@ fn show(parts: &Parts, name: &PartyName) -> Response {
         }
         PartyName::Account(id) => {
             let account = ledger.account(id)?.ok_or_else(|| Trouble::unknown(format!("account {id}")))?;
-            value(parties.account_row(account)?)?
+            let login = logins::show(parts, &account, now)?;
+            let mut row = value(parties.account_row(account)?)?;
+            row["login"] = login;
+            row
         }
     };
     Ok(Answer::of(row))

@@ -7,14 +7,20 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::applications;
 use super::trouble::{Kind, Trouble};
 use crate::config::ConfigCell;
 use crate::model::ids::{AccountId, DocumentId, InsurerCode, Number, OfficeCode};
 use crate::model::party::Actor;
 use crate::model::time::Timestamp;
 use crate::rules::policy::{AccountsPolicy, SecondAccount};
+use crate::store::attempts::Attempts;
 use crate::store::blobs::Blobs;
+use crate::store::credentials::Credentials;
 use crate::store::ledger::Ledger;
+use crate::work::alarms::{AlarmBoard, Alarms};
+use crate::work::certificates::Certificates;
+use crate::work::enrol::Enrolment;
 use crate::work::parties::Parties;
 
 /// A document an operator places by hand.
@@ -104,6 +110,8 @@ pub trait Live: Send + Sync {
     fn reload(&self) -> Result<Value, Trouble>;
     /// Parties changed: reports and watches of spools follow.
     fn parties_changed(&self);
+    /// Applications went on: what follows is done at once.
+    fn applications_changed(&self);
 }
 
 /// What the desk works with; the daemon and the command line each build one.
@@ -114,8 +122,16 @@ pub struct Parts {
     pub blobs: Arc<dyn Blobs>,
     /// The configuration in force.
     pub config: Arc<ConfigCell>,
+    /// Passwords.
+    pub credentials: Arc<Credentials>,
+    /// Wrong passwords and last logins.
+    pub attempts: Arc<Attempts>,
     /// Who sets parties.
     pub parties: Arc<Parties>,
+    /// Who certifies.
+    pub certificates: Arc<Certificates>,
+    /// Who moves applications.
+    pub enrolment: Arc<Enrolment>,
     /// The stages of work.
     pub works: Arc<dyn Works>,
     /// The daemon; none when the command line works by itself.
@@ -123,17 +139,24 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// Over these; see the fields.
+    /// Over these; see the fields. Where a daemon has counters and passwords open, they are to be put in.
     pub fn new(
         ledger: Arc<dyn Ledger>,
         blobs: Arc<dyn Blobs>,
         config: Arc<ConfigCell>,
+        certificates: Arc<Certificates>,
         works: Arc<dyn Works>,
         live: Option<Arc<dyn Live>>,
     ) -> Self {
         let root = config.get().places.root.clone();
-        let parties = Arc::new(Parties::new(Arc::clone(&ledger), Arc::clone(&blobs), root));
-        Self { ledger, blobs, config, parties, works, live }
+        let parties = Arc::new(Parties::new(Arc::clone(&ledger), Arc::clone(&blobs), root.clone()));
+        let (folder, policy) = (root.join("credentials"), config.get().passwords.clone());
+        let credentials = Arc::new(Credentials::open(&folder, Arc::clone(&ledger), &policy));
+        let attempts = Arc::new(Attempts::open(&folder));
+        // Where a daemon moves applications, its own is put in, which raises its alarms.
+        let alarms: Arc<dyn Alarms> = Arc::new(AlarmBoard::default());
+        let enrolment = Arc::new(applications::build(&config, &ledger, &blobs, &alarms, &certificates));
+        Self { ledger, blobs, config, credentials, attempts, parties, certificates, enrolment, works, live }
     }
 
     pub(super) fn live(&self) -> Result<&dyn Live, Trouble> {

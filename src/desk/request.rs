@@ -4,9 +4,12 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::applications::ApplicationRequest;
+use super::certificates::CertificateRequest;
 use super::parts::DeliverOrder;
 use super::trouble::Trouble;
 use crate::model::ids::{AccountId, DocumentId, InsurerCode, MailId, Number, OfficeCode};
+use crate::model::login::Purpose;
 use crate::model::mail::MailState;
 use crate::model::party::Standing;
 use crate::model::submission::State;
@@ -26,6 +29,10 @@ pub enum Request {
     Submission(SubmissionRequest),
     /// About documents.
     Outbox(OutboxRequest),
+    /// About applications.
+    Application(ApplicationRequest),
+    /// About authorities and certificates.
+    Certificate(CertificateRequest),
     /// About mails.
     Mail(MailRequest),
     /// About what has expired.
@@ -50,6 +57,17 @@ pub enum PartyRequest {
     SetAccount(Box<AccountForm>, Mode),
     /// Take a key away.
     RemoveKey(AccountId, String),
+    /// Make a password for an account.
+    Password {
+        /// Whose.
+        account: AccountId,
+        /// What it is for.
+        purpose: Purpose,
+        /// In place of the one it has.
+        reset: bool,
+    },
+    /// End a lock of an account's passwords.
+    Unlock(AccountId),
     /// Suspend, resume, close.
     Stand(PartyName, Standing),
     /// Many at once.

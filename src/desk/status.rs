@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::certificates::ending_soon;
 use super::listing::{time, time_or_null};
 use super::parts::Parts;
 use super::request::{Answer, Response};
@@ -36,6 +37,8 @@ pub(super) fn answer(parts: &Parts, now: Timestamp) -> Response {
         "disk_free_bytes": parts.blobs.free_bytes()?,
     });
     status["certificates"] = certificates(parts, now)?;
+    status["authorities"] = Value::Array(ending_soon(parts, now)?);
+    status["applications"] = super::applications::waiting(parts, now)?;
     if let Some(live) = &parts.live {
         status["started_at"] = time(live.started_at());
         status["sftp"] = live.sftp().to_string().into();

@@ -13,6 +13,7 @@ use super::document::{Document, RemovalReason};
 use super::ids::{
     AccountId, ApplicationId, CertificateId, Digest, DocumentId, InsurerCode, MailId, Number, OfficeCode,
 };
+use super::login::{Credential, PasswordChange};
 use super::mail::Mail;
 use super::party::{Account, Actor, Insurer, Office};
 use super::renewal::RenewalStage;
@@ -221,6 +222,48 @@ pub enum Event {
         id: ApplicationId,
         /// What happened to it.
         step: ApplicationStep,
+    },
+    /// A password was set, changed or reset. Its hash lies elsewhere.
+    PasswordSet {
+        /// Whose, and what for.
+        credential: Credential,
+        /// Counts the credential's passwords from 1.
+        version: u64,
+        /// How it came to be.
+        change: PasswordChange,
+    },
+    /// A password is no more; there is none in its place.
+    PasswordRemoved {
+        /// Whose, and what for.
+        credential: Credential,
+    },
+    /// It was noticed that a password's days are over.
+    PasswordExpired {
+        /// Whose, and what for.
+        credential: Credential,
+        /// Which one.
+        version: u64,
+    },
+    /// Too many wrong passwords after the key was proven: passwords of this account do not count for a while (E10).
+    LoginLocked {
+        /// Whose.
+        account: AccountId,
+        /// Until then.
+        until: Timestamp,
+    },
+    /// The operator ended a lock before its time.
+    LoginUnlocked {
+        /// Whose.
+        account: AccountId,
+    },
+    /// The first login of a local day from a source.
+    LoggedIn {
+        /// Whose.
+        account: AccountId,
+        /// Keyed digest of the address.
+        source: Digest,
+        /// The account's first of the day, from whatever source.
+        new_day: bool,
     },
     /// An account changed its own registration (K36 H24).
     ProfileChanged {

@@ -113,6 +113,28 @@ text_id!(
 );
 
 text_id!(
+    /// Whose a password is: an account, or an application of an enrolment. Fit for a file name.
+    CredentialHolder,
+    "the holder of a password",
+    "a letter followed by at most 31 ASCII letters, digits, '-' or '_'",
+    |t| t.len() <= 32
+        && t.as_bytes().first().is_some_and(u8::is_ascii_alphabetic)
+        && t.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+);
+
+impl From<ApplicationId> for CredentialHolder {
+    fn from(application: ApplicationId) -> Self {
+        Self(application.to_string().into())
+    }
+}
+
+impl From<&AccountId> for CredentialHolder {
+    fn from(account: &AccountId) -> Self {
+        Self(account.0.clone())
+    }
+}
+
+text_id!(
     /// An authority's name: `x509-1`, `ssh-1`, `kenpo-ca-2`. Part of file names, so it can be no path.
     AuthorityId,
     "an authority",

@@ -21,6 +21,8 @@ pub enum Subject {
     Recall(DocumentId),
     /// An application went on; to the address it registered.
     Application(ApplicationId, ApplicationNotice),
+    /// A password was set or a login locked, by the event of this sequence number.
+    Login(u64),
     /// Anything else an account is told.
     Notice {
         /// The kind of notice, such as `password-expires`.

@@ -12,6 +12,7 @@ pub mod finding;
 pub mod health;
 pub mod ids;
 pub mod incident;
+pub mod login;
 pub mod mail;
 pub mod metric;
 pub mod party;

@@ -1,10 +1,14 @@
 //! Decisions from values: no I/O, no clock.
 
+pub mod certificates;
 pub mod enrolment;
+pub mod login;
 pub mod names;
 pub mod notice;
+pub mod passwords;
 pub mod policy;
 pub mod profile;
+pub mod quotation;
 pub mod renewal;
 pub mod retention;
 pub mod retry;

@@ -2,6 +2,7 @@
 
 mod applications;
 mod certificates;
+mod logins;
 mod profile;
 
 use std::collections::HashSet;
@@ -143,6 +144,14 @@ pub(super) fn decide<I: Index>(draft: &mut Draft<'_, I>, op: Op, at: Timestamp) 
         Op::Apply(group) => applications::apply(draft, group),
         Op::MoveApplications(steps) => applications::go_on(draft, steps, at),
         Op::AdmitApplication { id, account } => applications::admit(draft, id, *account, at),
+        Op::SetPassword { credential, version, change } => {
+            logins::set_password(draft, credential, version, change)
+        }
+        Op::RemovePassword(credential) => logins::remove_password(draft, credential),
+        Op::PasswordExpired { credential, version } => logins::expired(draft, credential, version),
+        Op::LockLogin { account, until } => logins::lock(draft, account, until, at),
+        Op::UnlockLogin(account) => logins::unlock(draft, account),
+        Op::LoggedIn { account, source, day_from } => logins::logged_in(draft, account, source, day_from),
         Op::ChangeProfile { account, fields, mails } => profile::change(draft, account, fields, mails),
         Op::SetAuthority { authority, new } => certificates::set_authority(draft, authority, new),
         Op::IssueCertificate(certificate) => certificates::issue(draft, certificate),
@@ -448,6 +457,11 @@ fn seal<I: Index>(draft: &mut Draft<'_, I>, mut mail: Box<Mail>) -> Decided {
     }
     if let Subject::Application(id, notice) = mail.subject
         && !applications::waits_to_be_told(draft, id, notice)?
+    {
+        return Ok((Vec::new(), Done::Sealed(false)));
+    }
+    if let Subject::Login(seq) = mail.subject
+        && !draft.has(&tables::login_news(seq))?
     {
         return Ok((Vec::new(), Done::Sealed(false)));
     }

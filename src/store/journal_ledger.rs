@@ -39,6 +39,7 @@ use crate::model::ids::{
     AccountId, ApplicationId, BlobId, CertificateId, Digest, DocumentId, InsurerCode, MailId, Number,
     OfficeCode,
 };
+use crate::model::login::{Credential, LoginNews, LoginRecord, PasswordState};
 use crate::model::mail::Mail;
 use crate::model::party::{Account, Actor, Insurer, Office};
 use crate::model::renewal::RenewalStage;
@@ -650,6 +651,39 @@ impl<I: Index> Ledger for JournalLedger<I> {
         let _gate = self.gate();
         let found = self.older(vec![tables::application_card_erasable()], before, limit)?;
         Ok(found.into_iter().map(|(epoch, serial)| ApplicationId { epoch, serial }).collect())
+    }
+
+    fn password(&self, credential: &Credential) -> Result<Option<PasswordState>, LedgerError> {
+        let _gate = self.gate();
+        let stored: Option<tables::StoredPassword> = self.fetch(&tables::password(credential))?;
+        Ok(stored.and_then(|stored| stored.state))
+    }
+
+    fn password_version(&self, credential: &Credential) -> Result<u64, LedgerError> {
+        let _gate = self.gate();
+        let stored: Option<tables::StoredPassword> = self.fetch(&tables::password(credential))?;
+        Ok(stored.map_or(0, |stored| stored.version))
+    }
+
+    fn logins(&self, account: &AccountId) -> Result<LoginRecord, LedgerError> {
+        let _gate = self.gate();
+        Ok(self.fetch(&tables::login(account))?.unwrap_or_default())
+    }
+
+    fn login_news(&self, limit: usize) -> Result<Vec<(u64, AccountId, LoginNews)>, LedgerError> {
+        let _gate = self.gate();
+        self.pairs(tables::all_login_news())
+            .take(limit)
+            .map(|pair| {
+                let (key, value) = pair?;
+                let news = || {
+                    let (_, seq) = tables::numbered_in(&key)?;
+                    let (account, news) = postcard::from_bytes(&value).ok()?;
+                    Some((seq, account, news))
+                };
+                news().ok_or_else(|| malformed("news of a login"))
+            })
+            .collect()
     }
 
     fn sweeps(&self, account: &AccountId, limit: usize) -> Result<Vec<Swept>, LedgerError> {

@@ -16,6 +16,7 @@ use crate::model::event::{MailResult, Series};
 use crate::model::ids::{
     AccountId, ApplicationId, CertificateId, Digest, DocumentId, InsurerCode, MailId, Number, OfficeCode,
 };
+use crate::model::login::{Credential, LoginNews, LoginRecord, PasswordChange, PasswordState};
 use crate::model::mail::{Mail, MailState};
 use crate::model::party::{Account, Actor, Insurer, Office};
 use crate::model::renewal::RenewalStage;
@@ -175,6 +176,42 @@ pub enum Op {
         /// The account; its name, insurer, role and offices are the application's.
         account: Box<Account>,
     },
+    /// A password is set, of exactly this version (the one after the last). Login and issue passwords need their account.
+    SetPassword {
+        /// Whose, and what for.
+        credential: Credential,
+        /// One more than the last.
+        version: u64,
+        /// How it came to be.
+        change: PasswordChange,
+    },
+    /// There is to be no such password any more.
+    RemovePassword(Credential),
+    /// The days of the password of this version are over; recorded once.
+    PasswordExpired {
+        /// Whose, and what for.
+        credential: Credential,
+        /// Which.
+        version: u64,
+    },
+    /// Passwords of this account do not count until then. Not recorded again while such a lock lasts.
+    LockLogin {
+        /// Whose.
+        account: AccountId,
+        /// Until then.
+        until: Timestamp,
+    },
+    /// Ends a lock before its time.
+    UnlockLogin(AccountId),
+    /// Somebody logged in. Recorded once for an account, source and day, and for at most [`LOGIN_SOURCES_MAX`] sources a day.
+    LoggedIn {
+        /// Whose.
+        account: AccountId,
+        /// Keyed digest of the address.
+        source: Digest,
+        /// When the local day began.
+        day_from: Timestamp,
+    },
     /// An account changes its own registration; the mails that say so are sealed in the same step, so that no change goes
     /// unsaid.
     ChangeProfile {
@@ -212,6 +249,9 @@ pub enum Op {
     /// The daemon stops.
     Stop,
 }
+
+/// Sources of an account's logins that are recorded of one day.
+pub const LOGIN_SOURCES_MAX: usize = 16;
 
 /// What a committed [`Op`] came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -498,6 +538,15 @@ pub trait Ledger: CertificateLedger + Send + Sync {
     /// What was last said of this certificate's end.
     fn renewal_told(&self, id: CertificateId) -> Result<Option<RenewalStage>, LedgerError>;
 
+    /// The password in force.
+    fn password(&self, credential: &Credential) -> Result<Option<PasswordState>, LedgerError>;
+    /// The version of the credential's last password, in force or not; 0 when there never was one.
+    fn password_version(&self, credential: &Credential) -> Result<u64, LedgerError>;
+    /// What is known of an account's logins.
+    fn logins(&self, account: &AccountId) -> Result<LoginRecord, LedgerError>;
+    /// What mailboxes are still to be told of logins and passwords: the event's sequence number, whose, and what; oldest
+    /// first, at most `limit`. Ended by sealing a mail about it (`Subject::Login`).
+    fn login_news(&self, limit: usize) -> Result<Vec<(u64, AccountId, LoginNews)>, LedgerError>;
     /// What happened to this account itself, newest first, at most `limit`.
     fn account_history(&self, account: &AccountId, limit: usize) -> Result<Vec<AccountFact>, LedgerError>;
 

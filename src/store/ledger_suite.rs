@@ -4,14 +4,16 @@ mod applications;
 mod certificates;
 
 use super::ledger::{
-    Done, Ledger, LedgerError, MailFilter, Op, Queue, Received, Refusal, SubmissionFilter, Task,
+    Done, LOGIN_SOURCES_MAX, Ledger, LedgerError, MailFilter, Op, Queue, Received, Refusal, SubmissionFilter,
+    Task,
 };
 pub(super) use super::sample::NOW;
 use super::sample::{self, account_id, digest, insurer_code, office_code};
 use crate::model::account_history::{AccountFact, AccountFactKind, ProfileField};
 use crate::model::document::RemovalReason;
 use crate::model::event::{MailResult, Series};
-use crate::model::ids::{DocumentId, MailId, Number};
+use crate::model::ids::{CredentialHolder, DocumentId, MailId, Number};
+use crate::model::login::{Credential, LoginNews, PasswordChange, Purpose};
 use crate::model::mail::{Mail, MailState, Subject};
 use crate::model::party::Actor;
 use crate::model::renewal::RenewalStage;
@@ -21,7 +23,7 @@ use crate::model::time::{DAY, Timestamp};
 /// Runs all of it, each part against a fresh ledger; the first of what `make` returns only has to live as long.
 pub(super) fn run<L: Ledger, G>(make: impl Fn() -> (G, L)) {
     type Part = fn(&dyn Ledger);
-    let parts: [Part; 20] = [
+    let parts: &[Part] = &[
         parties,
         a_life,
         same_manifest,
@@ -36,6 +38,7 @@ pub(super) fn run<L: Ledger, G>(make: impl Fn() -> (G, L)) {
         leases,
         serials_and_time,
         applications::applications,
+        logins,
         profiles,
         renewal_notices,
         certificates::authorities,
@@ -629,6 +632,83 @@ fn serials_and_time(ledger: &dyn Ledger) {
     assert_eq!(ledger.sweeps(&account_id("K0002"), 10).unwrap(), []);
 }
 
+fn logins(ledger: &dyn Ledger) {
+    prepare(ledger);
+    let account = account_id("K0001");
+    let login = Credential::of(Purpose::Login, &account);
+    let set = |version, change| Op::SetPassword { credential: login.clone(), version, change };
+    assert_eq!((ledger.password(&login).unwrap(), ledger.password_version(&login).unwrap()), (None, 0));
+    assert!(matches!(refused(ledger, set(2, PasswordChange::Temporary)), Refusal::NotNow(_)));
+    commit(ledger, set(1, PasswordChange::Temporary));
+    assert!(
+        matches!(refused(ledger, set(1, PasswordChange::Chosen)), Refusal::NotNow(_)),
+        "somebody was quicker"
+    );
+    let state = ledger.password(&login).unwrap().unwrap();
+    assert_eq!((state.set_at, state.by, state.expired), (NOW, Actor::Daemon, false));
+    let expired = |version| Op::PasswordExpired { credential: login.clone(), version };
+    commit(ledger, set(2, PasswordChange::Chosen));
+    commit(ledger, expired(1));
+    assert!(!ledger.password(&login).unwrap().unwrap().expired, "that was another one");
+    commit(ledger, expired(2));
+    let seq = ledger.head().seq;
+    commit(ledger, expired(2));
+    assert_eq!(ledger.head().seq, seq, "recorded once");
+    assert!(ledger.password(&login).unwrap().unwrap().expired);
+    let unknown = Credential::of(Purpose::Issue, &account_id("K9999"));
+    let op = Op::SetPassword { credential: unknown, version: 1, change: PasswordChange::Given };
+    assert!(matches!(refused(ledger, op), Refusal::Missing(_)));
+    let applicant = CredentialHolder::parse("A1-000001-4").unwrap();
+    let applicant = Credential { purpose: Purpose::Enrolment, holder: applicant };
+    let op = Op::SetPassword { credential: applicant, version: 1, change: PasswordChange::Temporary };
+    commit(ledger, op);
+
+    let until = NOW.plus(1000);
+    let lock = |until| Op::LockLogin { account: account.clone(), until };
+    commit(ledger, lock(until));
+    commit(ledger, lock(until.plus(5)));
+    assert_eq!(ledger.logins(&account).unwrap().locked_until, Some(until), "it lasts already");
+    let news = ledger.login_news(10).unwrap();
+    let told: Vec<_> = news.iter().map(|(_, of, what)| (of.as_str(), *what)).collect();
+    let password = |change| LoginNews::Password(Purpose::Login, change);
+    assert_eq!(
+        told,
+        [
+            ("K0001", password(PasswordChange::Temporary)),
+            ("K0001", password(PasswordChange::Chosen)),
+            ("K0001", LoginNews::Locked(until)),
+        ]
+    );
+    let mut mail = sample::mail(1, 1, Vec::new(), NOW);
+    mail.subject = Subject::Login(news[0].0);
+    assert_eq!(commit(ledger, Op::SealMail(Box::new(mail.clone()))), Done::Sealed(true));
+    mail.id.serial = 2;
+    assert_eq!(commit(ledger, Op::SealMail(Box::new(mail))), Done::Sealed(false), "told once");
+    assert_eq!(ledger.login_news(10).unwrap(), news[1..]);
+    commit(ledger, Op::UnlockLogin(account.clone()));
+    assert_eq!(ledger.logins(&account).unwrap().locked_until, None);
+
+    let logged_in =
+        |source, day_from| Op::LoggedIn { account: account.clone(), source: digest(source), day_from };
+    let seq = ledger.head().seq;
+    for source in [1, 1, 2, 1] {
+        commit(ledger, logged_in(source, NOW));
+    }
+    assert_eq!(ledger.head().seq, seq + 2, "once for a source and day");
+    for source in 3..100 {
+        commit(ledger, logged_in(source, NOW));
+    }
+    assert_eq!(ledger.head().seq, seq + LOGIN_SOURCES_MAX as u64);
+    at(ledger, logged_in(1, NOW.plus(DAY)), NOW.plus(DAY));
+    let logins = ledger.logins(&account).unwrap();
+    assert_eq!((logins.first_at, logins.last_at), (Some(NOW), Some(NOW.plus(DAY))));
+    assert_eq!(logins.sources, [digest(1)], "of that day");
+
+    commit(ledger, Op::RemovePassword(login.clone()));
+    assert_eq!((ledger.password(&login).unwrap(), ledger.password_version(&login).unwrap()), (None, 2));
+    commit(ledger, Op::RemovePassword(login.clone()));
+    commit(ledger, set(3, PasswordChange::Temporary));
+}
 fn profiles(ledger: &dyn Ledger) {
     prepare(ledger);
     let mut account = sample::account("K0001", "SHA256:one");

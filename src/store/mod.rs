@@ -7,6 +7,7 @@ pub mod journal;
 
 mod applications;
 mod decide;
+pub mod enrolled;
 pub mod index;
 pub mod journal_ledger;
 pub mod ledger;
@@ -19,6 +20,9 @@ pub mod blobs;
 pub mod cards;
 pub mod local_blobs;
 
+pub mod attempts;
+pub mod authorities;
+pub mod credentials;
 pub mod gateway_keys;
 pub mod keys;
 

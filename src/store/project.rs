@@ -3,6 +3,7 @@
 
 mod applications;
 mod certificates;
+mod logins;
 
 use super::index::{Index, IndexError};
 use super::tables::{
@@ -14,6 +15,7 @@ use crate::model::certificate::Certificate;
 use crate::model::document::Document;
 use crate::model::event::{Event, MailResult, Record};
 use crate::model::ids::{AccountId, Digest, DocumentId, MailId, Number};
+use crate::model::login::LoginNews;
 use crate::model::mail::{Mail, MailState, Subject};
 use crate::model::party::{Account, Insurer, Office};
 use crate::model::submission::{HoldReason, Outcome, State, Submission};
@@ -111,6 +113,25 @@ pub(super) fn project<I: Index>(
         }
         Event::ApplicationMade(application) => applications::made(draft, application, at, &record.by)?,
         Event::ApplicationMoved { id, step } => applications::moved(draft, *id, step, at, &record.by)?,
+        Event::PasswordSet { credential, version, change } => {
+            logins::password_set(draft, record, credential, *version, *change)?;
+        }
+        Event::PasswordRemoved { credential } => {
+            logins::change_password(draft, credential, |stored| stored.state = None)?;
+        }
+        Event::PasswordExpired { credential, .. } => logins::change_password(draft, credential, |stored| {
+            stored.state.iter_mut().for_each(|state| state.expired = true);
+        })?,
+        Event::LoginLocked { account, until } => {
+            logins::change(draft, account, |logins| logins.locked_until = Some(*until))?;
+            logins::tell(draft, record, account, LoginNews::Locked(*until))?;
+        }
+        Event::LoginUnlocked { account } => {
+            logins::change(draft, account, |logins| logins.locked_until = None)?;
+        }
+        Event::LoggedIn { account, source, new_day } => {
+            logins::change(draft, account, |of| logins::logged_in(of, *source, *new_day, at))?;
+        }
         Event::ProfileChanged { account, fields } => {
             set_account(draft, account)?;
             let what = AccountFactKind::ProfileChanged(fields.clone());
@@ -350,8 +371,10 @@ fn sealed<I: Index>(draft: &mut Draft<'_, I>, mail: &Mail) -> Result<(), IndexEr
     for id in stored.arrivals() {
         change_document(draft, *id, |document| document.announce_at = None)?;
     }
-    if let Subject::Refusal(number) = mail.subject {
-        change(draft, number, |stored| stored.tell_at = None)?;
+    match mail.subject {
+        Subject::Refusal(number) => change(draft, number, |stored| stored.tell_at = None)?,
+        Subject::Login(seq) => draft.remove(&tables::login_news(seq))?,
+        _ => {}
     }
     if let Subject::Application(id, notice) = mail.subject {
         applications::told(draft, id, notice)?;

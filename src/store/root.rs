@@ -5,7 +5,7 @@
 //! LOCK       flock'ed while somebody has the root open; holds the process number, for the message
 //! BOOT       the machine's boot id when the root was last opened
 //! CLEAN      there while the root is closed in order: where the journal ended
-//! journal/ index/ blobs/ keys/ uploads/ seen/   private, 0700
+//! journal/ index/ blobs/ keys/ credentials/ uploads/ seen/   private, 0700
 //! insurers/  the spool
 //! ```
 
@@ -101,7 +101,7 @@ pub struct Root {
 }
 
 /// Folders nobody else may look into.
-const PRIVATE: [&str; 6] = ["journal", "index", "blobs", "keys", "uploads", "seen"];
+const PRIVATE: [&str; 7] = ["journal", "index", "blobs", "keys", "credentials", "uploads", "seen"];
 
 impl Root {
     /// Opens and locks a data root; makes what is missing of its layout.
@@ -149,6 +149,10 @@ impl Root {
     /// The gateway's secrets.
     pub fn keys(&self) -> PathBuf {
         self.path.join("keys")
+    }
+    /// Hashes of passwords.
+    pub fn credentials(&self) -> PathBuf {
+        self.path.join("credentials")
     }
     /// What a drop-box needs to know over a restart.
     pub fn uploads(&self) -> PathBuf {

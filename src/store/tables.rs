@@ -20,6 +20,7 @@ use crate::model::event::Series;
 use crate::model::ids::{
     AccountId, ApplicationId, BlobId, Digest, DocumentId, InsurerCode, MailId, Number, OfficeCode,
 };
+use crate::model::login::{Credential, PasswordState, Purpose};
 use crate::model::mail::{Mail, MailState, Subject};
 use crate::model::submission::{HoldReason, State, Submission};
 use crate::model::time::Timestamp;
@@ -126,6 +127,27 @@ pub(super) fn fingerprint(fingerprint: &str) -> Vec<u8> {
 pub(super) fn sweeps(account: &AccountId) -> Key {
     Key::of(b'z').text(account.as_str())
 }
+/// [`StoredPassword`]
+pub(super) fn password(credential: &Credential) -> Vec<u8> {
+    let purpose = match credential.purpose {
+        Purpose::Login => 0,
+        Purpose::Issue => 1,
+        Purpose::Enrolment => 2,
+    };
+    Key::of(b'1').byte(purpose).text(credential.holder.as_str()).done()
+}
+/// [`crate::model::login::LoginRecord`]
+pub(super) fn login(account: &AccountId) -> Vec<u8> {
+    Key::of(b'2').text(account.as_str()).done()
+}
+/// What mailboxes are to be told of logins, by the event's sequence number: account and
+/// [`crate::model::login::LoginNews`].
+pub(super) fn all_login_news() -> Key {
+    Key::of(b'3')
+}
+pub(super) fn login_news(seq: u64) -> Vec<u8> {
+    all_login_news().numbered(0, seq).done()
+}
 /// What happened to an account itself, by time.
 pub(super) fn account_facts(account: &AccountId) -> Key {
     Key::of(b'l').text(account.as_str())
@@ -213,7 +235,7 @@ pub(super) fn application(id: ApplicationId) -> Vec<u8> {
     Key::of(b'p').numbered(id.epoch, id.serial).done()
 }
 pub(super) fn account_applications(account: &AccountId) -> Key {
-    Key::of(b'P').text(account.as_str())
+    Key::of(b'V').text(account.as_str())
 }
 pub(super) fn insurer_applications(insurer: &InsurerCode) -> Key {
     Key::of(b'J').text(insurer.as_str())
@@ -370,6 +392,16 @@ pub(super) fn may_erase(submission: &Submission) -> bool {
         _ => true,
     }
 }
+
+/// A credential's passwords.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct StoredPassword {
+    /// Of the last one, in force or not.
+    pub version: u64,
+    /// The one in force.
+    pub state: Option<PasswordState>,
+}
+
 /// Uses of a sender's id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct IdUse {

@@ -2,7 +2,9 @@
 
 pub mod alarms;
 pub mod assess;
+pub mod certificates;
 pub mod deliver;
+pub mod enrol;
 pub mod imports;
 pub mod intake;
 pub mod judge;

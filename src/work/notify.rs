@@ -1,6 +1,8 @@
 //! Mails: sealed first (members, text and Message-ID fixed in one event), then sent until the next host takes them or
 //! the schedule ends. At worst the same mail goes out twice, with the same Message-ID.
 
+mod logins;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -92,6 +94,7 @@ impl Notifier {
     pub fn step(&self, now: Timestamp) -> anyhow::Result<usize> {
         self.announce(now)?;
         self.tell(now)?;
+        self.tell_logins(now)?;
         self.send(now)
     }
 
@@ -144,16 +147,26 @@ impl Notifier {
     /// What a notice to this account says of office, insurer and whom to ask. The office is the account's first unless one
     /// is given.
     pub fn addressed(&self, account: &Account, office: Option<&OfficeCode>) -> anyhow::Result<Addressed> {
-        let insurer_name = match self.ledger.insurer(&account.insurer)? {
+        self.addressed_to(&account.insurer, office.or(account.offices.first()), account.id.as_str())
+    }
+
+    /// The same for somebody who has no account yet; `name` is said where there is no office.
+    pub fn addressed_to(
+        &self,
+        insurer: &InsurerCode,
+        office: Option<&OfficeCode>,
+        name: &str,
+    ) -> anyhow::Result<Addressed> {
+        let insurer_name = match self.ledger.insurer(insurer)? {
             Some(insurer) => cards::get::<InsurerCard>(self.blobs.as_ref(), &insurer.card)?.name,
-            None => account.insurer.to_string(),
+            None => insurer.to_string(),
         };
-        let office_name = match office.or(account.offices.first()) {
-            Some(code) => match self.ledger.office(&account.insurer, code)? {
+        let office_name = match office {
+            Some(code) => match self.ledger.office(insurer, code)? {
                 Some(office) => cards::get::<OfficeCard>(self.blobs.as_ref(), &office.card)?.name,
                 None => code.to_string(),
             },
-            None => account.id.to_string(),
+            None => name.to_owned(),
         };
         let contact = match self.policy().contact.as_str() {
             "" => insurer_name.clone(),

@@ -286,6 +286,7 @@ impl Gate for Keys {
         &self,
         account: &str,
         _: &ssh_key::PublicKey,
+        _: bool,
         _: SocketAddr,
         session: u64,
         link: Arc<dyn Link>,
@@ -303,6 +304,7 @@ impl Gate for Keys {
         Ok(Entered {
             account: AccountId::parse(account).unwrap(),
             tree: self.tree.clone(),
+            welcome: Vec::new(),
             guard: Box::new(Counted(self.sessions.clone())),
         })
     }

@@ -18,7 +18,17 @@ use crate::model::time::Timestamp;
 use crate::signed::secrets;
 use crate::store::dropbox::DropboxError;
 use crate::store::receipts::Made;
-use crate::work::ports::self_service::{PUT_NAMES, SelfFault};
+use crate::work::ports::self_service::{PUT_NAMES, SelfFault, SelfService};
+
+/// A folder of few small files: which, what may be put there, and who makes and takes them.
+pub struct Place {
+    /// Its name at the root.
+    pub folder: &'static str,
+    /// Names that may be put.
+    pub puts: &'static [&'static str],
+    /// Whose files they are.
+    pub service: Arc<dyn SelfService>,
+}
 
 /// The folder.
 const ACCOUNT: &str = "account";
@@ -34,7 +44,10 @@ pub struct WithAccount {
 /// What the open files of a login need.
 struct Shared {
     parts: Arc<OfficeParts>,
+    place: Place,
     account: AccountId,
+    /// The key it logged in with.
+    proven: Option<String>,
     words: Words,
     drafts: Mutex<Drafts>,
 }
@@ -60,10 +73,25 @@ enum At {
 }
 
 impl WithAccount {
-    /// `inner` with `/account` of this account beside it.
-    pub fn new(inner: Arc<dyn Tree>, parts: Arc<OfficeParts>, account: AccountId) -> Self {
+    /// `inner` with `/account` of this account beside it; `proven` is the key (`SHA256:...`) it logged in with.
+    pub fn new(inner: Arc<dyn Tree>, parts: Arc<OfficeParts>, account: AccountId, proven: String) -> Self {
+        let place = Place { folder: ACCOUNT, puts: PUT_NAMES, service: Arc::clone(&parts.service) };
+        Self::at_place(inner, parts, account, Some(proven), place)
+    }
+
+    /// The same with another folder.
+    pub(super) fn at_place(
+        inner: Arc<dyn Tree>,
+        parts: Arc<OfficeParts>,
+        account: AccountId,
+        proven: Option<String>,
+        place: Place,
+    ) -> Self {
         let words = Words(inner.language());
-        Self { inner, shared: Arc::new(Shared { parts, account, words, drafts: Mutex::default() }) }
+        Self {
+            inner,
+            shared: Arc::new(Shared { parts, place, account, proven, words, drafts: Mutex::default() }),
+        }
     }
 
     fn words(&self) -> Words {
@@ -71,20 +99,35 @@ impl WithAccount {
     }
 
     /// Where in `/account` a path leads; none for paths elsewhere.
-    fn at(path: &VirtualPath) -> Option<At> {
+    fn at(&self, path: &VirtualPath) -> Option<At> {
         let (first, rest) = path.0.split_first()?;
-        if first != ACCOUNT {
+        let puts = self.shared.place.puts;
+        if first != self.shared.place.folder {
             return None;
         }
         Some(match rest {
             [] => At::Folder,
-            [name] => match PUT_NAMES.iter().find(|slot| *slot == name) {
+            [name] => match puts.iter().find(|slot| *slot == name) {
                 Some(slot) => At::Slot(slot),
-                None if PUT_NAMES.iter().any(|slot| name.contains(slot)) => At::Passing(name.clone()),
+                None if puts.iter().any(|slot| name.contains(slot)) => At::Passing(name.clone()),
                 None => At::Made(name.clone()),
             },
             names => At::Made(names.join("/")),
         })
+    }
+
+    fn shown(&self, made: &Made, name: &str) -> Attributes {
+        let mode = if self.shared.place.puts.contains(&name) { 0o640 } else { 0o440 };
+        Attributes { folder: false, size: made.bytes.len() as u64, mode, modified: made.at.unix_seconds() }
+    }
+
+    /// What is said of a name that may not be put or changed.
+    fn names(&self) -> Fault {
+        if self.shared.place.folder == ACCOUNT {
+            self.words().account_names()
+        } else {
+            self.words().enrol_names()
+        }
     }
 
     fn folder(&self) -> Attributes {
@@ -105,7 +148,7 @@ impl WithAccount {
             let Some(rest) = path.strip_prefix(folder) else { continue };
             match rest.split_once('/') {
                 Some((below, _)) => entries.insert(below.to_owned(), self.folder()),
-                None => entries.insert(rest.to_owned(), shown(&made, rest)),
+                None => entries.insert(rest.to_owned(), self.shown(&made, rest)),
             };
         }
         if folder.is_empty() {
@@ -121,11 +164,6 @@ impl WithAccount {
     }
 }
 
-fn shown(made: &Made, name: &str) -> Attributes {
-    let mode = if PUT_NAMES.contains(&name) { 0o640 } else { 0o440 };
-    Attributes { folder: false, size: made.bytes.len() as u64, mode, modified: made.at.unix_seconds() }
-}
-
 impl Shared {
     fn now(&self) -> Timestamp {
         self.parts.clock.now()
@@ -136,11 +174,11 @@ impl Shared {
     }
 
     fn files(&self) -> Result<Vec<(String, Made)>, Fault> {
-        self.parts.service.files(&self.account, self.now()).map_err(|fault| self.fault(fault))
+        self.place.service.files(&self.account, self.now()).map_err(|fault| self.fault(fault))
     }
 
     fn file(&self, path: &str) -> Result<Option<Made>, Fault> {
-        self.parts.service.file(&self.account, path, self.now()).map_err(|fault| self.fault(fault))
+        self.place.service.file(&self.account, path, self.now()).map_err(|fault| self.fault(fault))
     }
 
     fn fault(&self, fault: SelfFault) -> Fault {
@@ -197,7 +235,10 @@ impl Shared {
     /// Hands a whole file over.
     fn put(&self, name: &'static str, bytes: &[u8]) -> Result<(), Fault> {
         let now = self.now();
-        self.parts.service.put(&self.account, name, bytes, now).map_err(|fault| self.fault(fault))?;
+        self.place
+            .service
+            .put(&self.account, name, bytes, self.proven.as_deref(), now)
+            .map_err(|fault| self.fault(fault))?;
         self.drafts().taken.insert(name.to_owned(), (bytes.len() as u64, now));
         Ok(())
     }
@@ -283,13 +324,13 @@ fn later(shared: Arc<Shared>, work: impl FnOnce(&Shared) -> Result<(), Fault> + 
 
 impl Tree for WithAccount {
     fn stat(&self, path: &VirtualPath) -> Result<Attributes, Fault> {
-        let Some(at) = Self::at(path) else { return self.inner.stat(path) };
+        let Some(at) = self.at(path) else { return self.inner.stat(path) };
         let shared = &self.shared;
         match at {
             At::Folder => Ok(self.folder()),
             At::Slot(name) => {
                 if let Some(made) = shared.file(name)? {
-                    return Ok(shown(&made, name));
+                    return Ok(self.shown(&made, name));
                 }
                 let drafts = shared.drafts();
                 if let Some(bytes) = drafts.bytes.get(name) {
@@ -304,7 +345,7 @@ impl Tree for WithAccount {
                 Ok(shared.draft(bytes.len()))
             }
             At::Made(path) => match shared.file(&path)? {
-                Some(made) => Ok(shown(&made, &path)),
+                Some(made) => Ok(self.shown(&made, &path)),
                 None if self.is_folder(&path)? => Ok(Attributes { mode: 0o550, ..self.folder() }),
                 None => Err(self.words().missing()),
             },
@@ -312,9 +353,9 @@ impl Tree for WithAccount {
     }
 
     fn list(&self, path: &VirtualPath) -> Result<Listing, Fault> {
-        let listed = match Self::at(path) {
+        let listed = match self.at(path) {
             None if path.0.is_empty() => {
-                let own = Entry { name: ACCOUNT.to_owned(), attributes: self.folder() };
+                let own = Entry { name: self.shared.place.folder.to_owned(), attributes: self.folder() };
                 return Ok(Box::new(self.inner.list(path)?.chain(std::iter::once(Ok(own)))));
             }
             None => return self.inner.list(path),
@@ -333,14 +374,14 @@ impl Tree for WithAccount {
         flags: OpenFlags,
         attributes: SetAttributes,
     ) -> Result<Box<dyn OpenFile>, Fault> {
-        let Some(at) = Self::at(path) else { return self.inner.open(path, flags, attributes) };
+        let Some(at) = self.at(path) else { return self.inner.open(path, flags, attributes) };
         let words = self.words();
         let writes = flags.write || flags.append;
         let (name, slot) = match at {
             At::Folder => return Err(words.is_folder()),
             At::Slot(name) => (name.to_owned(), Some(name)),
             At::Passing(name) => (name, None),
-            At::Made(_) if writes => return Err(words.account_names()),
+            At::Made(_) if writes => return Err(self.names()),
             At::Made(path) => {
                 let made = self.shared.file(&path)?;
                 let made = match made {
@@ -348,6 +389,7 @@ impl Tree for WithAccount {
                     None if self.is_folder(&path)? => return Err(words.is_folder()),
                     None => return Err(words.missing()),
                 };
+                self.shared.place.service.opened(&self.shared.account, &path, self.shared.now());
                 return Ok(Box::new(MadeFile::new(made, words)));
             }
         };
@@ -368,11 +410,11 @@ impl Tree for WithAccount {
     }
 
     fn set_stat(&self, path: &VirtualPath, to: SetAttributes) -> Result<(), Fault> {
-        let Some(at) = Self::at(path) else { return self.inner.set_stat(path, to) };
+        let Some(at) = self.at(path) else { return self.inner.set_stat(path, to) };
         let (At::Slot(_) | At::Passing(_)) = at else {
             return match at {
                 At::Folder => Ok(()),
-                _ => Err(self.words().account_names()),
+                _ => Err(self.names()),
             };
         };
         let there = self.stat(path)?;
@@ -385,7 +427,7 @@ impl Tree for WithAccount {
     }
 
     fn remove(&self, path: &VirtualPath) -> Result<(), Fault> {
-        match Self::at(path) {
+        match self.at(path) {
             None => self.inner.remove(path),
             Some(At::Folder) => Err(self.words().is_folder()),
             Some(At::Slot(_) | At::Passing(_)) => {
@@ -397,34 +439,34 @@ impl Tree for WithAccount {
                     return Ok(());
                 }
                 let made = self.shared.file(&name)?.is_some();
-                Err(if made { self.words().account_names() } else { self.words().missing() })
+                Err(if made { self.names() } else { self.words().missing() })
             }
-            Some(At::Made(_)) => Err(self.words().account_names()),
+            Some(At::Made(_)) => Err(self.names()),
         }
     }
 
     fn make_folder(&self, path: &VirtualPath) -> Result<(), Fault> {
-        match Self::at(path) {
+        match self.at(path) {
             None => self.inner.make_folder(path),
             Some(At::Folder) => Err(self.words().exists()),
-            Some(_) => Err(self.words().account_names()),
+            Some(_) => Err(self.names()),
         }
     }
 
     fn remove_folder(&self, path: &VirtualPath) -> Result<(), Fault> {
-        match Self::at(path) {
+        match self.at(path) {
             None => self.inner.remove_folder(path),
-            Some(_) => Err(self.words().account_names()),
+            Some(_) => Err(self.names()),
         }
     }
 
     fn rename(&self, from: &VirtualPath, to: &VirtualPath, replace: bool) -> Answer {
         let words = self.words();
-        let (from, to) = match (Self::at(from), Self::at(to)) {
+        let (from, to) = match (self.at(from), self.at(to)) {
             (None, None) => return self.inner.rename(from, to, replace),
             (Some(At::Passing(from)), Some(At::Slot(slot))) => (from, Ok(slot)),
             (Some(At::Passing(from)), Some(At::Passing(to))) => (from, Err(to)),
-            _ => return Answer::Now(Err(words.account_names())),
+            _ => return Answer::Now(Err(self.names())),
         };
         let mut drafts = self.shared.drafts();
         let Some(bytes) = drafts.bytes.remove(&from) else { return Answer::Now(Err(words.missing())) };

@@ -10,7 +10,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::config::Limits;
-use super::port::{Link, Tree};
+use super::port::{Entered, Link, Tree};
 use super::queue::Budget;
 use super::session::Lingerers;
 use super::stream::Stream;
@@ -42,9 +42,19 @@ pub(crate) struct Login {
     pub(crate) account: AccountId,
     pub(crate) tree: Arc<dyn Tree>,
     pub(crate) language: Language,
+    /// Said once, on the first channel.
+    pub(crate) welcome: Mutex<Vec<String>>,
     /// Dropped last, which ends the session behind the gate.
     #[allow(dead_code, reason = "held for its drop")]
     pub(crate) guard: Box<dyn Send + Sync>,
+}
+
+impl Login {
+    pub(crate) fn of(entered: Entered) -> Self {
+        let language = entered.tree.language();
+        let welcome = Mutex::new(entered.welcome);
+        Self { account: entered.account, tree: entered.tree, language, welcome, guard: entered.guard }
+    }
 }
 
 /// One connection.

@@ -10,8 +10,11 @@ use russh::keys::ssh_key::{HashAlg, PublicKey};
 use serde::{Deserialize, Serialize};
 
 use super::account::WithAccount;
+use super::enrol::{Enrolled, EnrolmentDoor};
 use super::office::{OfficeParts, OfficeTree};
-use super::port::{Entered, Fault, Gate, Link, Status, Tree};
+use super::port::{Entered, Fault, Gate, Link, PasswordAnswer, Second, Status, Tree};
+use super::second::SecondFactor;
+use crate::model::application::Application;
 use crate::model::finding::Language;
 use crate::model::ids::AccountId;
 use crate::model::metric;
@@ -20,6 +23,7 @@ use crate::model::time::{Clock, Timestamp};
 use crate::signed::sshsig;
 use crate::store::dropbox::Login;
 use crate::store::dropboxes::Dropboxes;
+use crate::store::enrolled;
 use crate::store::ledger::Ledger;
 
 /// Policy of logins.
@@ -77,6 +81,10 @@ pub struct KeyGate {
     pub clock: Arc<dyn Clock>,
     /// Policy; can be changed while sessions run.
     pub policy: Arc<Mutex<LoginPolicy>>,
+    /// Passwords beside keys.
+    pub second: SecondFactor,
+    /// Enrolment logins, where there are any.
+    pub enrolment: Option<EnrolmentDoor>,
     logins: Logins,
     next_login: AtomicU64,
 }
@@ -90,11 +98,29 @@ impl KeyGate {
         dropboxes: Arc<Dropboxes>,
         clock: Arc<dyn Clock>,
         policy: LoginPolicy,
+        second: SecondFactor,
     ) -> Self {
         let policy = Arc::new(Mutex::new(policy));
         // Login 0 is every earlier process's: what it left counts as left by an earlier session.
         let next_login = AtomicU64::new(1);
-        Self { ledger, office, insurer, dropboxes, clock, policy, logins: Logins::default(), next_login }
+        Self {
+            ledger,
+            office,
+            insurer,
+            dropboxes,
+            clock,
+            policy,
+            second,
+            enrolment: None,
+            logins: Logins::default(),
+            next_login,
+        }
+    }
+
+    /// The session of an application's certified key.
+    fn enrolment_of(&self, login: &str, key: &PublicKey) -> Option<(&EnrolmentDoor, Application)> {
+        let door = self.enrolment.as_ref()?;
+        Some((door, door.of_key(login, key)?))
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<AccountId, Vec<Entry>>> {
@@ -120,12 +146,24 @@ impl KeyGate {
         Ok(found)
     }
 
-    fn tree(&self, account: &Account, login: Login) -> Result<Arc<dyn Tree>, Fault> {
-        let tree = self.own_tree(account, login)?;
-        Ok(Arc::new(WithAccount::new(tree, Arc::clone(&self.office), account.id.clone())))
+    fn tree(
+        &self,
+        account: &Account,
+        login: Login,
+        proven: &str,
+        send_until: Option<Timestamp>,
+    ) -> Result<Arc<dyn Tree>, Fault> {
+        let tree = self.own_tree(account, login, send_until)?;
+        let office = Arc::clone(&self.office);
+        Ok(Arc::new(WithAccount::new(tree, office, account.id.clone(), proven.to_owned())))
     }
 
-    fn own_tree(&self, account: &Account, login: Login) -> Result<Arc<dyn Tree>, Fault> {
+    fn own_tree(
+        &self,
+        account: &Account,
+        login: Login,
+        send_until: Option<Timestamp>,
+    ) -> Result<Arc<dyn Tree>, Fault> {
         if account.role == Role::Insurer {
             return Ok((self.insurer)(account));
         }
@@ -139,7 +177,8 @@ impl KeyGate {
                 &format!("The server failed ({id}). Tell the operator this number."),
             )
         })?;
-        Ok(Arc::new(OfficeTree::new(Arc::clone(&self.office), account.clone(), dropbox, login)))
+        let tree = OfficeTree::new(Arc::clone(&self.office), account.clone(), dropbox, login);
+        Ok(Arc::new(tree.sending_until(send_until)))
     }
 }
 
@@ -153,6 +192,9 @@ fn fault(language: Language, code: &'static str, ja: &str, en: &str) -> Fault {
 
 impl Gate for KeyGate {
     fn may_enter(&self, account: &str, key: &PublicKey, from: SocketAddr) -> bool {
+        if self.enrolment_of(account, key).is_some() {
+            return true;
+        }
         match self.check(account, key) {
             Ok(_) => true,
             Err(reason) => {
@@ -164,18 +206,73 @@ impl Gate for KeyGate {
         }
     }
 
+    fn enrolment(&self, login: &str, given: &str, from: SocketAddr) -> Enrolled {
+        match &self.enrolment {
+            Some(_) if self.second.source_is_locked(from) => Enrolled::Wrong,
+            Some(door) => door.by_password(login, given, from),
+            None => Enrolled::Not,
+        }
+    }
+
+    fn after_key(&self, account: &str, key: &PublicKey, from: SocketAddr) -> Second {
+        if self.enrolment_of(account, key).is_some() {
+            return Second::Enough;
+        }
+        match self.proven(account, key, from) {
+            Ok(account) => self.second.after_key(&account, from),
+            Err(fault) => Second::Refused(fault),
+        }
+    }
+
+    fn password_without_key(&self, account: &str, from: SocketAddr) {
+        self.second.without_key(account, from);
+    }
+
+    fn password(&self, account: &str, key: &PublicKey, given: &str, from: SocketAddr) -> PasswordAnswer {
+        match self.proven(account, key, from) {
+            Ok(account) => self.second.password(&account, given, from),
+            Err(fault) => PasswordAnswer::Refused(fault),
+        }
+    }
+
+    fn change_password(
+        &self,
+        account: &str,
+        key: &PublicKey,
+        old: &str,
+        new: &str,
+        from: SocketAddr,
+    ) -> PasswordAnswer {
+        match self.proven(account, key, from) {
+            Ok(account) => self.second.change(&account, old, new, from),
+            Err(fault) => PasswordAnswer::Refused(fault),
+        }
+    }
+
     fn enter(
         &self,
         account: &str,
         key: &PublicKey,
+        with_password: bool,
         from: SocketAddr,
         session: u64,
         link: Arc<dyn Link>,
     ) -> Result<Entered, Fault> {
-        let account = self.check(account, key).map_err(|reason| {
-            tracing::info!(%from, reason, "a key was let in and then not");
-            fault(Language::Ja, "LOGIN", "ログインできません。", "Login is not possible.")
-        })?;
+        if let Some((door, of)) = self.enrolment_of(account, key)
+            && let Some(entered) = door.enter(&of, from)
+        {
+            return Ok(entered);
+        }
+        let account = self.proven(account, key, from)?;
+        if !with_password {
+            match self.second.after_key(&account, from) {
+                Second::Enough => {}
+                Second::Refused(fault) => return Err(fault),
+                Second::Password(language) => {
+                    return Err(fault(language, "LOGIN", "ログインできません。", "Login is not possible."));
+                }
+            }
+        }
         let policy = self.policy.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let fingerprint = key.fingerprint(HashAlg::Sha256).to_string();
         let now = self.clock.now();
@@ -208,7 +305,7 @@ impl Gate for KeyGate {
             entry.connections.insert(session, link);
             let login = entry.login;
             drop(logins);
-            return Ok(self.entered(account.id, tree, login, session));
+            return Ok(self.entered(account.id, tree, login, session, Vec::new()));
         }
         if entries.len() >= max {
             let idle = |e: &Entry| e.connections.values().map(|c| c.idle()).min().unwrap_or(Duration::MAX);
@@ -239,7 +336,8 @@ impl Gate for KeyGate {
             }
         }
         let login = self.next_login.fetch_add(1, Ordering::Relaxed);
-        let tree = self.tree(&account, login)?;
+        let send_until = with_password.then(|| self.second.send_until(&account)).flatten();
+        let tree = self.tree(&account, login, &fingerprint, send_until)?;
         entries.push(Entry {
             login,
             fingerprint,
@@ -249,16 +347,35 @@ impl Gate for KeyGate {
             connections: HashMap::from([(session, link)]),
         });
         drop(logins);
-        Ok(self.entered(account.id, tree, login, session))
+        let welcome = self.second.begin(&account, from, send_until);
+        if let Err(error) = enrolled::logged_in(self.ledger.as_ref(), &account.id, None, now) {
+            tracing::error!(account = %account.id, %error, "a first login could not be recorded");
+        }
+        Ok(self.entered(account.id, tree, login, session, welcome))
     }
 }
 
 impl KeyGate {
-    fn entered(&self, account: AccountId, tree: Arc<dyn Tree>, login: Login, session: u64) -> Entered {
+    /// The account of somebody who proved this key.
+    fn proven(&self, account: &str, key: &PublicKey, from: SocketAddr) -> Result<Account, Fault> {
+        self.check(account, key).map_err(|reason| {
+            tracing::info!(%from, reason, "a key was let in and then not");
+            fault(Language::Ja, "LOGIN", "ログインできません。", "Login is not possible.")
+        })
+    }
+
+    fn entered(
+        &self,
+        account: AccountId,
+        tree: Arc<dyn Tree>,
+        login: Login,
+        session: u64,
+        welcome: Vec<String>,
+    ) -> Entered {
         metrics::counter!(metric::LOGINS, "result" => "accepted").increment(1);
         metrics::gauge!(metric::SESSIONS).increment(1.0);
         let guard = Leave { logins: Arc::clone(&self.logins), account: account.clone(), login, session };
-        Entered { account, tree, guard: Box::new(guard) }
+        Entered { account, tree, welcome, guard: Box::new(guard) }
     }
 }
 

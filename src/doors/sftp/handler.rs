@@ -1,6 +1,7 @@
 //! The callbacks of `russh` for one connection: who may log in, which channels there are, where bytes go.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -8,24 +9,31 @@ use std::time::Duration;
 use bytes::Bytes;
 use russh::keys::Certificate;
 use russh::keys::ssh_key::{Algorithm, PublicKey};
-use russh::server::{Auth, ChannelOpenHandle, Msg, PublicKeyOffer, Session, VerifiedPublicKey};
+use russh::server::{Auth, ChannelOpenHandle, Msg, PublicKeyOffer, Response, Session, VerifiedPublicKey};
 use russh::{ChannelId, ChannelOpenFailure, ChannelWriteHalf, Disconnect, Pty, Sig};
 use tokio::time::sleep;
+use zeroize::Zeroizing;
 
 use super::config::ACCOUNT_BYTES_MAX;
 use super::connection::{Connection, Login, WeakLink};
 use super::engine::one_line;
-use super::port::{Fault, Gate};
+use super::enrol::Enrolled;
+use super::factors::{self, Ask, Factors, First, Step};
+use super::port::{Fault, Gate, PasswordAnswer, Second};
 use super::queue::Pushed;
 use super::session::{self, Channel};
 use super::startups::Startups;
 use super::texts;
+use crate::model::ids::ApplicationId;
 
 /// Requests of any kind in one login, per refused one that is allowed: probes that are answered with "yes" cost too.
 const REQUESTS_PER_ATTEMPT: usize = 4;
 
 /// Channels that one connection may open one after the other: russh keeps a little of each that we close first.
 const CHANNELS_EVER_MAX: usize = 10_000;
+
+/// Answers that a client may give at once: old password, new one, and again.
+const ANSWERS_MAX: usize = 3;
 
 /// How long a client that was not admitted has to read why and to go by itself.
 const REFUSAL_LINGER: Duration = Duration::from_secs(3);
@@ -51,12 +59,13 @@ impl Slot {
     }
 }
 
-/// The handler of one connection. Nothing about a login is kept between its requests: the user name may change.
+/// The handler of one connection. What is kept of a login between its requests belongs to one user name ([`Factors`]).
 pub(crate) struct Handler {
     connection: Arc<Connection>,
     gate: Arc<dyn Gate>,
     startups: Arc<Startups<Weak<Connection>>>,
     requests: usize,
+    factors: Factors,
     login: Option<Arc<Login>>,
     slots: HashMap<ChannelId, Slot>,
     opened: usize,
@@ -68,7 +77,16 @@ impl Handler {
         gate: Arc<dyn Gate>,
         startups: Arc<Startups<Weak<Connection>>>,
     ) -> Self {
-        Self { connection, gate, startups, requests: 0, login: None, slots: HashMap::new(), opened: 0 }
+        Self {
+            connection,
+            gate,
+            startups,
+            requests: 0,
+            factors: Factors::default(),
+            login: None,
+            slots: HashMap::new(),
+            opened: 0,
+        }
     }
 
     /// Counts a request of the login; false when there were too many.
@@ -93,28 +111,123 @@ impl Handler {
         tokio::task::spawn_blocking(move || gate.may_enter(&user, &key, peer)).await.unwrap_or(false)
     }
 
-    /// Begins the session of someone who proved a key.
-    async fn enter(&mut self, user: &str, key: &PublicKey) {
+    /// Asks the gate something on a thread where it may block; none when it panicked.
+    async fn ask<T: Send + 'static>(
+        &self,
+        what: impl FnOnce(&dyn Gate, SocketAddr) -> T + Send + 'static,
+    ) -> Option<T> {
+        let (gate, peer) = (self.gate.clone(), self.connection.peer);
+        tokio::task::spawn_blocking(move || what(gate.as_ref(), peer)).await.ok()
+    }
+
+    /// Somebody proved a key: lets them in, or asks for the second factor.
+    async fn proven(&mut self, user: &str, key: &PublicKey) -> Auth {
+        let (name, of) = (user.to_owned(), key.clone());
+        let second = self.ask(move |gate, peer| gate.after_key(&name, &of, peer)).await;
+        match second {
+            Some(Second::Enough) => self.enter(user, key, false).await,
+            Some(Second::Password(language)) => {
+                return self.factors.shown(First { user: user.to_owned(), key: key.clone(), language });
+            }
+            Some(Second::Refused(fault)) => self.not_admitted(one_line(&fault)),
+            None => self.not_admitted(texts::INTERNAL.both()),
+        }
+        Auth::Accept
+    }
+
+    /// A password for somebody whose key is proven; `Err` says what was wrong with it.
+    async fn answer(&mut self, first: First, ask: Ask) -> Result<Auth, PasswordWrong> {
+        let given = match &ask {
+            Ask::Password(given) => given.clone(),
+            Ask::Change { old, .. } => old.clone(),
+        };
+        let (user, key) = (first.user.clone(), first.key.clone());
+        let answer = self.ask(move |gate, peer| match &ask {
+            Ask::Password(given) => gate.password(&user, &key, given, peer),
+            Ask::Change { old, new } => gate.change_password(&user, &key, old, new, peer),
+        });
+        match answer.await {
+            Some(PasswordAnswer::Right) => self.enter(&first.user, &first.key, true).await,
+            Some(PasswordAnswer::MustChange(why)) => {
+                if let Some(auth) = self.factors.must_change(&first, given, &why) {
+                    return Ok(auth);
+                }
+                self.not_admitted(factors::change_needed(first.language, &why));
+            }
+            Some(PasswordAnswer::Wrong(why)) => return Err(PasswordWrong(first, one_line(&why))),
+            Some(PasswordAnswer::Refused(fault)) => self.not_admitted(one_line(&fault)),
+            None => self.not_admitted(texts::INTERNAL.both()),
+        }
+        Ok(Auth::Accept)
+    }
+
+    /// A password of an enrolment login, which needs no key.
+    async fn enrolment(&mut self, user: &str, given: &str) -> Auth {
+        let (name, given) = (user.to_owned(), Zeroizing::new(given.to_owned()));
+        match self.ask(move |gate, peer| gate.enrolment(&name, &given, peer)).await {
+            Some(Enrolled::In(entered)) => {
+                self.admit(Login::of(entered));
+                Auth::Accept
+            }
+            Some(Enrolled::Busy) => {
+                self.not_admitted(texts::BUSY.both());
+                Auth::Accept
+            }
+            Some(Enrolled::Wrong | Enrolled::Not) | None => {
+                let name = user.to_owned();
+                self.ask(move |gate, peer| gate.password_without_key(&name, peer)).await;
+                factors::enrolment()
+            }
+        }
+    }
+
+    /// The session begins.
+    fn admit(&mut self, login: Login) {
+        // Only one login succeeds in one connection.
+        let _ = self.connection.account.set(login.account.clone());
+        self.login = Some(Arc::new(login));
+        self.connection.touch();
+        self.connection.admitted.notify_one();
+        self.startups.remove(self.connection.peer.ip(), self.connection.id);
+    }
+
+    /// Without the first factor, a password is refused unseen.
+    async fn key_first(&mut self, user: &str) -> Auth {
+        if is_account(user) && self.connection.is_open() {
+            let user = user.to_owned();
+            self.ask(move |gate, peer| gate.password_without_key(&user, peer)).await;
+        }
+        factors::key_first()
+    }
+
+    /// Begins the session of someone who showed all that is asked for.
+    async fn enter(&mut self, user: &str, key: &PublicKey, with_password: bool) {
         let (gate, connection) = (self.gate.clone(), self.connection.clone());
         let (user, key) = (user.to_owned(), key.clone());
         let begun = tokio::task::spawn_blocking(move || -> Result<Login, Fault> {
             let link = Arc::new(WeakLink(Arc::downgrade(&connection)));
-            let entered = gate.enter(&user, &key, connection.peer, connection.id, link)?;
-            let language = entered.tree.language();
-            Ok(Login { account: entered.account, tree: entered.tree, language, guard: entered.guard })
+            let entered = gate.enter(&user, &key, with_password, connection.peer, connection.id, link)?;
+            Ok(Login::of(entered))
         });
         match begun.await {
-            Ok(Ok(login)) => {
-                // Only one login succeeds in one connection.
-                let _ = self.connection.account.set(login.account.clone());
-                self.login = Some(Arc::new(login));
-                self.connection.touch();
-                self.connection.admitted.notify_one();
-                self.startups.remove(self.connection.peer.ip(), self.connection.id);
-            }
+            Ok(Ok(login)) => self.admit(login),
             Ok(Err(fault)) => self.not_admitted(one_line(&fault)),
             Err(_) => self.not_admitted(texts::INTERNAL.both()),
         }
+    }
+
+    /// Says what was wrong with a password and asks again; too many times, and the dialogue is over.
+    fn wrong(&mut self, first: &First, why: String) -> Auth {
+        let new = self.factors.asks_for_new();
+        if let Some(auth) = self.factors.again(first, why.clone()) {
+            return auth;
+        }
+        if !new {
+            return factors::password_next();
+        }
+        // The old one was right: this is not a guess, and the words are worth more than another round.
+        self.not_admitted(why);
+        Auth::Accept
     }
 
     /// Authentication succeeds all the same: only on a channel can words reach everybody's eyes. The connection keeps
@@ -166,6 +279,24 @@ impl Handler {
     }
 }
 
+/// A password that was not taken, whose it was to be, and why.
+struct PasswordWrong(First, String);
+
+/// What somebody typed. Bytes that are no UTF-8 are no password, and stay wrong.
+fn text(answer: Bytes) -> Zeroizing<String> {
+    Zeroizing::new(String::from_utf8_lossy(&answer).into_owned())
+}
+
+/// The name of an enrolment login.
+fn is_enrolment(user: &str) -> bool {
+    ApplicationId::parse(user).is_ok()
+}
+
+/// What may go on after nothing, or after a key that is not let in.
+fn refused(user: &str) -> Auth {
+    if is_enrolment(user) { factors::enrolment() } else { factors::key_first() }
+}
+
 /// A name that the gate may be asked about.
 fn is_account(user: &str) -> bool {
     !user.is_empty() && user.len() <= ACCOUNT_BYTES_MAX && !user.chars().any(char::is_control)
@@ -174,14 +305,46 @@ fn is_account(user: &str) -> bool {
 impl russh::server::Handler for Handler {
     type Error = russh::Error;
 
-    async fn auth_none(&mut self, _: &str) -> Result<Auth, Self::Error> {
+    async fn auth_none(&mut self, user: &str) -> Result<Auth, Self::Error> {
         self.count();
-        Ok(Auth::reject())
+        Ok(if self.factors.first(user).is_some() { factors::password_next() } else { refused(user) })
     }
 
-    async fn auth_password(&mut self, _: &str, _: &str) -> Result<Auth, Self::Error> {
-        self.count();
-        Ok(Auth::reject())
+    /// `russh` answers a request to change the password (RFC 4252 section 8) by itself, with no; keyboard-interactive does
+    /// that here.
+    async fn auth_password(&mut self, user: &str, password: &str) -> Result<Auth, Self::Error> {
+        if !self.count() {
+            return Ok(Auth::reject());
+        }
+        if is_enrolment(user) && self.connection.is_open() {
+            return Ok(self.enrolment(user, password).await);
+        }
+        let Some(first) = self.factors.first(user) else { return Ok(self.key_first(user).await) };
+        self.factors.stop();
+        let given = Zeroizing::new(password.to_owned());
+        Ok(self.answer(first, Ask::Password(given)).await.unwrap_or_else(|_| factors::password_next()))
+    }
+
+    async fn auth_keyboard_interactive<'a>(
+        &'a mut self,
+        user: &str,
+        submethods: &str,
+        response: Option<Response<'a>>,
+    ) -> Result<Auth, Self::Error> {
+        // Read before anything else happens: `russh` hands it out once.
+        let answers = response.map(|answers| answers.take(ANSWERS_MAX + 1).map(text).collect());
+        if !self.count() {
+            return Ok(Auth::reject());
+        }
+        let Some(first) = self.factors.first(user) else { return Ok(self.key_first(user).await) };
+        let Some(answers) = answers else { return Ok(self.factors.begin(&first, submethods)) };
+        Ok(match self.factors.answered(&first, answers) {
+            Step::Say(auth) => auth,
+            Step::Ask(ask) => match self.answer(first, ask).await {
+                Ok(auth) => auth,
+                Err(PasswordWrong(first, why)) => self.wrong(&first, why),
+            },
+        })
     }
 
     async fn auth_publickey_offered(
@@ -192,15 +355,14 @@ impl russh::server::Handler for Handler {
         if self.count() && self.may_enter(user, offer.public_key, offer.algorithm).await {
             return Ok(Auth::Accept);
         }
-        Ok(Auth::reject())
+        Ok(refused(user))
     }
 
     async fn auth_publickey(&mut self, user: &str, key: VerifiedPublicKey<'_>) -> Result<Auth, Self::Error> {
         if !self.count() || !self.may_enter(user, key.public_key, key.algorithm).await {
-            return Ok(Auth::reject());
+            return Ok(refused(user));
         }
-        self.enter(user, key.public_key).await;
-        Ok(Auth::Accept)
+        Ok(self.proven(user, key.public_key).await)
     }
 
     /// A certificate came: `russh` has checked its own signature, its period and that the client holds the key, and

@@ -14,7 +14,7 @@ use crate::model::finding::Language;
 use crate::model::ids::{DocumentId, OfficeCode};
 use crate::model::party::Account;
 use crate::model::submission::Submission;
-use crate::model::time::Clock;
+use crate::model::time::{Clock, Timestamp};
 use crate::store::blobs::Blobs;
 use crate::store::dropbox::{Begin, Dropbox, Login, Place, Shown};
 use crate::store::handover::Handover;
@@ -59,6 +59,8 @@ pub struct OfficeTree {
     pub(super) dropbox: Arc<Dropbox>,
     pub(super) login: Login,
     pub(super) words: Words,
+    /// From then on nothing can be sent: the password's days are over (E4).
+    send_until: Option<Timestamp>,
 }
 
 /// Where a path leads.
@@ -108,7 +110,24 @@ impl OfficeTree {
     /// The tree of one login.
     pub fn new(parts: Arc<OfficeParts>, account: Account, dropbox: Arc<Dropbox>, login: Login) -> Self {
         let words = Words(account.language);
-        Self { parts, account, dropbox, login, words }
+        Self { parts, account, dropbox, login, words, send_until: None }
+    }
+
+    /// Nothing can be sent from then on, if that is said (E4).
+    #[must_use]
+    pub fn sending_until(mut self, until: Option<Timestamp>) -> Self {
+        self.send_until = until;
+        self
+    }
+
+    /// Sending with a password whose days are over is refused.
+    fn may_send(&self) -> Result<(), Fault> {
+        match self.send_until {
+            Some(until) if self.parts.clock.now() >= until => {
+                Err(super::second::expired_meanwhile(self.account.language))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn find<'a>(&self, path: &'a VirtualPath) -> Result<At<'a>, Fault> {
@@ -480,6 +499,7 @@ impl Tree for OfficeTree {
                 _ => return Err(self.words.is_folder()),
             });
         }
+        self.may_send()?;
         let place = self.upload_place(path)?;
         words::check_name(&place.name, self.words)?;
         let begin = Begin {
@@ -520,6 +540,7 @@ impl Tree for OfficeTree {
     }
 
     fn make_folder(&self, path: &VirtualPath) -> Result<(), Fault> {
+        self.may_send()?;
         match self.find(path)? {
             At::InSubmit(name) => {
                 words::check_name(name, self.words)?;
@@ -544,7 +565,10 @@ impl Tree for OfficeTree {
     }
 
     fn rename(&self, from: &VirtualPath, to: &VirtualPath, replace: bool) -> Answer {
-        let places = self.upload_place(from).and_then(|from| Ok((from, self.upload_place(to)?)));
+        let places = self
+            .may_send()
+            .and_then(|()| self.upload_place(from))
+            .and_then(|from| Ok((from, self.upload_place(to)?)));
         let (from, to) = match places {
             Ok(places) => places,
             Err(fault) => return Answer::Now(Err(fault)),

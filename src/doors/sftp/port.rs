@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use russh::keys::ssh_key;
 
+use super::enrol::Enrolled;
 use crate::model::finding::Language;
 use crate::model::ids::AccountId;
 
@@ -176,17 +177,79 @@ pub trait Link: Send + Sync {
     fn idle(&self) -> Duration;
 }
 
-/// Who may come in. Blocking.
+/// What is asked for after the first factor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Second {
+    /// Nothing.
+    Enough,
+    /// A password, in this language.
+    Password(Language),
+    /// Nothing would do now; shown to the client, who proved the first factor.
+    Refused(Fault),
+}
+
+/// What a password is answered with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PasswordAnswer {
+    /// It is right; or it was changed.
+    Right,
+    /// It is right, but all it is good for is to choose another.
+    MustChange(Fault),
+    /// It is wrong, or the new one may not be; another may be tried.
+    Wrong(Fault),
+    /// No password would do now.
+    Refused(Fault),
+}
+
+fn no_passwords() -> Fault {
+    let text = "パスワードは使いません。 / Passwords are not used.".to_owned();
+    Fault { status: Status::PermissionDenied, code: "LOGIN-KEYS-ONLY".into(), text, loud: true }
+}
+
+/// Who may come in. Blocking. Without words of its own, a gate asks for keys alone.
 pub trait Gate: Send + Sync {
     /// May this key log in as this account? Called when a key is offered (a probe) and again when its possession was
     /// proven. Refusals are never told apart for the client; the implementation logs the reason.
     fn may_enter(&self, account: &str, key: &ssh_key::PublicKey, from: SocketAddr) -> bool;
-    /// Begins a session after the key's possession was proven: takes the account's session slot (K14) and makes its
-    /// tree. `session` is unique in this process and names the session in logs. A refusal is shown to the client.
+    /// What is asked for after this key's possession was proven.
+    fn after_key(&self, _account: &str, _key: &ssh_key::PublicKey, _from: SocketAddr) -> Second {
+        Second::Enough
+    }
+    /// A password came without a proven key before it.
+    fn password_without_key(&self, _account: &str, _from: SocketAddr) {}
+    /// Whether this is the account's password, its key's possession being proven.
+    fn password(
+        &self,
+        _account: &str,
+        _key: &ssh_key::PublicKey,
+        _given: &str,
+        _from: SocketAddr,
+    ) -> PasswordAnswer {
+        PasswordAnswer::Refused(no_passwords())
+    }
+    /// Changes the account's password, its key's possession being proven.
+    fn change_password(
+        &self,
+        _account: &str,
+        _key: &ssh_key::PublicKey,
+        _old: &str,
+        _new: &str,
+        _from: SocketAddr,
+    ) -> PasswordAnswer {
+        PasswordAnswer::Refused(no_passwords())
+    }
+    /// A password alone, of an enrolment login.
+    fn enrolment(&self, _login: &str, _given: &str, _from: SocketAddr) -> Enrolled {
+        Enrolled::Not
+    }
+    /// Begins a session after the key's possession was proven, and the password (`with_password`) where it is asked for:
+    /// takes the account's session slot (K14) and makes its tree. `session` is unique in this process and names the
+    /// session in logs. A refusal is shown to the client.
     fn enter(
         &self,
         account: &str,
         key: &ssh_key::PublicKey,
+        with_password: bool,
         from: SocketAddr,
         session: u64,
         link: Arc<dyn Link>,
@@ -199,6 +262,8 @@ pub struct Entered {
     pub account: AccountId,
     /// What it sees.
     pub tree: Arc<dyn Tree>,
+    /// Lines for the person, shown once when the session begins.
+    pub welcome: Vec<String>,
     /// Ends the session's bookkeeping when dropped.
     pub guard: Box<dyn Send + Sync>,
 }

@@ -1,10 +1,11 @@
 //! One SFTP session on one channel: a task that runs batches through the engine on blocking threads, and a pump that
 //! sends what could not be sent at once. Neither waits for the other except through [`Queue`] and [`Output`].
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use russh::server::Msg;
 use russh::{ChannelWriteHalf, Disconnect};
 use tokio::sync::watch;
@@ -12,7 +13,7 @@ use tokio::sync::watch;
 use super::config::Limits;
 use super::connection::{Connection, Login};
 use super::engine::{Engine, Pause, Verdicts};
-use super::output::Output;
+use super::output::{Chunk, Output};
 use super::queue::Queue;
 use super::texts;
 
@@ -89,6 +90,10 @@ impl Channel {
 
 /// Begins the session; both tasks end with the channel or the connection.
 pub(crate) fn begin(channel: &Arc<Channel>) {
+    let welcome = std::mem::take(&mut *channel.login.welcome.lock().unwrap_or_else(PoisonError::into_inner));
+    for line in welcome {
+        channel.output.push(Chunk::Stderr(Bytes::from(line + "\r\n")));
+    }
     tokio::spawn(run(channel.clone()));
     tokio::spawn(pump(channel.clone()));
 }

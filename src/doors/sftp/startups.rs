@@ -75,7 +75,7 @@ impl<T> Startups<T> {
 }
 
 /// Whom an address counts for: an IPv4 address, or the /64 of an IPv6 address, which one subscriber has whole.
-fn source(address: IpAddr) -> IpAddr {
+pub(crate) fn source(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => address.into(),
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),

@@ -121,10 +121,20 @@ pub(crate) const LOGIN_CROWDED: Message = Message {
     ja: "ログイン待ちの接続が多すぎます。しばらくしてから接続し直してください。",
     en: "Too many connections are waiting to log in. Connect again in a while.",
 };
+pub(crate) const BUSY: Message = Message {
+    code: "LOGIN-BUSY",
+    ja: "ログインが集中しています。しばらくしてからやり直してください。",
+    en: "Too many passwords are being checked. Try again in a while.",
+};
 pub(crate) const LOGIN_ATTEMPTS: Message = Message {
     code: "LOGIN-ATTEMPTS",
     ja: "認証の試行回数が上限を超えました。登録済みの鍵を指定して接続し直してください。",
     en: "Too many authentication attempts. Name your registered key and connect again.",
+};
+pub(crate) const PASSWORD_CHANGE: Message = Message {
+    code: "PASSWORD-CHANGE",
+    ja: "対話式(keyboard-interactive)で接続すると変更できます: sftp -o PreferredAuthentications=publickey,keyboard-interactive",
+    en: "Connect with keyboard-interactive to change it: sftp -o PreferredAuthentications=publickey,keyboard-interactive",
 };
 pub(crate) const SFTP_ONLY: Message = Message {
     code: "SFTP-ONLY",

@@ -105,6 +105,16 @@ impl Words {
         )
     }
 
+    pub(super) fn enrol_names(self) -> Fault {
+        self.fault(
+            Status::PermissionDenied,
+            "ENROL-NAME",
+            true,
+            "ここに置けるのは /enrol/setup.toml だけです。ほかのファイルは取り出し専用です。",
+            "Only /enrol/setup.toml may be put here; other files are for fetching.",
+        )
+    }
+
     pub(super) fn account_names(self) -> Fault {
         let names = PUT_NAMES.join(", ");
         self.fault(

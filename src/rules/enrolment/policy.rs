@@ -88,6 +88,8 @@ pub struct EnrolmentPolicy {
     pub tax: String,
     /// Who makes out the quotation: name, and lines below it; empty means the insurer's name alone.
     pub issuer: Vec<String>,
+    /// Where a fee is transferred to, as a bill says it: bank, branch, account; one line each.
+    pub transfer_to: Vec<String>,
     /// Version of the terms of use, as consent records it.
     pub terms_version: String,
     /// The terms of use (H5).
@@ -115,6 +117,7 @@ impl Default for EnrolmentPolicy {
             payment: Payment::Setoff,
             tax: "税込".to_owned(),
             issuer: Vec::new(),
+            transfer_to: Vec::new(),
             terms_version: "1".to_owned(),
             terms: TERMS.to_owned(),
             fees: UseClass::parse(CLASS).ok().into_iter().map(|class| (class, FEE)).collect(),
@@ -147,6 +150,11 @@ impl EnrolmentPolicy {
         fault(
             self.issuer.len() > 6 || !self.issuer.iter().all(|text| line(text)),
             "enrolment.issuer",
+            "must be at most 6 lines of at most 60 characters",
+        );
+        fault(
+            self.transfer_to.len() > 6 || !self.transfer_to.iter().all(|text| line(text)),
+            "enrolment.transfer_to",
             "must be at most 6 lines of at most 60 characters",
         );
         let version = &self.terms_version;

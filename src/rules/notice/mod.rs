@@ -15,8 +15,9 @@ use crate::model::finding::Language;
 use crate::model::time::Timestamp;
 
 pub use kinds::{
-    Addressed, ArrivalNotice, ArrivalPart, CertificateEndsNotice, KINDS, Kind, Notice, ProfileNotice,
-    RecallNotice, RefusalNotice, RefusalReason, RenewalList, RenewalRow, SweptNotice, summarise,
+    Addressed, ApplicationMail, ArrivalNotice, ArrivalPart, CertificateEndsNotice, KINDS, Kind, LoginNotice,
+    Notice, ProfileNotice, RecallNotice, RefusalNotice, RefusalReason, RenewalList, RenewalRow, SweptNotice,
+    summarise,
 };
 pub use letter::{Letter, LetterError, compose};
 use template::Template;

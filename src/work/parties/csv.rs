@@ -27,6 +27,8 @@ pub enum Kind {
     Office,
     /// `account import`
     Account,
+    /// `account apply --import`
+    Application,
 }
 
 impl Kind {
@@ -48,6 +50,23 @@ impl Kind {
                 "ssh-key",
                 "second",
             ],
+            Self::Application => &[
+                "account",
+                "insurer",
+                "role",
+                "office",
+                "user-name",
+                "mail",
+                "language",
+                "class",
+                "payment",
+                "test",
+                "machine",
+                "second",
+                "ssh-key",
+                "csr",
+                "p12",
+            ],
         }
     }
 
@@ -56,7 +75,7 @@ impl Kind {
         match self {
             Self::Insurer => &["insurer"],
             Self::Office => &["office", "insurer"],
-            Self::Account => &["account"],
+            Self::Account | Self::Application => &["account"],
         }
     }
 }
@@ -107,7 +126,7 @@ pub fn row_key(kind: Kind, row: &Row) -> String {
     match kind {
         Kind::Insurer => field("insurer"),
         Kind::Office => format!("{}/{}", field("insurer"), field("office")),
-        Kind::Account => field("account"),
+        Kind::Account | Kind::Application => field("account"),
     }
 }
 
@@ -186,6 +205,7 @@ pub(super) fn form(kind: Kind, row: &Row) -> Result<Form, String> {
     }
     let text = |name: &str| row.fields.get(name).cloned();
     Ok(match kind {
+        Kind::Application => return Err("an application is taken by `account apply --import`".to_owned()),
         Kind::Insurer => Form::Insurer(InsurerForm {
             code: needed(row, "insurer", InsurerCode::parse)?,
             name: text("name"),
@@ -224,11 +244,11 @@ pub(super) fn form(kind: Kind, row: &Row) -> Result<Form, String> {
 
 const ROLES: [(&str, Role); 3] =
     [("office", Role::Office), ("agent", Role::Agent), ("insurer", Role::Insurer)];
-const LANGUAGES: [(&str, Language); 2] = [("ja", Language::Ja), ("en", Language::En)];
-const FLAGS: [(&str, bool); 6] =
+pub(in crate::work) const LANGUAGES: [(&str, Language); 2] = [("ja", Language::Ja), ("en", Language::En)];
+pub(in crate::work) const FLAGS: [(&str, bool); 6] =
     [("true", true), ("yes", true), ("1", true), ("false", false), ("no", false), ("0", false)];
 
-fn word<T: Copy>(text: &str, column: &str, allowed: &[(&str, T)]) -> Result<T, String> {
+pub(in crate::work) fn word<T: Copy>(text: &str, column: &str, allowed: &[(&str, T)]) -> Result<T, String> {
     let lower = text.to_ascii_lowercase();
     allowed.iter().find(|(name, _)| *name == lower).map(|(_, value)| *value).ok_or_else(|| {
         let names: Vec<&str> = allowed.iter().map(|(name, _)| *name).collect();
@@ -236,7 +256,11 @@ fn word<T: Copy>(text: &str, column: &str, allowed: &[(&str, T)]) -> Result<T, S
     })
 }
 
-fn needed<T, E: ToString>(row: &Row, name: &str, parse: fn(&str) -> Result<T, E>) -> Result<T, String> {
+pub(in crate::work) fn needed<T, E: ToString>(
+    row: &Row,
+    name: &str,
+    parse: fn(&str) -> Result<T, E>,
+) -> Result<T, String> {
     let text = row.fields.get(name).ok_or_else(|| format!("{name} is empty"))?;
     parse(text).map_err(|error| error.to_string())
 }

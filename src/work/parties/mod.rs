@@ -4,7 +4,7 @@
 pub mod csv;
 pub mod import;
 pub mod keys;
-mod plan;
+pub(in crate::work) mod plan;
 pub mod profile;
 pub mod rows;
 mod standing;
@@ -50,7 +50,7 @@ pub enum PartyError {
 }
 
 impl PartyError {
-    fn new(code: &'static str, text: impl Into<String>) -> Self {
+    pub(in crate::work) fn new(code: &'static str, text: impl Into<String>) -> Self {
         Self::Refused { code, text: text.into() }
     }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{AccountForm, AccountRules, Change, InsurerForm, OfficeForm, PartyError, Told, keys};
 use crate::model::card::{AccountCard, CardRef, InsurerCard, OfficeCard};
 use crate::model::finding::Language;
-use crate::model::ids::{AccountId, BlobId, Digest, InsurerCode, OfficeCode};
+use crate::model::ids::{AccountId, ApplicationId, BlobId, Digest, InsurerCode, OfficeCode};
 use crate::model::party::{Account, Insurer, Office, Role, Standing};
 use crate::rules::names::{self, NameFault};
 use crate::rules::policy::SecondAccount;
@@ -108,7 +108,7 @@ fn no_card() -> Result<CardRef, PartyError> {
 }
 
 /// A name of a party, with words for the operator's option.
-fn name(option: &str, text: &str) -> Result<String, PartyError> {
+pub(in crate::work) fn name(option: &str, text: &str) -> Result<String, PartyError> {
     names::name(text).or_else(|fault| match fault {
         NameFault::Length => {
             let max = names::NAME_CHARS_MAX;
@@ -125,7 +125,7 @@ fn name(option: &str, text: &str) -> Result<String, PartyError> {
 }
 
 /// Exactly one mail address (K5).
-fn mail(text: &str) -> Result<String, PartyError> {
+pub(in crate::work) fn mail(text: &str) -> Result<String, PartyError> {
     let words = "--mail must be exactly one mail address in ASCII, such as soumu@example.jp";
     names::mail(text).ok_or_else(|| PartyError::new("MAIL-ADDRESS", words))
 }
@@ -249,6 +249,9 @@ pub(super) fn account(
     let id = &form.id;
     let old = view.ledger.account(id)?;
     fits(mode, old.is_some(), &format!("account {id}"))?;
+    if old.is_none() && ApplicationId::parse(id.as_str()).is_ok() {
+        return refused("ACCOUNT-NAME", format!("{id} is the name of an enrolment login; choose another"));
+    }
     let (before, card_before) = match &old {
         Some(account) => {
             let card: AccountCard = cards::get(view.blobs, &account.card)?;

@@ -1,7 +1,9 @@
 //! The kinds of notice, one file each. A new one is a file here (its values, its places, a sample), a line in
 //! [`KINDS`], its texts in `conf/notices/NAME.toml`, and its row in `conf/notices/README.md`.
 
+mod application;
 mod arrival;
+mod login;
 mod profile;
 mod recall;
 mod refusal;
@@ -12,7 +14,9 @@ use super::template::{Need, Slot};
 use super::words::Values;
 use crate::model::finding::Language;
 
+pub use application::ApplicationMail;
 pub use arrival::{ArrivalNotice, ArrivalPart};
+pub use login::LoginNotice;
 pub use profile::ProfileNotice;
 pub use recall::RecallNotice;
 pub use refusal::{RefusalNotice, RefusalReason, summarise};
@@ -21,9 +25,17 @@ pub use swept::SweptNotice;
 
 /// All kinds, in the order of their names.
 pub static KINDS: &[&Kind] = &[
+    &application::CANCELLED,
+    &application::EXPIRED,
+    &application::ISSUED,
+    &application::PAYMENT,
+    &application::REJECTED,
+    &application::REMINDER,
+    &application::TAKEN,
     &arrival::KIND,
     &renewal::ENDED_KIND,
     &renewal::KIND,
+    &login::KIND,
     &profile::KIND,
     &profile::FORMER_KIND,
     &recall::KIND,

@@ -1,0 +1,147 @@
+//! An enrolment login: by the password of an application, or the key that was certified for it, it sees `/enrol/` alone, from
+//! the issue of the certificate to the account's first login (K27).
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use russh::keys::ssh_key::{HashAlg, PublicKey};
+
+use super::account::{Place, WithAccount};
+use super::office::OfficeParts;
+use super::port::{
+    Answer, Attributes, Entered, Fault, Listing, OpenFile, OpenFlags, SetAttributes, Space, Tree, VirtualPath,
+};
+use super::words::Words;
+use crate::model::application::Application;
+use crate::model::finding::Language;
+use crate::model::ids::{AccountId, ApplicationId};
+use crate::model::login::{Credential, Purpose};
+use crate::model::metric;
+use crate::store::credentials::{Checked, Credentials};
+use crate::store::enrolled::open_to;
+use crate::store::ledger::Ledger;
+use crate::work::ports::self_service::SelfService;
+
+/// The folder.
+const FOLDER: &str = "enrol";
+/// What may be put into it.
+const PUTS: &[&str] = &["setup.toml"];
+
+/// What a password of an enrolment login is answered with.
+pub enum Enrolled {
+    /// It is no enrolment login, or not open (any more).
+    Not,
+    /// The password is wrong.
+    Wrong,
+    /// Too many passwords are being checked.
+    Busy,
+    /// It begins.
+    In(Entered),
+}
+
+/// Enrolment logins.
+pub struct EnrolmentDoor {
+    /// Applications.
+    pub ledger: Arc<dyn Ledger>,
+    /// Their passwords.
+    pub credentials: Arc<Credentials>,
+    /// What stands in `/enrol/`.
+    pub service: Arc<dyn SelfService>,
+    /// Clock and bounds.
+    pub office: Arc<OfficeParts>,
+}
+
+impl EnrolmentDoor {
+    fn application(&self, login: &str) -> Option<Application> {
+        let id = ApplicationId::parse(login).ok()?;
+        open_to(self.ledger.as_ref(), id, self.office.clock.now()).unwrap_or_else(|error| {
+            tracing::error!(application = %id, %error, "an enrolment login could not be looked up");
+            None
+        })
+    }
+
+    /// The application that this key was certified for.
+    pub(super) fn of_key(&self, login: &str, key: &PublicKey) -> Option<Application> {
+        let of = self.application(login)?;
+        let certificate = self.ledger.certificate(of.certificate?).ok()??;
+        let fingerprint = key.fingerprint(HashAlg::Sha256).to_string();
+        (certificate.revoked.is_none() && certificate.fingerprint == fingerprint).then_some(of)
+    }
+
+    /// Begins a session if this is the application's password.
+    pub(super) fn by_password(&self, login: &str, given: &str, from: SocketAddr) -> Enrolled {
+        let Some(of) = self.application(login) else { return Enrolled::Not };
+        let credential = Credential { purpose: Purpose::Enrolment, holder: of.id.into() };
+        match self.credentials.check(&credential, given) {
+            Ok(Checked::Right(_)) => self.enter(&of, from).map_or(Enrolled::Not, Enrolled::In),
+            Ok(Checked::Wrong | Checked::Absent) => Enrolled::Wrong,
+            Ok(Checked::Busy) => Enrolled::Busy,
+            Err(error) => {
+                tracing::error!(application = %of.id, %error, "an enrolment login's password could not be checked");
+                Enrolled::Wrong
+            }
+        }
+    }
+
+    /// Its session.
+    pub(super) fn enter(&self, of: &Application, from: SocketAddr) -> Option<Entered> {
+        // An application's number is a name that an account could have.
+        let login = AccountId::parse(&of.id.to_string()).ok()?;
+        tracing::info!(application = %of.id, %from, "an enrolment login");
+        metrics::counter!(metric::LOGINS, "result" => "accepted").increment(1);
+        let at = self.office.clock.now().unix_seconds();
+        let empty = Arc::new(Empty { words: Words(of.language), at });
+        let place = Place { folder: FOLDER, puts: PUTS, service: Arc::clone(&self.service) };
+        let tree = WithAccount::at_place(empty, Arc::clone(&self.office), login.clone(), None, place);
+        Some(Entered { account: login, tree: Arc::new(tree), welcome: Vec::new(), guard: Box::new(()) })
+    }
+}
+
+/// A tree with nothing in it.
+struct Empty {
+    words: Words,
+    at: u64,
+}
+
+impl Empty {
+    fn root(&self, path: &VirtualPath) -> Result<Attributes, Fault> {
+        if path.0.is_empty() {
+            return Ok(Attributes { folder: true, size: 0, mode: 0o550, modified: self.at });
+        }
+        Err(self.words.missing())
+    }
+}
+
+impl Tree for Empty {
+    fn stat(&self, path: &VirtualPath) -> Result<Attributes, Fault> {
+        self.root(path)
+    }
+    fn list(&self, path: &VirtualPath) -> Result<Listing, Fault> {
+        self.root(path)?;
+        Ok(Box::new(std::iter::empty()))
+    }
+    fn open(&self, _: &VirtualPath, _: OpenFlags, _: SetAttributes) -> Result<Box<dyn OpenFile>, Fault> {
+        Err(self.words.missing())
+    }
+    fn set_stat(&self, path: &VirtualPath, _: SetAttributes) -> Result<(), Fault> {
+        self.root(path).map(|_| ())
+    }
+    fn remove(&self, _: &VirtualPath) -> Result<(), Fault> {
+        Err(self.words.missing())
+    }
+    fn make_folder(&self, _: &VirtualPath) -> Result<(), Fault> {
+        Err(self.words.enrol_names())
+    }
+    fn remove_folder(&self, _: &VirtualPath) -> Result<(), Fault> {
+        Err(self.words.missing())
+    }
+    fn rename(&self, _: &VirtualPath, _: &VirtualPath, _: bool) -> Answer {
+        Answer::Now(Err(self.words.enrol_names()))
+    }
+    fn space(&self) -> Result<Space, Fault> {
+        Ok(Space { bytes_total: 0, bytes_free: 0, files_total: 0, files_free: 0 })
+    }
+    fn language(&self) -> Language {
+        self.words.0
+    }
+}
