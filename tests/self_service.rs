@@ -8,7 +8,7 @@
 
 mod support;
 
-use support::gateway::{ACCOUNT, Gateway, INSURER_ACCOUNT, until};
+use support::gateway::{ACCOUNT, Gateway, INSURER, INSURER_ACCOUNT, until};
 use support::mailhost::{MailHost, Taken};
 
 fn with_mail(host: &MailHost) -> Gateway {
@@ -155,4 +155,108 @@ fn an_insurers_account_has_its_own_and_every_sftp_manner_holds() {
     gateway.sftp(ACCOUNT, batch).ends(0);
     assert!(profile(&gateway, ACCOUNT).contains("language = \"en\""));
     gateway.sftp(ACCOUNT, "get /account/certificates.csv.part\n").ends(1);
+}
+
+/// The insurer's policy, beside what the gateway has.
+fn insurer_policy(gateway: &Gateway, text: &str) {
+    let folder = gateway.dir().join("conf/insurers");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join(format!("{INSURER}.toml")), text).unwrap();
+}
+
+/// The public half of a key, as a file where clients work.
+fn public(gateway: &Gateway, key: &str) -> Vec<u8> {
+    std::fs::read(gateway.key(key).with_extension("pub")).unwrap()
+}
+
+/// A gateway whose account has a certificate over the key `old`, and the certificate's number.
+fn certified(policy: &str) -> (Gateway, String) {
+    let mut gateway = Gateway::set_up(&[]);
+    insurer_policy(&gateway, policy);
+    gateway.start();
+    let key = gateway.key("old").with_extension("pub");
+    gateway.todoke(&["cert", "issue", ACCOUNT, "--ssh-key", key.to_str().unwrap()]).ends(0);
+    let id =
+        gateway.ask(&["cert", "list", "--account", ACCOUNT])[0]["certificate"].as_str().unwrap().to_owned();
+    (gateway, id)
+}
+
+#[test]
+fn a_new_key_that_is_put_is_certified_once_and_the_old_certificate_holds_on() {
+    // The window is open from the first day on.
+    let (gateway, old) = certified("[renewal]\nopens_months = 40\n");
+    gateway.make("same.pub", public(&gateway, "old"));
+    let ran = gateway.sftp(ACCOUNT, "put same.pub /account/renew.pub\n").ends(1);
+    assert!(ran.err.contains("RENEW-SAME-KEY"), "{}", ran.err);
+    gateway.make("none.pub", "ssh-ed25519 nothing\n");
+    let ran = gateway.sftp(ACCOUNT, "put none.pub /account/renew.pub\n").ends(1);
+    assert!(ran.err.contains("KEY-UNUSABLE"), "{}", ran.err);
+
+    gateway.make("renew.pub", public(&gateway, "new"));
+    gateway.sftp(ACCOUNT, "put -p renew.pub /account/renew.pub.part\nrename /account/renew.pub.part /account/renew.pub\nls -l /account/renew.pub\n").ends(0);
+    // The same again, as after a lost answer, is the same renewal.
+    gateway.sftp(ACCOUNT, "put renew.pub /account/\n").ends(0);
+    let rows = gateway.ask(&["cert", "list", "--account", ACCOUNT]);
+    assert_eq!(rows.as_array().unwrap().len(), 2, "{rows:#}");
+    let new = rows[0]["certificate"].as_str().unwrap().to_owned();
+    let line = gateway.get(ACCOUNT, &format!("/account/{new}-cert.pub")).unwrap();
+    let file = gateway.make("new-cert.pub", line);
+    let shown = std::process::Command::new("ssh-keygen").arg("-Lf").arg(file).output().unwrap();
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    assert!(shown.contains(ACCOUNT) && shown.contains(&gateway.fingerprint("new")), "{shown}");
+    for id in [&old, &new] {
+        assert_eq!(
+            gateway.ask(&["cert", "show", id])["state"],
+            "holds",
+            "{id}: both hold while they overlap"
+        );
+    }
+
+    let table = String::from_utf8(gateway.get(ACCOUNT, "/account/certificates.csv").unwrap()).unwrap();
+    assert!(table.starts_with("\u{feff}証明書,種別,"), "{table}");
+    assert_eq!(table.lines().count(), 3, "{table}");
+    let row = table.lines().find(|line| line.starts_with(&new)).unwrap();
+    assert!(row.contains("X.509 + OpenSSH") && row.contains("有効") && row.contains("更新,7800"), "{row}");
+    let listing = gateway.sftp(ACCOUNT, "ls -1 /account\nls -1 /account/authorities\n").ends(0).out;
+    for name in [
+        format!("{new}.crt"),
+        format!("{new}-cert.pub"),
+        format!("{old}.crt"),
+        "fingerprints.txt".into(),
+        "ssh-1.pub".into(),
+    ] {
+        assert!(listing.contains(&name), "{name}: {listing}");
+    }
+    let state = gateway.ask(&["account", "applications", "--account", ACCOUNT]);
+    assert_eq!((&state[0]["kind"], &state[0]["state"]), (&"renewal".into(), &"issued".into()), "{state:#}");
+}
+
+#[test]
+fn outside_the_window_a_renewal_is_refused_with_the_date_and_an_operator_may_be_asked() {
+    let (mut gateway, old) = certified("");
+    gateway.make("renew.pub", public(&gateway, "new"));
+    let ran = gateway.sftp(ACCOUNT, "put renew.pub /account/\n").ends(1);
+    assert!(
+        ran.err.contains("RENEW-NOT-YET") && ran.err.contains(&old) && ran.err.contains("から受け付けます"),
+        "{}",
+        ran.err
+    );
+    let ran = gateway.sftp(INSURER_ACCOUNT, "put renew.pub /account/\n").ends(1);
+    assert!(ran.err.contains("RENEW-NONE"), "{}", ran.err);
+
+    gateway.stop();
+    insurer_policy(&gateway, "[renewal]\nopens_months = 40\napproval = \"operator\"\n");
+    gateway.start();
+    gateway.sftp(ACCOUNT, "put renew.pub /account/\nput renew.pub /account/\n").ends(0);
+    let of = gateway.ask(&["account", "applications", "--account", ACCOUNT]);
+    assert_eq!(
+        (&of[0]["kind"], &of[0]["state"], of.as_array().unwrap().len()),
+        (&"renewal".into(), &"applied".into(), 1),
+        "{of:#}"
+    );
+    gateway.make("other.pub", public(&gateway, "other"));
+    let ran = gateway.sftp(ACCOUNT, "put other.pub /account/renew.pub\n").ends(1);
+    assert!(ran.err.contains("RENEW-APPLIED"), "{}", ran.err);
+    let table = String::from_utf8(gateway.get(ACCOUNT, "/account/certificates.csv").unwrap()).unwrap();
+    assert!(table.contains("申請済"), "{table}");
 }

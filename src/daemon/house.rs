@@ -21,7 +21,6 @@ use crate::model::time::{Clock, SystemClock, Timestamp};
 use crate::rules::login::LoginRules;
 use crate::rules::notice::{KINDS, Templates};
 use crate::rules::policy::SubmitPolicy;
-use crate::rules::renewal::RenewalPolicy;
 use crate::signed::manifest::ManifestLimits;
 use crate::store::attempts::Attempts;
 use crate::store::blobs::Blobs;
@@ -298,16 +297,22 @@ impl House {
             blobs: Arc::clone(&blobs),
             notifier: Arc::clone(&notifier),
             alarms: Arc::clone(&alarm_port),
-            policy: Box::new(move |insurer| renewal_policy(&policies.get(), insurer)),
+            policy: Box::new(move |insurer| desk::applications::renewal_policy(&policies.get(), insurer)),
             uptime,
             last: Mutex::default(),
             zone: in_force.gateway.zone,
         });
+        let renewal_config = Arc::clone(&config);
         let service = Arc::new(AccountFiles {
             ledger: Arc::clone(&ledger),
             blobs: Arc::clone(&blobs),
             parties: Arc::clone(&parties),
             notifier: Arc::clone(&notifier),
+            enrolment: Arc::clone(&enrolment),
+            renewal: Box::new(move |insurer| {
+                desk::applications::renewal_policy(&renewal_config.get(), insurer)
+            }),
+            rows_max: in_force.submit.listed_max,
             zone: in_force.gateway.zone,
         });
         let board = Arc::clone(&alarms);
@@ -395,14 +400,6 @@ impl House {
     pub fn spool_root(&self) -> PathBuf {
         self.config.get().places.root.clone()
     }
-}
-
-/// An insurer's policy of renewals; the usual one when it cannot be read (`doctor` names its error).
-fn renewal_policy(config: &Config, insurer: &InsurerCode) -> RenewalPolicy {
-    config.insurer_table(insurer, "renewal").unwrap_or_else(|error| {
-        tracing::error!(%error, "an insurer's policy cannot be read");
-        RenewalPolicy::default()
-    })
 }
 
 /// Texts of notices: those in `conf/notices/`, and the built-in ones for files that are not there.

@@ -12,7 +12,7 @@ use super::listing::{PAGE, page, value};
 use super::parts::{DeliverOrder, Parts};
 use super::request::{Answer, Response};
 use super::trouble::{Kind, Trouble};
-use crate::config::ConfigCell;
+use crate::config::{Config, ConfigCell};
 use crate::model::application::{Application, ApplicationKind, ApplicationState, Material, Payment};
 use crate::model::card::InsurerCard;
 use crate::model::ids::{AccountId, ApplicationId, InsurerCode};
@@ -23,6 +23,7 @@ use crate::rules::enrolment::EnrolmentPolicy;
 use crate::rules::passwords;
 use crate::rules::policy::{AccountsPolicy, SecondAccount};
 use crate::rules::quotation::{self, Paper, Sheet};
+use crate::rules::renewal::{Approval, RenewalPolicy};
 use crate::store::blobs::Blobs;
 use crate::store::cards;
 use crate::store::credentials::CredentialError;
@@ -145,7 +146,7 @@ fn policy(config: &ConfigCell, insurer: &InsurerCode) -> EnrolmentPolicy {
 /// Whether nobody has to say yes to another certificate of an account that is there.
 fn unasked(config: &ConfigCell, of: &Application) -> bool {
     of.kind != ApplicationKind::New
-        && policy(config, &of.insurer).approval == crate::rules::enrolment::Approval::Automatic
+        && renewal_policy(&config.get(), &of.insurer).approval == Approval::Automatic
 }
 
 pub(super) fn answer(parts: &Parts, request: ApplicationRequest, by: &Actor, now: Timestamp) -> Response {
@@ -458,4 +459,12 @@ pub(super) fn waiting(parts: &Parts, now: Timestamp) -> Result<Value, Trouble> {
         }));
     }
     Ok(Value::Array(rows))
+}
+
+/// An insurer's policy of renewals; the usual one when it cannot be read (`doctor` names its error).
+pub fn renewal_policy(config: &Config, insurer: &InsurerCode) -> RenewalPolicy {
+    config.insurer_table(insurer, "renewal").unwrap_or_else(|error| {
+        tracing::error!(%error, "an insurer's policy cannot be read");
+        RenewalPolicy::default()
+    })
 }

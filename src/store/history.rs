@@ -5,9 +5,11 @@ use chrono_tz::Tz;
 
 use super::blobs::Blobs;
 use super::cards;
-use super::ledger::{Ledger, LedgerError, SubmissionFilter, Swept};
+use super::ledger::{ApplicationFilter, CertificateFilter, Ledger, LedgerError, SubmissionFilter, Swept};
 use crate::model::account_history::AccountFactKind;
+use crate::model::application::{Application, ApplicationKind, ApplicationState};
 use crate::model::card::{DocumentCard, SubmissionCard};
+use crate::model::certificate::{Certificate, CertificateStanding};
 use crate::model::escape;
 use crate::model::finding::{Language, Text};
 use crate::model::party::Account;
@@ -187,6 +189,101 @@ impl Reader<'_> {
             row(&mut out, &[self.local(Some(fact.at)), say(&event), about, say(&details)]);
         }
         Ok(out)
+    }
+
+    /// The account's certificates and applications, newest first, with every state's date (H11-H13).
+    pub fn certificates(&self, account: &Account) -> Result<String, LedgerError> {
+        let language = account.language;
+        let states = ApplicationState::ALL;
+        let (ja, en): (Vec<_>, Vec<_>) = states.iter().map(|s| (s.text().ja, s.name().to_owned())).unzip();
+        let ja_head = [
+            "証明書",
+            "種別",
+            "鍵の指紋",
+            "有効開始",
+            "有効終了",
+            "状況",
+            "申請番号",
+            "申請の種類",
+            "金額(円)",
+        ];
+        let en_head = [
+            "certificate",
+            "kind",
+            "key",
+            "valid_from",
+            "valid_until",
+            "state",
+            "application",
+            "applied_for",
+            "fee_jpy",
+        ];
+        let whole = |head: &[&'static str], more: &[String]| -> Vec<String> {
+            head.iter().map(|h| (*h).to_owned()).chain(more.iter().cloned()).collect()
+        };
+        let names = match language {
+            Language::Ja => whole(&ja_head, &ja),
+            Language::En => whole(&en_head, &en),
+        };
+        let mut out = String::from("\u{feff}");
+        row(&mut out, &names);
+        let filter = CertificateFilter { account: Some(account.id.clone()), ..CertificateFilter::default() };
+        let certificates = self.ledger.certificates(&filter, self.rows_max)?;
+        let filter = ApplicationFilter { account: Some(account.id.clone()), ..ApplicationFilter::default() };
+        let applications = self.ledger.applications(&filter, self.rows_max)?;
+        let waiting = applications.iter().filter(|of| of.certificate.is_none());
+        for of in waiting {
+            row(&mut out, &self.certificate_cells(None, Some(of), language));
+        }
+        for of in &certificates {
+            let application = applications.iter().find(|application| Some(application.id) == of.application);
+            row(&mut out, &self.certificate_cells(Some(of), application, language));
+        }
+        Ok(out)
+    }
+
+    fn certificate_cells(
+        &self,
+        of: Option<&Certificate>,
+        application: Option<&Application>,
+        language: Language,
+    ) -> Vec<String> {
+        let say = |text: &Text| text.get(language).to_owned();
+        let now = self.ledger.head().at;
+        let kind = of.map(|of| match (&of.x509, &of.openssh) {
+            (Some(_), Some(_)) => "X.509 + OpenSSH",
+            (Some(_), None) => "X.509",
+            _ => "OpenSSH",
+        });
+        let state = of.map(|of| match of.standing_at(now) {
+            CertificateStanding::Holds => Text::new("有効", "valid"),
+            CertificateStanding::Future => Text::new("有効期間前", "not yet valid"),
+            CertificateStanding::Ended => Text::new("期限切れ", "ended"),
+            CertificateStanding::Revoked => Text::new("失効", "revoked"),
+        });
+        let state = state.or_else(|| application.map(|of| of.state.text()));
+        let applied = application.map(|of| match of.kind {
+            ApplicationKind::New => Text::new("新規", "new"),
+            ApplicationKind::Renewal => Text::new("更新", "renewal"),
+            ApplicationKind::Reissue => Text::new("再発行", "reissue"),
+        });
+        let mut cells = vec![
+            of.map(|of| of.id.to_string()).unwrap_or_default(),
+            kind.unwrap_or_default().to_owned(),
+            of.map(|of| of.fingerprint.clone()).unwrap_or_default(),
+            self.local(of.map(|of| of.not_before)),
+            self.local(of.map(|of| of.not_after)),
+            state.as_ref().map(say).unwrap_or_default(),
+            application.map(|of| of.id.to_string()).unwrap_or_default(),
+            applied.as_ref().map(say).unwrap_or_default(),
+            application.map(|of| of.fee.to_string()).unwrap_or_default(),
+        ];
+        cells.extend(
+            ApplicationState::ALL
+                .iter()
+                .map(|state| self.local(application.and_then(|of| of.entered_at(*state)))),
+        );
+        cells
     }
 
     /// What lies in an account's outbox, oldest first.

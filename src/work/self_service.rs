@@ -4,16 +4,26 @@
 //! confirmations to the address now registered and, if that is another, to the one before. A crash before the commit
 //! leaves cards that the sweep takes; after it nothing is left to do but to send, which the queue of mails does.
 
+mod renew;
+
+use std::fmt::Write as _;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use chrono_tz::Tz;
 
+use super::certificates;
+use super::enrol::Enrolment;
 use super::notify::{Notifier, Recipient};
 use super::parties::profile::Registration;
 use super::parties::{Parties, PartyError};
-use super::ports::self_service::{PROFILE, SelfFault, SelfService};
+use super::ports::self_service::{CERTIFICATES, PROFILE, RENEW_CSR, RENEW_PUB, SelfFault, SelfService};
+use super::renewals::{PolicyOf, of_account};
 use crate::model::account_history::ProfileField;
+use crate::model::authority::Form;
 use crate::model::card::{AccountCard, InsurerCard, OfficeCard};
+use crate::model::certificate::CertificateStanding;
 use crate::model::finding::Text;
 use crate::model::ids::AccountId;
 use crate::model::mail::{Mail, Subject};
@@ -21,8 +31,10 @@ use crate::model::party::Account;
 use crate::model::time::Timestamp;
 use crate::rules::notice::ProfileNotice;
 use crate::rules::profile::{OFFICES_MAX, Profile};
+use crate::store::authorities::x509::pem;
 use crate::store::blobs::Blobs;
 use crate::store::cards;
+use crate::store::history;
 use crate::store::ledger::{Ledger, LedgerError};
 use crate::store::receipts::Made;
 
@@ -36,9 +48,20 @@ pub struct AccountFiles {
     pub parties: Arc<Parties>,
     /// Writes confirmations.
     pub notifier: Arc<Notifier>,
+    /// Takes renewals.
+    pub enrolment: Arc<Enrolment>,
+    /// Insurers' policies of renewals.
+    pub renewal: Box<PolicyOf>,
+    /// Most rows of a list (`submit.listed_max`).
+    pub rows_max: usize,
     /// Days are counted here.
     pub zone: Tz,
 }
+
+/// Certificates whose files are in `/account`, the newest first.
+const CERTIFICATES_SHOWN_MAX: usize = 20;
+/// Where authorities' files are.
+const AUTHORITIES: &str = "authorities";
 
 impl From<PartyError> for SelfFault {
     fn from(error: PartyError) -> Self {
@@ -104,6 +127,49 @@ impl AccountFiles {
         Ok(Made { bytes, at: self.ledger.head().at })
     }
 
+    fn certificates_file(&self, account: &Account) -> Result<Made, SelfFault> {
+        let reader = history::Reader {
+            ledger: self.ledger.as_ref(),
+            blobs: self.blobs.as_ref(),
+            zone: self.zone,
+            rows_max: self.rows_max,
+        };
+        Ok(Made { bytes: reader.certificates(account)?.into_bytes(), at: self.ledger.head().at })
+    }
+
+    /// Certificates that hold or will, as `NUMBER.crt`, `NUMBER-ca.crt`, `NUMBER-cert.pub` and `NUMBER.pub`; and the authorities
+    /// that are trusted, with their fingerprints (E5).
+    fn certificate_files(&self, account: &Account, now: Timestamp) -> Result<Vec<(String, Made)>, SelfFault> {
+        let authorities = self.ledger.authorities()?;
+        let mut files = Vec::new();
+        let all = of_account(self.ledger.as_ref(), &account.id)?;
+        let usable = all.iter().filter(|of| {
+            matches!(of.standing_at(now), CertificateStanding::Holds | CertificateStanding::Future)
+        });
+        for of in usable.take(CERTIFICATES_SHOWN_MAX) {
+            for file in certificates::certificate_files(of, &authorities) {
+                let ending = file.name.strip_prefix(of.account.as_str()).unwrap_or(&file.name);
+                files.push((format!("{}{ending}", of.id), Made { bytes: file.bytes, at: of.issued_at }));
+            }
+        }
+        let mut prints = String::new();
+        for of in authorities.iter().filter(|of| of.trusted_at(now, &account.insurer)) {
+            let (ending, bytes) = match of.form {
+                Form::X509 => {
+                    let der = BASE64.decode(&of.certificate).map_err(|e| SelfFault::Failed(e.to_string()))?;
+                    ("crt", pem("CERTIFICATE", &der).into_bytes())
+                }
+                Form::Openssh => ("pub", format!("{} {}\n", of.certificate, of.id).into_bytes()),
+            };
+            let name = format!("{}.{ending}", of.id);
+            let _ = writeln!(prints, "SHA256 {}  {name}\nSHA1   {}  {name}", of.sha256, of.sha1);
+            files.push((format!("{AUTHORITIES}/{name}"), Made { bytes, at: of.trusted_from }));
+        }
+        let at = self.ledger.head().at;
+        files.push((format!("{AUTHORITIES}/fingerprints.txt"), Made { bytes: prints.into_bytes(), at }));
+        Ok(files)
+    }
+
     fn put_profile(&self, id: &AccountId, bytes: &[u8], now: Timestamp) -> Result<(), SelfFault> {
         let fields = self.parties.change_profile(
             id,
@@ -158,21 +224,39 @@ impl AccountFiles {
 }
 
 impl SelfService for AccountFiles {
-    fn files(&self, account: &AccountId, _now: Timestamp) -> Result<Vec<(String, Made)>, SelfFault> {
+    fn files(&self, account: &AccountId, now: Timestamp) -> Result<Vec<(String, Made)>, SelfFault> {
         let account = self.account(account)?;
-        Ok(vec![(PROFILE.to_owned(), self.profile_file(&account)?)])
+        let mut files = self.certificate_files(&account, now)?;
+        files.push((PROFILE.to_owned(), self.profile_file(&account)?));
+        files.push((CERTIFICATES.to_owned(), self.certificates_file(&account)?));
+        Ok(files)
     }
 
-    fn file(&self, account: &AccountId, path: &str, _now: Timestamp) -> Result<Option<Made>, SelfFault> {
+    fn file(&self, account: &AccountId, path: &str, now: Timestamp) -> Result<Option<Made>, SelfFault> {
+        let account = self.account(account)?;
         match path {
-            PROFILE => self.profile_file(&self.account(account)?).map(Some),
-            _ => Ok(None),
+            PROFILE => self.profile_file(&account).map(Some),
+            CERTIFICATES => self.certificates_file(&account).map(Some),
+            // What is put and not kept.
+            RENEW_CSR | RENEW_PUB => Ok(None),
+            _ => {
+                let files = self.certificate_files(&account, now)?;
+                Ok(files.into_iter().find(|(there, _)| there == path).map(|(_, made)| made))
+            }
         }
     }
 
-    fn put(&self, account: &AccountId, name: &str, bytes: &[u8], now: Timestamp) -> Result<(), SelfFault> {
+    fn put(
+        &self,
+        account: &AccountId,
+        name: &str,
+        bytes: &[u8],
+        proven: Option<&str>,
+        now: Timestamp,
+    ) -> Result<(), SelfFault> {
         match name {
             PROFILE => self.put_profile(account, bytes, now),
+            RENEW_CSR | RENEW_PUB => self.renew(&self.account(account)?, name, bytes, proven, now),
             _ => Err(SelfFault::Refused {
                 code: "ACCOUNT-NAME",
                 text: Text::new(

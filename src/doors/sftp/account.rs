@@ -46,6 +46,8 @@ struct Shared {
     parts: Arc<OfficeParts>,
     place: Place,
     account: AccountId,
+    /// The key it logged in with.
+    proven: Option<String>,
     words: Words,
     drafts: Mutex<Drafts>,
 }
@@ -71,10 +73,10 @@ enum At {
 }
 
 impl WithAccount {
-    /// `inner` with `/account` of this account beside it.
-    pub fn new(inner: Arc<dyn Tree>, parts: Arc<OfficeParts>, account: AccountId) -> Self {
+    /// `inner` with `/account` of this account beside it; `proven` is the key (`SHA256:...`) it logged in with.
+    pub fn new(inner: Arc<dyn Tree>, parts: Arc<OfficeParts>, account: AccountId, proven: String) -> Self {
         let place = Place { folder: ACCOUNT, puts: PUT_NAMES, service: Arc::clone(&parts.service) };
-        Self::at_place(inner, parts, account, place)
+        Self::at_place(inner, parts, account, Some(proven), place)
     }
 
     /// The same with another folder.
@@ -82,10 +84,14 @@ impl WithAccount {
         inner: Arc<dyn Tree>,
         parts: Arc<OfficeParts>,
         account: AccountId,
+        proven: Option<String>,
         place: Place,
     ) -> Self {
         let words = Words(inner.language());
-        Self { inner, shared: Arc::new(Shared { parts, place, account, words, drafts: Mutex::default() }) }
+        Self {
+            inner,
+            shared: Arc::new(Shared { parts, place, account, proven, words, drafts: Mutex::default() }),
+        }
     }
 
     fn words(&self) -> Words {
@@ -229,7 +235,10 @@ impl Shared {
     /// Hands a whole file over.
     fn put(&self, name: &'static str, bytes: &[u8]) -> Result<(), Fault> {
         let now = self.now();
-        self.place.service.put(&self.account, name, bytes, now).map_err(|fault| self.fault(fault))?;
+        self.place
+            .service
+            .put(&self.account, name, bytes, self.proven.as_deref(), now)
+            .map_err(|fault| self.fault(fault))?;
         self.drafts().taken.insert(name.to_owned(), (bytes.len() as u64, now));
         Ok(())
     }

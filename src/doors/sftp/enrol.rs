@@ -92,7 +92,7 @@ impl EnrolmentDoor {
         let at = self.office.clock.now().unix_seconds();
         let empty = Arc::new(Empty { words: Words(of.language), at });
         let place = Place { folder: FOLDER, puts: PUTS, service: Arc::clone(&self.service) };
-        let tree = WithAccount::at_place(empty, Arc::clone(&self.office), login.clone(), place);
+        let tree = WithAccount::at_place(empty, Arc::clone(&self.office), login.clone(), None, place);
         Some(Entered { account: login, tree: Arc::new(tree), welcome: Vec::new(), guard: Box::new(()) })
     }
 }

@@ -150,10 +150,12 @@ impl KeyGate {
         &self,
         account: &Account,
         login: Login,
+        proven: &str,
         send_until: Option<Timestamp>,
     ) -> Result<Arc<dyn Tree>, Fault> {
         let tree = self.own_tree(account, login, send_until)?;
-        Ok(Arc::new(WithAccount::new(tree, Arc::clone(&self.office), account.id.clone())))
+        let office = Arc::clone(&self.office);
+        Ok(Arc::new(WithAccount::new(tree, office, account.id.clone(), proven.to_owned())))
     }
 
     fn own_tree(
@@ -335,7 +337,7 @@ impl Gate for KeyGate {
         }
         let login = self.next_login.fetch_add(1, Ordering::Relaxed);
         let send_until = with_password.then(|| self.second.send_until(&account)).flatten();
-        let tree = self.tree(&account, login, send_until)?;
+        let tree = self.tree(&account, login, &fingerprint, send_until)?;
         entries.push(Entry {
             login,
             fingerprint,

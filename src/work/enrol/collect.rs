@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{Enrolment, PartyError};
 use crate::model::application::{Application, ApplicationState, ApplicationStep, Payment};
 use crate::model::card::{CardRef, ReasonCard};
-use crate::model::ids::{ApplicationId, InsurerCode};
+use crate::model::ids::{ApplicationId, CertificateId, InsurerCode};
 use crate::model::party::Actor;
 use crate::model::time::Timestamp;
 use crate::rules::notice::clean;
@@ -47,6 +47,26 @@ impl Enrolment {
         let filter = ApplicationFilter { insurer: Some(insurer.clone()), states, ..Default::default() };
         let waiting = self.ledger.applications(&filter, OPEN_MAX)?;
         Ok(self.collect(insurer, waiting, by, now)?)
+    }
+
+    /// Takes one application that asks nobody from the wish to the certificate at once, as its cut-off and the rounds after it
+    /// would; none where somebody is waited for after all.
+    pub fn go_through(
+        &self,
+        id: ApplicationId,
+        by: &Actor,
+        now: Timestamp,
+    ) -> Result<Option<CertificateId>, PartyError> {
+        let of = self.get(id)?;
+        if of.state == ApplicationState::Applied {
+            let _alone = self.alone();
+            let insurer = of.insurer.clone();
+            self.collect(&insurer, vec![of], by, now)?;
+        }
+        match self.get(id)?.state {
+            ApplicationState::Approved | ApplicationState::Paid => self.issue(id, None, by, now).map(Some),
+            _ => Ok(None),
+        }
     }
 
     /// The report first, under a name that a second attempt gives again; then all of them in one commit.

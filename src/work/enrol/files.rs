@@ -80,7 +80,14 @@ impl SelfService for EnrolmentFiles {
         }
     }
 
-    fn put(&self, account: &AccountId, _: &str, bytes: &[u8], now: Timestamp) -> Result<(), SelfFault> {
+    fn put(
+        &self,
+        account: &AccountId,
+        _: &str,
+        bytes: &[u8],
+        _: Option<&str>,
+        now: Timestamp,
+    ) -> Result<(), SelfFault> {
         let id = Self::id(account)?;
         let by = Actor::Account(account.clone());
         match self.enrolment.set_up(id, bytes, &by, now).map_err(over)? {

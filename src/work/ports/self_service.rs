@@ -10,8 +10,13 @@ pub const PROFILE: &str = "profile.toml";
 /// Its certificates and applications.
 pub const CERTIFICATES: &str = "certificates.csv";
 
+/// A certificate request (PKCS #10) for a new key: opens a renewal.
+pub const RENEW_CSR: &str = "renew.csr";
+/// A new SSH public key: opens a renewal.
+pub const RENEW_PUB: &str = "renew.pub";
+
 /// What may be put into `/account`.
-pub const PUT_NAMES: &[&str] = &[PROFILE];
+pub const PUT_NAMES: &[&str] = &[PROFILE, RENEW_CSR, RENEW_PUB];
 
 /// Why it was not done.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +43,13 @@ pub trait SelfService: Send + Sync {
     /// A session of this account opened one of them to read it.
     fn opened(&self, _account: &AccountId, _path: &str, _now: Timestamp) {}
     /// Takes a file that a session of this account put there whole; `name` is one of [`PUT_NAMES`]. Durable when it returns,
-    /// and harmless when it comes again.
-    fn put(&self, account: &AccountId, name: &str, bytes: &[u8], now: Timestamp) -> Result<(), SelfFault>;
+    /// and harmless when it comes again. `proven` is the key (`SHA256:...`) that the session logged in with.
+    fn put(
+        &self,
+        account: &AccountId,
+        name: &str,
+        bytes: &[u8],
+        proven: Option<&str>,
+        now: Timestamp,
+    ) -> Result<(), SelfFault>;
 }
