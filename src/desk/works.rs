@@ -11,6 +11,7 @@ use crate::model::document::Document;
 use crate::model::ids::{DocumentId, InsurerCode, Number};
 use crate::model::party::Actor;
 use crate::model::time::Timestamp;
+use crate::rules::policy::DelegationPolicy;
 use crate::store::blobs::Blobs;
 use crate::store::ledger::Ledger;
 use crate::work::alarms::Alarms;
@@ -65,7 +66,7 @@ impl Stages {
             uptime,
             root.clone(),
         );
-        let tables = Arc::clone(config);
+        let (tables, delegations) = (Arc::clone(config), Arc::clone(config));
         let turn = SpoolTurn::default();
         let deliveries = Deliveries {
             ledger: Arc::clone(ledger),
@@ -74,6 +75,7 @@ impl Stages {
             policy: now.delivery.clone(),
             zone: now.gateway.zone,
             tables: Arc::new(move |insurer| document_table(&tables.get(), insurer)),
+            delegations: Arc::new(move |insurer| delegation_policy(&delegations.get(), insurer)),
             scanner,
             turn: turn.clone(),
             alarms: Arc::clone(alarms),
@@ -98,6 +100,14 @@ impl Stages {
             config: Arc::clone(config),
         }
     }
+}
+
+/// What an insurer wants with ended delegations; the usual when its file cannot be read (`doctor` names its error).
+pub fn delegation_policy(config: &Config, insurer: &InsurerCode) -> DelegationPolicy {
+    config.insurer_table(insurer, "delegations").unwrap_or_else(|error| {
+        tracing::error!(%error, "an insurer's policy cannot be read");
+        DelegationPolicy::default()
+    })
 }
 
 /// An insurer's own table of documents; the usual one when it cannot be read (`doctor` names its error).

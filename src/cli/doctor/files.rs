@@ -11,7 +11,7 @@ use crate::filing::rules::RuleSet;
 use crate::model::ids::InsurerCode;
 use crate::model::time::{SECOND, Timestamp};
 use crate::rules::notice::{NoticeKind, Templates};
-use crate::rules::policy::AccountsPolicy;
+use crate::rules::policy::{AccountsPolicy, DelegationPolicy};
 use crate::signed::sshsig;
 use crate::store::gateway_keys::{self, HOST_KEY, RECEIPT_KEY};
 use crate::store::spool::{OPEN_FOLDERS, PRIVATE_FOLDERS};
@@ -84,7 +84,10 @@ pub(super) fn insurers(config: &Config, rules: Option<&RuleSet>, report: &mut Re
             );
             continue;
         };
-        let accounts = config.insurer_table::<AccountsPolicy>(&code, "accounts").map(|_| ());
+        let accounts = config
+            .insurer_table::<AccountsPolicy>(&code, "accounts")
+            .and_then(|_| config.insurer_table::<DelegationPolicy>(&code, "delegations"))
+            .map(|_| ());
         let documents = config.insurer_table::<DocumentTable>(&code, "documents");
         let checked = match (&accounts, &documents) {
             (Err(error), _) | (_, Err(error)) => Err(error.to_string()),

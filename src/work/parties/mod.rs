@@ -2,6 +2,7 @@
 //! the event that names it, and an old card goes after.
 
 pub mod csv;
+pub mod delegations;
 pub mod import;
 pub mod keys;
 mod plan;
@@ -315,5 +316,7 @@ impl Parties {
     }
 }
 
+#[cfg(test)]
+mod delegations_tests;
 #[cfg(test)]
 mod tests;

@@ -23,7 +23,7 @@ const NAME_CHARS_MAX: usize = 100;
 /// Keys of one account.
 const KEYS_MAX: usize = 20;
 /// Offices of one account (an agent's, mostly).
-const OFFICES_MAX: usize = 5_000;
+pub(super) const OFFICES_MAX: usize = 5_000;
 
 /// Whether the party must be new.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -355,6 +355,7 @@ fn blank_account(form: &AccountForm, language: Language) -> Result<Account, Part
         insurer,
         role: form.role.unwrap_or(Role::Office),
         offices: Vec::new(),
+        delegations: Vec::new(),
         language: form.language.unwrap_or(language),
         test: form.test.unwrap_or(false),
         machine: form.machine.unwrap_or(false),
@@ -420,7 +421,8 @@ fn is_whole(account: &Account, card: &AccountCard) -> Result<(), PartyError> {
         }
         return Ok(());
     }
-    if account.offices.is_empty() {
+    let delegated = account.role == Role::Agent && !account.delegations.is_empty();
+    if account.offices.is_empty() && !delegated {
         return refused(
             "OFFICE-MISSING",
             format!("account {id} needs --office: the office (or offices) it acts for (K8)"),
