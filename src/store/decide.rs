@@ -422,6 +422,12 @@ fn seal<I: Index>(draft: &mut Draft<'_, I>, mut mail: Box<Mail>) -> Decided {
             return Ok((Vec::new(), Done::Sealed(false)));
         }
     }
+    if let Subject::Notice { kind, about } = &mail.subject
+        && !about.is_empty()
+        && draft.has(&tables::told(kind, about))?
+    {
+        return Ok((Vec::new(), Done::Sealed(false)));
+    }
     (mail.state, mail.attempts, mail.last_reply) = (MailState::Queued, 0, None);
     Ok((vec![Event::MailSealed(mail)], Done::Sealed(true)))
 }

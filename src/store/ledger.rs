@@ -118,7 +118,8 @@ pub enum Op {
     },
     /// Gone from disk, durably.
     Removed(Vec<DocumentId>),
-    /// Seals a mail. Its arrivals must still wait for an announcement, else nothing is sealed ([`Done::Sealed`]).
+    /// Seals a mail. Its arrivals must still wait for an announcement, and no notice of its kind may have told of the same
+    /// before, else nothing is sealed ([`Done::Sealed`]).
     SealMail(Box<Mail>),
     /// An attempt ended. Only while queued.
     TryMail {

@@ -318,6 +318,11 @@ fn sealed<I: Index>(draft: &mut Draft<'_, I>, mail: &Mail) -> Result<(), IndexEr
     if let Subject::Refusal(number) = mail.subject {
         change(draft, number, |stored| stored.tell_at = None)?;
     }
+    if let Subject::Notice { kind, about } = &mail.subject
+        && !about.is_empty()
+    {
+        draft.put(&tables::told(kind, about), &mail.id)?;
+    }
     draft.derive(&[], stored.derived());
     draft.put_new(tables::mail(mail.id), &stored)
 }

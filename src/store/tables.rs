@@ -1,7 +1,7 @@
 //! What lies in the index under which key, and the draft in which a commit's changes are gathered.
 //!
 //! One byte names the table; texts end with a zero byte; numbers and times are big-endian, so that keys sort as they
-//! count. Records are postcard; all other tables but `manifest`, `id`, `content`, `sweeps` and the places of documents hold keys
+//! count. Records are postcard; all other tables but `manifest`, `id`, `content`, `sweeps`, `told` and the places of documents hold keys
 //! without a value, and follow from the records ([`StoredSubmission::derived`] and its likes).
 
 use std::collections::HashMap;
@@ -186,6 +186,10 @@ pub(super) fn state_mails(state: MailState) -> Key {
         MailState::Failed => 2,
         MailState::Dropped => 3,
     })
+}
+/// The mail of this kind of notice that tells of this.
+pub(super) fn told(kind: &str, about: &str) -> Vec<u8> {
+    Key::of(b'T').text(kind).text(about).done()
 }
 /// Mails that ended, by when, while their card is there.
 pub(super) fn mail_card_erasable() -> Key {
