@@ -1,5 +1,7 @@
 //! What every [`Ledger`] must do. Run by the tests of each implementation.
 
+mod certificates;
+
 use super::ledger::{
     Done, Ledger, LedgerError, MailFilter, Op, Queue, Received, Refusal, SubmissionFilter, Task,
 };
@@ -16,7 +18,7 @@ use crate::model::time::{DAY, Timestamp};
 /// Runs all of it, each part against a fresh ledger; the first of what `make` returns only has to live as long.
 pub(super) fn run<L: Ledger, G>(make: impl Fn() -> (G, L)) {
     type Part = fn(&dyn Ledger);
-    let parts: [Part; 13] = [
+    let parts: [Part; 17] = [
         parties,
         a_life,
         same_manifest,
@@ -30,6 +32,10 @@ pub(super) fn run<L: Ledger, G>(make: impl Fn() -> (G, L)) {
         mails,
         leases,
         serials_and_time,
+        certificates::authorities,
+        certificates::issue_and_find,
+        certificates::one_key_one_account,
+        certificates::revocation,
     ];
     for part in parts {
         let (_keep, ledger) = make();

@@ -4,6 +4,8 @@
 //! count. Records are postcard; all other tables but `manifest`, `id`, `content`, `sweeps`, `told` and the places of documents hold keys
 //! without a value, and follow from the records ([`StoredSubmission::derived`] and its likes).
 
+pub(super) mod certificates;
+
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher};
 
@@ -243,8 +245,12 @@ pub(super) fn series_index(series: Series) -> usize {
         Series::Submission => 0,
         Series::Document => 1,
         Series::Mail => 2,
+        Series::Certificate => 3,
     }
 }
+
+/// How many series there are.
+pub(super) const SERIES: usize = 4;
 
 fn state_byte(state: State) -> u8 {
     match state {
@@ -422,7 +428,7 @@ pub(super) struct Meta {
     /// Sum of the hashes of all keys and values.
     pub digest: u64,
     /// Serials reserved in each series.
-    pub serials: [u64; 3],
+    pub serials: [u64; SERIES],
     /// How many wait in each queue.
     pub waiting: [u64; 6],
 }
@@ -439,7 +445,7 @@ impl Meta {
             hash: Digest([0; 32]),
             entries: 0,
             digest: 0,
-            serials: [0; 3],
+            serials: [0; SERIES],
             waiting: [0; 6],
         }
     }
