@@ -1,7 +1,9 @@
 //! Decisions from values: no I/O, no clock.
 
 pub mod delegation;
+pub mod names;
 pub mod notice;
 pub mod policy;
+pub mod profile;
 pub mod retention;
 pub mod retry;

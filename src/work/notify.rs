@@ -18,6 +18,7 @@ use crate::model::ids::{AccountId, DocumentId, InsurerCode, MailId, Number, Offi
 use crate::model::mail::{Mail, MailState, Subject};
 use crate::model::party::{Account, Actor};
 use crate::model::time::{SECOND, Timestamp};
+use crate::rules::delegation;
 use crate::rules::notice::{
     self, Addressed, ArrivalNotice, ArrivalPart, Letter, Notice, RecallNotice, RefusalNotice, SweptNotice,
     Templates,
@@ -148,7 +149,7 @@ impl Notifier {
             Some(insurer) => cards::get::<InsurerCard>(self.blobs.as_ref(), &insurer.card)?.name,
             None => account.insurer.to_string(),
         };
-        let office_name = match office.or(account.offices.first()) {
+        let office_name = match office.or(delegation::offices_ever(account).first()) {
             Some(code) => match self.ledger.office(&account.insurer, code)? {
                 Some(office) => cards::get::<OfficeCard>(self.blobs.as_ref(), &office.card)?.name,
                 None => code.to_string(),
@@ -257,6 +258,16 @@ impl Notifier {
         Ok(())
     }
 
+    /// Whether it is for test identities alone.
+    fn all_test(&self, accounts: &[AccountId]) -> anyhow::Result<bool> {
+        for id in accounts {
+            if !self.account(id)?.test {
+                return Ok(false);
+            }
+        }
+        Ok(!accounts.is_empty())
+    }
+
     /// Fixes a mail: text, recipient, Message-ID. From now on every attempt sends these bytes. False where the ledger knows
     /// that it was told before ([`Op::SealMail`]).
     pub fn seal(
@@ -266,6 +277,27 @@ impl Notifier {
         subject: Subject,
         now: Timestamp,
     ) -> anyhow::Result<bool> {
+        let mail = self.write(to, notice, subject, now)?;
+        let (id, blob) = (mail.id, mail.card.blob.clone());
+        let done = self.ledger.commit(Op::SealMail(Box::new(mail)), Actor::Daemon, now)?;
+        if done == Done::Sealed(false) {
+            // Told by another mail meanwhile.
+            self.blobs.remove(&[blob])?;
+            return Ok(false);
+        }
+        let account = to.accounts.first().map(ToString::to_string);
+        tracing::info!(mail = %id, account, kind = notice.kind().name, "a mail was sealed");
+        Ok(true)
+    }
+
+    /// Writes a mail, its card durable, for an operation that seals it with what it says.
+    pub fn write(
+        &self,
+        to: &Recipient,
+        notice: &dyn Notice,
+        subject: Subject,
+        now: Timestamp,
+    ) -> anyhow::Result<Mail> {
         let policy = self.policy();
         let head = self.ledger.head();
         let id = MailId { epoch: head.epoch, serial: self.ledger.next_serial(Series::Mail, now)? };
@@ -273,7 +305,10 @@ impl Notifier {
         crate::store::keys::random(&mut random)?;
         let message_id = format!("{id}.{}@{}", hex::encode(random), policy.domain);
         let templates = Arc::clone(&self.templates.read().unwrap_or_else(PoisonError::into_inner));
-        let text = templates.render(notice, to.language);
+        let mut text = templates.render(notice, to.language);
+        if self.all_test(&to.accounts)? {
+            text.mark_test(to.language);
+        }
         let letter = Letter {
             from_name: &policy.from_name,
             from: &policy.from,
@@ -286,8 +321,7 @@ impl Notifier {
         let card = MailCard { salt: cards::salt()?, from: policy.from.clone(), to: to.mail.clone(), message };
         let card = cards::put(self.blobs.as_ref(), &card, now)?;
         self.blobs.sync(std::slice::from_ref(&card.blob))?;
-        let blob = card.blob.clone();
-        let mail = Mail {
+        Ok(Mail {
             id,
             message_id,
             account: to.accounts.first().cloned(),
@@ -298,16 +332,7 @@ impl Notifier {
             attempts: 0,
             due_at: now,
             last_reply: None,
-        };
-        let done = self.ledger.commit(Op::SealMail(Box::new(mail)), Actor::Daemon, now)?;
-        if done == Done::Sealed(false) {
-            // Told by another mail meanwhile.
-            self.blobs.remove(&[blob])?;
-            return Ok(false);
-        }
-        let account = to.accounts.first().map(ToString::to_string);
-        tracing::info!(mail = %id, account, kind = notice.kind().name, "a mail was sealed");
-        Ok(true)
+        })
     }
 
     /// One attempt for each mail that is due.

@@ -23,6 +23,7 @@ use crate::store::handover::Handover;
 use crate::store::history;
 use crate::store::ledger::{Ledger, SubmissionFilter};
 use crate::store::receipts::{Made, Receipts};
+use crate::work::ports::self_service::SelfService;
 
 /// An insurer's policy on ended delegations.
 pub type DelegationPolicies = dyn Fn(&InsurerCode) -> DelegationPolicy + Send + Sync;
@@ -52,6 +53,10 @@ pub struct OfficeParts {
     pub zone: chrono_tz::Tz,
     /// What an insurer wants with ended delegations.
     pub delegations: Box<DelegationPolicies>,
+    /// `/account`
+    pub service: Arc<dyn SelfService>,
+    /// Bytes of a file that is put into `/account` (`submit.self_service_file_bytes_max`).
+    pub self_service_file_bytes_max: usize,
 }
 
 /// One session of an office's or agent's account.
@@ -93,6 +98,7 @@ enum ReceiptOf {
 enum History {
     Sent,
     Received,
+    Account,
 }
 
 const ALLOWED_SIGNERS: &str = "allowed_signers";
@@ -138,6 +144,7 @@ impl OfficeTree {
             ["history"] => At::History,
             ["history", "sent.csv"] => At::HistoryFile(History::Sent),
             ["history", "received.csv"] => At::HistoryFile(History::Received),
+            ["history", "account.csv"] => At::HistoryFile(History::Account),
             _ => return Err(missing()),
         })
     }
@@ -188,6 +195,7 @@ impl OfficeTree {
         let text = match which {
             History::Sent => reader.sent(&self.account),
             History::Received => reader.received(&self.account),
+            History::Account => reader.account(&self.account),
         }
         .map_err(|e| self.words.ledger(&e))?;
         Ok(Made { bytes: text.into_bytes(), at: parts.ledger.head().at })
@@ -447,7 +455,11 @@ impl Tree for OfficeTree {
                 }))
             }
             At::History => {
-                let files = [("sent.csv", History::Sent), ("received.csv", History::Received)];
+                let files = [
+                    ("sent.csv", History::Sent),
+                    ("received.csv", History::Received),
+                    ("account.csv", History::Account),
+                ];
                 let mut entries = Vec::new();
                 for (name, which) in files {
                     let size = self.history(which)?.bytes.len() as u64;

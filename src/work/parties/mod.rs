@@ -6,6 +6,7 @@ pub mod delegations;
 pub mod import;
 pub mod keys;
 mod plan;
+pub mod profile;
 pub mod rows;
 mod standing;
 
