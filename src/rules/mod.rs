@@ -1,6 +1,7 @@
 //! Decisions from values: no I/O, no clock.
 
 pub mod delegation;
+pub mod enrolment;
 pub mod names;
 pub mod notice;
 pub mod policy;
