@@ -1,6 +1,8 @@
 //! Who acts for whom, with stock clients: an agent with several offices, a delegation that ends while a session runs, late
 //! answers, a head office, and a test account beside its production twin.
 
+#![allow(clippy::unwrap_used, reason = "a test file as a whole")]
+
 mod support;
 
 use std::fs;
