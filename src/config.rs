@@ -39,7 +39,7 @@ pub const DEFAULT_TEXT: &str = include_str!("../conf/todoke.toml");
 
 /// Tables an insurer's file may have; each is read by the module named after it.
 pub const INSURER_TABLES: &[&str] =
-    &["accounts", "certificates", "documents", "enrolment", "filing", "login", "renewal"];
+    &["accounts", "certificates", "delegations", "documents", "enrolment", "filing", "login", "renewal"];
 
 /// `[sftp]`: where the SFTP door listens.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]

@@ -618,6 +618,7 @@ pub(crate) fn party(id: &str, insurer: &str, role: Role, offices: &[&str]) -> Ac
         insurer: code(insurer),
         role,
         offices: offices.iter().map(|office| OfficeCode::parse(office).unwrap()).collect(),
+        delegations: Vec::new(),
         language: Language::Ja,
         test: false,
         machine: false,

@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use super::live::decide;
 use super::loops::Bell;
 use crate::config::{Config, ConfigCell};
-use crate::desk::{self, Stages};
+use crate::desk::{self, Stages, delegation_policy};
 use crate::doors::clamd;
 use crate::doors::sftp::office::OfficeParts;
 use crate::doors::smtp::SmtpMailer;
@@ -317,6 +317,7 @@ impl House {
         });
         let board = Arc::clone(&alarms);
         let alarm_clock = Arc::clone(&clock);
+        let policies = Arc::clone(&config);
         let office = Arc::new(OfficeParts {
             ledger: Arc::clone(&ledger),
             blobs: Arc::clone(&blobs),
@@ -327,6 +328,7 @@ impl House {
             listed_max: in_force.submit.listed_max,
             alarm: Box::new(move |code, text| board.raise(code, &text, alarm_clock.now())),
             zone: in_force.gateway.zone,
+            delegations: Box::new(move |insurer| delegation_policy(&policies.get(), insurer)),
             service,
             self_service_file_bytes_max: in_force.submit.self_service_file_bytes_max,
         });

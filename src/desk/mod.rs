@@ -33,7 +33,7 @@ pub use request::{
 };
 pub use service::DeskService;
 pub use trouble::{Kind, Trouble};
-pub use works::{Judge, Stages};
+pub use works::{Judge, Stages, delegation_policy};
 
 /// Does what is asked. `payload` is the file that came along (`deliver`); requests without one leave it unread.
 pub fn execute(

@@ -8,8 +8,11 @@ use super::parts::Parts;
 use super::request::{Answer, PartyRequest, Response};
 use super::trouble::Trouble;
 use crate::model::ids::{InsurerCode, OfficeCode};
-use crate::model::party::Actor;
-use crate::model::time::Timestamp;
+use crate::model::party::{Account, Actor};
+use crate::model::time::{Day, Timestamp};
+use crate::rules::delegation::{self, Acting};
+use crate::work::parties::csv::Kind;
+use crate::work::parties::delegations::DelegationRow;
 use crate::work::parties::import::Outcome;
 use crate::work::parties::{AccountRules, Change, PartyName, Told};
 
@@ -17,6 +20,7 @@ pub(super) fn answer(parts: &Parts, request: PartyRequest, by: &Actor, now: Time
     let parties = &parts.parties;
     let second = |insurer: &InsurerCode| parts.second_account(insurer);
     let rules = AccountRules { second: &second, language: parts.config.get().gateway.language };
+    let zone = parts.config.get().gateway.zone;
     match request {
         PartyRequest::SetInsurer(form, mode) => {
             Ok(set(parts, form.code.as_str(), parties.set_insurer(&form, mode, by, now)?))
@@ -35,7 +39,6 @@ pub(super) fn answer(parts: &Parts, request: PartyRequest, by: &Actor, now: Time
         }
         PartyRequest::Unlock(account) => logins::unlock(parts, &account, by, now),
         PartyRequest::Stand(name, to) => {
-            let zone = parts.config.get().gateway.zone;
             let told = parties.set_standing(&name, to, zone, by, now)?;
             let key = match &name {
                 PartyName::Insurer(code) => code.as_str(),
@@ -45,7 +48,10 @@ pub(super) fn answer(parts: &Parts, request: PartyRequest, by: &Actor, now: Time
             Ok(set(parts, key, told))
         }
         PartyRequest::Import { kind, rows, dry_run } => {
-            let results = parties.import(kind, &rows, dry_run, rules, by, now)?;
+            let results = match kind {
+                Kind::Delegation => parties.import_delegations(&rows, dry_run, zone, by, now)?,
+                _ => parties.import(kind, &rows, dry_run, rules, by, now)?,
+            };
             let findings = results.iter().any(|row| row.result == Outcome::Refused);
             if !dry_run {
                 changed(parts);
@@ -60,7 +66,24 @@ pub(super) fn answer(parts: &Parts, request: PartyRequest, by: &Actor, now: Time
         PartyRequest::Accounts { insurer, office, after } => {
             accounts(parts, insurer.as_ref(), office.as_ref(), after.as_deref())
         }
-        PartyRequest::Show(name) => show(parts, &name, now),
+        PartyRequest::Show(name) => show(parts, &name, Day::of(now, zone), now),
+        PartyRequest::Delegate(form) => {
+            let key = format!("{}/{}", form.office, form.to);
+            Ok(set(parts, &key, parties.delegate(&form, zone, by, now)?))
+        }
+        PartyRequest::Undelegate { office, account, last } => {
+            let told = parties.undelegate(&office, &account, last, zone, by, now)?;
+            Ok(set(parts, &format!("{office}/{account}"), told))
+        }
+        PartyRequest::Delegations { insurer, office, account, after } => {
+            let today = Day::of(now, zone);
+            let rows = parties.delegations(insurer.as_ref(), office.as_ref(), account.as_ref(), today)?;
+            let key = |row: &DelegationRow| {
+                let from = row.from.map(|from| from.to_string()).unwrap_or_default();
+                format!("{}/{}/{}/{from}", row.insurer, row.office, row.account)
+            };
+            page(cut(rows, key, after.as_deref()), key, value)
+        }
     }
 }
 
@@ -107,13 +130,13 @@ fn accounts(
     }
     let mut all = parts.ledger.accounts(insurer)?;
     if let Some(office) = office {
-        all.retain(|account| account.offices.contains(office));
+        all.retain(|account| delegation::offices_ever(account).contains(office));
     }
     let key = |account: &crate::model::party::Account| account.id.to_string();
     page(cut(all, key, after), key, |account| value(parts.parties.account_row(account)?))
 }
 
-fn show(parts: &Parts, name: &PartyName, now: Timestamp) -> Response {
+fn show(parts: &Parts, name: &PartyName, today: Day, now: Timestamp) -> Response {
     let (ledger, parties) = (&parts.ledger, &parts.parties);
     let row = match name {
         PartyName::Insurer(code) => {
@@ -130,7 +153,8 @@ fn show(parts: &Parts, name: &PartyName, now: Timestamp) -> Response {
                 office.ok_or_else(|| Trouble::unknown(format!("office {code} of insurer {insurer}")))?;
             let mut row = value(parties.office_row(office)?)?;
             let accounts = ledger.accounts(Some(insurer))?;
-            let acting = accounts.iter().filter(|account| account.offices.contains(code));
+            let acts = |account: &&Account| delegation::acting(account, code, today) == Acting::Yes;
+            let acting = accounts.iter().filter(acts);
             row["accounts"] = json!(acting.map(|account| account.id.as_str()).collect::<Vec<_>>());
             row
         }

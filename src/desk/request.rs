@@ -13,8 +13,9 @@ use crate::model::login::Purpose;
 use crate::model::mail::MailState;
 use crate::model::party::Standing;
 use crate::model::submission::State;
-use crate::model::time::Timestamp;
+use crate::model::time::{Day, Timestamp};
 use crate::work::parties::csv::{Kind, Row};
+use crate::work::parties::delegations::DelegationForm;
 use crate::work::parties::{AccountForm, InsurerForm, Mode, OfficeForm, PartyName};
 
 /// One thing an operator asks for.
@@ -99,6 +100,28 @@ pub enum PartyRequest {
     },
     /// One of them.
     Show(PartyName),
+    /// Let an account act for an office.
+    Delegate(DelegationForm),
+    /// End that.
+    Undelegate {
+        /// Of which office.
+        office: OfficeCode,
+        /// Of which account.
+        account: AccountId,
+        /// The last day; none means at once.
+        last: Option<Day>,
+    },
+    /// Who acts for whom.
+    Delegations {
+        /// Of this insurer.
+        insurer: Option<InsurerCode>,
+        /// Of this office.
+        office: Option<OfficeCode>,
+        /// Of this account.
+        account: Option<AccountId>,
+        /// After the last one of the page before.
+        after: Option<String>,
+    },
 }
 
 /// About submissions.

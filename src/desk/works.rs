@@ -10,6 +10,7 @@ use crate::config::{Config, ConfigCell};
 use crate::model::ids::{DocumentId, InsurerCode, Number};
 use crate::model::party::Actor;
 use crate::model::time::Timestamp;
+use crate::rules::policy::DelegationPolicy;
 use crate::store::blobs::Blobs;
 use crate::store::ledger::Ledger;
 use crate::work::alarms::Alarms;
@@ -63,7 +64,7 @@ impl Stages {
             root.clone(),
         );
         let purge = Arc::new(purge);
-        let tables = Arc::clone(config);
+        let (tables, delegations) = (Arc::clone(config), Arc::clone(config));
         let turn = SpoolTurn::default();
         let recalls = Arc::clone(&purge);
         let deliveries = Deliveries {
@@ -73,6 +74,7 @@ impl Stages {
             policy: now.delivery.clone(),
             zone: now.gateway.zone,
             tables: Arc::new(move |insurer| document_table(&tables.get(), insurer)),
+            delegations: Arc::new(move |insurer| delegation_policy(&delegations.get(), insurer)),
             scanner,
             turn: turn.clone(),
             alarms: Arc::clone(alarms),
@@ -104,6 +106,14 @@ impl Stages {
             config: Arc::clone(config),
         }
     }
+}
+
+/// What an insurer wants with ended delegations; the usual when its file cannot be read (`doctor` names its error).
+pub fn delegation_policy(config: &Config, insurer: &InsurerCode) -> DelegationPolicy {
+    config.insurer_table(insurer, "delegations").unwrap_or_else(|error| {
+        tracing::error!(%error, "an insurer's policy cannot be read");
+        DelegationPolicy::default()
+    })
 }
 
 /// An insurer's own table of documents; the usual one when it cannot be read (`doctor` names its error).

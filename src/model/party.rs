@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::card::CardRef;
 use super::finding::Language;
 use super::ids::{AccountId, InsurerCode, OfficeCode};
+use super::time::Day;
 
 /// Whether a party may act.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -64,6 +65,17 @@ pub struct AccountKey {
     pub key: String,
 }
 
+/// That an account acts for an office for a while (K6 K12 E12 E13). Days are local days of the gateway's zone, both whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delegation {
+    /// For which office.
+    pub office: OfficeCode,
+    /// The first day; none where it was said without one.
+    pub from: Option<Day>,
+    /// The last day; none while no end is agreed.
+    pub until: Option<Day>,
+}
+
 /// A login identity of an office, an agent or an insurer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Account {
@@ -73,8 +85,12 @@ pub struct Account {
     pub insurer: InsurerCode,
     /// What it is for.
     pub role: Role,
-    /// Offices it may act for, the first one its own (K12 E13); none for an insurer's account.
+    /// Offices it may act for without a period, the first one an office account's own (K12 E13); none for an insurer's
+    /// account. Whoever asks for whom it acts asks [`crate::rules::delegation`].
     pub offices: Vec<OfficeCode>,
+    /// Offices it acts for from a day to a day, past and future ones too; periods of one office do not overlap.
+    #[serde(default)]
+    pub delegations: Vec<Delegation>,
     /// Language of messages and mails.
     pub language: Language,
     /// A test identity: everything works, nothing reaches a production spool (H3).

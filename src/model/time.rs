@@ -61,6 +61,58 @@ impl Timestamp {
     }
 }
 
+/// A day of the calendar, `2026-11-23`; of which zone is said where it is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Day(pub NaiveDate);
+
+impl Day {
+    /// Reads `2026-11-23`.
+    pub fn parse(text: &str) -> Result<Self, NotADay> {
+        // Ten characters: chrono alone would take 2026-1-5 and +2026-01-05 too.
+        let strict = text.len() == 10;
+        let day = NaiveDate::parse_from_str(text, "%Y-%m-%d").ok().filter(|_| strict);
+        day.map(Self).ok_or_else(|| NotADay(text.chars().take(40).collect()))
+    }
+
+    /// The local day at this instant.
+    pub fn of(at: Timestamp, zone: Tz) -> Self {
+        Self(at.date_in(zone))
+    }
+
+    /// The day before; the calendar's first has none but itself.
+    #[must_use]
+    pub fn before(self) -> Self {
+        Self(self.0.pred_opt().unwrap_or(self.0))
+    }
+}
+
+/// A text that names no day.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no day; write it as 2026-11-23")]
+pub struct NotADay(String);
+
+impl std::str::FromStr for Day {
+    type Err = NotADay;
+    fn from_str(text: &str) -> Result<Self, NotADay> {
+        Self::parse(text)
+    }
+}
+impl fmt::Display for Day {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0.format("%Y-%m-%d"))
+    }
+}
+impl Serialize for Day {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+impl<'de> Deserialize<'de> for Day {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Self::parse(&String::deserialize(from)?).map_err(serde::de::Error::custom)
+    }
+}
+
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.utc().format("%Y-%m-%dT%H:%M:%S%.3fZ"))

@@ -148,3 +148,37 @@ pub enum SecondAccount {
     /// It is refused, but for `--second`.
     Refuse,
 }
+
+/// `[delegations]` of an insurer's file: what an ended delegation leaves behind (K13 K16).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+pub struct DelegationPolicy {
+    /// Where an answer goes whose filer acts for the office no more.
+    pub late_answer: LateAnswer,
+    /// What was placed for the office while the delegation held.
+    pub ended_outbox: EndedOutbox,
+}
+
+/// Where an answer goes whose filer acts for the office no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Default)]
+#[serde(rename_all = "lowercase")]
+pub enum LateAnswer {
+    /// To the office's own account; without one it is reported as paper.
+    #[default]
+    Office,
+    /// To the account that filed all the same (K13 to the letter).
+    Filer,
+    /// It is reported as paper.
+    Paper,
+}
+
+/// What becomes of an outbox whose delegation ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Default)]
+#[serde(rename_all = "lowercase")]
+pub enum EndedOutbox {
+    /// What lies there can be fetched until it expires: it answers what the account filed (K13).
+    #[default]
+    Keep,
+    /// It is not shown any more, from the day after the last one.
+    Close,
+}

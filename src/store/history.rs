@@ -14,7 +14,7 @@ use crate::model::escape;
 use crate::model::finding::{Language, Text};
 use crate::model::party::Account;
 use crate::model::renewal::RenewalStage;
-use crate::model::submission::{Kind, State};
+use crate::model::submission::{Kind, State, Submission};
 use crate::model::time::Timestamp;
 
 /// Makes histories.
@@ -66,6 +66,16 @@ fn fact_words(what: &AccountFactKind, zone: Tz) -> (Text, String, Text) {
             let details = Text::new(join(|text| &text.ja, "、"), join(|text| &text.en, ", "));
             (Text::new("登録内容の変更", "registration changed"), String::new(), details)
         }
+    }
+}
+
+/// The state, and that it was a test (H3).
+fn shown_state(submission: &Submission, language: Language) -> String {
+    let word = state_word(submission.state, language);
+    match (submission.test, language) {
+        (false, _) => word.to_owned(),
+        (true, Language::Ja) => format!("テスト: {word}"),
+        (true, Language::En) => format!("TEST: {word}"),
     }
 }
 
@@ -148,8 +158,8 @@ impl Reader<'_> {
                     s.number.to_string(),
                     self.local(Some(s.received_at)),
                     kind.to_owned(),
-                    s.office.map(|o| o.to_string()).unwrap_or_default(),
-                    state_word(s.state, language).to_owned(),
+                    s.office.as_ref().map(ToString::to_string).unwrap_or_default(),
+                    shown_state(&s, language),
                     id,
                     subject,
                     files.to_string(),

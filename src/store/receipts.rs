@@ -264,9 +264,18 @@ fn page_head(submission: &Submission, language: Language, zone: Tz) -> report::P
     };
     let office = submission.office.as_ref().map(ToString::to_string).unwrap_or_default();
     let received = submission.received_at.utc().with_timezone(&zone).format("%Y-%m-%d %H:%M:%S").to_string();
+    let number = if submission.test {
+        format!(
+            "{} {}",
+            submission.number,
+            label("(TEST テスト: 健康保険組合には届きません)", "(TEST: does not reach the insurer)")
+        )
+    } else {
+        submission.number.to_string()
+    };
     report::PageHead {
         rows: vec![
-            (label("受付番号", "Receipt"), submission.number.to_string()),
+            (label("受付番号", "Receipt"), number),
             (label("アカウント", "Account"), submission.account.to_string()),
             (label("事業所番号", "Office"), office),
             (label("状態", "State"), super::history::state_word(submission.state, language).to_owned()),

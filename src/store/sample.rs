@@ -73,6 +73,7 @@ pub fn account(id: &str, fingerprint: &str) -> Account {
         insurer: insurer_code(),
         role: Role::Office,
         offices: vec![office_code("1234")],
+        delegations: Vec::new(),
         language: Language::Ja,
         test: false,
         machine: false,

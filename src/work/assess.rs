@@ -20,7 +20,8 @@ use crate::model::finding::{Finding, Severity, Text};
 use crate::model::ids::{BlobId, InsurerCode, Number, OfficeCode};
 use crate::model::party::{Account, Standing};
 use crate::model::submission::{FileRole, HoldReason, Kind, Outcome, Stage, StageVerdict, Verdict};
-use crate::model::time::{Clock, SECOND, Timestamp};
+use crate::model::time::{Clock, Day, SECOND, Timestamp};
+use crate::rules::delegation::{self, Acting};
 use crate::signed::names::FileName;
 use crate::store::blobs::Blobs;
 use crate::store::ledger::Ledger;
@@ -30,6 +31,8 @@ use crate::store::ledger::Ledger;
 pub struct Candidate {
     /// Who sent it.
     pub account: Account,
+    /// When it was complete: for whom its account acted on that day counts, however long it is held.
+    pub received_at: Timestamp,
     /// `# kind:`
     pub kind: Kind,
     /// `# to:`
@@ -251,9 +254,8 @@ impl Assessor {
         deadline: Option<Timestamp>,
     ) -> anyhow::Result<Assessment> {
         let mut assessment = self.begin(set);
-        if set.withdraws.is_some() {
-            assessment.set(Stage::Routing, Verdict::Pass, "");
-            return Ok(assessment);
+        if let Some(withdrawn) = set.withdraws {
+            return self.may_withdraw(set, withdrawn, assessment);
         }
         let wrong_insurer = set.to.as_ref().filter(|to| **to != set.account.insurer);
         if let Some(to) = wrong_insurer {
@@ -282,11 +284,11 @@ impl Assessor {
                 return Ok(assessment);
             }
         }
-        let closed = self.check(set, now, &mut assessment)?;
+        let (closed, offices) = self.check(set, now, &mut assessment)?;
         if matches!(assessment.outcome, Outcome::Refused(_)) {
             return Ok(assessment);
         }
-        self.route(set, closed, assessment)
+        self.route(set, closed, &offices, assessment)
     }
 
     /// Scans all files, on a thread of its own so that the sender's patience can end first.
@@ -318,13 +320,14 @@ impl Assessor {
         }
     }
 
-    /// The filing's format, cover sheet and attachments. Gives whether the window asks for a hold.
+    /// The filing's format, cover sheet and attachments. Gives whether the window asks for a hold, and the offices that the
+    /// filing names.
     fn check(
         &self,
         candidate: &Candidate,
         now: Timestamp,
         assessment: &mut Assessment,
-    ) -> anyhow::Result<bool> {
+    ) -> anyhow::Result<(bool, Vec<OfficeCode>)> {
         let book = self.book();
         let rules = book.of(&candidate.account.insurer);
         let today = now.date_in(self.zone);
@@ -343,7 +346,10 @@ impl Assessor {
                 FileRole::Filing => {
                     let context = Context {
                         today,
-                        account_offices: Some(candidate.account.offices.iter().cloned().collect()),
+                        // Whether it acts for one of them on this day is a matter of routing.
+                        account_offices: Some(
+                            delegation::offices_ever(&candidate.account).into_iter().collect(),
+                        ),
                         office: candidate.office.clone(),
                         file: Some(file.name.to_string()),
                         profile: Profile::Kpfd,
@@ -378,14 +384,48 @@ impl Assessor {
             assessment.records = records;
             assessment.set(Stage::Format, Verdict::Pass, "");
         }
-        Ok(verdict.held_until.is_some())
+        Ok((verdict.held_until.is_some(), summary.offices))
     }
 
-    /// The office is enrolled and the account's.
-    fn route(&self, set: &Candidate, closed: bool, mut assessment: Assessment) -> anyhow::Result<Assessment> {
-        let account = &set.account;
-        if assessment.office.is_none() && account.offices.len() == 1 {
-            assessment.office = account.offices.first().cloned();
+    /// The account as it is now: a scan may have taken its time, and a delegation may have ended meanwhile.
+    fn account_now(&self, set: &Candidate) -> anyhow::Result<Account> {
+        Ok(self.ledger.account(&set.account.id)?.unwrap_or_else(|| set.account.clone()))
+    }
+
+    /// A withdrawal is an act for the office as well: who acts for it no more asks the insurer.
+    fn may_withdraw(
+        &self,
+        set: &Candidate,
+        withdrawn: Number,
+        mut assessment: Assessment,
+    ) -> anyhow::Result<Assessment> {
+        let office = self.ledger.submission(withdrawn)?.filter(|s| s.account == set.account.id);
+        if let Some(office) = office.and_then(|submission| submission.office) {
+            let day = Day::of(set.received_at, self.zone);
+            let account = self.account_now(set)?;
+            // One that never acted for it filed nothing accepted; its own refusal says more.
+            if let Some(not_now) = not_acting(&account, &office, day).filter(|f| f.rule != "ROUTE-OFFICE") {
+                return Ok(assessment.refuse(Stage::Routing, vec![not_now]));
+            }
+        }
+        assessment.set(Stage::Routing, Verdict::Pass, "");
+        Ok(assessment)
+    }
+
+    /// Every office is enrolled, and the account acts for it.
+    fn route(
+        &self,
+        set: &Candidate,
+        closed: bool,
+        offices: &[OfficeCode],
+        mut assessment: Assessment,
+    ) -> anyhow::Result<Assessment> {
+        let account = self.account_now(set)?;
+        let day = Day::of(set.received_at, self.zone);
+        if assessment.office.is_none()
+            && let [only] = delegation::offices_on(&account, day).as_slice()
+        {
+            assessment.office = Some(only.clone());
         }
         let Some(office) = assessment.office.clone() else {
             let which = finding(
@@ -402,24 +442,13 @@ impl Assessor {
             );
             return Ok(assessment.refuse(Stage::Routing, vec![which]));
         };
-        let enrolled = self.ledger.office(&account.insurer, &office)?;
-        let active = enrolled.is_some_and(|o| o.standing == Standing::Active);
-        if !active || !account.offices.contains(&office) {
-            let not_yours = finding(
-                "ROUTE-OFFICE",
-                None,
-                Text::new(
-                    format!(
-                        "事業所番号 {office} は、このアカウントが代わって届け出られる事業所ではありません。"
-                    ),
-                    format!("Office {office} is none that this account may act for."),
-                ),
-                Text::new(
-                    "事業所番号を確かめてください。委託を受けたばかりの事業所であれば、健康保険組合への登録を事業所に依頼してください。",
-                    "See whether the number is right. If the office has just engaged you, have it tell the insurer.",
-                ),
-            );
-            return Ok(assessment.refuse(Stage::Routing, vec![not_yours]));
+        for office in std::iter::once(&office).chain(offices.iter().filter(|other| **other != office)) {
+            let enrolled = self.ledger.office(&account.insurer, office)?;
+            let active = enrolled.is_some_and(|o| o.standing == Standing::Active);
+            let refused = not_acting(&account, office, day).or_else(|| (!active).then(|| not_yours(office)));
+            if let Some(refused) = refused {
+                return Ok(assessment.refuse(Stage::Routing, vec![refused]));
+            }
         }
         assessment.set(Stage::Routing, Verdict::Pass, "");
         if closed {
@@ -438,6 +467,56 @@ impl Assessor {
             .and_then(|t| t.and_local_timezone(self.zone).earliest())
             .map_or(Timestamp(0), |t| Timestamp(t.timestamp_millis()))
     }
+}
+
+/// Why this account may do nothing for this office on this day; none when it may.
+fn not_acting(account: &Account, office: &OfficeCode, day: Day) -> Option<Finding> {
+    let engage = Text::new(
+        "委任が続いている場合は、事業所から健康保険組合へ委任期間の登録を依頼してください。",
+        "If the office has engaged you for longer, have it tell the insurer the period.",
+    );
+    match delegation::acting(account, office, day) {
+        Acting::Yes => None,
+        Acting::Never => Some(not_yours(office)),
+        Acting::Ended(until) => Some(finding(
+            "ROUTE-DELEGATION-ENDED",
+            None,
+            Text::new(
+                format!("事業所番号 {office} の代行(委任)は {until} で終了しています。"),
+                format!("Acting for office {office} ended with {until}."),
+            ),
+            engage,
+        )),
+        Acting::NotBegun(from) => Some(finding(
+            "ROUTE-DELEGATION-NOT-BEGUN",
+            None,
+            Text::new(
+                format!("事業所番号 {office} の代行(委任)は {from} からです。"),
+                format!("Acting for office {office} begins on {from}."),
+            ),
+            Text::new(
+                format!(
+                    "{from} になってから送ってください。開始日が違う場合は、事業所から健康保険組合へご連絡ください。"
+                ),
+                format!("Send from {from} on. If the day is wrong, have the office tell the insurer."),
+            ),
+        )),
+    }
+}
+
+fn not_yours(office: &OfficeCode) -> Finding {
+    finding(
+        "ROUTE-OFFICE",
+        None,
+        Text::new(
+            format!("事業所番号 {office} は、このアカウントが代わって届け出られる事業所ではありません。"),
+            format!("Office {office} is none that this account may act for."),
+        ),
+        Text::new(
+            "事業所番号を確かめてください。委託を受けたばかりの事業所であれば、健康保険組合への登録を事業所に依頼してください。",
+            "See whether the number is right. If the office has just engaged you, have it tell the insurer.",
+        ),
+    )
 }
 
 fn scan_all(scanner: &dyn Scanner, blobs: &dyn Blobs, files: &[CandidateFile]) -> io::Result<Scanned> {

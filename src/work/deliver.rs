@@ -30,7 +30,8 @@ use super::step::{Doing as _, Points, Progress, WorkError};
 use crate::model::escape;
 use crate::model::ids::{DocumentId, InsurerCode};
 use crate::model::party::{Actor, Standing};
-use crate::model::time::{DAY, SECOND, Timestamp};
+use crate::model::time::{DAY, Day, SECOND, Timestamp};
+use crate::rules::policy::DelegationPolicy;
 use crate::store::blobs::Blobs;
 use crate::store::ledger::Ledger;
 use crate::store::spool::{Folder, InsurerSpool, is_folder, is_lone_file};
@@ -156,6 +157,8 @@ pub struct Deliveries {
     pub zone: Tz,
     /// An insurer's table.
     pub tables: Arc<dyn Fn(&InsurerCode) -> DocumentTable + Send + Sync>,
+    /// What an insurer wants with ended delegations.
+    pub delegations: Arc<dyn Fn(&InsurerCode) -> DelegationPolicy + Send + Sync>,
     /// The scanner.
     pub scanner: Arc<dyn Scanner>,
     /// Shared with the sweep of `.tmp/`, in which reports are staged.
@@ -227,7 +230,7 @@ impl Deliveries {
         spool: &InsurerSpool,
         now: Timestamp,
     ) -> Result<Progress, WorkError> {
-        self.write_accounts(code, spool)?;
+        self.write_accounts(code, spool, now)?;
         let mut progress = Progress::default();
         let mut jobs = Touched::default();
         // What was begun goes first: a new set under the same name waits for it.
@@ -435,9 +438,15 @@ impl Deliveries {
     }
 
     /// Rewrites `reports/accounts.csv` when it would say something else.
-    fn write_accounts(&self, code: &InsurerCode, spool: &InsurerSpool) -> Result<(), WorkError> {
+    fn write_accounts(
+        &self,
+        code: &InsurerCode,
+        spool: &InsurerSpool,
+        now: Timestamp,
+    ) -> Result<(), WorkError> {
         const NAME: &str = "accounts.csv";
-        let text = accounts_csv(self.ledger.accounts(Some(code))?, self.ledger.offices(code)?);
+        let day = Day::of(now, self.zone);
+        let text = accounts_csv(self.ledger.accounts(Some(code))?, self.ledger.offices(code)?, day);
         let _turn = self.turn.take();
         spool.refresh_report(NAME, &text).doing(|| format!("writing reports/{NAME} of {code}"))?;
         Ok(())

@@ -221,7 +221,7 @@ impl Intake {
             return Ok(Reply::Fine(Some(number)));
         }
         let findings = self.hash(set)?;
-        let candidate = candidate(set, &account);
+        let candidate = candidate(set, &account, received_at);
         let assessment = if findings.is_empty() {
             self.assessor.assess(&candidate, received_at, Some(deadline)).map_err(Failed::Fault)?
         } else {
@@ -629,10 +629,11 @@ fn verify(set: &ClaimedSet, account: &Account) -> Result<Signer, Failed> {
     Ok(signer)
 }
 
-fn candidate(set: &ClaimedSet, account: &Account) -> Candidate {
+fn candidate(set: &ClaimedSet, account: &Account, received_at: Timestamp) -> Candidate {
     let manifest = &set.manifest;
     Candidate {
         account: account.clone(),
+        received_at,
         kind: manifest.kind,
         to: manifest.to.clone(),
         office: manifest.office.clone(),

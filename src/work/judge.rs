@@ -111,6 +111,7 @@ impl Judge {
         };
         let candidate = Candidate {
             account,
+            received_at: submission.received_at,
             kind: submission.kind,
             to: manifest.to,
             office: manifest.office,

@@ -20,6 +20,7 @@ use crate::model::ids::{AccountId, DocumentId, InsurerCode, MailId, Number, Offi
 use crate::model::mail::{Mail, MailState, Subject};
 use crate::model::party::{Account, Actor};
 use crate::model::time::{SECOND, Timestamp};
+use crate::rules::delegation;
 use crate::rules::notice::{
     self, Addressed, ArrivalNotice, ArrivalPart, Letter, Notice, RecallNotice, RefusalNotice, SweptNotice,
     Templates,
@@ -147,7 +148,11 @@ impl Notifier {
     /// What a notice to this account says of office, insurer and whom to ask. The office is the account's first unless one
     /// is given.
     pub fn addressed(&self, account: &Account, office: Option<&OfficeCode>) -> anyhow::Result<Addressed> {
-        self.addressed_to(&account.insurer, office.or(account.offices.first()), account.id.as_str())
+        self.addressed_to(
+            &account.insurer,
+            office.or(delegation::offices_ever(account).first()),
+            account.id.as_str(),
+        )
     }
 
     /// The same for somebody who has no account yet; `name` is said where there is no office.
@@ -276,6 +281,16 @@ impl Notifier {
         Ok(())
     }
 
+    /// Whether it is for test identities alone.
+    fn all_test(&self, accounts: &[AccountId]) -> anyhow::Result<bool> {
+        for id in accounts {
+            if !self.account(id)?.test {
+                return Ok(false);
+            }
+        }
+        Ok(!accounts.is_empty())
+    }
+
     /// Fixes a mail: text, recipient, Message-ID. From now on every attempt sends these bytes. False where the ledger knows
     /// that it was told before ([`Op::SealMail`]).
     pub fn seal(
@@ -313,7 +328,10 @@ impl Notifier {
         crate::store::keys::random(&mut random)?;
         let message_id = format!("{id}.{}@{}", hex::encode(random), policy.domain);
         let templates = Arc::clone(&self.templates.read().unwrap_or_else(PoisonError::into_inner));
-        let text = templates.render(notice, to.language);
+        let mut text = templates.render(notice, to.language);
+        if self.all_test(&to.accounts)? {
+            text.mark_test(to.language);
+        }
         let letter = Letter {
             from_name: &policy.from_name,
             from: &policy.from,

@@ -19,6 +19,7 @@ use crate::model::ids::{BlobId, Digest, Number, OfficeCode};
 use crate::model::party::{Actor, Insurer, Office, Role, Standing};
 use crate::model::submission::{Outcome, State};
 use crate::model::time::{DAY, SECOND, Timestamp};
+use crate::rules::policy::DelegationPolicy;
 use crate::small_world::{INSURER, account, at, code, names, party, submission};
 use crate::store::blobs::Blobs;
 use crate::store::index::MemoryIndex;
@@ -139,6 +140,7 @@ impl<'a> Run<'a> {
             policy: DeliveryPolicy::default(),
             zone: chrono_tz::Asia::Tokyo,
             tables: Arc::new(|_| DocumentTable::default()),
+            delegations: Arc::new(|_| DelegationPolicy::default()),
             scanner: Arc::new(FixedScanner::clean()),
             turn: self.turn.clone(),
             alarms: self.alarms.clone(),

@@ -13,7 +13,7 @@ use crate::model::time::{DAY, SECOND, Timestamp};
 use crate::rules::certificates::CertificatesPolicy;
 use crate::rules::enrolment::EnrolmentPolicy;
 use crate::rules::notice::{KINDS, Templates};
-use crate::rules::policy::AccountsPolicy;
+use crate::rules::policy::{AccountsPolicy, DelegationPolicy};
 use crate::rules::renewal::RenewalPolicy;
 use crate::signed::{sshsig, x509};
 use crate::store::gateway_keys::{self, HOST_KEY, RECEIPT_KEY};
@@ -89,7 +89,10 @@ pub(super) fn insurers(config: &Config, rules: Option<&RuleSet>, report: &mut Re
             );
             continue;
         };
-        let accounts = config.insurer_table::<AccountsPolicy>(&code, "accounts").map(|_| ());
+        let accounts = config
+            .insurer_table::<AccountsPolicy>(&code, "accounts")
+            .and_then(|_| config.insurer_table::<DelegationPolicy>(&code, "delegations"))
+            .map(|_| ());
         let renewal = config.insurer_table::<RenewalPolicy>(&code, "renewal").map(|_| ());
         let documents = config.insurer_table::<DocumentTable>(&code, "documents");
         let checked = match (&accounts.and(renewal), &documents) {

@@ -11,10 +11,12 @@ use super::uploads::UploadFile;
 use super::words::{self, Words};
 use crate::model::document::Document;
 use crate::model::finding::Language;
-use crate::model::ids::{DocumentId, OfficeCode};
+use crate::model::ids::{DocumentId, InsurerCode, OfficeCode};
 use crate::model::party::Account;
 use crate::model::submission::Submission;
-use crate::model::time::{Clock, Timestamp};
+use crate::model::time::{Clock, Day, Timestamp};
+use crate::rules::delegation;
+use crate::rules::policy::{DelegationPolicy, EndedOutbox};
 use crate::store::blobs::Blobs;
 use crate::store::dropbox::{Begin, Dropbox, Login, Place, Shown};
 use crate::store::handover::Handover;
@@ -22,6 +24,9 @@ use crate::store::history;
 use crate::store::ledger::{Ledger, SubmissionFilter};
 use crate::store::receipts::{Made, Receipts};
 use crate::work::ports::self_service::SelfService;
+
+/// An insurer's policy on ended delegations.
+pub type DelegationPolicies = dyn Fn(&InsurerCode) -> DelegationPolicy + Send + Sync;
 
 /// Tells the operator: code and text.
 pub type Alarm = dyn Fn(&str, String) + Send + Sync;
@@ -44,8 +49,10 @@ pub struct OfficeParts {
     pub listed_max: usize,
     /// Tells the operator: code and text.
     pub alarm: Box<Alarm>,
-    /// The gateway's zone, for histories.
+    /// The gateway's zone, for histories and the days of delegations.
     pub zone: chrono_tz::Tz,
+    /// What an insurer wants with ended delegations.
+    pub delegations: Box<DelegationPolicies>,
     /// `/account`
     pub service: Arc<dyn SelfService>,
     /// Bytes of a file that is put into `/account` (`submit.self_service_file_bytes_max`).
@@ -170,8 +177,15 @@ impl OfficeTree {
         self.parts.clock.now()
     }
 
-    fn offices(&self) -> BTreeSet<OfficeCode> {
-        self.account.offices.iter().cloned().collect()
+    /// Whose outboxes it sees: as the ledger has it now, not as it was at login.
+    fn offices(&self) -> Result<BTreeSet<OfficeCode>, Fault> {
+        let account = self.parts.ledger.account(&self.account.id).map_err(|e| self.words.ledger(&e))?;
+        let account = account.as_ref().unwrap_or(&self.account);
+        let day = Day::of(self.now(), self.parts.zone);
+        let (now, ever) = (delegation::offices_on(account, day), delegation::offices_until(account, day));
+        // Asked only where it matters: the policy is read from its file.
+        let closes = || (self.parts.delegations)(&account.insurer).ended_outbox == EndedOutbox::Close;
+        Ok(if ever.len() > now.len() && closes() { now } else { ever }.into_iter().collect())
     }
 
     fn made(&self, of: ReceiptOf, name: &str) -> Result<Made, Fault> {
@@ -207,6 +221,9 @@ impl OfficeTree {
     }
 
     fn document(&self, office: &OfficeCode, id: DocumentId) -> Result<Document, Fault> {
+        if !self.offices()?.contains(office) {
+            return Err(self.words.missing());
+        }
         self.parts
             .ledger
             .document(id)
@@ -339,7 +356,7 @@ impl Tree for OfficeTree {
                 .map(|s| Self::shown(&s))
                 .ok_or_else(|| self.words.missing())?,
             At::Receipt(of, name) => made(self.made(of, name)?),
-            At::OutboxOf(office) if self.offices().contains(&office) => {
+            At::OutboxOf(office) if self.offices()?.contains(&office) => {
                 folder(self.parts.ledger.head().at.unix_seconds(), 0o550)
             }
             At::OutboxOf(_) => return Err(self.words.missing()),
@@ -436,11 +453,11 @@ impl Tree for OfficeTree {
                 }))
             }
             At::Outbox => {
-                let offices = self.offices();
+                let offices = self.offices()?;
                 let names: Vec<&str> = offices.iter().map(OfficeCode::as_str).collect();
                 folders(&names)
             }
-            At::OutboxOf(office) if self.offices().contains(&office) => {
+            At::OutboxOf(office) if self.offices()?.contains(&office) => {
                 let pages = DocumentPages {
                     ledger: Arc::clone(&self.parts.ledger),
                     account: self.account.id.clone(),

@@ -49,6 +49,22 @@ pub struct Rendered {
     pub body: String,
 }
 
+impl Rendered {
+    /// Says that it concerns a test account (H3): first in the subject, and above the text.
+    pub fn mark_test(&mut self, language: Language) {
+        let (mark, line) = match language {
+            Language::Ja => {
+                ("【テスト】", "テスト用アカウントへのお知らせです。実際の届出・通知ではありません。")
+            }
+            Language::En => {
+                ("[TEST] ", "This concerns a test account. Nothing of it is a real filing or document.")
+            }
+        };
+        self.subject = format!("{mark}{}", self.subject);
+        self.body = format!("{line}\n\n{}", self.body);
+    }
+}
+
 /// The texts in use.
 #[derive(Debug, Clone)]
 pub struct Templates(BTreeMap<&'static str, Template>);

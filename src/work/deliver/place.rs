@@ -15,7 +15,7 @@ use crate::model::event::Series;
 use crate::model::ids::{BlobId, Digest, DocumentId, InsurerCode};
 use crate::model::metric;
 use crate::model::party::Actor;
-use crate::model::time::Timestamp;
+use crate::model::time::{Day, Timestamp};
 use crate::rules::retention::{expires_at, month_of};
 use crate::store::ledger::{Done, Op};
 use crate::work::ports::{Scan, Unscanned};
@@ -93,7 +93,7 @@ impl Deliveries {
     /// same local day are one document, so that a repeated command does no harm.
     pub fn place_one(&self, request: PlaceRequest<'_>, now: Timestamp) -> Result<PlacedOne, WorkError> {
         let PlaceRequest { insurer, address, kind, title, original_name, content, by } = request;
-        let parties = Parties::read(&*self.ledger, insurer)?;
+        let parties = self.parties(insurer, now)?;
         let target = match self.target(insurer, &parties, &address)? {
             Ok(target) => target,
             Err(fault) => return Ok(PlacedOne::Not(fault)),
@@ -134,6 +134,12 @@ impl Deliveries {
         }
         hash.update(document.sha256.0);
         Digest(hash.finalize().into())
+    }
+
+    /// An insurer's parties as they are on this day.
+    pub(super) fn parties(&self, code: &InsurerCode, now: Timestamp) -> Result<Parties, WorkError> {
+        let day = Day::of(now, self.zone);
+        Ok(Parties::read(&*self.ledger, code, day, (self.delegations)(code))?)
     }
 
     /// Whom an address means.

@@ -7,12 +7,18 @@ use super::sheet::{Address, Fault};
 use crate::model::ids::{AccountId, InsurerCode, Number, OfficeCode};
 use crate::model::party::{Account, Office, Role, Standing};
 use crate::model::submission::Submission;
+use crate::model::time::Day;
+use crate::rules::delegation::{self, Acting};
+use crate::rules::policy::{DelegationPolicy, LateAnswer};
 use crate::store::ledger::{Ledger, LedgerError};
 
 /// An insurer's parties, read once for a whole set.
 pub struct Parties {
     accounts: BTreeMap<AccountId, Account>,
     offices: BTreeMap<OfficeCode, Office>,
+    /// On which it is asked who acts for whom.
+    day: Day,
+    policy: DelegationPolicy,
 }
 
 /// Where it goes.
@@ -27,16 +33,23 @@ pub struct Target {
 }
 
 impl Parties {
-    /// Reads them.
-    pub fn read(ledger: &dyn Ledger, insurer: &InsurerCode) -> Result<Self, LedgerError> {
+    /// Reads them, as they are on this local day.
+    pub fn read(
+        ledger: &dyn Ledger,
+        insurer: &InsurerCode,
+        day: Day,
+        policy: DelegationPolicy,
+    ) -> Result<Self, LedgerError> {
         let accounts = ledger.accounts(Some(insurer))?;
         let offices = ledger.offices(insurer)?;
-        Ok(Self::of(accounts, offices))
+        Ok(Self::of(accounts, offices, day, policy))
     }
 
     /// Of these, all of one insurer.
-    pub fn of(accounts: Vec<Account>, offices: Vec<Office>) -> Self {
+    pub fn of(accounts: Vec<Account>, offices: Vec<Office>, day: Day, policy: DelegationPolicy) -> Self {
         Self {
+            day,
+            policy,
             accounts: accounts
                 .into_iter()
                 .filter(|account| account.role != Role::Insurer)
@@ -65,7 +78,7 @@ impl Parties {
         }
     }
 
-    /// To the account that filed; when its delegation ended, to the office's account (K13).
+    /// To the account that filed; when it acts for the office no more, where the policy says (K13 K16).
     fn answer(&self, address: &Address, submission: &Submission) -> Result<Target, Fault> {
         let inconsistent = |column: &str| {
             Fault::refused(
@@ -85,11 +98,14 @@ impl Parties {
             submission.office.clone().or_else(|| filer.and_then(|filer| filer.offices.first().cloned()));
         let Some(office) = office else { return Err(no_account()) };
         self.office_stands(&office)?;
+        let late = self.policy.late_answer;
+        let acts = |filer: &Account| delegation::acting(filer, &office, self.day) == Acting::Yes;
         let account = match filer {
-            Some(filer) if filer.offices.contains(&office) => {
+            Some(filer) if late == LateAnswer::Filer || acts(filer) => {
                 stands(filer)?;
                 filer
             }
+            _ if late == LateAnswer::Paper => return Err(late_on_paper()),
             _ => self.to_office(&office, submission.test)?,
         };
         Ok(Target { in_reply_to: Some(submission.number), ..target(&account.id, &office) })
@@ -104,15 +120,10 @@ impl Parties {
                 "there is no such account; check account",
             ));
         };
-        let office = match (office, account.offices.as_slice()) {
+        let now = delegation::offices_on(account, self.day);
+        let office = match (office, now.as_slice()) {
             (Some(office), offices) if offices.contains(office) => office,
-            (Some(_), _) => {
-                return Err(Fault::refused(
-                    "ROW-INCONSISTENT",
-                    "このアカウントはこの事業所を扱いません。account か office を直してください。",
-                    "the account does not act for this office; correct account or office",
-                ));
-            }
+            (Some(office), _) => return Err(acts_not_for(account, office, self.day)),
             (None, [only]) => only,
             (None, [own, ..]) if account.role == Role::Office => own,
             (None, []) => return Err(no_account()),
@@ -134,8 +145,7 @@ impl Parties {
         self.office_stands(office)?;
         let mut fault = no_account();
         for account in self.accounts.values() {
-            let own = account.role == Role::Office && account.offices.first() == Some(office);
-            if !own || account.test != test {
+            if delegation::own(account) != Some(office) || account.test != test {
                 continue;
             }
             match stands(account) {
@@ -183,31 +193,72 @@ fn stands(account: &Account) -> Result<(), Fault> {
     }
 }
 
-/// `reports/accounts.csv`: which offices are electronic. UTF-8 with BOM, CRLF; one line per account and office, then one for
-/// each office without an account, whose documents go on paper.
-pub fn accounts_csv(mut accounts: Vec<Account>, mut offices: Vec<Office>) -> Vec<u8> {
+fn late_on_paper() -> Fault {
+    Fault::paper(
+        "PAPER-DELEGATION-ENDED",
+        "届け出たアカウントの代行(委任)は終了しています。",
+        "the account that filed acts for the office no more",
+    )
+}
+
+fn acts_not_for(account: &Account, office: &OfficeCode, day: Day) -> Fault {
+    match delegation::acting(account, office, day) {
+        Acting::Ended(until) => Fault::refused(
+            "ROW-DELEGATION-ENDED",
+            format!(
+                "このアカウントの代行(委任)は {until} で終了しています。office だけを記入すると事業所へ届きます。"
+            ),
+            format!(
+                "the account acted for this office until {until}; give office alone to reach the office itself"
+            ),
+        ),
+        Acting::NotBegun(from) => Fault::refused(
+            "ROW-DELEGATION-NOT-BEGUN",
+            format!(
+                "このアカウントの代行(委任)は {from} からです。office だけを記入すると事業所へ届きます。"
+            ),
+            format!(
+                "the account acts for this office from {from} on; give office alone to reach the office itself"
+            ),
+        ),
+        Acting::Yes | Acting::Never => Fault::refused(
+            "ROW-INCONSISTENT",
+            "このアカウントはこの事業所を扱いません。account か office を直してください。",
+            "the account does not act for this office; correct account or office",
+        ),
+    }
+}
+
+/// `reports/accounts.csv`: which offices are electronic. UTF-8 with BOM, CRLF; one line per account and office it acts for on
+/// this day (`acts` is `own` for an office's own account, which what is addressed by office reaches, else `delegated`), then
+/// one for each office for which no account acts, whose documents go on paper.
+pub fn accounts_csv(mut accounts: Vec<Account>, mut offices: Vec<Office>, day: Day) -> Vec<u8> {
     accounts.sort_by(|a, b| a.id.cmp(&b.id));
     offices.sort_by(|a, b| a.code.cmp(&b.code));
     accounts.retain(|account| account.role != Role::Insurer && !account.test);
     let stands = |code: &OfficeCode| {
         offices.iter().any(|office| office.code == *code && office.standing == Standing::Active)
     };
-    let mut text = String::from("\u{feff}account,office,standing,delivery\r\n");
+    let mut named = BTreeSet::new();
+    let mut text = String::from("\u{feff}account,office,standing,acts,until,delivery\r\n");
     for account in &accounts {
         let standing = match account.standing {
             Standing::Active => "active",
             Standing::Suspended => "suspended",
             Standing::Closed => "closed",
         };
-        for office in &account.offices {
-            let reached = account.standing == Standing::Active && stands(office);
+        for office in delegation::offices_on(account, day) {
+            let acts = if delegation::own(account) == Some(&office) { "own" } else { "delegated" };
+            let until = delegation::last_day(account, &office, day).map(|last| last.to_string());
+            let until = until.unwrap_or_default();
+            let reached = account.standing == Standing::Active && stands(&office);
             let delivery = if reached { "electronic" } else { "paper" };
-            let _ = write!(text, "{},{office},{standing},{delivery}\r\n", account.id);
+            let _ = write!(text, "{},{office},{standing},{acts},{until},{delivery}\r\n", account.id);
+            named.insert(office);
         }
     }
-    let named: BTreeSet<_> = accounts.iter().flat_map(|account| &account.offices).collect();
     for office in offices.iter().filter(|office| !named.contains(&office.code)) {
-        let _ = write!(text, ",{},,paper\r\n", office.code);
+        let _ = write!(text, ",{},,,,paper\r\n", office.code);
     }
     text.into_bytes()
 }

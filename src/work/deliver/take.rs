@@ -183,7 +183,7 @@ impl Deliveries {
         job: &str,
         now: Timestamp,
     ) -> Result<Option<Report>, WorkError> {
-        let parties = Parties::read(&*self.ledger, code)?;
+        let parties = self.parties(code, now)?;
         let mut outcomes: Vec<Option<Outcome>> = vec![None; rows.len()];
         let mut batch = Batch::default();
         let mut down = false;

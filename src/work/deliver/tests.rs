@@ -3,7 +3,11 @@ use std::path::Path;
 
 use super::*;
 use crate::model::card::DocumentCard;
-use crate::small_world::{INSURER, World, account, code};
+use crate::model::ids::OfficeCode;
+use crate::model::party::{Actor, Delegation, Standing};
+use crate::model::time::DAY;
+use crate::rules::policy::LateAnswer;
+use crate::small_world::{INSURER, World, account, at, code};
 use crate::work::ports::{FixedScanner, Scan, ScannerDown};
 
 const PDF: &str = "%PDF-1.7\nsample\n%%EOF\n";
@@ -23,6 +27,7 @@ fn stage(world: &World, scanner: Arc<FixedScanner>, points: Points) -> Deliverie
         policy: DeliveryPolicy { document_bytes_max: 1024 * 1024, ..DeliveryPolicy::default() },
         zone: chrono_tz::Asia::Tokyo,
         tables: Arc::new(|_| DocumentTable::default()),
+        delegations: Arc::new(|_| DelegationPolicy::default()),
         scanner,
         turn: world.turn.clone(),
         alarms: world.alarms.clone(),
@@ -241,6 +246,54 @@ fn answers_follow_the_filer_and_fall_back_to_the_office() {
     assert_eq!(it.results().last().unwrap(), "2 paper PAPER-CLOSED");
 }
 
+/// What comes after the delegation's last day goes where the policy says, to the minute of the local midnight (K13 K16).
+#[test]
+fn a_late_answer_goes_where_the_policy_says() {
+    let cases = [
+        (LateAnswer::Office, "1234", "placed K0001"),
+        (LateAnswer::Office, "9999", "paper PAPER-NO-ACCOUNT"),
+        (LateAnswer::Filer, "1234", "placed S0001"),
+        (LateAnswer::Paper, "1234", "paper PAPER-DELEGATION-ENDED"),
+    ];
+    for (late_answer, office, expected) in cases {
+        let mut it = Delivering::new();
+        it.stage.delegations =
+            Arc::new(move |_| DelegationPolicy { late_answer, ..DelegationPolicy::default() });
+        let office_code = OfficeCode::parse(office).unwrap();
+        it.world.ledger.edit_account("S0001", |account| {
+            account.offices.clear();
+            let day = |text| Some(Day::parse(text).unwrap());
+            let (from, until) = (day("2026-04-01"), day("2026-11-23"));
+            account.delegations = vec![Delegation { office: office_code, from, until }];
+        });
+        let answered = it.world.accept_from("S0001", office);
+        for (job, time) in [("in-time", "2026-11-23T23:59:30+09:00"), ("late", "2026-11-24T00:00:00+09:00")] {
+            let sheet = format!("in_reply_to,file,type\n{answered},a.pdf,決定通知書\n");
+            it.now = at(time).plus(-10 * SECOND);
+            it.job(job, sheet, &[("a.pdf", &format!("%PDF-1.7 {job} %%EOF"))]);
+            it.settle();
+            let placed = it.world.ledger.documents_in_all();
+            if job == "in-time" {
+                assert_eq!(placed.last().unwrap().account.as_str(), "S0001");
+            } else {
+                let result = it.results().last().unwrap().clone();
+                let result = result.strip_prefix("2 ").unwrap().to_owned();
+                let account = placed.last().unwrap().account.to_string();
+                let result = if result == "placed" { format!("placed {account}") } else { result };
+                assert_eq!(result, expected, "{late_answer:?} {office}");
+            }
+        }
+        // By name of the account it is refused with the day, and its line is gone from the list.
+        it.job("named", format!("account,office,file,type\nS0001,{office},a.pdf,t\n"), &[("a.pdf", PDF)]);
+        it.settle();
+        let report = it.world.names("reports").into_iter().find(|name| name.contains("named")).unwrap();
+        let report = std::fs::read_to_string(it.world.spool(&format!("reports/{report}"))).unwrap();
+        assert!(report.contains("ROW-DELEGATION-ENDED") && report.contains("2026-11-23"), "{report}");
+        let accounts = std::fs::read_to_string(it.world.spool("reports/accounts.csv")).unwrap();
+        assert!(!accounts.contains("S0001"), "{accounts}");
+    }
+}
+
 /// Cut off between any two steps and gone on with by a new process: every row is placed once and reported.
 #[test]
 fn a_crash_anywhere_delivers_once() {
@@ -400,9 +453,9 @@ fn accounts_are_listed_when_they_change() {
     let it = Delivering::new();
     it.stage.step(it.now).unwrap();
     let path = it.world.spool("reports/accounts.csv");
-    let expected = "\u{feff}account,office,standing,delivery\r\nK0001,1234,active,electronic\r\n\
-                    K0005,5678,active,electronic\r\nS0001,1234,active,electronic\r\nS0001,5678,active,electronic\r\n\
-                    ,9999,,paper\r\n";
+    let expected = "\u{feff}account,office,standing,acts,until,delivery\r\nK0001,1234,active,own,,electronic\r\n\
+                    K0005,5678,active,own,,electronic\r\nS0001,1234,active,delegated,,electronic\r\n\
+                    S0001,5678,active,delegated,,electronic\r\n,9999,,,,paper\r\n";
     assert_eq!(std::fs::read_to_string(&path).unwrap(), expected);
     let inode = |path: &Path| std::os::unix::fs::MetadataExt::ino(&path.metadata().unwrap());
     let before = inode(&path);
@@ -410,7 +463,7 @@ fn accounts_are_listed_when_they_change() {
     assert_eq!(inode(&path), before);
     it.world.ledger.edit_account("K0005", |account| account.standing = Standing::Closed);
     it.stage.step(it.now).unwrap();
-    assert!(std::fs::read_to_string(&path).unwrap().contains("K0005,5678,closed,paper"));
+    assert!(std::fs::read_to_string(&path).unwrap().contains("K0005,5678,closed,own,,paper"));
 }
 
 #[test]

@@ -103,6 +103,7 @@ impl Enrolment {
             insurer: of.insurer.clone(),
             role: of.role,
             offices: of.offices.clone(),
+            delegations: Vec::new(),
             language: of.language,
             test: of.test,
             machine: of.machine,

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::delegations::DelegationForm;
 use super::{AccountForm, InsurerForm, OfficeForm};
 use crate::model::escape::{excerpt, is_hidden};
 use crate::model::finding::Language;
 use crate::model::ids::{AccountId, InsurerCode, OfficeCode};
 use crate::model::party::Role;
+use crate::model::time::Day;
 
 /// A file larger than this is not a list of parties.
 pub const FILE_BYTES_MAX: u64 = 16 << 20;
@@ -29,6 +31,8 @@ pub enum Kind {
     Account,
     /// `account apply --import`
     Application,
+    /// `office import-delegations`
+    Delegation,
 }
 
 impl Kind {
@@ -67,6 +71,7 @@ impl Kind {
                 "csr",
                 "p12",
             ],
+            Self::Delegation => &["office", "to", "from", "until"],
         }
     }
 
@@ -76,6 +81,7 @@ impl Kind {
             Self::Insurer => &["insurer"],
             Self::Office => &["office", "insurer"],
             Self::Account | Self::Application => &["account"],
+            Self::Delegation => &["office", "to"],
         }
     }
 }
@@ -127,6 +133,9 @@ pub fn row_key(kind: Kind, row: &Row) -> String {
         Kind::Insurer => field("insurer"),
         Kind::Office => format!("{}/{}", field("insurer"), field("office")),
         Kind::Account | Kind::Application => field("account"),
+        Kind::Delegation => {
+            format!("{}/{} {}", field("office"), field("to"), field("from")).trim().to_owned()
+        }
     }
 }
 
@@ -197,6 +206,7 @@ pub(super) enum Form {
     Insurer(InsurerForm),
     Office(OfficeForm),
     Account(Box<AccountForm>),
+    Delegation(DelegationForm),
 }
 
 pub(super) fn form(kind: Kind, row: &Row) -> Result<Form, String> {
@@ -238,6 +248,17 @@ pub(super) fn form(kind: Kind, row: &Row) -> Result<Form, String> {
                 text("second").map(|flag| word(&flag, "second", &FLAGS)).transpose()?.unwrap_or(false);
             form.keys = text("ssh-key").map(|keys| split_keys(&keys)).unwrap_or_default();
             Form::Account(Box::new(form))
+        }
+        Kind::Delegation => {
+            let day = |name: &str| {
+                text(name).map(|day| Day::parse(&day).map_err(|e| format!("{name} {e}"))).transpose()
+            };
+            Form::Delegation(DelegationForm {
+                office: needed(row, "office", OfficeCode::parse)?,
+                to: needed(row, "to", AccountId::parse)?,
+                from: day("from")?,
+                until: day("until")?,
+            })
         }
     })
 }

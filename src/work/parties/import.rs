@@ -41,7 +41,7 @@ pub enum Outcome {
 }
 
 /// Of a row that cannot be read: its text stands alone in the report.
-const ROW: &str = "ROW";
+pub(super) const ROW: &str = "ROW";
 
 type Planned = Result<(Plan, Option<BlobId>), PartyError>;
 
@@ -66,6 +66,10 @@ impl Parties {
                     Form::Insurer(form) => plan::insurer(form, Mode::Import, &mut view),
                     Form::Office(form) => plan::office(form, Mode::Import, &mut view),
                     Form::Account(form) => plan::account(form, Mode::Import, rules, &mut view),
+                    // They change accounts, several of them the same one: see `import_delegations`.
+                    Form::Delegation(_) => {
+                        Err(PartyError::new(ROW, "delegations have an import of their own"))
+                    }
                 };
                 plan.map(|plan| (plan, None))
             })
@@ -117,7 +121,11 @@ impl Parties {
 }
 
 /// A refusal is the row's; a journal or disk that fails is everybody's.
-fn row_result(kind: Kind, row: &Row, told: Result<Told, PartyError>) -> Result<RowResult, PartyError> {
+pub(super) fn row_result(
+    kind: Kind,
+    row: &Row,
+    told: Result<Told, PartyError>,
+) -> Result<RowResult, PartyError> {
     let (result, detail) = match told {
         Ok(told) => {
             let mut detail = told.fields.join(", ");

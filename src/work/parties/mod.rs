@@ -2,6 +2,7 @@
 //! the event that names it, and an old card goes after.
 
 pub mod csv;
+pub mod delegations;
 pub mod import;
 pub mod keys;
 pub(in crate::work) mod plan;
@@ -316,5 +317,7 @@ impl Parties {
     }
 }
 
+#[cfg(test)]
+mod delegations_tests;
 #[cfg(test)]
 mod tests;

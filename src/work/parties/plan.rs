@@ -19,7 +19,7 @@ use crate::store::ledger::{Ledger, Op};
 /// Keys of one account.
 const KEYS_MAX: usize = 20;
 /// Offices of one account (an agent's, mostly).
-const OFFICES_MAX: usize = 5_000;
+pub(super) const OFFICES_MAX: usize = 5_000;
 
 /// Whether the party must be new.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -349,6 +349,7 @@ fn blank_account(form: &AccountForm, language: Language) -> Result<Account, Part
         insurer,
         role: form.role.unwrap_or(Role::Office),
         offices: Vec::new(),
+        delegations: Vec::new(),
         language: form.language.unwrap_or(language),
         test: form.test.unwrap_or(false),
         machine: form.machine.unwrap_or(false),
@@ -414,7 +415,8 @@ fn is_whole(account: &Account, card: &AccountCard) -> Result<(), PartyError> {
         }
         return Ok(());
     }
-    if account.offices.is_empty() {
+    let delegated = account.role == Role::Agent && !account.delegations.is_empty();
+    if account.offices.is_empty() && !delegated {
         return refused(
             "OFFICE-MISSING",
             format!("account {id} needs --office: the office (or offices) it acts for (K8)"),

@@ -6,7 +6,7 @@ use super::{Parties, PartyError};
 use crate::model::card::{AccountCard, InsurerCard, OfficeCard};
 use crate::model::finding::Language;
 use crate::model::ids::{AccountId, InsurerCode, OfficeCode};
-use crate::model::party::{Account, Insurer, Office, Role, Standing};
+use crate::model::party::{Account, Delegation, Insurer, Office, Role, Standing};
 use crate::store::cards;
 
 /// An insurer, as `insurer list --json` shows it.
@@ -44,8 +44,11 @@ pub struct AccountRow {
     pub insurer: InsurerCode,
     /// What it is for.
     pub role: Role,
-    /// Offices it acts for, its own first.
+    /// Offices it acts for without a period, its own first.
     pub offices: Vec<OfficeCode>,
+    /// Offices it acts for from a day to a day, past and future ones too.
+    #[serde(default)]
+    pub delegations: Vec<Delegation>,
     /// User name; empty for an insurer's account without one.
     pub user_name: String,
     /// Its mail address; empty for an insurer's account without one.
@@ -88,6 +91,7 @@ impl Parties {
             insurer: account.insurer,
             role: account.role,
             offices: account.offices,
+            delegations: account.delegations,
             user_name: card.user_name,
             mail: card.mail,
             language: account.language,

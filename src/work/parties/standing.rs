@@ -6,6 +6,7 @@ use super::{Change, Parties, PartyError, Told};
 use crate::model::ids::{AccountId, InsurerCode, OfficeCode};
 use crate::model::party::{Account, Actor, Standing};
 use crate::model::time::Timestamp;
+use crate::rules::delegation;
 use crate::store::ledger::Op;
 
 /// Documents are counted in pages of this size.
@@ -111,7 +112,7 @@ impl Parties {
         let mut lying = Lying::default();
         let mut acting = Vec::new();
         for account in self.ledger.accounts(Some(insurer))? {
-            if account.offices.contains(office) {
+            if delegation::offices_ever(&account).contains(office) {
                 self.count(&mut lying, &account, Some(office))?;
                 acting.push(account.id.to_string());
             }

@@ -11,27 +11,27 @@ use crate::store::local_blobs::{BlobOptions, LocalBlobs};
 use crate::store::recover::LedgerOptions;
 use crate::store::root::Root;
 
-const NOW: Timestamp = Timestamp(1_795_000_000_000);
-const BY: Actor = Actor::Operator(0);
+pub(super) const NOW: Timestamp = Timestamp(1_795_000_000_000);
+pub(super) const BY: Actor = Actor::Operator(0);
 
-struct World {
+pub(super) struct World {
     _dir: tempfile::TempDir,
-    ledger: Arc<dyn Ledger>,
+    pub(super) ledger: Arc<dyn Ledger>,
     blobs: Arc<dyn Blobs>,
-    parties: Parties,
+    pub(super) parties: Parties,
     refuse_second: AtomicBool,
 }
 
-fn code() -> InsurerCode {
+pub(super) fn code() -> InsurerCode {
     InsurerCode::parse("06139999").unwrap()
 }
 
-fn office(code: &str) -> OfficeCode {
+pub(super) fn office(code: &str) -> OfficeCode {
     OfficeCode::parse(code).unwrap()
 }
 
 impl World {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let root = Root::open(&dir.path().join("spool")).unwrap();
         let path = root.path().to_owned();
@@ -80,6 +80,12 @@ impl World {
             &BY,
             NOW,
         )
+    }
+
+    pub(super) fn add(&self, id: &str, edit: impl FnOnce(&mut AccountForm)) {
+        let mut form = Self::form(id);
+        edit(&mut form);
+        self.set(&form, Mode::Add).unwrap();
     }
 
     fn blobs(&self) -> usize {
