@@ -34,7 +34,7 @@ use source::Source;
 pub const DEFAULT_TEXT: &str = include_str!("../conf/todoke.toml");
 
 /// Tables an insurer's file may have; each is read by the module named after it.
-pub const INSURER_TABLES: &[&str] = &["accounts", "delegations", "documents", "filing"];
+pub const INSURER_TABLES: &[&str] = &["accounts", "delegations", "documents", "filing", "other"];
 
 /// `[sftp]`: where the SFTP door listens.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]

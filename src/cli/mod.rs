@@ -2,6 +2,7 @@
 //! to the store.
 
 mod account;
+mod announce;
 mod check;
 mod deliver;
 mod demo;
@@ -103,6 +104,8 @@ enum Verb {
     Account(account::Account),
     /// Place a document in an account's outbox
     Deliver(deliver::Deliver),
+    /// Tell all or some accounts something (お知らせ)
+    Announce(announce::Announce),
     /// Documents in outboxes
     #[command(subcommand)]
     Outbox(outbox::Outbox),
@@ -170,6 +173,7 @@ pub fn run(cli: Cli) -> Exit {
         Verb::Office(verb) => verb.run(globals),
         Verb::Account(verb) => verb.run(globals),
         Verb::Deliver(verb) => verb.run(globals),
+        Verb::Announce(verb) => verb.run(globals),
         Verb::Outbox(verb) => verb.run(globals),
         Verb::Submission(verb) => verb.run(globals),
         Verb::Mail(verb) => verb.run(globals),

@@ -8,7 +8,7 @@ use super::out::{self, Column};
 use super::party::Yes;
 use super::way::Way;
 use crate::desk::{OutboxRequest, Request, Trouble};
-use crate::model::ids::{AccountId, DocumentId, OfficeCode};
+use crate::model::ids::{AccountId, DocumentId, InsurerCode, OfficeCode};
 
 const COLUMNS: [Column; 8] = [
     ("DOCUMENT", "document"),
@@ -21,6 +21,15 @@ const COLUMNS: [Column; 8] = [
     ("FETCHED", "last_fetched_at"),
 ];
 
+const ANNOUNCEMENT_COLUMNS: [Column; 6] = [
+    ("ANNOUNCEMENT", "announcement"),
+    ("TITLE", "title"),
+    ("ACCOUNTS", "accounts"),
+    ("FETCHED", "fetched"),
+    ("PLACED", "placed_at"),
+    ("EXPIRES", "expires_at"),
+];
+
 /// Documents.
 #[derive(Debug, Subcommand)]
 pub(super) enum Outbox {
@@ -28,6 +37,30 @@ pub(super) enum Outbox {
     List(List),
     /// Take back a document that was sent to the wrong place (誤配信): gone at once
     Recall(Recall),
+    /// Announcements of an insurer, and how many have fetched them
+    Announcements(Announcements),
+    /// Take back an announcement from all who have it
+    RecallAnnouncement(RecallAnnouncement),
+}
+
+/// Whose announcements.
+#[derive(Debug, Args)]
+pub(super) struct Announcements {
+    /// The insurer
+    #[arg(long)]
+    insurer: InsurerCode,
+}
+
+/// Which announcement.
+#[derive(Debug, Args)]
+pub(super) struct RecallAnnouncement {
+    /// Its number, as listed: D1-...
+    announcement: DocumentId,
+    /// Whose it is
+    #[arg(long)]
+    insurer: InsurerCode,
+    #[command(flatten)]
+    yes: Yes,
 }
 
 /// Which documents.
@@ -63,6 +96,26 @@ impl Outbox {
                 }
                 let way = Way::open(globals)?;
                 let answer = way.ask(Request::Outbox(OutboxRequest::Recall(document)))?;
+                globals.out().zone(way.config.gateway.zone).thing(&answer)
+            }
+            Self::Announcements(of) => {
+                let way = Way::open(globals)?;
+                globals.out().zone(way.config.gateway.zone).listing(&ANNOUNCEMENT_COLUMNS, |next| {
+                    let after = next.as_deref().map(DocumentId::parse).transpose();
+                    let after = after.map_err(|error| Trouble::fault(error.to_string()))?;
+                    let insurer = of.insurer.clone();
+                    way.ask(Request::Outbox(OutboxRequest::Announcements { insurer, after }))
+                })
+            }
+            Self::RecallAnnouncement(RecallAnnouncement { announcement, insurer, yes }) => {
+                let question = format!("Take back announcement {announcement}? It is gone at once.");
+                if !out::confirm(yes.yes, &question)? {
+                    out::note("Nothing changed.");
+                    return Ok(Exit::Refused);
+                }
+                let way = Way::open(globals)?;
+                let request = OutboxRequest::RecallAnnouncement { insurer, announcement };
+                let answer = way.ask(Request::Outbox(request))?;
                 globals.out().zone(way.config.gateway.zone).thing(&answer)
             }
         }

@@ -244,6 +244,12 @@ impl House {
                 tracing::error!(document = %document.id, error = format!("{error:#}"), "a recall could not be told");
             }
         }));
+        let teller = Arc::clone(&notifier);
+        stages.withdrawn = Some(Box::new(move |submission, reason, now| {
+            if let Err(error) = teller.withdrawn(submission, reason, now) {
+                tracing::error!(number = %submission.number, error = format!("{error:#}"), "a withdrawal could not be told");
+            }
+        }));
         let turn = stages.publisher.turn.clone();
         let unclaimed: Arc<Mutex<HashSet<BlobId>>> = Arc::default();
         let kept = Arc::clone(&unclaimed);

@@ -14,6 +14,8 @@ pub enum Format {
     Pdf,
     /// `.csv`, where the office chose it beside PDF (H3).
     Csv,
+    /// `.txt`, of announcements alone.
+    Txt,
 }
 
 impl Format {
@@ -22,6 +24,7 @@ impl Format {
         match self {
             Self::Pdf => "pdf",
             Self::Csv => "csv",
+            Self::Txt => "txt",
         }
     }
 }
@@ -60,6 +63,9 @@ pub struct Document {
     pub expires_at: Timestamp,
     /// First and last complete download.
     pub fetched: Option<(Timestamp, Timestamp)>,
+    /// Of an announcement (お知らせ) to many: the first of its documents. All of them share bytes and card.
+    #[serde(default)]
+    pub announcement: Option<DocumentId>,
 }
 
 impl Document {

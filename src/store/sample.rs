@@ -140,6 +140,7 @@ pub fn document(epoch: u32, serial: u64, office: &str, at: Timestamp) -> Documen
         placed_at: at,
         expires_at: at.plus_days(70),
         fetched: None,
+        announcement: None,
     }
 }
 

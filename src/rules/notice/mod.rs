@@ -16,7 +16,7 @@ use crate::model::time::Timestamp;
 
 pub use kinds::{
     Addressed, ArrivalNotice, ArrivalPart, KINDS, Kind, Notice, ProfileNotice, RecallNotice, RefusalNotice,
-    RefusalReason, SweptNotice, summarise,
+    RefusalReason, SweptNotice, WithdrawnNotice, summarise,
 };
 pub use letter::{Letter, LetterError, compose};
 use template::Template;

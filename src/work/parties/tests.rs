@@ -218,6 +218,7 @@ fn standing_counts_what_lies_in_the_outbox() {
             placed_at: NOW,
             expires_at: Timestamp(1_801_494_000_000),
             fetched: None,
+            announcement: None,
         };
         (document, crate::model::ids::Digest::of(&serial.to_be_bytes()))
     });

@@ -6,6 +6,7 @@ mod profile;
 mod recall;
 mod refusal;
 mod swept;
+mod withdrawn;
 
 use super::template::{Need, Slot};
 use super::words::Values;
@@ -16,10 +17,18 @@ pub use profile::ProfileNotice;
 pub use recall::RecallNotice;
 pub use refusal::{RefusalNotice, RefusalReason, summarise};
 pub use swept::SweptNotice;
+pub use withdrawn::WithdrawnNotice;
 
 /// All kinds, in the order of their names.
-pub static KINDS: &[&Kind] =
-    &[&arrival::KIND, &profile::KIND, &profile::FORMER_KIND, &recall::KIND, &refusal::KIND, &swept::KIND];
+pub static KINDS: &[&Kind] = &[
+    &arrival::KIND,
+    &profile::KIND,
+    &profile::FORMER_KIND,
+    &recall::KIND,
+    &refusal::KIND,
+    &swept::KIND,
+    &withdrawn::KIND,
+];
 
 /// One kind of notice.
 #[derive(Debug)]
