@@ -38,8 +38,17 @@ use source::Source;
 pub const DEFAULT_TEXT: &str = include_str!("../conf/todoke.toml");
 
 /// Tables an insurer's file may have; each is read by the module named after it.
-pub const INSURER_TABLES: &[&str] =
-    &["accounts", "certificates", "delegations", "documents", "enrolment", "filing", "login", "renewal"];
+pub const INSURER_TABLES: &[&str] = &[
+    "accounts",
+    "certificates",
+    "delegations",
+    "documents",
+    "enrolment",
+    "filing",
+    "login",
+    "other",
+    "renewal",
+];
 
 /// `[sftp]`: where the SFTP door listens.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]

@@ -320,6 +320,20 @@ impl Ledger for FakeLedger {
         let of = |document: &&Document| document.account == *account;
         Ok(state.documents.values().filter(of).take(limit).cloned().collect())
     }
+    fn announcements(
+        &self,
+        account: &AccountId,
+        after: Option<DocumentId>,
+        limit: usize,
+    ) -> Result<Vec<Document>, LedgerError> {
+        let of = |document: &Document| document.announcement.is_some() && Some(document.id) > after;
+        let all = self.documents(account, None, None, usize::MAX)?;
+        Ok(all.into_iter().filter(of).take(limit).collect())
+    }
+    fn announced(&self, insurer: &InsurerCode) -> Result<Vec<(DocumentId, DocumentId)>, LedgerError> {
+        let all = self.documents_in_all().into_iter().filter(|document| document.insurer == *insurer);
+        Ok(all.filter_map(|document| Some((document.announcement?, document.id))).collect())
+    }
     fn delivery_taken(&self, insurer: &InsurerCode, set: Digest) -> Result<bool, LedgerError> {
         Ok(self.0.lock().unwrap().sets.contains(&(insurer.clone(), set)))
     }

@@ -331,7 +331,7 @@ fn set_file(path: &Path, name: FileName, rules: Option<&RuleSet>) -> Result<SetF
     });
     let cover_counts =
         cover.map(|cover| set::cover_counts(&content, cover.csv)).transpose().map_err(wrong)?;
-    Ok(SetFile { name, bytes, pdf, cover_counts })
+    Ok(SetFile { name, bytes, pdf, cover_counts, other: None })
 }
 
 fn open(path: &Path) -> Result<(File, u64), Trouble> {

@@ -2,6 +2,7 @@
 //! to the store.
 
 mod account;
+mod announce;
 mod application;
 mod cert;
 mod check;
@@ -110,6 +111,8 @@ enum Verb {
     Cert(cert::Cert),
     /// Place a document in an account's outbox
     Deliver(deliver::Deliver),
+    /// Tell all or some accounts something (お知らせ)
+    Announce(announce::Announce),
     /// Documents in outboxes
     #[command(subcommand)]
     Outbox(outbox::Outbox),
@@ -178,6 +181,7 @@ pub fn run(cli: Cli) -> Exit {
         Verb::Account(verb) => verb.run(globals),
         Verb::Cert(verb) => verb.run(globals),
         Verb::Deliver(verb) => verb.run(globals),
+        Verb::Announce(verb) => verb.run(globals),
         Verb::Outbox(verb) => verb.run(globals),
         Verb::Submission(verb) => verb.run(globals),
         Verb::Mail(verb) => verb.run(globals),

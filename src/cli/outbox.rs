@@ -34,6 +34,15 @@ const STATS: [Column; 10] = [
     ("RECALLED", "recalled"),
 ];
 
+const ANNOUNCEMENT_COLUMNS: [Column; 6] = [
+    ("ANNOUNCEMENT", "announcement"),
+    ("TITLE", "title"),
+    ("ACCOUNTS", "accounts"),
+    ("FETCHED", "fetched"),
+    ("PLACED", "placed_at"),
+    ("EXPIRES", "expires_at"),
+];
+
 /// Documents.
 #[derive(Debug, Subcommand)]
 pub(super) enum Outbox {
@@ -47,6 +56,10 @@ pub(super) enum Outbox {
     Release(One),
     /// How many documents were fetched, by insurer, month and type
     Stats(Stats),
+    /// Announcements of an insurer, and how many have fetched them
+    Announcements(Announcements),
+    /// Take back an announcement from all who have it
+    RecallAnnouncement(RecallAnnouncement),
 }
 
 /// A hold.
@@ -75,6 +88,26 @@ pub(super) struct Stats {
     /// Only this insurer's
     #[arg(long)]
     insurer: Option<InsurerCode>,
+}
+
+/// Whose announcements.
+#[derive(Debug, Args)]
+pub(super) struct Announcements {
+    /// The insurer
+    #[arg(long)]
+    insurer: InsurerCode,
+}
+
+/// Which announcement.
+#[derive(Debug, Args)]
+pub(super) struct RecallAnnouncement {
+    /// Its number, as listed: D1-...
+    announcement: DocumentId,
+    /// Whose it is
+    #[arg(long)]
+    insurer: InsurerCode,
+    #[command(flatten)]
+    yes: Yes,
 }
 
 /// Which documents.
@@ -124,6 +157,26 @@ impl Outbox {
                     return Ok(Exit::Refused);
                 }
                 ask(OutboxRequest::Recall(document))
+            }
+            Self::Announcements(of) => {
+                let way = Way::open(globals)?;
+                globals.out().zone(way.config.gateway.zone).listing(&ANNOUNCEMENT_COLUMNS, |next| {
+                    let after = next.as_deref().map(DocumentId::parse).transpose();
+                    let after = after.map_err(|error| Trouble::fault(error.to_string()))?;
+                    let insurer = of.insurer.clone();
+                    way.ask(Request::Outbox(OutboxRequest::Announcements { insurer, after }))
+                })
+            }
+            Self::RecallAnnouncement(RecallAnnouncement { announcement, insurer, yes }) => {
+                let question = format!("Take back announcement {announcement}? It is gone at once.");
+                if !out::confirm(yes.yes, &question)? {
+                    out::note("Nothing changed.");
+                    return Ok(Exit::Refused);
+                }
+                let way = Way::open(globals)?;
+                let request = OutboxRequest::RecallAnnouncement { insurer, announcement };
+                let answer = way.ask(Request::Outbox(request))?;
+                globals.out().zone(way.config.gateway.zone).thing(&answer)
             }
         }
     }

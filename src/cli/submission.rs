@@ -32,8 +32,8 @@ pub(super) enum Submission {
     List(List),
     /// One, with its files and findings
     Show(One),
-    /// Withdraw one that was not collected yet
-    Withdraw(Sure),
+    /// Withdraw one that was not collected yet; its sender is told by mail
+    Withdraw(Withdraw),
     /// Let a held one pass
     Release(One),
     /// Refuse a held one
@@ -71,6 +71,16 @@ pub(super) struct Sure {
     which: One,
     #[command(flatten)]
     yes: Yes,
+}
+
+/// Which submission, and why.
+#[derive(Debug, Args)]
+pub(super) struct Withdraw {
+    #[command(flatten)]
+    sure: Sure,
+    /// Why, for its sender
+    #[arg(long)]
+    reason: Option<String>,
 }
 
 /// Where a submission is.
@@ -112,9 +122,10 @@ impl Submission {
             Self::Release(one) => {
                 ask(globals, SubmissionRequest::Judge { number: one.number, release: true })
             }
-            Self::Withdraw(Sure { which, yes }) => {
+            Self::Withdraw(Withdraw { sure: Sure { which, yes }, reason }) => {
                 let question = format!("Withdraw submission {}?", which.number);
-                sure(globals, yes.yes, &question, SubmissionRequest::Withdraw(which.number))
+                let request = SubmissionRequest::Withdraw { number: which.number, reason };
+                sure(globals, yes.yes, &question, request)
             }
             Self::Refuse(Sure { which, yes }) => {
                 let question = format!("Refuse submission {}?", which.number);

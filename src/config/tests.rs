@@ -196,5 +196,5 @@ fn an_insurer_may_have_a_policy_of_its_own() {
     let text = text.replace(&conf.display().to_string(), "CONF");
     expect![[r#"
         CONF/insurers/06139999.toml:2: accounts.second_account = "never": unknown variant `never`, expected one of `allow`, `warn`, `refuse`
-        CONF/insurers/06139999.toml:3: acounts: unknown table; allowed are [accounts], [certificates], [delegations], [documents], [enrolment], [filing], [login], [renewal]"#]].assert_eq(&text);
+        CONF/insurers/06139999.toml:3: acounts: unknown table; allowed are [accounts], [certificates], [delegations], [documents], [enrolment], [filing], [login], [other], [renewal]"#]].assert_eq(&text);
 }

@@ -235,7 +235,7 @@ impl House {
             accepted: ring(&bells.publish),
         });
         let (decider, uptime) = (Arc::clone(&judge), Arc::clone(&world.uptime));
-        let stages = Stages::build(
+        let mut stages = Stages::build(
             &config,
             &ledger,
             &blobs,
@@ -279,6 +279,12 @@ impl House {
         let certificates = desk::certificates::build(&config, &ledger, &blobs, &alarm_port, given);
         let enrolment =
             Arc::new(desk::applications::build(&config, &ledger, &blobs, &alarm_port, &certificates));
+        let teller = Arc::clone(&notifier);
+        stages.withdrawn = Some(Box::new(move |submission, reason, now| {
+            if let Err(error) = teller.withdrawn(submission, reason, now) {
+                tracing::error!(number = %submission.number, error = format!("{error:#}"), "a withdrawal could not be told");
+            }
+        }));
         let turn = stages.publisher.turn.clone();
         let unclaimed: Arc<Mutex<HashSet<BlobId>>> = Arc::default();
         let kept = Arc::clone(&unclaimed);

@@ -27,13 +27,13 @@ use crate::model::time::Timestamp;
 
 pub use applications::ApplicationRequest;
 pub use certificates::{CertificateRequest, IssuePassword, KeyMaterial};
-pub use parts::{DeliverOrder, Live, Parts, Session, Works};
+pub use parts::{AnnounceOrder, DeliverOrder, Live, Parts, Session, Works};
 pub use request::{
     Answer, MailRequest, OutboxRequest, PartyRequest, PurgeRequest, Request, Response, SubmissionRequest,
 };
 pub use service::DeskService;
 pub use trouble::{Kind, Trouble};
-pub use works::{Judge, Stages, delegation_policy};
+pub use works::{Judge, Stages, TellWithdrawal, delegation_policy};
 
 /// Does what is asked. `payload` is the file that came along (`deliver`); requests without one leave it unread.
 pub fn execute(
@@ -53,6 +53,7 @@ pub fn execute(
         Request::Mail(request) => mails::answer(parts, request, by, now),
         Request::Purge(request) => outbox::purge(parts, &request, now),
         Request::Deliver(order) => outbox::deliver(parts, &order, payload, by, now),
+        Request::Announce(order) => outbox::announce(parts, &order, payload, by, now),
         Request::Reload => parts.live()?.reload().map(Answer::of),
         Request::Reconcile => reconcile(parts, by, now),
     };

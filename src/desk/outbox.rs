@@ -1,17 +1,18 @@
 //! Documents: outboxes, deliveries by hand, recall, and what expires.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 
 use serde_json::{Value, json};
 
 use super::listing::{PAGE, page, time, time_or_null};
 use super::outbox_stats;
-use super::parts::{DeliverOrder, Parts};
+use super::parts::{AnnounceOrder, DeliverOrder, Parts};
 use super::request::{Answer, OutboxRequest, PurgeRequest, Response};
 use super::trouble::{Kind, Trouble};
 use crate::model::card::{DocumentCard, HoldCard};
 use crate::model::document::{Document, RemovalReason};
-use crate::model::ids::DocumentId;
+use crate::model::ids::{DocumentId, InsurerCode};
 use crate::model::party::Actor;
 use crate::model::time::Timestamp;
 use crate::store::cards;
@@ -33,6 +34,10 @@ pub(super) fn answer(parts: &Parts, request: OutboxRequest, by: &Actor, now: Tim
         OutboxRequest::Hold { id, legal, reason } => hold(parts, id, legal, &reason, by, now),
         OutboxRequest::Release(id) => release(parts, id, by, now),
         OutboxRequest::Stats { insurer } => outbox_stats::answer(parts, insurer.as_ref(), now),
+        OutboxRequest::Announcements { insurer, after } => announcements(parts, &insurer, after),
+        OutboxRequest::RecallAnnouncement { insurer, announcement } => {
+            recall_announcement(parts, &insurer, announcement, by, now)
+        }
     }
 }
 
@@ -50,6 +55,7 @@ fn row_of(parts: &Parts, document: &Document) -> Result<Value, Trouble> {
         "office": document.office,
         "insurer": document.insurer,
         "in_reply_to": document.in_reply_to,
+        "announcement": document.announcement,
         "type": document.kind,
         "title": title,
         "format": document.format,
@@ -164,6 +170,91 @@ pub(super) fn deliver(
     let placed =
         placed.ok_or_else(|| Trouble::fault(format!("document {id} was placed but is not there")))?;
     Ok(Answer { notes, ..Answer::of(row_of(parts, &placed)?) })
+}
+
+pub(super) fn announce(
+    parts: &Parts,
+    order: &AnnounceOrder,
+    payload: &mut dyn Read,
+    by: &Actor,
+    now: Timestamp,
+) -> Response {
+    let placement = parts.works.announce(order, payload, by, now)?;
+    let notes =
+        placement.without.iter().map(|(who, fault)| format!("{who}: {}: {}", fault.code, fault.text.en));
+    let row = json!({
+        "announcement": placement.announcement,
+        "insurer": order.insurer,
+        "title": order.title,
+        "placed": placement.placed,
+        "placed_before": placement.before,
+        "without": placement.without.len(),
+    });
+    Ok(Answer { notes: notes.collect(), ..Answer::of(row) })
+}
+
+/// Newest last; a row for each, with what became of it.
+fn announcements(parts: &Parts, insurer: &InsurerCode, after: Option<DocumentId>) -> Response {
+    if parts.ledger.insurer(insurer)?.is_none() {
+        return Err(Trouble::unknown(format!("insurer {insurer}")));
+    }
+    let mut groups: BTreeMap<DocumentId, Vec<DocumentId>> = BTreeMap::new();
+    for (announcement, document) in parts.ledger.announced(insurer)? {
+        if after.is_none_or(|after| announcement > after) {
+            groups.entry(announcement).or_default().push(document);
+        }
+    }
+    let groups: Vec<_> = groups.into_iter().take(PAGE).collect();
+    page(
+        groups,
+        |(announcement, _)| announcement.to_string(),
+        |(announcement, documents)| {
+            let (mut accounts, mut fetched, mut first) = (0_u64, 0_u64, Value::Null);
+            for id in documents {
+                let Some(document) = parts.ledger.document(id)? else { continue };
+                accounts += 1;
+                fetched += u64::from(document.fetched.is_some());
+                if first.is_null() {
+                    first = row_of(parts, &document)?;
+                }
+            }
+            Ok(json!({
+                "announcement": announcement,
+                "insurer": insurer,
+                "title": first["title"],
+                "format": first["format"],
+                "accounts": accounts,
+                "fetched": fetched,
+                "placed_at": first["placed_at"],
+                "expires_at": first["expires_at"],
+            }))
+        },
+    )
+}
+
+fn recall_announcement(
+    parts: &Parts,
+    insurer: &InsurerCode,
+    announcement: DocumentId,
+    by: &Actor,
+    now: Timestamp,
+) -> Response {
+    let documents = parts.ledger.announced(insurer)?.into_iter().filter(|(of, _)| *of == announcement);
+    let (mut recalled, mut fetched) = (0_u64, 0_u64);
+    for (_, id) in documents {
+        if parts.ledger.document(id)?.is_some() {
+            recalled += 1;
+            fetched += u64::from(parts.works.recall(id, by, now)?.is_some());
+        }
+    }
+    if recalled == 0 {
+        return Err(Trouble::unknown(format!("announcement {announcement} of insurer {insurer}")));
+    }
+    let note = format!(
+        "{announcement} is gone from {recalled} accounts, {fetched} of which had fetched it; all are told."
+    );
+    let row = json!({ "announcement": announcement, "recalled": recalled, "fetched": fetched });
+    Ok(Answer { notes: vec![note], ..Answer::of(row) })
 }
 
 pub(super) fn purge(parts: &Parts, request: &PurgeRequest, now: Timestamp) -> Response {

@@ -20,6 +20,7 @@ use crate::store::credentials::Credentials;
 use crate::store::ledger::Ledger;
 use crate::work::alarms::{AlarmBoard, Alarms};
 use crate::work::certificates::Certificates;
+use crate::work::deliver::Placement;
 use crate::work::enrol::Enrolment;
 use crate::work::parties::Parties;
 
@@ -44,6 +45,23 @@ pub struct DeliverOrder {
     pub size: u64,
 }
 
+/// An announcement (お知らせ) an operator makes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct AnnounceOrder {
+    /// From whom.
+    pub insurer: InsurerCode,
+    /// To every account of it but test accounts; else to those named.
+    pub all: bool,
+    /// To these accounts.
+    pub accounts: Vec<AccountId>,
+    /// To the accounts of these offices.
+    pub offices: Vec<OfficeCode>,
+    /// Its title.
+    pub title: String,
+    /// The file's name, without folders.
+    pub file_name: String,
+}
+
 /// What the stages of work do at an operator's word. All calls block.
 pub trait Works: Send + Sync {
     /// Places a document; `content` holds `order.size` bytes. Gives its number and what the operator should know.
@@ -54,6 +72,14 @@ pub trait Works: Send + Sync {
         by: &Actor,
         now: Timestamp,
     ) -> Result<(DocumentId, Vec<String>), Trouble>;
+    /// Announces what `content` holds.
+    fn announce(
+        &self,
+        order: &AnnounceOrder,
+        content: &mut dyn Read,
+        by: &Actor,
+        now: Timestamp,
+    ) -> Result<Placement, Trouble>;
     /// Takes a document back; whether it had been fetched, first and last.
     fn recall(
         &self,
@@ -61,8 +87,14 @@ pub trait Works: Send + Sync {
         by: &Actor,
         now: Timestamp,
     ) -> Result<Option<(Timestamp, Timestamp)>, Trouble>;
-    /// Withdraws a submission that was not collected yet.
-    fn withdraw(&self, number: Number, by: &Actor, now: Timestamp) -> Result<(), Trouble>;
+    /// Withdraws a submission that was not collected yet, and tells its sender why.
+    fn withdraw(
+        &self,
+        number: Number,
+        reason: Option<&str>,
+        by: &Actor,
+        now: Timestamp,
+    ) -> Result<(), Trouble>;
     /// Releases or refuses a held submission.
     fn judge(&self, number: Number, release: bool, by: &Actor, now: Timestamp) -> Result<(), Trouble>;
     /// Removes what is due now; how many documents went.

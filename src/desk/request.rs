@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::applications::ApplicationRequest;
 use super::certificates::CertificateRequest;
-use super::parts::DeliverOrder;
+use super::parts::{AnnounceOrder, DeliverOrder};
 use super::trouble::Trouble;
 use crate::model::ids::{AccountId, DocumentId, InsurerCode, MailId, Number, OfficeCode};
 use crate::model::login::Purpose;
@@ -40,6 +40,8 @@ pub enum Request {
     Purge(PurgeRequest),
     /// Place the document that comes along.
     Deliver(DeliverOrder),
+    /// Announce the document that comes along.
+    Announce(AnnounceOrder),
     /// Read the configuration again (the daemon only).
     Reload,
     /// A restored data root was reconciled.
@@ -142,7 +144,12 @@ pub enum SubmissionRequest {
     /// One, with what its card holds.
     Show(Number),
     /// Withdraw it as the operator.
-    Withdraw(Number),
+    Withdraw {
+        /// Which.
+        number: Number,
+        /// Why: told its sender by mail.
+        reason: Option<String>,
+    },
     /// Decide a held one.
     Judge {
         /// Which.
@@ -182,6 +189,20 @@ pub enum OutboxRequest {
     Stats {
         /// Of this insurer.
         insurer: Option<InsurerCode>,
+    },
+    /// Announcements of an insurer, with how many have fetched each.
+    Announcements {
+        /// Whose.
+        insurer: InsurerCode,
+        /// After the last one of the page before.
+        after: Option<DocumentId>,
+    },
+    /// Take an announcement back from everybody.
+    RecallAnnouncement {
+        /// Whose.
+        insurer: InsurerCode,
+        /// Which.
+        announcement: DocumentId,
     },
 }
 

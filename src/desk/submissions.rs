@@ -14,6 +14,9 @@ use crate::model::time::Timestamp;
 use crate::store::cards;
 use crate::store::ledger::SubmissionFilter;
 
+/// Characters of a withdrawal's reason.
+const REASON_CHARS_MAX: usize = 300;
+
 pub(super) fn answer(parts: &Parts, request: SubmissionRequest, by: &Actor, now: Timestamp) -> Response {
     match request {
         SubmissionRequest::List { account, insurer, states, before } => {
@@ -22,10 +25,15 @@ pub(super) fn answer(parts: &Parts, request: SubmissionRequest, by: &Actor, now:
             page(rows, |row| row.number.to_string(), |row| Ok(row_of(&row)))
         }
         SubmissionRequest::Show(number) => show(parts, number),
-        SubmissionRequest::Withdraw(number) => {
-            parts.works.withdraw(number, by, now)?;
+        SubmissionRequest::Withdraw { number, reason } => {
+            let reason = reason.as_deref().map(str::trim).filter(|reason| !reason.is_empty());
+            if reason.is_some_and(|reason| reason.chars().count() > REASON_CHARS_MAX) {
+                let text = format!("--reason has at most {REASON_CHARS_MAX} characters");
+                return Err(Trouble::refused("REASON-LONG", text));
+            }
+            parts.works.withdraw(number, reason, by, now)?;
             let row = row_of(&find(parts, number)?);
-            let note = "It is withdrawn: the insurer does not get it, and its sender may send it again.";
+            let note = "It is withdrawn: the insurer does not get it, its sender is told by mail and may send it again.";
             Ok(Answer { notes: vec![note.to_owned()], ..Answer::of(row) })
         }
         SubmissionRequest::Judge { number, release } => {

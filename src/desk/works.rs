@@ -3,18 +3,22 @@
 use std::io::Read;
 use std::sync::{Arc, Mutex};
 
-use super::parts::{DeliverOrder, Works};
+use super::parts::{AnnounceOrder, DeliverOrder, Works};
 use super::test_mail::send_test_mail;
 use super::trouble::{Kind, Trouble};
 use crate::config::{Config, ConfigCell};
 use crate::model::ids::{DocumentId, InsurerCode, Number};
 use crate::model::party::Actor;
+use crate::model::submission::Submission;
 use crate::model::time::Timestamp;
 use crate::rules::policy::DelegationPolicy;
 use crate::store::blobs::Blobs;
 use crate::store::ledger::Ledger;
 use crate::work::alarms::Alarms;
-use crate::work::deliver::{Address, Deliveries, DocumentTable, PlaceRequest, PlacedOne};
+use crate::work::deliver::{
+    Address, AnnounceRequest, Announced, Audience, Deliveries, DocumentTable, PlaceRequest, PlacedOne,
+    Placement,
+};
 use crate::work::imports;
 use crate::work::ports::Scanner;
 use crate::work::publish::{Publisher, SpoolTurn, Withdrawal};
@@ -24,6 +28,9 @@ use crate::work::step::{Points, WorkError};
 
 /// Releases (`true`) or refuses a held submission.
 pub type Judge = dyn Fn(Number, bool, &Actor, Timestamp) -> Result<(), Trouble> + Send + Sync;
+
+/// Tells of a submission that the operator withdrew, and why.
+pub type TellWithdrawal = dyn Fn(&Submission, Option<&str>, Timestamp) + Send + Sync;
 
 /// The stages.
 pub struct Stages {
@@ -37,6 +44,8 @@ pub struct Stages {
     pub purge: Arc<Purge>,
     /// Decides held submissions.
     pub judge: Box<Judge>,
+    /// Tells the sender of a withdrawal by the operator, where there is somebody to do so.
+    pub withdrawn: Option<Box<TellWithdrawal>>,
     /// The configuration in force.
     pub config: Arc<ConfigCell>,
 }
@@ -103,6 +112,7 @@ impl Stages {
             purge_reports,
             purge,
             judge,
+            withdrawn: None,
             config: Arc::clone(config),
         }
     }
@@ -147,6 +157,7 @@ impl Works for Stages {
                 account: order.account.clone(),
                 office: order.office.clone(),
                 in_reply_to: order.in_reply_to,
+                everybody: false,
             },
             kind: &order.kind,
             title: &order.title,
@@ -171,6 +182,36 @@ impl Works for Stages {
         }
     }
 
+    fn announce(
+        &self,
+        order: &AnnounceOrder,
+        content: &mut dyn Read,
+        by: &Actor,
+        now: Timestamp,
+    ) -> Result<Placement, Trouble> {
+        let audience = if order.all {
+            Audience::All
+        } else {
+            Audience::These(order.accounts.clone(), order.offices.clone())
+        };
+        let request = AnnounceRequest {
+            insurer: &order.insurer,
+            audience,
+            title: &order.title,
+            original_name: &order.file_name,
+            content,
+            by: by.clone(),
+        };
+        match self.deliveries.announce(request, now)? {
+            Announced::Placed(placement) => Ok(placement),
+            Announced::Not(fault) => Err(Trouble::refused(fault.code, fault.text.en)),
+            Announced::ScannerDown => {
+                let text = "the scanner does not answer, so nothing was announced; try again (`todoke doctor` looks at it)";
+                Err(Trouble::new(Kind::NotNow, "SCANNER-DOWN", text))
+            }
+        }
+    }
+
     fn recall(
         &self,
         id: DocumentId,
@@ -187,9 +228,20 @@ impl Works for Stages {
         }
     }
 
-    fn withdraw(&self, number: Number, by: &Actor, now: Timestamp) -> Result<(), Trouble> {
+    fn withdraw(
+        &self,
+        number: Number,
+        reason: Option<&str>,
+        by: &Actor,
+        now: Timestamp,
+    ) -> Result<(), Trouble> {
         match self.publisher.withdraw(number, None, by, now)? {
-            Withdrawal::Withdrawn => Ok(()),
+            Withdrawal::Withdrawn => {
+                if let (Some(tell), Some(of)) = (&self.withdrawn, self.publisher.ledger.submission(number)?) {
+                    tell(&of, reason, now);
+                }
+                Ok(())
+            }
             Withdrawal::Collected => {
                 let text = format!(
                     "submission {number} was collected by the insurer already; only the insurer can help"

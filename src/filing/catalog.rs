@@ -355,6 +355,42 @@ catalog! {
         "「# kind: other」を消し、届出として送り直してください。"
         "Remove `# kind: other` and send it as a filing."
     }
+    SetOtherClosed "SET-OTHER-CLOSED" Error V "K55, policy" {
+        "この健康保険組合は電子申請以外(# kind: other)の送信を受け付けていません。"
+        "This insurer takes no submissions of kind other."
+        "郵送するか、健康保険組合へお問い合わせください。"
+        "Send it by post, or ask the insurer."
+    }
+    SetOtherSubject "SET-OTHER-SUBJECT" Error V "K48 K55, policy" {
+        "電子申請以外の送信には件名が要ります。"
+        "A submission of kind other needs a subject."
+        "SHA256SUMS の先頭に「# subject: 件名」を書いて署名し直してください。"
+        "Write `# subject: ...` at the top of SHA256SUMS and sign again."
+    }
+    SetOtherCover "SET-OTHER-COVER" Warning One "K51 K55" {
+        "「{0}」は総括表のようです。届出の添付書類は届出と一緒に送ります。"
+        "{0} looks like a cover sheet; attachments travel with their filing."
+        "届出の一部であれば取り下げて、届出と一緒に送り直してください。"
+        "If it belongs to a filing, withdraw this and send it with the filing."
+    }
+    SetOtherType "SET-OTHER-TYPE" Error V "K55, policy" {
+        "「{0}」は受け付けていない種類のファイルです。受け付ける種類: {1}。[不正なファイルが存在します]"
+        "{0} is of a kind that is not taken; taken are {1}. [不正なファイルが存在します]"
+        "PDF などに変えて送り直してください。"
+        "Save it as one of these, and send it again."
+    }
+    SetOtherContent "SET-OTHER-CONTENT" Error V "K55, policy" {
+        "「{0}」の中身は .{1} ではありません。"
+        "The content of {0} is not .{1}."
+        "作成したソフトで保存し直してください。名前だけを変えたものは使えません。"
+        "Save it again with the program that made it; renaming is not enough."
+    }
+    SetOtherMacros "SET-OTHER-MACROS" Error V "K32 K55, policy" {
+        "「{0}」にマクロが含まれています。"
+        "{0} carries macros."
+        "マクロを含まない形式で保存し直すか、PDF にしてください。"
+        "Save it without macros, or as PDF."
+    }
     SetCover "SET-COVER" Error V "K51" {
         "総括表がありません。"
         "There is no cover sheet (総括表)."

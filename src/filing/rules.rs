@@ -9,6 +9,7 @@ use toml::Spanned;
 use super::calendar::Calendar;
 use super::catalog::Rule;
 use super::level::Level;
+use super::other::OtherPolicy;
 use super::tables::{Form, Profile, TableError, parse_form};
 
 /// The tables that come with todoke: name and content.
@@ -134,6 +135,8 @@ struct RawInsurer {
     // Other parts of the file belong to others.
     #[serde(default)]
     filing: Option<RawFiling>,
+    #[serde(default)]
+    other: OtherPolicy,
 }
 
 #[derive(Deserialize)]
@@ -165,6 +168,7 @@ pub struct RuleSet {
     forms: Vec<Form>,
     levels: Vec<Level>,
     policy: FilingPolicy,
+    other: OtherPolicy,
 }
 
 impl RuleSet {
@@ -190,7 +194,7 @@ impl RuleSet {
         }
         forms.sort_by(|a, b| a.code.cmp(&b.code));
         let levels = Rule::ALL.iter().map(|rule| rule.def().level).collect();
-        Ok(Self { forms, levels, policy: FilingPolicy::default() })
+        Ok(Self { forms, levels, policy: FilingPolicy::default(), other: OtherPolicy::default() })
     }
 
     /// The tables of a folder (`*.toml`), by name.
@@ -232,6 +236,7 @@ impl RuleSet {
         let raw: RawInsurer =
             toml::from_str(text).map_err(|e| TableError::at(file, text, e.span(), e.message().to_owned()))?;
         let mut rules = self.clone();
+        rules.other = raw.other;
         let Some(raw) = raw.filing else { return Ok(rules) };
         let error =
             |span: std::ops::Range<usize>, reason: String| TableError::at(file, text, Some(span), reason);
@@ -280,6 +285,11 @@ impl RuleSet {
         rules.policy.cover = raw.cover;
         rules.policy.attachments = raw.attachments;
         Ok(rules)
+    }
+
+    /// What is asked of other transmissions.
+    pub fn other(&self) -> &OtherPolicy {
+        &self.other
     }
 
     /// Gives every rule whose id is `id`, or begins with `id-`, this level. How many there were.

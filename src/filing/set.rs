@@ -11,6 +11,7 @@ use super::catalog::{Rule, fill};
 use super::check::{FILING_NAME, Summary};
 use super::cp932;
 use super::findings::Findings;
+use super::other::{Content, OtherFacts, OtherType};
 use super::pdf::PdfFacts;
 use super::rules::{CoverCsv, CoverType, RuleSet};
 use crate::model::escape::excerpt;
@@ -30,6 +31,8 @@ pub struct SetFile {
     pub pdf: Option<PdfFacts>,
     /// What [`cover_counts`] read; none when it was not asked.
     pub cover_counts: Option<BTreeMap<String, u64>>,
+    /// What [`super::other::inspect_other`] saw; none when it was not asked (of filings).
+    pub other: Option<OtherFacts>,
 }
 
 /// A set as its manifest describes it.
@@ -159,14 +162,12 @@ pub fn check_set(
         }
     }
     match set.kind {
-        Kind::Other => {
-            if let Some(at) = parts.filing {
-                report.say(Rule::SetOtherFiling, Some(&set.files[at].name), &[]);
-            }
-        }
+        Kind::Other => other(set, &parts, &mut report),
         Kind::Filing => filing(set, &parts, summary, &mut report),
     }
-    let window = rules.policy().calendar.map_or(Window::Open, |calendar| calendar.window(today));
+    // The window is one for filings (E).
+    let calendar = rules.policy().calendar.filter(|_| set.kind == Kind::Filing);
+    let window = calendar.map_or(Window::Open, |calendar| calendar.window(today));
     let held_until = match window {
         Window::Open => None,
         Window::Closed { opens, outside } => {
@@ -205,6 +206,54 @@ fn filing(set: &Set<'_>, roles: &Roles, summary: Option<&Summary>, report: &mut 
         if of_number.iter().any(|word| name.contains(&folded(word))) {
             report.say(Rule::SetNumberPdf, Some(&file.name), &[file.name.as_str()]);
         }
+    }
+}
+
+/// 電子申請以外 (K55): kinds and sizes by policy; neither a filing nor what belongs to one travels so.
+fn other(set: &Set<'_>, roles: &Roles, report: &mut Report<'_>) {
+    let policy = report.rules.other();
+    if !policy.taken {
+        return report.say(Rule::SetOtherClosed, None, &[]);
+    }
+    if policy.subject_required && set.subject.is_none() {
+        report.say(Rule::SetOtherSubject, None, &[]);
+    }
+    if set.files.len() > policy.files_max {
+        report.say(Rule::SetFiles, None, &[&set.files.len().to_string(), &policy.files_max.to_string()]);
+    }
+    if let (Some(at), None) = (roles.cover, roles.filing) {
+        report.say(Rule::SetOtherCover, Some(&set.files[at].name), &[set.files[at].name.as_str()]);
+    }
+    for file in set.files {
+        other_file(file, report);
+    }
+}
+
+fn other_file(file: &SetFile, report: &mut Report<'_>) {
+    let policy = report.rules.other();
+    let name = file.name.as_str();
+    let of_a_filing = file.other.is_some_and(|facts| facts.content == Content::Filing);
+    if of_a_filing || name == FILING_NAME || misnamed_rule(&file.name).is_some() {
+        return report.say(Rule::SetOtherFiling, Some(&file.name), &[]);
+    }
+    let extension = folded(name).rsplit_once('.').map(|(_, end)| end.to_owned()).unwrap_or_default();
+    let Some(named) = OtherType::named(&extension).filter(|named| policy.types.contains(named)) else {
+        let types: Vec<_> = policy.types.iter().map(|kind| kind.extension()).collect();
+        return report.say(Rule::SetOtherType, Some(&file.name), &[name, &types.join(", ")]);
+    };
+    if file.bytes > policy.bytes_max {
+        let args = [name, &file.bytes.to_string(), &policy.bytes_max.to_string()];
+        report.say(Rule::SetFileSize, Some(&file.name), &args);
+    }
+    let Some(facts) = file.other.filter(|_| file.bytes > 0) else { return };
+    if !facts.fits(named) {
+        report.say(Rule::SetOtherContent, Some(&file.name), &[name, &extension]);
+    } else if facts.macros {
+        report.say(Rule::SetOtherMacros, Some(&file.name), &[name]);
+    } else if named == OtherType::Pdf && !facts.pdf.ends {
+        report.say(Rule::SetPdfCut, Some(&file.name), &[name]);
+    } else if named == OtherType::Pdf && facts.pdf.encrypted {
+        report.say(Rule::SetPdfEncrypted, Some(&file.name), &[name]);
     }
 }
 

@@ -12,7 +12,7 @@ const SOUND: PdfFacts = PdfFacts { bytes: 9, begins: true, ends: true, encrypted
 
 fn file(name: &str) -> SetFile {
     let pdf = name.to_lowercase().ends_with(".pdf").then_some(SOUND);
-    SetFile { name: FileName::parse(name).unwrap(), bytes: 9, pdf, cover_counts: None }
+    SetFile { name: FileName::parse(name).unwrap(), bytes: 9, pdf, cover_counts: None, other: None }
 }
 
 fn set(files: &[SetFile]) -> Set<'_> {
@@ -61,7 +61,39 @@ fn every_rule_of_a_set_has_a_passing_and_a_failing_case() {
     one("SET-CORRECTION", ids(&Set { subject: Some("取消の件"), ..set(&sound) }, None, &rules));
     one("SET-CORRECTION", ids(&Set { comment: Some("前回の訂正です"), ..set(&sound) }, None, &rules));
     one("SET-OTHER-FILING", ids(&Set { kind: Kind::Other, ..set(&sound) }, None, &rules));
-    assert_eq!(ids(&Set { kind: Kind::Other, ..set(&[file("memo.docx")]) }, None, &rules), [""; 0]);
+    let other = |name: &str, bytes: &[u8]| {
+        let other = Some(crate::filing::other::inspect_other(bytes).unwrap());
+        SetFile { bytes: bytes.len() as u64, pdf: None, other, ..file(name) }
+    };
+    let of_other =
+        |file: SetFile, rules: &RuleSet| ids(&Set { kind: Kind::Other, ..set(&[file]) }, None, rules);
+    assert_eq!(of_other(other("memo.docx", b"PK\x03\x04 word/document.xml"), &rules), [""; 0]);
+    assert_eq!(of_other(other("list.CSV", b"a,b\r\n"), &rules), [""; 0]);
+    let filing = b"1234,001,20261123,,,,,\r\n[kanri]\r\n";
+    one("SET-OTHER-FILING", of_other(other("list.csv", filing), &rules));
+    one("SET-OTHER-FILING", of_other(other("SHFD0006.CSV", b"a,b\r\n"), &rules));
+    one("SET-OTHER-COVER", of_other(other("総括表.pdf", b"%PDF-1.7 %%EOF"), &rules));
+    one("SET-OTHER-TYPE", of_other(other("setup.exe", b"MZ\x90\0"), &rules));
+    one("SET-OTHER-TYPE", of_other(other("all.zip", b"PK\x03\x04"), &rules));
+    one("SET-OTHER-CONTENT", of_other(other("photo.jpg", b"MZ\x90\0"), &rules));
+    one(
+        "SET-OTHER-MACROS",
+        of_other(other("a.xlsx", b"PK\x03\x04 xl/workbook.xml xl/vbaProject.bin"), &rules),
+    );
+    one("SET-PDF-CUT", of_other(other("a.pdf", b"%PDF-1.7 half"), &rules));
+    one("SET-EMPTY-FILE", of_other(other("a.txt", b""), &rules));
+    let strict = "[other]\nsubject_required = true\ntypes = [\"pdf\"]\nbytes_max = 20\n";
+    let strict = rules.for_insurer("t", strict).unwrap();
+    one(
+        "SET-OTHER-TYPE",
+        ids(&Set { kind: Kind::Other, subject: Some("s"), ..set(&[other("a.txt", b"a")]) }, None, &strict),
+    );
+    one("SET-OTHER-SUBJECT", of_other(other("a.pdf", b"%PDF-1.7 %%EOF"), &strict));
+    let large = other("a.pdf", b"%PDF-1.7 long enough %%EOF");
+    one("SET-FILE-SIZE", ids(&Set { kind: Kind::Other, subject: Some("s"), ..set(&[large]) }, None, &strict));
+    let closed = rules.for_insurer("t", "[other]\ntaken = false\n").unwrap();
+    one("SET-OTHER-CLOSED", of_other(other("a.txt", b"a"), &closed));
+    assert!(rules.for_insurer("t", "[other]\ntypes = [\"exe\"]\n").is_err());
     let many: Vec<_> = sound.iter().cloned().chain((0..50).map(|i| file(&format!("{i}.pdf")))).collect();
     one("SET-FILES", ids(&set(&many), None, &rules));
     let only_csv = rules.for_insurer("x", "[filing.cover]\ntypes = [\"csv\"]\n").unwrap();

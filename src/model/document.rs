@@ -14,6 +14,8 @@ pub enum Format {
     Pdf,
     /// `.csv`, where the office chose it beside PDF (H3).
     Csv,
+    /// `.txt`, of announcements alone.
+    Txt,
 }
 
 impl Format {
@@ -22,6 +24,7 @@ impl Format {
         match self {
             Self::Pdf => "pdf",
             Self::Csv => "csv",
+            Self::Txt => "txt",
         }
     }
 }
@@ -66,6 +69,9 @@ pub struct Document {
     /// It is kept beyond its days, and why.
     #[serde(default)]
     pub hold: Option<DocumentHold>,
+    /// Of an announcement (お知らせ) to many: the first of its documents. All of them share bytes and card.
+    #[serde(default)]
+    pub announcement: Option<DocumentId>,
 }
 
 /// A document that is kept beyond its days.

@@ -515,6 +515,45 @@ impl<I: Index> Ledger for JournalLedger<I> {
             .collect()
     }
 
+    fn announcements(
+        &self,
+        account: &AccountId,
+        after: Option<DocumentId>,
+        limit: usize,
+    ) -> Result<Vec<Document>, LedgerError> {
+        let _gate = self.gate();
+        let list = tables::announcements(account);
+        let to = list.clone().end();
+        let from = match after {
+            Some(DocumentId { epoch, serial }) => list.numbered(epoch, serial.saturating_add(1)).done(),
+            None => list.done(),
+        };
+        let mut found = Vec::new();
+        for pair in self.shared.index.range(&from, &to, false) {
+            if found.len() >= limit {
+                break;
+            }
+            let (key, _) = pair.map_err(index_error)?;
+            let (epoch, serial) = tables::numbered_in(&key).ok_or_else(|| malformed("an announcement"))?;
+            let stored = self.stored_document(DocumentId { epoch, serial })?;
+            found.extend(stored.filter(|stored| stored.removal.is_none()).map(|stored| stored.document));
+        }
+        Ok(found)
+    }
+
+    fn announced(&self, insurer: &InsurerCode) -> Result<Vec<(DocumentId, DocumentId)>, LedgerError> {
+        let _gate = self.gate();
+        self.pairs(tables::announced(insurer))
+            .map(|pair| {
+                let (key, _) = pair?;
+                let of =
+                    |key: &[u8]| tables::numbered_in(key).map(|(epoch, serial)| DocumentId { epoch, serial });
+                let group = key.len().checked_sub(12).and_then(|end| of(&key[..end]));
+                group.zip(of(&key)).ok_or_else(|| malformed("an announcement"))
+            })
+            .collect()
+    }
+
     fn delivery_taken(&self, insurer: &InsurerCode, set: Digest) -> Result<bool, LedgerError> {
         let _gate = self.gate();
         Ok(self.fetch::<()>(&tables::delivery(insurer, &set))?.is_some())

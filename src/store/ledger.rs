@@ -515,6 +515,15 @@ pub trait Ledger: CertificateLedger + Send + Sync {
         from: Timestamp,
         until: Timestamp,
     ) -> Result<Vec<RemovedDocument>, LedgerError>;
+    /// Announcements (お知らせ) to this account after this one, in order of their numbers, at most `limit`.
+    fn announcements(
+        &self,
+        account: &AccountId,
+        after: Option<DocumentId>,
+        limit: usize,
+    ) -> Result<Vec<Document>, LedgerError>;
+    /// An insurer's announcements: each with each of its documents that is still there, in order.
+    fn announced(&self, insurer: &InsurerCode) -> Result<Vec<(DocumentId, DocumentId)>, LedgerError>;
     /// Whether this set was taken in to its end before.
     fn delivery_taken(&self, insurer: &InsurerCode, set: Digest) -> Result<bool, LedgerError>;
     /// The document that this row placed, if it did.

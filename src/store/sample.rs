@@ -142,6 +142,7 @@ pub fn document(epoch: u32, serial: u64, office: &str, at: Timestamp) -> Documen
         fetched: None,
         partly_fetched: None,
         hold: None,
+        announcement: None,
     }
 }
 

@@ -198,6 +198,14 @@ pub(super) fn outbox(account: &AccountId) -> Key {
 pub(super) fn outbox_office(account: &AccountId, office: &OfficeCode) -> Key {
     outbox(account).text(office.as_str())
 }
+/// Announcements to an account, in order.
+pub(super) fn announcements(account: &AccountId) -> Key {
+    Key::of(b'e').text(account.as_str())
+}
+/// An insurer's announcements and the documents of each.
+pub(super) fn announced(insurer: &InsurerCode) -> Key {
+    Key::of(b'E').text(insurer.as_str())
+}
 /// Account and office of a document: where its record lies.
 pub(super) fn document_place(id: DocumentId) -> Vec<u8> {
     Key::of(b'D').document(id).done()
@@ -445,6 +453,10 @@ impl StoredDocument {
             self.document.hold.iter().map(|hold| blob(&hold.card.blob).byte(b'd').document(id).done()),
         );
         keys.extend(self.announce_at.map(|due| queued(Queue::Announce, due, id.epoch, id.serial)));
+        if let Some(announcement) = self.document.announcement {
+            keys.push(announcements(&self.document.account).document(id).done());
+            keys.push(announced(&self.document.insurer).document(announcement).document(id).done());
+        }
         for of in [&self.document.blob, &self.document.card.blob] {
             keys.push(blob(of).byte(b'd').document(id).done());
         }

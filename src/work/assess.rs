@@ -11,6 +11,7 @@ use chrono_tz::Tz;
 
 use super::ports::{Scan, Scanner, Unscanned};
 use super::repeats::{Records, Repeats, refuses};
+use crate::filing::other::inspect_other;
 use crate::filing::rules::CoverType;
 use crate::filing::set::{self, Set, SetFile};
 use crate::filing::{
@@ -226,11 +227,19 @@ impl Assessor {
         let files: Vec<SetFile> = candidate
             .files
             .iter()
-            .map(|f| SetFile { name: f.name.clone(), bytes: f.size, pdf: None, cover_counts: None })
+            .map(|f| SetFile {
+                name: f.name.clone(),
+                bytes: f.size,
+                pdf: None,
+                cover_counts: None,
+                other: None,
+            })
             .collect();
         let found = set::roles_of(&set_of(candidate, &files), rules);
         let role = |at| {
-            if Some(at) == found.filing {
+            if candidate.kind == Kind::Other {
+                FileRole::Attachment
+            } else if Some(at) == found.filing {
                 FileRole::Filing
             } else if Some(at) == found.cover {
                 FileRole::Cover
@@ -337,8 +346,18 @@ impl Assessor {
         let mut files = Vec::with_capacity(candidate.files.len());
         for (file, (role, _)) in candidate.files.iter().zip(&assessment.files) {
             let blob = self.blobs.open(&file.blob)?;
-            let mut facts =
-                SetFile { name: file.name.clone(), bytes: file.size, pdf: None, cover_counts: None };
+            let mut facts = SetFile {
+                name: file.name.clone(),
+                bytes: file.size,
+                pdf: None,
+                cover_counts: None,
+                other: None,
+            };
+            if candidate.kind == Kind::Other {
+                facts.other = Some(inspect_other(blob.stream())?);
+                files.push(facts);
+                continue;
+            }
             if set::wants_pdf_check(&file.name) {
                 facts.pdf = Some(inspect_pdf(blob.stream())?);
             }
@@ -580,7 +599,8 @@ fn reads_covers(rules: &RuleSet) -> bool {
 
 /// Names from a closed set, by role: the insurer's programs never meet a name that a sender chose.
 fn export_names(set: &Candidate, roles: &[FileRole]) -> Vec<(FileRole, String)> {
-    const KNOWN: [&str; 10] = ["pdf", "csv", "txt", "xlsx", "docx", "zip", "jpg", "png", "tif", "xml"];
+    const KNOWN: [&str; 11] =
+        ["pdf", "csv", "txt", "xlsx", "docx", "pptx", "jpg", "jpeg", "png", "tif", "tiff"];
     let mut attachments = 0;
     let mut taken: Vec<String> = Vec::new();
     set.files

@@ -36,6 +36,7 @@ use crate::store::blobs::Blobs;
 use crate::store::ledger::Ledger;
 use crate::store::spool::{Folder, InsurerSpool, is_folder, is_lone_file};
 
+mod announce;
 mod content;
 mod place;
 mod recall;
@@ -44,6 +45,7 @@ mod resolve;
 mod sheet;
 mod take;
 
+pub use announce::{AnnounceRequest, Announced, Audience, Placement};
 pub use place::{PlaceRequest, PlacedOne};
 pub use resolve::{Parties, Target, accounts_csv};
 pub use sheet::{Address, Fault};

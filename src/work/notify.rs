@@ -19,11 +19,12 @@ use crate::model::finding::Language;
 use crate::model::ids::{AccountId, DocumentId, InsurerCode, MailId, Number, OfficeCode};
 use crate::model::mail::{Mail, MailState, Subject};
 use crate::model::party::{Account, Actor};
+use crate::model::submission::Submission;
 use crate::model::time::{SECOND, Timestamp};
 use crate::rules::delegation;
 use crate::rules::notice::{
     self, Addressed, ArrivalNotice, ArrivalPart, Letter, Notice, RecallNotice, RefusalNotice, SweptNotice,
-    Templates,
+    Templates, WithdrawnNotice,
 };
 use crate::rules::retry::{Retry, Schedule};
 use crate::store::blobs::Blobs;
@@ -218,7 +219,7 @@ impl Notifier {
             account: account.id.to_string(),
             counts: counts.into_iter().map(|(kind, n)| (kind.to_owned(), n)).collect(),
             last_day: notice::last_day(expires, policy.zone),
-            folder: format!("/outbox/{office}/"),
+            folder: folders(documents, office),
             contact: to.contact,
         };
         let ids: Vec<DocumentId> = documents.iter().map(|d| d.id).collect();
@@ -277,6 +278,24 @@ impl Notifier {
             placed_on: document.placed_at.date_in(self.policy().zone),
             fetched: document.fetched.is_some(),
         };
+        self.seal(&self.mailbox_of(&account)?, &notice, subject, now)?;
+        Ok(())
+    }
+
+    /// Tells that the operator withdrew a submission, and why (H26). The reason stands in the mail alone: it may name somebody.
+    pub fn withdrawn(
+        &self,
+        submission: &Submission,
+        reason: Option<&str>,
+        now: Timestamp,
+    ) -> anyhow::Result<()> {
+        let account = self.account(&submission.account)?;
+        let notice = WithdrawnNotice {
+            to: self.addressed(&account, submission.office.as_ref())?,
+            number: submission.number,
+            reason: reason.map(str::to_owned),
+        };
+        let subject = Subject::Notice { kind: "withdrawn".to_owned(), about: submission.number.to_string() };
         self.seal(&self.mailbox_of(&account)?, &notice, subject, now)?;
         Ok(())
     }
@@ -439,4 +458,11 @@ impl Notifier {
         self.ledger.commit(Op::TryMail { id, result }, Actor::Daemon, now)?;
         Ok(sent)
     }
+}
+/// Where these lie: announcements have a folder of their own.
+fn folders(documents: &[Document], office: &OfficeCode) -> String {
+    let announced = documents.iter().filter(|document| document.announcement.is_some()).count();
+    let outbox = (announced < documents.len()).then(|| format!("/outbox/{office}/"));
+    let announcements = (announced > 0).then(|| "/announcements/".to_owned());
+    outbox.into_iter().chain(announcements).collect::<Vec<_>>().join(" ")
 }

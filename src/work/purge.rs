@@ -241,9 +241,10 @@ impl Purge {
         self.points.pass("intended")?;
         let mut blobs = Vec::with_capacity(intended.len() * 2);
         let going = || documents.iter().filter(|(document, _)| intended.contains(&document.id));
+        let mut shared = std::collections::HashSet::new();
         for (document, _) in going() {
-            blobs.push(document.blob.clone());
-            blobs.push(document.card.blob.clone());
+            let both = [document.blob.clone(), document.card.blob.clone()];
+            if document.announcement.is_some() { shared.extend(both) } else { blobs.extend(both) }
         }
         self.blobs.remove(&blobs).doing(|| "removing documents".into())?;
         self.points.pass("removed")?;
@@ -262,6 +263,15 @@ impl Purge {
         self.points.pass("told")?;
         let done = intended.len() as u64;
         self.ledger.commit(Op::Removed(intended), by.clone(), now)?;
+        self.points.pass("recorded")?;
+        // Bytes of an announcement go with the last of its documents; what a crash leaves here is an orphan for the sweep.
+        let mut last = Vec::new();
+        for blob in shared {
+            if !self.ledger.refers_to(&blob)? {
+                last.push(blob);
+            }
+        }
+        self.blobs.remove(&last).doing(|| "removing announcements".into())?;
         let word = match reason {
             RemovalReason::Expired => "expired",
             RemovalReason::Recalled => "recalled",

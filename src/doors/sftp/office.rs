@@ -85,6 +85,8 @@ enum At<'a> {
     Outbox,
     OutboxOf(OfficeCode),
     Document(OfficeCode, DocumentId),
+    Announcements,
+    Announcement(DocumentId),
     History,
     HistoryFile(History),
 }
@@ -160,6 +162,8 @@ impl OfficeTree {
                 OfficeCode::parse(office).map_err(|_| missing())?,
                 Document::id_in(name).ok_or_else(missing)?,
             ),
+            ["announcements"] => At::Announcements,
+            ["announcements", name] => At::Announcement(Document::id_in(name).ok_or_else(missing)?),
             ["history"] => At::History,
             ["history", "sent.csv"] => At::HistoryFile(History::Sent),
             ["history", "received.csv"] => At::HistoryFile(History::Received),
@@ -228,7 +232,15 @@ impl OfficeTree {
             .ledger
             .document(id)
             .map_err(|e| self.words.ledger(&e))?
-            .filter(|d| d.account == self.account.id && d.office == *office)
+            .filter(|d| d.account == self.account.id && d.office == *office && d.announcement.is_none())
+            .ok_or_else(|| self.words.missing())
+    }
+
+    /// お知らせ to this account (H25).
+    fn announcement(&self, id: DocumentId) -> Result<Document, Fault> {
+        let found = self.parts.ledger.document(id).map_err(|e| self.words.ledger(&e))?;
+        found
+            .filter(|d| d.account == self.account.id && d.announcement.is_some())
             .ok_or_else(|| self.words.missing())
     }
 
@@ -241,7 +253,9 @@ impl OfficeTree {
             At::InSubmit(name) => Self::top(name),
             At::Upload(place) => place,
             At::Submit | At::Root => return Err(self.words.is_folder()),
-            At::Outbox | At::OutboxOf(_) | At::Document(..) => return Err(self.words.outbox_read_only()),
+            At::Outbox | At::OutboxOf(_) | At::Document(..) | At::Announcements | At::Announcement(_) => {
+                return Err(self.words.outbox_read_only());
+            }
             _ => return Err(self.words.read_only()),
         };
         if place.folder.is_empty() && self.dropbox.folder(&place.name).is_some() {
@@ -338,9 +352,13 @@ impl Tree for OfficeTree {
     fn stat(&self, path: &VirtualPath) -> Result<Attributes, Fault> {
         let made = |made: Made| file(made.bytes.len() as u64, made.at.unix_seconds(), 0o440);
         Ok(match self.find(path)? {
-            At::Root | At::Receipts | At::ByManifest | At::ById | At::Outbox | At::History => {
-                folder(self.parts.ledger.head().at.unix_seconds(), 0o550)
-            }
+            At::Root
+            | At::Receipts
+            | At::ByManifest
+            | At::ById
+            | At::Outbox
+            | At::Announcements
+            | At::History => folder(self.parts.ledger.head().at.unix_seconds(), 0o550),
             At::Submit => folder(self.dropbox.folder("").unwrap_or_default().unix_seconds(), 0o750),
             At::InSubmit(name) => match self.dropbox.folder(name) {
                 Some(changed) => folder(changed.unix_seconds(), 0o750),
@@ -364,6 +382,10 @@ impl Tree for OfficeTree {
                 let document = self.document(&office, id)?;
                 file(document.size, document.placed_at.unix_seconds(), 0o440)
             }
+            At::Announcement(id) => {
+                let document = self.announcement(id)?;
+                file(document.size, document.placed_at.unix_seconds(), 0o440)
+            }
             At::HistoryFile(which) => made(self.history(which)?),
         })
     }
@@ -381,7 +403,12 @@ impl Tree for OfficeTree {
         Ok(match self.find(path)? {
             At::Root => {
                 let submit = Entry { name: "submit".into(), attributes: folder(at, 0o750) };
-                Box::new(std::iter::once(Ok(submit)).chain(folders(&["receipts", "outbox", "history"])))
+                Box::new(std::iter::once(Ok(submit)).chain(folders(&[
+                    "receipts",
+                    "outbox",
+                    "announcements",
+                    "history",
+                ])))
             }
             At::Submit => {
                 let inside = self.dropbox.folders().into_iter().map(|(name, changed)| {
@@ -467,8 +494,18 @@ impl Tree for OfficeTree {
                     done: false,
                     words: self.words,
                 };
+                // Announcements have a folder of their own.
+                let pages = pages.filter(|d| d.as_ref().map_or(true, |d| d.announcement.is_none()));
                 Box::new(pages.map(|document| {
                     let document = document?;
+                    let attributes = file(document.size, document.placed_at.unix_seconds(), 0o440);
+                    Ok(Entry { name: document.name(), attributes })
+                }))
+            }
+            At::Announcements => {
+                let all = self.parts.ledger.announcements(&self.account.id, None, self.parts.listed_max);
+                let all = all.map_err(|e| self.words.ledger(&e))?;
+                Box::new(all.into_iter().map(|document| {
                     let attributes = file(document.size, document.placed_at.unix_seconds(), 0o440);
                     Ok(Entry { name: document.name(), attributes })
                 }))
@@ -487,7 +524,7 @@ impl Tree for OfficeTree {
                 Box::new(entries.into_iter())
             }
             At::OutboxOf(_) => return Err(self.words.missing()),
-            At::Upload(_) | At::Receipt(..) | At::Document(..) | At::HistoryFile(_) => {
+            At::Upload(_) | At::Receipt(..) | At::Document(..) | At::Announcement(_) | At::HistoryFile(_) => {
                 return Err(self.words.not_a_folder());
             }
         })
@@ -506,6 +543,11 @@ impl Tree for OfficeTree {
                 At::HistoryFile(which) => Box::new(MadeFile::new(self.history(which)?, self.words)),
                 At::Document(office, id) => {
                     let document = self.document(&office, id)?;
+                    let reader = self.parts.blobs.open(&document.blob).map_err(|e| self.words.io(&e))?;
+                    Box::new(StoredDocument::new(self, &document, reader))
+                }
+                At::Announcement(id) => {
+                    let document = self.announcement(id)?;
                     let reader = self.parts.blobs.open(&document.blob).map_err(|e| self.words.io(&e))?;
                     Box::new(StoredDocument::new(self, &document, reader))
                 }
@@ -546,7 +588,9 @@ impl Tree for OfficeTree {
                     _ => Ok(()),
                 }
             }
-            At::Outbox | At::OutboxOf(_) | At::Document(..) => Err(self.words.outbox_read_only()),
+            At::Outbox | At::OutboxOf(_) | At::Document(..) | At::Announcements | At::Announcement(_) => {
+                Err(self.words.outbox_read_only())
+            }
             _ => Err(self.words.read_only()),
         }
     }
@@ -568,7 +612,9 @@ impl Tree for OfficeTree {
             }
             At::Upload(_) => Err(self.words.too_deep()),
             At::Submit | At::Root => Err(self.words.exists()),
-            At::Outbox | At::OutboxOf(_) | At::Document(..) => Err(self.words.outbox_read_only()),
+            At::Outbox | At::OutboxOf(_) | At::Document(..) | At::Announcements | At::Announcement(_) => {
+                Err(self.words.outbox_read_only())
+            }
             _ => Err(self.words.read_only()),
         }
     }
@@ -576,7 +622,7 @@ impl Tree for OfficeTree {
     fn remove_folder(&self, path: &VirtualPath) -> Result<(), Fault> {
         match self.find(path)? {
             At::InSubmit(name) => self.dropbox.remove_folder(name).map_err(|e| self.words.dropbox(&e)),
-            At::Outbox | At::OutboxOf(_) => Err(self.words.outbox_read_only()),
+            At::Outbox | At::OutboxOf(_) | At::Announcements => Err(self.words.outbox_read_only()),
             _ => Err(self.words.read_only()),
         }
     }

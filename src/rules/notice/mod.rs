@@ -17,7 +17,7 @@ use crate::model::time::Timestamp;
 pub use kinds::{
     Addressed, ApplicationMail, ArrivalNotice, ArrivalPart, CertificateEndsNotice, ExpiringNotice, KINDS,
     Kind, LoginNotice, Notice, ProfileNotice, RecallNotice, RefusalNotice, RefusalReason, RenewalList,
-    RenewalRow, SweptNotice, summarise,
+    RenewalRow, SweptNotice, WithdrawnNotice, summarise,
 };
 pub use letter::{Letter, LetterError, compose};
 use template::Template;

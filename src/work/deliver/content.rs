@@ -6,17 +6,30 @@ use crate::model::document::Format;
 
 /// Looks at a document piece by piece while it is copied.
 #[derive(Default)]
-pub(super) struct ContentCheck(PdfWatch);
+pub(super) struct ContentCheck {
+    pdf: PdfWatch,
+    controls: bool,
+}
+
+/// What may be sent beside PDF.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Allowed {
+    /// CSV, where the insurer may send it (H3).
+    pub(super) csv: bool,
+    /// Plain text: of announcements.
+    pub(super) text: bool,
+}
 
 impl ContentCheck {
     /// The next piece.
     pub(super) fn feed(&mut self, bytes: &[u8]) {
-        self.0.feed(bytes);
+        self.pdf.feed(bytes);
+        self.controls |= bytes.iter().any(|byte| *byte < 0x20 && !b"\t\n\r".contains(byte));
     }
 
-    /// The verdict after the last piece. `csv` says that the insurer may send CSV (H3).
-    pub(super) fn verdict(&self, name: &str, csv: bool) -> Result<Format, Fault> {
-        let facts = self.0.facts();
+    /// The verdict after the last piece.
+    pub(super) fn verdict(&self, name: &str, allowed: Allowed) -> Result<Format, Fault> {
+        let facts = self.pdf.facts();
         if facts.bytes == 0 {
             return Err(Fault::refused("FILE-EMPTY", "ファイルが空です。", "the file is empty"));
         }
@@ -38,7 +51,7 @@ impl ContentCheck {
             return Ok(Format::Pdf);
         }
         let named_csv = name.rsplit_once('.').is_some_and(|(_, end)| end.eq_ignore_ascii_case("csv"));
-        if named_csv && csv && !self.0.head().contains(&0) {
+        if named_csv && allowed.csv && !self.pdf.head().contains(&0) {
             return Ok(Format::Csv);
         }
         if named_csv {
@@ -47,6 +60,10 @@ impl ContentCheck {
                 "CSV は送れない設定か、内容が CSV ではありません。PDF を置いてください。",
                 "CSV is not allowed here, or this is none; leave a PDF",
             ));
+        }
+        let named_txt = name.rsplit_once('.').is_some_and(|(_, end)| end.eq_ignore_ascii_case("txt"));
+        if named_txt && allowed.text && !self.controls {
+            return Ok(Format::Txt);
         }
         Err(Fault::refused("FILE-NOT-PDF", "内容が PDF ではありません。", "the content is no PDF"))
     }
@@ -61,13 +78,16 @@ mod tests {
         for piece in pieces {
             check.feed(piece);
         }
-        check.verdict(name, csv).map_err(|fault| fault.code)
+        check.verdict(name, Allowed { csv, text: name.starts_with("text") }).map_err(|fault| fault.code)
     }
 
     #[test]
     fn content_decides() {
         type Case = (&'static [&'static [u8]], &'static str, bool, Result<Format, &'static str>);
-        let cases: [Case; 11] = [
+        let cases: [Case; 14] = [
+            (&[b"\xef\xbb\xbfa\r\n"], "text.txt", false, Ok(Format::Txt)),
+            (&[b"a\x1b[0m"], "text.txt", false, Err("FILE-NOT-PDF")),
+            (&[b"a"], "a.txt", true, Err("FILE-NOT-PDF")),
             (&[b"%PDF-1.7\n...\n%%EOF\n"], "a.pdf", false, Ok(Format::Pdf)),
             (&[b"%PD", b"F-1.7\n%%E", b"OF"], "a.pdf", false, Ok(Format::Pdf)),
             (

@@ -5,6 +5,7 @@ use std::io;
 use sha2::Digest as _;
 
 use super::Deliveries;
+use super::content::Allowed;
 use super::report::Outcome;
 use super::resolve::{Parties, Target};
 use super::sheet::{Address, Fault};
@@ -32,12 +33,20 @@ pub(super) struct Content<'a> {
     pub(super) name: &'a str,
     pub(super) kind: &'a str,
     pub(super) title: &'a str,
+    /// Plain text will do: an announcement.
+    pub(super) text: bool,
 }
 
 /// A document whose bytes and card are written, though not durable yet.
 pub(super) struct Ready {
     document: Document,
     warning: Option<Fault>,
+}
+
+impl Ready {
+    pub(super) fn into_document(self) -> Document {
+        self.document
+    }
 }
 
 /// What a copied document is; its hash and size.
@@ -98,11 +107,11 @@ impl Deliveries {
             Ok(target) => target,
             Err(fault) => return Ok(PlacedOne::Not(fault)),
         };
-        let content = Content { bytes: content, name: original_name, kind, title };
+        let content = Content { bytes: content, name: original_name, kind, title, text: false };
         let ready = match self.prepare(insurer, target, content, None, now)? {
             Prepared::Ready(ready) => *ready,
             Prepared::Not(fault) => return Ok(PlacedOne::Not(fault)),
-            Prepared::ScannerDown => return Ok(PlacedOne::ScannerDown),
+            Prepared::Announced(_) | Prepared::ScannerDown => return Ok(PlacedOne::ScannerDown),
         };
         let row = self.single_digest(&ready.document, title, now);
         if let Some(id) = self.ledger.delivered_row(row)? {
@@ -167,8 +176,9 @@ impl Deliveries {
     ) -> Result<Prepared, WorkError> {
         let table = (self.tables)(code);
         let doing = || "copying a document".to_owned();
-        let Content { bytes, name, kind: given, title } = content;
-        let (blob, copied) = self.copy(bytes, name, table.csv, now).doing(doing)?;
+        let Content { bytes, name, kind: given, title, text } = content;
+        let (blob, copied) =
+            self.copy(bytes, name, Allowed { csv: table.csv && !text, text }, now).doing(doing)?;
         let (format, sha256, size) = match copied {
             Ok((_, sha256, _)) if expected.is_some_and(|expected| expected != sha256) => {
                 self.blobs.remove(&[blob]).doing(doing)?;
@@ -217,6 +227,7 @@ impl Deliveries {
             fetched: None,
             partly_fetched: None,
             hold: None,
+            announcement: None,
         };
         Ok(Prepared::Ready(Box::new(Ready { document, warning: (!known).then(unknown_kind) })))
     }
@@ -226,7 +237,7 @@ impl Deliveries {
         &self,
         content: &mut dyn io::Read,
         name: &str,
-        csv: bool,
+        allowed: Allowed,
         now: Timestamp,
     ) -> io::Result<(BlobId, Copied)> {
         let mut writer = self.blobs.create(now)?;
@@ -257,7 +268,7 @@ impl Deliveries {
             check.feed(bytes);
             size += read as u64;
         }
-        let format = check.verdict(name, csv);
+        let format = check.verdict(name, allowed);
         Ok((id, format.map(|format| (format, Digest(hash.finalize().into()), size))))
     }
 
@@ -303,7 +314,7 @@ impl Deliveries {
         Ok(())
     }
 
-    fn discard(&self, document: &Document) -> Result<(), WorkError> {
+    pub(super) fn discard(&self, document: &Document) -> Result<(), WorkError> {
         let blobs = [document.blob.clone(), document.card.blob.clone()];
         self.blobs.remove(&blobs).doing(|| "removing a second copy".into())
     }

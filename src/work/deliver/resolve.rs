@@ -112,14 +112,7 @@ impl Parties {
     }
 
     fn to_account(&self, id: &AccountId, office: Option<&OfficeCode>) -> Result<Target, Fault> {
-        // Another insurer's account is answered like none: nobody learns who is enrolled elsewhere.
-        let Some(account) = self.accounts.get(id) else {
-            return Err(Fault::refused(
-                "ROW-NO-ACCOUNT",
-                "このアカウントはありません。account を確認してください。",
-                "there is no such account; check account",
-            ));
-        };
+        let account = self.account(id)?;
         let now = delegation::offices_on(account, self.day);
         let office = match (office, now.as_slice()) {
             (Some(office), offices) if offices.contains(office) => office,
@@ -140,8 +133,30 @@ impl Parties {
         Ok(target(id, office))
     }
 
+    /// All of them, by name.
+    pub(super) fn accounts(&self) -> impl Iterator<Item = &Account> {
+        self.accounts.values()
+    }
+
+    /// One of them.
+    pub(super) fn account(&self, id: &AccountId) -> Result<&Account, Fault> {
+        // Another insurer's account is answered like none: nobody learns who is enrolled elsewhere.
+        self.accounts.get(id).ok_or_else(|| {
+            Fault::refused(
+                "ROW-NO-ACCOUNT",
+                "このアカウントはありません。account を確認してください。",
+                "there is no such account; check account",
+            )
+        })
+    }
+
+    /// The local day that is asked about.
+    pub(super) fn day(&self) -> Day {
+        self.day
+    }
+
     /// The office's own account; with several (*policy*), the first that may act, by its name.
-    fn to_office(&self, office: &OfficeCode, test: bool) -> Result<&Account, Fault> {
+    pub(super) fn to_office(&self, office: &OfficeCode, test: bool) -> Result<&Account, Fault> {
         self.office_stands(office)?;
         let mut fault = no_account();
         for account in self.accounts.values() {
@@ -177,11 +192,11 @@ fn target(account: &AccountId, office: &OfficeCode) -> Target {
     Target { account: account.clone(), office: office.clone(), in_reply_to: None }
 }
 
-fn no_account() -> Fault {
+pub(super) fn no_account() -> Fault {
     Fault::paper("PAPER-NO-ACCOUNT", "この事業所にはアカウントがありません。", "the office has no account")
 }
 
-fn stands(account: &Account) -> Result<(), Fault> {
+pub(super) fn stands(account: &Account) -> Result<(), Fault> {
     match account.standing {
         Standing::Active => Ok(()),
         Standing::Suspended => {

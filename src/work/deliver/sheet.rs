@@ -46,6 +46,8 @@ pub struct Address {
     pub office: Option<OfficeCode>,
     /// Whoever sent this submission; leads (K13).
     pub in_reply_to: Option<Number>,
+    /// Every account of the insurer: an announcement (`*` for the account).
+    pub everybody: bool,
 }
 
 /// One line of the sheet.
@@ -246,7 +248,14 @@ fn address(cells: &[String; 6]) -> Result<Address, Fault> {
             format!("the value of {column} has not the form of one"),
         )
     };
+    if cells[0] == "*" {
+        if given(1).is_some() || given(2).is_some() {
+            return Err(malformed("account"));
+        }
+        return titled(cells, Address { everybody: true, ..Address::default() });
+    }
     let address = Address {
+        everybody: false,
         account: given(0).map(AccountId::parse).transpose().map_err(|_| malformed("account"))?,
         office: given(1).map(OfficeCode::parse).transpose().map_err(|_| malformed("office"))?,
         in_reply_to: given(2).map(Number::parse).transpose().map_err(|_| malformed("in_reply_to"))?,
@@ -258,6 +267,10 @@ fn address(cells: &[String; 6]) -> Result<Address, Fault> {
             "no address; give account, office or in_reply_to",
         ));
     }
+    titled(cells, address)
+}
+
+fn titled(cells: &[String; 6], address: Address) -> Result<Address, Fault> {
     if cells[5].chars().count() > TITLE_MAX {
         return Err(Fault::refused(
             "ROW-TITLE",

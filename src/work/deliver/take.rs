@@ -9,6 +9,7 @@ use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 
+use super::announce::{Announced, Placement};
 use super::place::Batch;
 use super::report::{Outcome, Report};
 use super::resolve::Parties;
@@ -199,6 +200,7 @@ impl Deliveries {
             }
             match self.prepare_row(code, &parties, folder, begun, row, now)? {
                 Prepared::Ready(ready) => batch.add(index, *ready, digest),
+                Prepared::Announced(placement) => outcomes[index] = Some(announced(&placement)),
                 Prepared::Not(fault) => outcomes[index] = Some(Outcome::Not(fault)),
                 Prepared::ScannerDown => {
                     down = true;
@@ -246,9 +248,11 @@ impl Deliveries {
                 "file must be the plain name of a file in this folder",
             )));
         };
-        let target = match self.target(code, parties, address)? {
-            Ok(target) => target,
-            Err(fault) => return Ok(Prepared::Not(fault)),
+        let everybody = address.everybody;
+        let target = match (everybody, self.target(code, parties, address)?) {
+            (true, _) => None,
+            (false, Ok(target)) => Some(target),
+            (false, Err(fault)) => return Ok(Prepared::Not(fault)),
         };
         let opened = folder.map(|folder| open_plain(folder, name));
         let mut file = match opened {
@@ -259,8 +263,23 @@ impl Deliveries {
             }
             Some(Err(_)) | None => return Ok(Prepared::Not(missing_file())),
         };
-        let request = super::place::Content { bytes: &mut file, name, kind: row.kind(), title: row.title() };
-        self.prepare(code, target, request, begun.files.get(name).copied(), now)
+        let request = super::place::Content {
+            bytes: &mut file,
+            name,
+            kind: row.kind(),
+            title: row.title(),
+            text: everybody,
+        };
+        let expected = begun.files.get(name).copied();
+        let Some(target) = target else {
+            let digest = row_digest(code, begun.set, row);
+            return Ok(match self.announce_row(code, parties, request, expected, digest, now)? {
+                Announced::Placed(placement) => Prepared::Announced(placement),
+                Announced::Not(fault) => Prepared::Not(fault),
+                Announced::ScannerDown => Prepared::ScannerDown,
+            });
+        };
+        self.prepare(code, target, request, expected, now)
     }
 
     /// Removes the files of which every row was placed; what the ledger does not have in an outbox stays.
@@ -310,8 +329,18 @@ impl Deliveries {
 /// What became of a row before it is placed.
 pub(super) enum Prepared {
     Ready(Box<super::place::Ready>),
+    /// A row for everybody, placed already.
+    Announced(Placement),
     Not(Fault),
     ScannerDown,
+}
+
+fn announced(placement: &Placement) -> Outcome {
+    let (now, before) = (placement.placed, placement.before);
+    let missed = placement.without.len();
+    let ja = format!("{} アカウントに掲示しました(配信できないアカウント {missed})。", now + before);
+    let en = format!("announced to {} accounts; {missed} cannot get it", now + before);
+    Outcome::Placed(placement.announcement, Some(Fault::refused("ANNOUNCED", ja, en)))
 }
 
 fn read_begun(spool: &InsurerSpool, job: &str) -> io::Result<Option<Begun>> {

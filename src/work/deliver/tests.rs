@@ -294,6 +294,42 @@ fn a_late_answer_goes_where_the_policy_says() {
     }
 }
 
+/// An announcement is one copy of its bytes, whatever happens on the way; the accounts that lack it get it when it is given again.
+#[test]
+fn an_announcement_goes_on_where_a_crash_left_it() {
+    for point in ["announcement durable", "some announced"] {
+        let mut it = Delivering::new();
+        let announce = |stage: &Deliveries, now| {
+            let by = Actor::Operator(0);
+            let insurer = code(INSURER);
+            let (title, mut content) = ("休業", PDF.as_bytes());
+            let request = AnnounceRequest {
+                insurer: &insurer,
+                audience: Audience::All,
+                title,
+                original_name: "a.pdf",
+                content: &mut content,
+                by,
+            };
+            stage.announce(request, now)
+        };
+        it.stage.points = Points::stopping(move |at| at == point);
+        let blobs = it.world.blobs.count();
+        assert!(announce(&it.stage, it.now).is_err(), "{point}");
+        let after = it.now.plus(100 * SECOND);
+        let fresh = stage(&it.world, it.scanner.clone(), Points::default());
+        let Announced::Placed(placement) = announce(&fresh, after).unwrap() else { panic!("{point}") };
+        let documents = it.world.ledger.documents_in_all();
+        assert_eq!(documents.len(), 3, "{point}");
+        assert_eq!(placement.placed + placement.before, 3, "{point}");
+        assert!(documents.iter().all(|document| document.announcement == Some(placement.announcement)));
+        assert!(documents.iter().all(|document| document.blob == documents[0].blob));
+        // What the first attempt wrote and nobody refers to is the sweep's.
+        let orphans = if point == "announcement durable" { 2 } else { 0 };
+        assert_eq!(it.world.blobs.count(), blobs + 2 + orphans, "{point}");
+    }
+}
+
 /// Cut off between any two steps and gone on with by a new process: every row is placed once and reported.
 #[test]
 fn a_crash_anywhere_delivers_once() {

@@ -220,6 +220,7 @@ fn standing_counts_what_lies_in_the_outbox() {
             fetched: None,
             partly_fetched: None,
             hold: None,
+            announcement: None,
         };
         (document, crate::model::ids::Digest::of(&serial.to_be_bytes()))
     });

@@ -42,6 +42,7 @@ impl Purged {
             fetched: None,
             partly_fetched: None,
             hold: None,
+            announcement: None,
         });
         id
     }
@@ -73,6 +74,27 @@ fn what_expired_goes_and_the_rest_stays_whatever_the_number() {
     while purge.step(now).unwrap().more {}
     assert_eq!((purged.left(), purged.world.blobs.count()), (2000, 4000));
     assert!(purged.world.alarm_codes().is_empty());
+}
+
+#[test]
+fn the_bytes_of_an_announcement_go_with_the_last_of_its_documents() {
+    let purged = Purged::new();
+    let now = purged.world.now;
+    let first = purged.place(1, now);
+    let announced = |serial: u64, expires_at| {
+        let pattern = purged.world.ledger.document(first).unwrap().unwrap();
+        let id = DocumentId { epoch: 1, serial };
+        let document = Document { id, expires_at, announcement: Some(first), ..pattern };
+        purged.world.ledger.add_document(document);
+    };
+    announced(1, now);
+    announced(2, now);
+    announced(3, now.plus(1));
+    let purge = purged.purge(PurgePolicy::default());
+    purge.step(now).unwrap();
+    assert_eq!((purged.left(), purged.world.blobs.count()), (1, 2), "the third still has them");
+    purge.step(now.plus(1)).unwrap();
+    assert_eq!((purged.left(), purged.world.blobs.count()), (0, 0));
 }
 
 #[test]

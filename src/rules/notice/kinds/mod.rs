@@ -10,6 +10,7 @@ mod recall;
 mod refusal;
 mod renewal;
 mod swept;
+mod withdrawn;
 
 use super::template::{Need, Slot};
 use super::words::Values;
@@ -24,6 +25,7 @@ pub use recall::RecallNotice;
 pub use refusal::{RefusalNotice, RefusalReason, summarise};
 pub use renewal::{CertificateEndsNotice, RenewalList, RenewalRow};
 pub use swept::SweptNotice;
+pub use withdrawn::WithdrawnNotice;
 
 /// All kinds, in the order of their names.
 pub static KINDS: &[&Kind] = &[
@@ -45,6 +47,7 @@ pub static KINDS: &[&Kind] = &[
     &refusal::KIND,
     &renewal::LIST_KIND,
     &swept::KIND,
+    &withdrawn::KIND,
 ];
 
 /// One kind of notice.

@@ -1,0 +1,269 @@
+//! Announcements (お知らせ, H25): one document for many accounts. Its bytes and its card are stored once; each account has a
+//! document of its own over them, so that reading, expiry and recall are its own too. An announcement is named by the first of
+//! its documents.
+//!
+//! Placed in batches; each account's row has a digest of its own, so that the same announcement given again goes on where a
+//! crash left it, over the same bytes.
+
+use sha2::Digest as _;
+
+use super::Deliveries;
+use super::place::Content;
+use super::resolve::{Parties, Target};
+use super::sheet::Fault;
+use super::take::Prepared;
+use crate::model::document::Document;
+use crate::model::event::Series;
+use crate::model::ids::{AccountId, Digest, DocumentId, InsurerCode, OfficeCode};
+use crate::model::metric;
+use crate::model::party::{Account, Actor};
+use crate::model::time::Timestamp;
+use crate::rules::delegation;
+use crate::store::ledger::{Done, Op};
+use crate::work::step::{Doing as _, WorkError};
+
+/// The type that announcements are filed under.
+const KIND: &str = "お知らせ";
+/// Documents placed in one event batch.
+const BATCH: usize = 256;
+
+/// Whom an announcement is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Audience {
+    /// Every account of the insurer that may act, but test accounts.
+    All,
+    /// These accounts, and the accounts of these offices.
+    These(Vec<AccountId>, Vec<OfficeCode>),
+}
+
+/// An announcement from the command line or the control socket.
+pub struct AnnounceRequest<'a> {
+    /// From whom.
+    pub insurer: &'a InsurerCode,
+    /// For whom.
+    pub audience: Audience,
+    /// Its title.
+    pub title: &'a str,
+    /// Its file's name: a PDF, or plain text as `.txt`.
+    pub original_name: &'a str,
+    /// Its bytes.
+    pub content: &'a mut dyn std::io::Read,
+    /// Who announces.
+    pub by: Actor,
+}
+
+/// What became of an [`AnnounceRequest`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Announced {
+    /// It is there.
+    Placed(Placement),
+    /// It cannot be announced.
+    Not(Fault),
+    /// The scanner does not answer: try again.
+    ScannerDown,
+}
+
+/// Who has an announcement now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placement {
+    /// Its name: the first of its documents.
+    pub announcement: DocumentId,
+    /// Accounts that got it now.
+    pub placed: u64,
+    /// Accounts that had it already, of the same day.
+    pub before: u64,
+    /// Those asked for that cannot get it, and why.
+    pub without: Vec<(String, Fault)>,
+}
+
+/// Accounts to place it with, and those that cannot have it.
+pub(super) type Reached = (Vec<Target>, Vec<(String, Fault)>);
+
+impl Parties {
+    /// Whom this audience comes to; each account once, whatever it acts for.
+    pub(super) fn audience(&self, audience: &Audience) -> Result<Reached, Fault> {
+        let (mut targets, mut without) = (Vec::<Target>::new(), Vec::new());
+        let mut add = |label: String, account: Result<&Account, Fault>| {
+            let target = account.and_then(|account| self.target_of(account));
+            match target {
+                Ok(target) if targets.iter().any(|there| there.account == target.account) => {}
+                Ok(target) => targets.push(target),
+                Err(fault) => without.push((label, fault)),
+            }
+        };
+        match audience {
+            Audience::All => {
+                for account in self.accounts().filter(|account| !account.test) {
+                    add(account.id.to_string(), Ok(account));
+                }
+            }
+            Audience::These(accounts, offices) => {
+                for id in accounts {
+                    add(id.to_string(), Ok(self.account(id)?));
+                }
+                for office in offices {
+                    add(office.to_string(), self.to_office(office, false));
+                }
+            }
+        }
+        Ok((targets, without))
+    }
+
+    fn target_of(&self, account: &Account) -> Result<Target, Fault> {
+        super::resolve::stands(account)?;
+        let offices = delegation::offices_on(account, self.day());
+        let office = offices.into_iter().next().ok_or_else(super::resolve::no_account)?;
+        Ok(Target { account: account.id.clone(), office, in_reply_to: None })
+    }
+}
+
+impl Deliveries {
+    /// Announces one document: what `todoke announce` calls. The same bytes under the same title on the same local day are one
+    /// announcement: given again it reaches those that have it not yet.
+    pub fn announce(&self, request: AnnounceRequest<'_>, now: Timestamp) -> Result<Announced, WorkError> {
+        let AnnounceRequest { insurer, audience, title, original_name, content, by } = request;
+        let (targets, without) = match self.parties(insurer, now)?.audience(&audience) {
+            Ok(reached) => reached,
+            Err(fault) => return Ok(Announced::Not(fault)),
+        };
+        let content = Content { bytes: content, name: original_name, kind: KIND, title, text: true };
+        let day = now.date_in(self.zone).to_string();
+        let row = |first: &Document, account: &AccountId| {
+            digest(
+                b"todoke-announcement/1\0",
+                &[
+                    insurer.as_str().as_bytes(),
+                    account.as_str().as_bytes(),
+                    title.as_bytes(),
+                    day.as_bytes(),
+                    &first.sha256.0,
+                ],
+            )
+        };
+        self.announce_to(insurer, targets, without, content, None, &row, &by, now)
+    }
+
+    /// A row of `delivery.csv` for everybody; `row` is the row's digest.
+    pub(super) fn announce_row(
+        &self,
+        insurer: &InsurerCode,
+        parties: &Parties,
+        content: Content<'_>,
+        expected: Option<Digest>,
+        row: Digest,
+        now: Timestamp,
+    ) -> Result<Announced, WorkError> {
+        let (targets, without) = match parties.audience(&Audience::All) {
+            Ok(reached) => reached,
+            Err(fault) => return Ok(Announced::Not(fault)),
+        };
+        let of = |_: &Document, account: &AccountId| {
+            digest(b"todoke-announcement-row/1\0", &[&row.0, account.as_str().as_bytes()])
+        };
+        let by = Actor::Importer(insurer.clone());
+        self.announce_to(insurer, targets, without, content, expected, &of, &by, now)
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "each is a different thing, and there are two callers")]
+    fn announce_to(
+        &self,
+        insurer: &InsurerCode,
+        targets: Vec<Target>,
+        without: Vec<(String, Fault)>,
+        content: Content<'_>,
+        expected: Option<Digest>,
+        row: &dyn Fn(&Document, &AccountId) -> Digest,
+        by: &Actor,
+        now: Timestamp,
+    ) -> Result<Announced, WorkError> {
+        let Some(target) = targets.first().cloned() else {
+            return Ok(Announced::Not(nobody(&without)));
+        };
+        let first = match self.prepare(insurer, target, content, expected, now)? {
+            Prepared::Ready(ready) => ready.into_document(),
+            Prepared::Not(fault) => return Ok(Announced::Not(fault)),
+            Prepared::Announced(_) | Prepared::ScannerDown => return Ok(Announced::ScannerDown),
+        };
+        let mut pattern = Document { kind: KIND.to_owned(), announcement: Some(first.id), ..first };
+        let asked = targets.len() as u64;
+        let mut waiting = Vec::with_capacity(targets.len());
+        let mut there = None;
+        for target in targets {
+            let row = row(&pattern, &target.account);
+            match self.ledger.delivered_row(row)? {
+                Some(id) => there = there.or(self.ledger.document(id)?),
+                None => waiting.push((target, row)),
+            }
+        }
+        let before = asked - waiting.len() as u64;
+        let mut placement = Placement { announcement: pattern.id, placed: 0, before, without };
+        // Went on with, or given again: the bytes that are there are the ones.
+        let goes_on = there.is_some();
+        if let Some(there) = there {
+            self.discard(&pattern)?;
+            pattern = there;
+            placement.announcement = pattern.announcement.unwrap_or(pattern.id);
+        } else if !waiting.is_empty() {
+            let blobs = [pattern.blob.clone(), pattern.card.blob.clone()];
+            self.blobs.sync(&blobs).doing(|| "making an announcement durable".into())?;
+        } else {
+            // Everybody had it, and it has expired or was recalled since.
+            self.discard(&pattern)?;
+        }
+        self.points.pass("announcement durable")?;
+        let mut own_id = (!goes_on).then_some(pattern.id);
+        for batch in waiting.chunks(BATCH) {
+            let mut rows = Vec::with_capacity(batch.len());
+            for (target, row) in batch {
+                let id = match own_id.take() {
+                    Some(id) => id,
+                    None => DocumentId {
+                        epoch: self.ledger.head().epoch,
+                        serial: self.ledger.next_serial(Series::Document, now)?,
+                    },
+                };
+                let (account, office) = (target.account.clone(), target.office.clone());
+                let announcement = Some(placement.announcement);
+                let document = Document {
+                    id,
+                    account,
+                    office,
+                    announcement,
+                    placed_at: now,
+                    fetched: None,
+                    ..pattern.clone()
+                };
+                rows.push((document, *row));
+            }
+            if let Done::Documents(placed) = self.ledger.commit(Op::Place(rows), by.clone(), now)? {
+                metrics::counter!(metric::DOCUMENTS_PLACED).increment(placed.len() as u64);
+                placement.placed += placed.len() as u64;
+            }
+            self.points.pass("some announced")?;
+        }
+        Ok(Announced::Placed(placement))
+    }
+}
+
+fn digest(purpose: &[u8], parts: &[&[u8]]) -> Digest {
+    let mut hash = sha2::Sha256::new();
+    hash.update(purpose);
+    for part in parts {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    Digest(hash.finalize().into())
+}
+
+fn nobody(without: &[(String, Fault)]) -> Fault {
+    without.first().map_or_else(
+        || {
+            Fault::refused(
+                "ANNOUNCE-NOBODY",
+                "受け取るアカウントがありません。",
+                "there is no account to receive it",
+            )
+        },
+        |(_, fault)| fault.clone(),
+    )
+}
