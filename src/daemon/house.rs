@@ -18,7 +18,7 @@ use crate::filing::RuleBook;
 use crate::model::health::Health;
 use crate::model::ids::BlobId;
 use crate::model::time::{Clock, SystemClock, Timestamp};
-use crate::rules::notice::{KINDS, Templates};
+use crate::rules::notice::Templates;
 use crate::rules::policy::SubmitPolicy;
 use crate::signed::manifest::ManifestLimits;
 use crate::store::blobs::Blobs;
@@ -42,6 +42,7 @@ use crate::work::notify::{NoticePolicy, Notifier};
 use crate::work::ports::{Mailer, Scanner};
 use crate::work::repeats::Repeats;
 use crate::work::retention::Retention;
+use crate::work::sender::{Desk, SendPolicy, Sender};
 use crate::work::step::Points;
 use crate::work::sweep::Sweep;
 
@@ -72,6 +73,8 @@ pub struct Bells {
     pub deliveries: Bell,
     /// A document was placed, or a mail is due.
     pub notify: Bell,
+    /// Sealed mails wait.
+    pub mail: Bell,
     /// The operator said something about held submissions or the epoch.
     pub judge: Bell,
 }
@@ -110,6 +113,8 @@ pub struct House {
     pub imports: Arc<Imports>,
     /// Mails.
     pub notifier: Arc<Notifier>,
+    /// Sends mails.
+    pub sender: Arc<Sender>,
     /// Payloads and cards out of time.
     pub retention: Arc<Retention>,
     /// Orphans.
@@ -128,6 +133,8 @@ pub struct House {
     pub templates: Arc<RwLock<Arc<Templates>>>,
     /// Policy of notices in force.
     pub notices: Arc<RwLock<Arc<NoticePolicy>>>,
+    /// Policy of the mail queue in force.
+    pub sending: Arc<RwLock<Arc<SendPolicy>>>,
     /// Policy of intake in force.
     pub submit: Arc<RwLock<SubmitPolicy>>,
     /// What opening the ledger found.
@@ -161,7 +168,8 @@ impl House {
         let in_force = config.get();
         let rules = Arc::new(RwLock::new(Arc::new(RuleBook::load(&in_force.places.conf)?)));
         let templates = Arc::new(RwLock::new(Arc::new(templates(&in_force)?)));
-        let notices = Arc::new(RwLock::new(Arc::new(notice_policy(&in_force))));
+        let notices = Arc::new(RwLock::new(Arc::new(notice_policy(&in_force)?)));
+        let sending = Arc::new(RwLock::new(Arc::new(send_policy(&in_force))));
         let submit = Arc::new(RwLock::new(in_force.submit.clone()));
         let scanner: Arc<dyn Scanner> =
             Arc::from(clamd::scanner(&in_force.scanner.address, in_force.scanner.bounds));
@@ -230,9 +238,18 @@ impl House {
             blobs: Arc::clone(&blobs),
             receipts: Arc::clone(&receipts),
             templates: Arc::clone(&templates),
-            mailer,
+            mailer: Arc::clone(&mailer),
             alarms: Arc::clone(&alarm_port),
             policy: Arc::clone(&notices),
+        });
+        let sender = Arc::new(Sender {
+            ledger: Arc::clone(&ledger),
+            blobs: Arc::clone(&blobs),
+            mailer,
+            alarms: Arc::clone(&alarm_port),
+            policy: Arc::clone(&sending),
+            clock: Arc::clone(&clock),
+            desk: Desk::default(),
         });
         let teller = Arc::clone(&notifier);
         stages.recalled = Some(Box::new(move |document, now| {
@@ -305,6 +322,7 @@ impl House {
             judge,
             stages: Arc::new(stages),
             notifier,
+            sender,
             unclaimed,
             scanner,
             office,
@@ -312,6 +330,7 @@ impl House {
             seen,
             templates,
             notices,
+            sending,
             submit,
             recovery,
         })
@@ -330,31 +349,33 @@ impl House {
 
 /// Texts of notices: those in `conf/notices/`, and the built-in ones for files that are not there.
 pub(super) fn templates(config: &Config) -> anyhow::Result<Templates> {
-    let mut templates = Templates::builtin()?;
-    for kind in KINDS {
-        let file = config.places.conf.join("notices").join(kind.file_name());
-        match std::fs::read_to_string(&file) {
-            Ok(text) => templates.set(kind, &file.display().to_string(), &text)?,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-            Err(e) => return Err(e).with_context(|| format!("while reading {}", file.display())),
-        }
-    }
-    Ok(templates)
+    config.notice_texts().map_err(anyhow::Error::msg)
 }
 
 /// Policy of notices as the configuration has it.
-pub(super) fn notice_policy(config: &Config) -> NoticePolicy {
+pub(super) fn notice_policy(config: &Config) -> anyhow::Result<NoticePolicy> {
     let mail = &config.mail;
     let domain = mail.from.rsplit_once('@').map_or("localhost", |(_, domain)| domain);
-    NoticePolicy {
+    Ok(NoticePolicy {
         from: mail.from.clone(),
         from_name: config.gateway.name.clone(),
         contact: mail.contact.clone().unwrap_or_default(),
         domain: domain.to_owned(),
-        gather: mail.gather.millis(),
+        gathering: mail.gathering,
+        return_path: mail.bounces.clone(),
+        dkim: mail.dkim(&config.places).map_err(anyhow::Error::msg)?.map(Arc::new),
+        zone: config.gateway.zone,
+    })
+}
+
+/// Policy of the mail queue as the configuration has it.
+pub(super) fn send_policy(config: &Config) -> SendPolicy {
+    let mail = &config.mail;
+    SendPolicy {
         schedule: mail.retry.clone(),
         connections: mail.connections,
-        zone: config.gateway.zone,
+        lane: mail.lane,
+        lanes: mail.lanes.clone(),
     }
 }
 

@@ -1,15 +1,14 @@
 //! From events to tables: the only place that writes them, used alike when an event has just happened and when the index
 //! is rebuilt. Needs nothing but the event and the tables: no card, no clock.
 
+mod mails;
+
 use super::index::{Index, IndexError};
-use super::tables::{
-    self, Draft, IdUse, Meta, Payload, StoredDocument, StoredMail, StoredSubmission, series_index,
-};
+use super::tables::{self, Draft, IdUse, Meta, Payload, StoredDocument, StoredSubmission, series_index};
 use crate::model::card::CardRef;
 use crate::model::document::Document;
-use crate::model::event::{Event, MailResult, Record};
-use crate::model::ids::{Digest, DocumentId, MailId, Number};
-use crate::model::mail::{Mail, MailState, Subject};
+use crate::model::event::{Event, Record};
+use crate::model::ids::{Digest, DocumentId, Number};
 use crate::model::party::{Account, Insurer, Office};
 use crate::model::submission::{HoldReason, Outcome, State, Submission};
 use crate::model::time::Timestamp;
@@ -85,14 +84,13 @@ pub(super) fn project<I: Index>(
             stored.announce_at = None;
         })?,
         Event::Removed { id } => removed(draft, *id)?,
-        Event::MailSealed(mail) => sealed(draft, mail)?,
-        Event::MailTried { id, result } => change_mail(draft, *id, |stored| tried(stored, result, at))?,
-        Event::MailRetried { id } => change_mail(draft, *id, |stored| {
-            stored.mail.state = MailState::Queued;
-            stored.mail.due_at = at;
-            stored.ended_at = None;
-        })?,
-        Event::MailCardErased { id } => change_mail(draft, *id, |stored| stored.card_gone = true)?,
+        Event::MailSealed(_)
+        | Event::MailTried { .. }
+        | Event::MailRetried { .. }
+        | Event::MailReported { .. }
+        | Event::AddressMarked { .. }
+        | Event::AddressResumed { .. }
+        | Event::MailCardErased { .. } => mails::project(draft, &record.event, at)?,
         Event::DropboxSwept { account, files, bytes } => {
             draft.put(&tables::sweeps(account).time(at).numbered(0, record.seq).done(), &(*files, *bytes))?;
         }
@@ -308,53 +306,4 @@ fn removed<I: Index>(draft: &mut Draft<'_, I>, id: DocumentId) -> Result<(), Ind
     draft.derive(&stored.derived(), Vec::new());
     draft.remove(&stored.key())?;
     draft.remove(&tables::document_place(id))
-}
-
-fn sealed<I: Index>(draft: &mut Draft<'_, I>, mail: &Mail) -> Result<(), IndexError> {
-    let stored = StoredMail { mail: mail.clone(), ended_at: None, card_gone: false };
-    for id in stored.arrivals() {
-        change_document(draft, *id, |document| document.announce_at = None)?;
-    }
-    if let Subject::Refusal(number) = mail.subject {
-        change(draft, number, |stored| stored.tell_at = None)?;
-    }
-    if let Subject::Notice { kind, about } = &mail.subject
-        && !about.is_empty()
-    {
-        draft.put(&tables::told(kind, about), &mail.id)?;
-    }
-    draft.derive(&[], stored.derived());
-    draft.put_new(tables::mail(mail.id), &stored)
-}
-
-fn change_mail<I: Index>(
-    draft: &mut Draft<'_, I>,
-    id: MailId,
-    how: impl FnOnce(&mut StoredMail),
-) -> Result<(), IndexError> {
-    let key = tables::mail(id);
-    let mut stored: StoredMail = draft.fetch(&key)?.ok_or_else(|| missing(format_args!("mail {id}")))?;
-    let before = stored.derived();
-    how(&mut stored);
-    draft.derive(&before, stored.derived());
-    draft.put(&key, &stored)
-}
-
-fn tried(stored: &mut StoredMail, result: &MailResult, at: Timestamp) {
-    let mail = &mut stored.mail;
-    let (state, reply) = match result {
-        MailResult::Sent { reply } => (MailState::Sent, Some(reply)),
-        MailResult::Deferred { reply, until } => {
-            mail.due_at = *until;
-            (MailState::Queued, Some(reply))
-        }
-        MailResult::Failed { reply } => (MailState::Failed, Some(reply)),
-        MailResult::Dropped => (MailState::Dropped, None),
-    };
-    if let Some(reply) = reply {
-        mail.attempts = mail.attempts.saturating_add(1);
-        mail.last_reply = Some(reply.clone());
-    }
-    mail.state = state;
-    stored.ended_at = (state != MailState::Queued).then_some(at);
 }

@@ -1,6 +1,7 @@
 //! What moves things: stages over the ledger and the blobs. Blocking; time comes in.
 
 pub mod alarms;
+pub mod announce;
 pub mod assess;
 pub mod deliver;
 pub mod imports;
@@ -13,6 +14,7 @@ pub mod publish;
 pub mod purge;
 pub mod repeats;
 pub mod retention;
+pub mod sender;
 pub mod step;
 pub mod sweep;
 

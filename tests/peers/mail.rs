@@ -91,7 +91,7 @@ pub(super) fn plain_mailer(port: u16) -> SmtpMailer {
 }
 
 pub(super) fn to(address: &str) -> Envelope {
-    Envelope { from: Some("no-reply@gateway.example.jp".into()), to: address.into() }
+    Envelope { from: Some("no-reply@gateway.example.jp".into()), to: address.into(), id: None }
 }
 
 pub(super) const SHORT: &[u8] = b"Subject: x\r\nMessage-ID: <1@gateway.example.jp>\r\n\r\nhello\r\n";
@@ -126,9 +126,9 @@ pub(super) fn arrival() -> (Vec<u8>, String, String) {
         to: "good-soumu@example.jp",
         message_id: "M1-000001-2.9f3c@gateway.example.jp",
         at: Timestamp(1_795_392_000_000),
-        language: Language::Ja,
+        languages: &[Language::Ja],
     };
-    (compose(&letter, &text).unwrap(), text.subject, text.body)
+    (compose(&letter, &text, None).unwrap(), text.subject, text.body)
 }
 
 /// What every mailer must do whose host takes everything; `taken` tells what it took.
@@ -147,7 +147,7 @@ fn contract(mailer: &dyn Mailer, taken: &dyn Fn(usize) -> Vec<u8>) {
         // A mail host ends the last line where the message did not.
         assert_eq!(got.trim_ascii_end(), sent.trim_ascii_end(), "{at}");
     }
-    let null = Envelope { from: None, to: "good@example.jp".into() };
+    let null = Envelope { from: None, to: "good@example.jp".into(), id: None };
     assert!(matches!(mailer.send(&null, SHORT), Delivery::Sent { .. }));
 
     let smuggled = b"Subject: x\r\n\r\nhello\n.\r\nMAIL FROM:<evil@example.jp>\r\n";
