@@ -35,6 +35,7 @@ use crate::store::root::Root;
 use crate::store::seen::Seen;
 use crate::work::alarms::{AlarmBoard, Alarms};
 use crate::work::assess::Assessor;
+use crate::work::bounces::{BouncePolicy, Bounces};
 use crate::work::imports::Imports;
 use crate::work::intake::{Intake, Refusals};
 use crate::work::judge::Judge;
@@ -113,6 +114,8 @@ pub struct House {
     pub imports: Arc<Imports>,
     /// Mails.
     pub notifier: Arc<Notifier>,
+    /// Reads what comes back.
+    pub bounces: Arc<Bounces>,
     /// Sends mails.
     pub sender: Arc<Sender>,
     /// Payloads and cards out of time.
@@ -133,6 +136,8 @@ pub struct House {
     pub templates: Arc<RwLock<Arc<Templates>>>,
     /// Policy of notices in force.
     pub notices: Arc<RwLock<Arc<NoticePolicy>>>,
+    /// Policy of what comes back in force.
+    pub returned: Arc<RwLock<Arc<BouncePolicy>>>,
     /// Policy of the mail queue in force.
     pub sending: Arc<RwLock<Arc<SendPolicy>>>,
     /// Policy of intake in force.
@@ -169,6 +174,7 @@ impl House {
         let rules = Arc::new(RwLock::new(Arc::new(RuleBook::load(&in_force.places.conf)?)));
         let templates = Arc::new(RwLock::new(Arc::new(templates(&in_force)?)));
         let notices = Arc::new(RwLock::new(Arc::new(notice_policy(&in_force)?)));
+        let returned = Arc::new(RwLock::new(Arc::new(bounce_policy(&in_force))));
         let sending = Arc::new(RwLock::new(Arc::new(send_policy(&in_force))));
         let submit = Arc::new(RwLock::new(in_force.submit.clone()));
         let scanner: Arc<dyn Scanner> =
@@ -251,6 +257,14 @@ impl House {
             clock: Arc::clone(&clock),
             desk: Desk::default(),
         });
+        let bounces = Arc::new(Bounces {
+            ledger: Arc::clone(&ledger),
+            notifier: Arc::clone(&notifier),
+            alarms: Arc::clone(&alarm_port),
+            maildir: in_force.mail.bounce_maildir.as_ref().map(|path| in_force.places.resolve(path)),
+            policy: Arc::clone(&returned),
+            told: Mutex::default(),
+        });
         let teller = Arc::clone(&notifier);
         stages.recalled = Some(Box::new(move |document, now| {
             if let Err(error) = teller.recalled(document, now) {
@@ -323,6 +337,7 @@ impl House {
             stages: Arc::new(stages),
             notifier,
             sender,
+            bounces,
             unclaimed,
             scanner,
             office,
@@ -331,6 +346,7 @@ impl House {
             templates,
             notices,
             sending,
+            returned,
             submit,
             recovery,
         })
@@ -366,6 +382,16 @@ pub(super) fn notice_policy(config: &Config) -> anyhow::Result<NoticePolicy> {
         dkim: mail.dkim(&config.places).map_err(anyhow::Error::msg)?.map(Arc::new),
         zone: config.gateway.zone,
     })
+}
+
+/// Policy of what comes back as the configuration has it.
+pub(super) fn bounce_policy(config: &Config) -> BouncePolicy {
+    let (max, within) = config.mail.failures;
+    BouncePolicy {
+        keep: config.mail.bounce_keep.millis(),
+        failures: (max, within.millis()),
+        operator: config.mail.operator.clone(),
+    }
 }
 
 /// Policy of the mail queue as the configuration has it.

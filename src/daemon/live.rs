@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use super::house::{House, notice_policy, send_policy, templates};
+use super::house::{House, bounce_policy, notice_policy, send_policy, templates};
 use crate::config::Config;
 use crate::desk::{Kind, Live, Session, Trouble};
 use crate::doors::log::LogLevel;
@@ -126,6 +126,7 @@ impl LiveDaemon {
         *house.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
         *house.templates.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(texts);
         *house.notices.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(notices);
+        *house.returned.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(bounce_policy(&new));
         *house.sending.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(send_policy(&new));
         *house.submit.write().unwrap_or_else(PoisonError::into_inner) = new.submit.clone();
         house.dropboxes.set_limits(&new.submit);

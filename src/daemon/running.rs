@@ -288,6 +288,11 @@ fn start_stages(house: &Arc<House>, loops: &Loops) -> anyhow::Result<Vec<JoinHan
         Ok(false)
     })?);
 
+    let bounces = Arc::clone(&house.bounces);
+    threads.push(
+        loops.spawn("bounces", Bell::default(), seconds(10), seconds(900), move |now| bounces.step(now))?,
+    );
+
     let sender = Arc::clone(&house.sender);
     threads.push(
         loops.spawn("mail", bells.mail.clone(), seconds(2), seconds(900), move |now| sender.feed(now))?,

@@ -9,6 +9,9 @@ use super::trouble::Trouble;
 use crate::model::time::Timestamp;
 use crate::store::ledger::Queue;
 
+/// Addresses that are counted.
+const ADDRESSES_MAX: usize = 10_000;
+
 const QUEUES: [(&str, Queue); 5] = [
     ("judge", Queue::Judge),
     ("publish", Queue::Publish),
@@ -31,6 +34,7 @@ pub(super) fn answer(parts: &Parts, now: Timestamp) -> Response {
         "unreconciled": head.unreconciled,
         "journal": { "seq": head.seq, "at": time(head.at) },
         "queues": queues(parts, now)?,
+        "addresses_unreachable": parts.ledger.marked_mailboxes(None, ADDRESSES_MAX)?.len(),
         "disk_free_bytes": parts.blobs.free_bytes()?,
     });
     if let Some(live) = &parts.live {

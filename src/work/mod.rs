@@ -3,6 +3,7 @@
 pub mod alarms;
 pub mod announce;
 pub mod assess;
+pub mod bounces;
 pub mod deliver;
 pub mod imports;
 pub mod intake;
@@ -18,5 +19,7 @@ pub mod sender;
 pub mod step;
 pub mod sweep;
 
+#[cfg(test)]
+mod mail_tests;
 #[cfg(test)]
 mod whole_tests;

@@ -190,6 +190,11 @@ impl Notifier {
         Ok(())
     }
 
+    /// Where days are counted.
+    pub fn zone(&self) -> Tz {
+        self.policy().zone
+    }
+
     /// Which mailbox an address is: a digest that nobody else can make.
     pub fn mailbox_tag(&self, address: &str) -> Digest {
         self.receipts.keys.tag("mailbox", &[mailbox::normalised(address).as_bytes()])

@@ -86,6 +86,8 @@ enum ReceiptOf {
 enum History {
     Sent,
     Received,
+    /// `mails.csv`
+    Mails,
 }
 
 const ALLOWED_SIGNERS: &str = "allowed_signers";
@@ -131,6 +133,7 @@ impl OfficeTree {
             ["history"] => At::History,
             ["history", "sent.csv"] => At::HistoryFile(History::Sent),
             ["history", "received.csv"] => At::HistoryFile(History::Received),
+            ["history", "mails.csv"] => At::HistoryFile(History::Mails),
             _ => return Err(missing()),
         })
     }
@@ -174,6 +177,7 @@ impl OfficeTree {
         let text = match which {
             History::Sent => reader.sent(&self.account),
             History::Received => reader.received(&self.account),
+            History::Mails => reader.mails(&self.account),
         }
         .map_err(|e| self.words.ledger(&e))?;
         Ok(Made { bytes: text.into_bytes(), at: parts.ledger.head().at })
@@ -430,7 +434,11 @@ impl Tree for OfficeTree {
                 }))
             }
             At::History => {
-                let files = [("sent.csv", History::Sent), ("received.csv", History::Received)];
+                let files = [
+                    ("sent.csv", History::Sent),
+                    ("received.csv", History::Received),
+                    ("mails.csv", History::Mails),
+                ];
                 let mut entries = Vec::new();
                 for (name, which) in files {
                     let size = self.history(which)?.bytes.len() as u64;

@@ -1,6 +1,7 @@
 //! The kinds of notice, one file each. A new one is a file here (its values, its places, a sample), a line in
 //! [`KINDS`], its texts in `conf/notices/NAME.toml`, and its row in `conf/notices/README.md`.
 
+mod address;
 mod arrival;
 mod recall;
 mod refusal;
@@ -10,13 +11,14 @@ use super::template::{Need, Slot};
 use super::words::Values;
 use crate::model::finding::Language;
 
+pub use address::AddressNotice;
 pub use arrival::{ArrivalNotice, ArrivalPart};
 pub use recall::RecallNotice;
 pub use refusal::{RefusalNotice, RefusalReason, summarise};
 pub use swept::SweptNotice;
 
 /// All kinds, in the order of their names.
-pub static KINDS: &[&Kind] = &[&arrival::KIND, &recall::KIND, &refusal::KIND, &swept::KIND];
+pub static KINDS: &[&Kind] = &[&address::KIND, &arrival::KIND, &recall::KIND, &refusal::KIND, &swept::KIND];
 
 /// One kind of notice.
 #[derive(Debug)]
