@@ -45,7 +45,7 @@ const MINUTE: i64 = 60 * SECOND;
 /// Mails that wait here for their turn, by destination.
 #[derive(Debug)]
 pub struct Lanes<T> {
-    lanes: BTreeMap<String, Lane<T>>,
+    by_name: BTreeMap<String, Lane<T>>,
     /// Destinations in the order of their turns.
     turns: VecDeque<String>,
     waiting_max: usize,
@@ -85,7 +85,7 @@ impl<T> Lanes<T> {
     /// Empty; no lane holds more than `waiting_max`.
     pub fn new(waiting_max: usize) -> Self {
         Self {
-            lanes: BTreeMap::new(),
+            by_name: BTreeMap::new(),
             turns: VecDeque::new(),
             waiting_max,
             under_way: 0,
@@ -95,17 +95,17 @@ impl<T> Lanes<T> {
 
     /// Queues one; gives it back when its lane is full.
     pub fn push(&mut self, destination: &str, task: T) -> Result<(), T> {
-        if !self.lanes.contains_key(destination) {
+        if !self.by_name.contains_key(destination) {
             let lane = Lane {
                 waiting: VecDeque::new(),
                 under_way: 0,
                 begun: VecDeque::new(),
                 pause: Pause::default(),
             };
-            self.lanes.insert(destination.to_owned(), lane);
+            self.by_name.insert(destination.to_owned(), lane);
             self.turns.push_back(destination.to_owned());
         }
-        match self.lanes.get_mut(destination) {
+        match self.by_name.get_mut(destination) {
             Some(lane) if lane.waiting.len() < self.waiting_max => {
                 lane.waiting.push_back(task);
                 Ok(())
@@ -120,7 +120,7 @@ impl<T> Lanes<T> {
             return Next::Idle;
         }
         if let Some(until) = self.host.holds(now) {
-            return if self.lanes.values().any(|lane| !lane.waiting.is_empty()) {
+            return if self.by_name.values().any(|lane| !lane.waiting.is_empty()) {
                 Next::Wait(until)
             } else {
                 Next::Idle
@@ -129,9 +129,9 @@ impl<T> Lanes<T> {
         let mut soonest: Option<Timestamp> = None;
         for _ in 0..self.turns.len() {
             let Some(name) = self.turns.pop_front() else { break };
-            let Some(lane) = self.lanes.get_mut(&name) else { continue };
+            let Some(lane) = self.by_name.get_mut(&name) else { continue };
             if lane.is_spent(now) {
-                self.lanes.remove(&name);
+                self.by_name.remove(&name);
                 continue;
             }
             self.turns.push_back(name.clone());
@@ -155,7 +155,7 @@ impl<T> Lanes<T> {
     /// One that [`Lanes::next`] gave has ended.
     pub fn done(&mut self, destination: &str, outcome: Outcome, now: Timestamp) {
         self.under_way = self.under_way.saturating_sub(1);
-        let Some(lane) = self.lanes.get_mut(destination) else { return };
+        let Some(lane) = self.by_name.get_mut(destination) else { return };
         lane.under_way = lane.under_way.saturating_sub(1);
         match outcome {
             Outcome::Fine => {
@@ -172,12 +172,12 @@ impl<T> Lanes<T> {
 
     /// How many wait for their turn.
     pub fn waiting(&self) -> usize {
-        self.lanes.values().map(|lane| lane.waiting.len()).sum()
+        self.by_name.values().map(|lane| lane.waiting.len()).sum()
     }
 
     /// All that wait, taken out.
     pub fn take_waiting(&mut self) -> Vec<T> {
-        self.lanes.values_mut().flat_map(|lane| lane.waiting.drain(..)).collect()
+        self.by_name.values_mut().flat_map(|lane| lane.waiting.drain(..)).collect()
     }
 }
 
@@ -277,16 +277,16 @@ mod tests {
         for pause in [0, 0, 5, 15, 60, 300, 300] {
             assert!(matches!(lanes.next(NOW, 1, |_| RULE), Next::Start(..)));
             lanes.done("a", Outcome::Later, NOW);
-            let expected = lanes.lanes["a"].pause.until.map_or(0, |until| until.since(NOW) / SECOND);
+            let expected = lanes.by_name["a"].pause.until.map_or(0, |until| until.since(NOW) / SECOND);
             assert_eq!(expected, pause);
             if pause > 0 {
                 assert_eq!(lanes.next(NOW, 1, |_| RULE), Next::Wait(at(pause)));
             }
-            lanes.lanes.get_mut("a").unwrap().pause.until = None;
+            lanes.by_name.get_mut("a").unwrap().pause.until = None;
         }
         assert!(matches!(lanes.next(NOW, 1, |_| RULE), Next::Start(..)));
         lanes.done("a", Outcome::Fine, NOW);
-        assert_eq!(lanes.lanes["a"].pause.failures, 0);
+        assert_eq!(lanes.by_name["a"].pause.failures, 0);
     }
 
     #[test]
@@ -314,6 +314,6 @@ mod tests {
             lanes.done(&name, Outcome::Fine, NOW);
         }
         assert_eq!(lanes.next(at(61), 1000, |_| RULE), Next::Idle);
-        assert!(lanes.lanes.is_empty() && lanes.turns.is_empty());
+        assert!(lanes.by_name.is_empty() && lanes.turns.is_empty());
     }
 }

@@ -74,15 +74,9 @@ pub fn is_temporary(code: u16, status: Option<Status>, text: &str) -> bool {
     if status.is_some_and(|status| status.class == 4) || says_later(text) {
         return true;
     }
-    match (code, status) {
-        // Full. 552 alone meant "too many recipients" to older hosts (RFC 5321 section 4.5.3.1.10), which is 452; too large
-        // for this host (5.3.4, 5.2.3) is for good.
-        (552, None) => true,
-        (_, Some(Status { class: 5, subject: 2, detail: 2 })) => true,
-        // The connection is closing.
-        (421, _) => true,
-        _ => false,
-    }
+    // Full (5.2.2). 552 alone meant "too many recipients" to older hosts (RFC 5321 section 4.5.3.1.10), which is 452; too large
+    // for this host (5.3.4, 5.2.3) is for good.
+    matches!((code, status), (552, None) | (_, Some(Status { class: 5, subject: 2, detail: 2 })))
 }
 
 fn says_later(text: &str) -> bool {

@@ -16,7 +16,7 @@ use crate::model::time::{DAY, Timestamp};
 /// Runs all of it, each part against a fresh ledger; the first of what `make` returns only has to live as long.
 pub(super) fn run<L: Ledger, G>(make: impl Fn() -> (G, L)) {
     type Part = fn(&dyn Ledger);
-    let parts: [Part; 13] = [
+    let parts: [Part; 14] = [
         parties,
         a_life,
         same_manifest,

@@ -86,15 +86,14 @@ impl Bounces {
     }
 
     fn take(&self, maildir: &Path, now: Timestamp) -> anyhow::Result<bool> {
-        if !maildir.exists() {
-            durable::make_folder(maildir, 0o700)?;
-        }
-        for name in ["new", "cur", "tmp"] {
-            if !maildir.join(name).exists() {
-                durable::make_folder(&maildir.join(name), 0o700)?;
-            }
-        }
+        // The mail server makes it, as its own user, with the first mail.
         let (new, cur) = (maildir.join("new"), maildir.join("cur"));
+        if !new.exists() {
+            return Ok(false);
+        }
+        if !cur.exists() {
+            durable::make_folder(&cur, 0o700)?;
+        }
         let mut more = false;
         for (n, name) in names(&new)?.into_iter().enumerate() {
             if n == STEP_MAX {

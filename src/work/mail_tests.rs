@@ -381,7 +381,7 @@ fn what_comes_back_is_read_once_and_believed_with_its_mark_only() {
         assert!(name.ends_with(":2,S"), "{name}");
         if name.contains(".b.") {
             std::fs::copy(&path, cur.join(name.replace(":2,S", "x:2,"))).unwrap();
-            std::fs::rename(&path, cur.join(name.replace(":2,S", ":2,"))).unwrap();
+            crate::store::durable::rename(&path, &cur.join(name.replace(":2,S", ":2,"))).unwrap();
         }
     }
     post.bounces.step(post.clock.now()).unwrap();

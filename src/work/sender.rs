@@ -331,7 +331,9 @@ impl Sender {
         // What waits for later is given back.
         let left = self.state().lanes.take_waiting();
         let mut state = self.state();
-        left.iter().for_each(|id| _ = state.hand.remove(id));
+        for id in &left {
+            state.hand.remove(id);
+        }
         let tasks: Vec<Task> = left.into_iter().map(Task::Mail).collect();
         self.ledger.postpone(Queue::Mail, &tasks, self.clock.now());
         Ok(tried)

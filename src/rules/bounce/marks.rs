@@ -45,8 +45,9 @@ pub(super) fn find(text: &str, into: &mut Vec<Mark>) {
             return;
         }
         // `bounce-M1-..` where a host has rewritten the separator, or the mark alone.
-        let begins = word.char_indices().filter(|(_, c)| matches!(c, 'm' | 'M')).map(|(at, _)| at).take(4);
-        let found = begins.filter_map(|at| Mark::parse(&word[at..])).next();
+        let mut begins =
+            word.char_indices().filter(|(_, c)| matches!(c, 'm' | 'M')).map(|(at, _)| at).take(4);
+        let found = begins.find_map(|at| Mark::parse(&word[at..]));
         if let Some(mark) = found.filter(|mark| !into.contains(mark)) {
             into.push(mark);
         }

@@ -72,7 +72,7 @@ pub fn read(raw: &[u8]) -> Option<CameBack> {
     let text: String = parts
         .iter()
         .filter(|part| part.kind.starts_with("text/") && !part.returned)
-        .map(|part| part.text())
+        .map(Part::text)
         .collect::<Vec<_>>()
         .join("\n");
     let text: String = text.chars().take(TEXT_BYTES_MAX).collect();
@@ -155,7 +155,6 @@ fn collect<'a>(message: &'a Message<'_>, depth: usize, into: &mut Vec<Part<'a>>)
         );
         let head_only = kind == "text/rfc822-headers" || kind == "message/global-headers";
         match &part.body {
-            PartType::Multipart(_) => {}
             PartType::Message(inner) if kind.ends_with("/rfc822") || kind == "message/global" => {
                 // Its head first, as text: the Message-ID stands there.
                 let raw = inner.raw_message();
@@ -166,7 +165,8 @@ fn collect<'a>(message: &'a Message<'_>, depth: usize, into: &mut Vec<Part<'a>>)
                 });
             }
             PartType::Message(inner) if depth < 4 => collect(inner, depth + 1, into),
-            PartType::Message(_) => {}
+            // Too deep, or only a frame.
+            PartType::Message(_) | PartType::Multipart(_) => {}
             PartType::Text(text) | PartType::Html(text) => {
                 into.push(Part { kind, returned: head_only, bytes: Cow::Borrowed(text.as_bytes()) });
             }

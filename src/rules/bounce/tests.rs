@@ -223,3 +223,45 @@ fn whatever_comes_is_read_without_harm() {
         let _ = read(&raw);
     });
 }
+
+/// What exim 4.96 sends back: its reports say 5.0.0 and leave the rest to words.
+#[test]
+fn exims_dialect_is_understood() {
+    for (n, raw, said, status) in [
+        (
+            0,
+            &include_bytes!("../../../tests/golden/bounces/exim-unrouteable.eml")[..],
+            Said::Failed(Fault::Address),
+            "5.1.2",
+        ),
+        (
+            1,
+            &include_bytes!("../../../tests/golden/bounces/exim-full.eml")[..],
+            Said::Failed(Fault::Passing),
+            "5.2.2",
+        ),
+        (
+            2,
+            &include_bytes!("../../../tests/golden/bounces/exim-no-domain.eml")[..],
+            Said::Failed(Fault::Address),
+            "5.1.2",
+        ),
+        (
+            3,
+            &include_bytes!("../../../tests/golden/bounces/exim-remote.eml")[..],
+            Said::Failed(Fault::Address),
+            "5.1.1",
+        ),
+        (4, &include_bytes!("../../../tests/golden/bounces/exim-delayed.eml")[..], Said::Delayed, "4.0.0"),
+    ] {
+        let got = read(raw).unwrap();
+        let mark =
+            Mark::of_message_id(&format!("m1-000123-6.{:016x}@gateway.example.jp", 0x100 + n)).unwrap();
+        assert_eq!(
+            (got.said, got.status.map(|s| s.to_string()).as_deref(), got.marks),
+            (said, Some(status), vec![mark]),
+            "{n}"
+        );
+        assert!(got.recipient.is_some());
+    }
+}

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use lettre::message::header::{ContentType, HeaderName, HeaderValue};
-use lettre::message::{Body, Mailbox, SinglePart};
+use lettre::message::header::{ContentType, HeaderName, HeaderValue, MIME_VERSION_1_0};
+use lettre::message::{Body, Mailbox};
 use lettre::{Address, Message};
 
 use super::dkim::Dkim;
@@ -77,8 +77,10 @@ pub fn compose(letter: &Letter<'_>, text: &Rendered, dkim: Option<&Dkim>) -> Res
         .raw_header(raw("Auto-Submitted", "auto-generated"))
         .raw_header(raw("X-Auto-Response-Suppress", "All"))
         .raw_header(raw("Content-Language", &languages.join(", ")))
-        // As a part, since only then does the builder write MIME-Version.
-        .singlepart(SinglePart::builder().header(ContentType::TEXT_PLAIN).body(Body::new(text.body.clone())))
+        // Not as a part, whose headers no signature would cover.
+        .header(MIME_VERSION_1_0)
+        .header(ContentType::TEXT_PLAIN)
+        .body(Body::new(text.body.clone()))
         .map_err(|e| LetterError::Build(e.to_string()))?;
     if let Some(dkim) = dkim {
         dkim.sign(&mut message);
