@@ -1,5 +1,7 @@
 //! A small world for the stages' tests: a ledger in memory, blobs in a temporary folder, a spool, parties.
 
+mod certificates;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::unix::fs::FileExt as _;
@@ -9,18 +11,25 @@ use std::sync::{Arc, Mutex};
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, Mode};
 
+use crate::model::account_history::AccountFact;
+use crate::model::application::{Application, ApplicationNotice};
+use crate::model::authority::Authority;
 use crate::model::card::{CardRef, Salt, SubmissionCard};
+use crate::model::certificate::Certificate;
 use crate::model::document::{Document, RemovalReason};
 use crate::model::event::Series;
 use crate::model::finding::Language;
-use crate::model::ids::{AccountId, BlobId, Digest, DocumentId, InsurerCode, MailId, Number, OfficeCode};
+use crate::model::ids::{
+    AccountId, ApplicationId, BlobId, Digest, DocumentId, InsurerCode, MailId, Number, OfficeCode,
+};
 use crate::model::mail::{Mail, Mailbox};
 use crate::model::party::{Account, Actor, Insurer, Office, Role, Standing};
 use crate::model::submission::{FileRole, HoldReason, Kind, State, Submission, SubmittedFile};
 use crate::model::time::Timestamp;
 use crate::store::blobs::{BlobReader, BlobWriter, Blobs};
 use crate::store::ledger::{
-    Done, Head, Ledger, LedgerError, MailFilter, Op, Queue, Refusal, SubmissionFilter, Swept, Task,
+    ApplicationFilter, Done, Head, Ledger, LedgerError, MailFilter, Op, Queue, Refusal, SubmissionFilter,
+    Swept, Task,
 };
 use crate::store::spool::{insurer_path, prepare_insurer};
 use crate::work::alarms::AlarmBoard;
@@ -52,6 +61,8 @@ struct State_ {
     removing: BTreeMap<DocumentId, RemovalReason>,
     rows: BTreeMap<Digest, DocumentId>,
     sets: BTreeSet<(InsurerCode, Digest)>,
+    authorities: Vec<Authority>,
+    certificates: Vec<Certificate>,
     serial: u64,
     at: Timestamp,
     postponed: BTreeMap<Task, Timestamp>,
@@ -181,6 +192,11 @@ impl Ledger for FakeLedger {
                 }
                 Done::Documents(ids)
             }
+            Op::SetAuthority { .. }
+            | Op::IssueCertificate(_)
+            | Op::RevokeCertificate { .. }
+            | Op::UseCertificate(_)
+            | Op::ForgetBundle(_) => certificates::commit(&mut state, op, now)?,
             other => panic!("the fake ledger does not do {other:?}"),
         })
     }
@@ -331,7 +347,22 @@ impl Ledger for FakeLedger {
     fn mail_card_erasable(&self, _: Timestamp, _: usize) -> Result<Vec<MailId>, LedgerError> {
         Ok(Vec::new())
     }
+    fn application(&self, _: ApplicationId) -> Result<Option<Application>, LedgerError> {
+        Ok(None)
+    }
+    fn applications(&self, _: &ApplicationFilter, _: usize) -> Result<Vec<Application>, LedgerError> {
+        Ok(Vec::new())
+    }
+    fn application_notices(&self, _: ApplicationId) -> Result<Vec<ApplicationNotice>, LedgerError> {
+        Ok(Vec::new())
+    }
+    fn application_card_erasable(&self, _: Timestamp, _: usize) -> Result<Vec<ApplicationId>, LedgerError> {
+        Ok(Vec::new())
+    }
     fn sweeps(&self, _: &AccountId, _: usize) -> Result<Vec<Swept>, LedgerError> {
+        Ok(Vec::new())
+    }
+    fn account_history(&self, _: &AccountId, _: usize) -> Result<Vec<AccountFact>, LedgerError> {
         Ok(Vec::new())
     }
 
@@ -342,7 +373,8 @@ impl Ledger for FakeLedger {
         }) || state
             .documents
             .values()
-            .any(|document| document.blob == *blob || document.card.blob == *blob))
+            .any(|document| document.blob == *blob || document.card.blob == *blob)
+            || state.certificates.iter().any(|of| of.bundle.as_ref().is_some_and(|card| card.blob == *blob)))
     }
 }
 

@@ -4,9 +4,15 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::account_history::ProfileField;
+use super::application::{Application, ApplicationStep};
+use super::authority::Authority;
 use super::card::CardRef;
+use super::certificate::{Certificate, RevocationReason};
 use super::document::{Document, RemovalReason};
-use super::ids::{AccountId, Digest, DocumentId, InsurerCode, MailId, Number, OfficeCode};
+use super::ids::{
+    AccountId, ApplicationId, CertificateId, Digest, DocumentId, InsurerCode, MailId, Number, OfficeCode,
+};
 use super::mail::{Mail, Report};
 use super::party::{Account, Actor, Insurer, Office};
 use super::submission::{Outcome, StageVerdict, Submission};
@@ -35,6 +41,10 @@ pub enum Series {
     Document,
     /// [`MailId`]
     Mail,
+    /// [`ApplicationId`]
+    Application,
+    /// [`CertificateId`]
+    Certificate,
 }
 
 /// What happened.
@@ -221,6 +231,43 @@ pub enum Event {
         files: u64,
         /// Their size.
         bytes: u64,
+    },
+    /// An application for an account, or for another certificate of one, was taken (K3).
+    ApplicationMade(Box<Application>),
+    /// An application went one step on.
+    ApplicationMoved {
+        /// Which.
+        id: ApplicationId,
+        /// What happened to it.
+        step: ApplicationStep,
+    },
+    /// An account changed its own registration (K36 H24).
+    ProfileChanged {
+        /// The whole record.
+        account: Box<Account>,
+        /// What differs.
+        fields: Vec<ProfileField>,
+    },
+    /// An authority was added or changed; the whole record, without its private key.
+    AuthoritySet(Box<Authority>),
+    /// A certificate was issued, or one of an external authority was registered for an account.
+    CertificateIssued(Box<Certificate>),
+    /// A certificate holds no more. Its bundle, if there is one, is forgotten with it.
+    CertificateRevoked {
+        /// Which.
+        id: CertificateId,
+        /// Why.
+        reason: RevocationReason,
+    },
+    /// A certificate was used for the first time (K27).
+    CertificateUsed {
+        /// Which.
+        id: CertificateId,
+    },
+    /// A certificate's bundle (its password-protected private key) can be downloaded no more.
+    CertificateBundleForgotten {
+        /// Which.
+        id: CertificateId,
     },
     /// The daemon stopped in order; everything before is applied.
     Stopped,

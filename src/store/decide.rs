@@ -1,6 +1,9 @@
 //! From operations to events: what the ledger allows, decided from the tables alone. Writes nothing.
 
+mod applications;
+mod certificates;
 mod mails;
+mod profile;
 
 use std::collections::HashSet;
 
@@ -119,6 +122,15 @@ pub(super) fn decide<I: Index>(draft: &mut Draft<'_, I>, op: Op, at: Timestamp) 
         Op::RetryMail(id) => mails::retry(draft, id),
         Op::MailCardErased(ids) => mails::card_erased(draft, ids),
         Op::DropboxSwept { account, files, bytes } => ok(Event::DropboxSwept { account, files, bytes }),
+        Op::Apply(group) => applications::apply(draft, group),
+        Op::MoveApplications(steps) => applications::go_on(draft, steps, at),
+        Op::AdmitApplication { id, account } => applications::admit(draft, id, *account, at),
+        Op::ChangeProfile { account, fields, mails } => profile::change(draft, account, fields, mails),
+        Op::SetAuthority { authority, new } => certificates::set_authority(draft, authority, new),
+        Op::IssueCertificate(certificate) => certificates::issue(draft, certificate),
+        Op::RevokeCertificate { id, reason } => certificates::revoke(draft, id, reason),
+        Op::UseCertificate(id) => certificates::used(draft, id),
+        Op::ForgetBundle(id) => certificates::forget_bundle(draft, id),
         Op::EpochReconciled => {
             if !draft.meta.unreconciled {
                 let why = "this data root waits for no reconciliation";
@@ -184,15 +196,25 @@ fn set_account<I: Index>(draft: &mut Draft<'_, I>, account: Account, new: bool) 
         let holders: Vec<AccountId> =
             draft.fetch(&tables::fingerprint(&key.fingerprint))?.unwrap_or_default();
         for holder in holders.into_iter().filter(|holder| *holder != account.id) {
-            let other: Option<Account> = draft.fetch(&tables::account(&holder))?;
-            let twins = other.is_some_and(|o| o.insurer == account.insurer && o.test != account.test);
-            if !twins {
-                let fingerprint = key.fingerprint.clone();
-                return Err(Refusal::KeyTaken { fingerprint, account: holder }.into());
-            }
+            twins(draft, &account, holder, &key.fingerprint)?;
         }
+        certificates::certified_for(draft, &account, &key.fingerprint)?;
     }
     ok(Event::AccountSet(account))
+}
+
+/// A key of `holder`'s may be `account`'s as well only when one of them is the other's test account.
+fn twins<I: Index>(
+    draft: &mut Draft<'_, I>,
+    account: &Account,
+    holder: AccountId,
+    fingerprint: &str,
+) -> Result<(), No> {
+    let other: Option<Account> = draft.fetch(&tables::account(&holder))?;
+    if other.is_some_and(|o| o.insurer == account.insurer && o.test != account.test) {
+        return Ok(());
+    }
+    Err(Refusal::KeyTaken { fingerprint: fingerprint.to_owned(), account: holder }.into())
 }
 
 fn submission<I: Index>(draft: &mut Draft<'_, I>, number: Number) -> Result<StoredSubmission, No> {

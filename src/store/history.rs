@@ -6,6 +6,7 @@ use chrono_tz::Tz;
 use super::blobs::Blobs;
 use super::cards;
 use super::ledger::{Ledger, LedgerError, MailFilter, SubmissionFilter, Swept};
+use crate::model::account_history::AccountFactKind;
 use crate::model::card::{DocumentCard, SubmissionCard};
 use crate::model::escape;
 use crate::model::finding::{Language, Text};
@@ -41,6 +42,19 @@ pub fn state_word(state: State, language: Language) -> &'static str {
     match language {
         Language::Ja => ja,
         Language::En => en,
+    }
+}
+
+/// An account's event, what it is about, and more about it.
+fn fact_words(what: &AccountFactKind) -> (Text, String, Text) {
+    match what {
+        AccountFactKind::ProfileChanged(fields) => {
+            let join = |of: fn(&Text) -> &str, with: &str| {
+                fields.iter().map(|field| of(&field.words()).to_owned()).collect::<Vec<_>>().join(with)
+            };
+            let details = Text::new(join(|text| &text.ja, "、"), join(|text| &text.en, ", "));
+            (Text::new("登録内容の変更", "registration changed"), String::new(), details)
+        }
     }
 }
 
@@ -153,6 +167,19 @@ impl Reader<'_> {
         row(out, &cells);
     }
 
+    /// What happened to the account itself, newest first: what was changed, never what it was changed to.
+    pub fn account(&self, account: &Account) -> Result<String, LedgerError> {
+        let language = account.language;
+        let mut out =
+            head(language, &["日時", "できごと", "対象", "内容"], &["at", "event", "about", "details"]);
+        for fact in self.ledger.account_history(&account.id, self.rows_max)? {
+            let (event, about, details) = fact_words(&fact.what);
+            let say = |text: &Text| text.get(language).to_owned();
+            row(&mut out, &[self.local(Some(fact.at)), say(&event), about, say(&details)]);
+        }
+        Ok(out)
+    }
+
     /// What lies in an account's outbox, oldest first.
     pub fn received(&self, account: &Account) -> Result<String, LedgerError> {
         let language = account.language;
@@ -242,6 +269,7 @@ fn about_word(subject: &Subject) -> Text {
         Subject::Refusal(number) => {
             Text::new(format!("受理されなかった送信 {number}"), format!("{number} was refused"))
         }
+        Subject::Application(id, _) => Text::new(format!("証明書の申請 {id}"), format!("application {id}")),
         Subject::Swept => Text::new("未完成の送信の削除", "unfinished files were removed"),
         Subject::Recall(document) => {
             Text::new(format!("文書の取り消し {document}"), format!("{document} was recalled"))

@@ -4,12 +4,14 @@
 //! - **Queues.** A hold for the scanner or the calendar is due in `Judge` at once (the worker postpones it). One for the
 //!   same content is in no queue: somebody must look, and judges it by number. One for the epoch enters `Judge` when the
 //!   epoch is reconciled.
-//! - **Restored roots.** Until they are reconciled nothing leaves: `claim` gives nothing of `Publish`, `Announce` and
-//!   `Mail`, since what the backup still has waiting may have gone out long ago; an acceptance becomes a hold, and
+//! - **Restored roots.** Until they are reconciled nothing leaves: `claim` gives nothing of `Publish`, `Announce`, `Mail` and
+//!   `Enrol`, since what the backup still has waiting may have gone out long ago; an acceptance becomes a hold, and
 //!   judging or publishing one is refused with "not now".
 //! - **Removal.** From its intent on a document is in no listing and [`Ledger::document`] does not have it;
 //!   [`Ledger::removing`] does, and it is due in `Expire` at once, so that an interrupted removal is finished.
 //! - **Leases** are in memory: after a restart all is given out again.
+
+mod certificates;
 
 use std::collections::{BinaryHeap, HashMap};
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -18,17 +20,24 @@ use std::thread::JoinHandle;
 
 use serde::de::DeserializeOwned;
 
+use super::applications::StoredApplication;
 use super::index::{Index, IndexError};
-use super::ledger::{Done, Head, Ledger, LedgerError, MailFilter, Op, Queue, SubmissionFilter, Swept, Task};
+use super::ledger::{
+    ApplicationFilter, Done, Head, Ledger, LedgerError, MailFilter, Op, Queue, SubmissionFilter, Swept, Task,
+};
 use super::recover::{LedgerOptions, OpenError, Recovered, Recovery, recover};
 use super::root::Root;
 use super::tables::{
     self, IdUse, Key, StoredDocument, StoredMail, StoredSubmission, queue_byte, series_index,
 };
 use super::writer::{Answer, Ask, Request, Shared, Writer, locked};
+use crate::model::account_history::AccountFact;
+use crate::model::application::{Application, ApplicationNotice};
 use crate::model::document::{Document, RemovalReason};
 use crate::model::event::Series;
-use crate::model::ids::{AccountId, BlobId, Digest, DocumentId, InsurerCode, MailId, Number, OfficeCode};
+use crate::model::ids::{
+    AccountId, ApplicationId, BlobId, Digest, DocumentId, InsurerCode, MailId, Number, OfficeCode,
+};
 use crate::model::mail::{Mail, Mailbox};
 use crate::model::party::{Account, Actor, Insurer, Office};
 use crate::model::submission::{State, Submission};
@@ -43,7 +52,7 @@ pub struct JournalLedger<I: Index> {
     shared: Arc<Shared<I>>,
     requests: Option<SyncSender<Request>>,
     writer: Option<JoinHandle<()>>,
-    serials: Mutex<[Block; 3]>,
+    serials: Mutex<[Block; tables::SERIES]>,
 }
 
 /// Serials reserved and not given out: from `next` to `upto`.
@@ -53,7 +62,8 @@ struct Block {
     upto: u64,
 }
 
-const SERIES: [Series; 3] = [Series::Submission, Series::Document, Series::Mail];
+const SERIES: [Series; tables::SERIES] =
+    [Series::Submission, Series::Document, Series::Mail, Series::Certificate, Series::Application];
 
 impl<I: Index> JournalLedger<I> {
     /// Opens the ledger of this root: checks the journal, brings the index up to it, begins the first epoch in a new one.
@@ -80,7 +90,7 @@ impl<I: Index> JournalLedger<I> {
             shared,
             requests: Some(requests),
             writer: Some(writer),
-            serials: Mutex::new([Block { next: 1, upto: 0 }; 3]),
+            serials: Mutex::new([Block { next: 1, upto: 0 }; tables::SERIES]),
         };
         if new && let Some(epoch) = first {
             ledger
@@ -95,7 +105,7 @@ impl<I: Index> JournalLedger<I> {
     pub fn begin_epoch(&self, by: Actor, now: Timestamp) -> Result<u32, LedgerError> {
         let mut serials = locked(&self.serials);
         self.ask(Ask::BeginEpoch(None), by, now)?;
-        *serials = [Block { next: 1, upto: 0 }; 3];
+        *serials = [Block { next: 1, upto: 0 }; tables::SERIES];
         Ok(locked(&self.shared.meta).epoch)
     }
 
@@ -105,7 +115,7 @@ impl<I: Index> JournalLedger<I> {
         let mut serials = locked(&self.serials);
         let open = SERIES.into_iter().map(|series| (series, serials[series_index(series)]));
         let given = open.filter(|(_, b)| b.next <= b.upto).map(|(s, b)| (s, b.next - 1)).collect();
-        *serials = [Block { next: 1, upto: 0 }; 3];
+        *serials = [Block { next: 1, upto: 0 }; tables::SERIES];
         self.ask(Ask::Close(given), Actor::Daemon, now).map(|_| ())
     }
 
@@ -231,7 +241,7 @@ impl<I: Index> JournalLedger<I> {
 
     /// A restored root waits to be reconciled: nothing that leaves the house is given out.
     fn waits(&self, queue: Queue) -> bool {
-        matches!(queue, Queue::Publish | Queue::Announce | Queue::Mail)
+        matches!(queue, Queue::Publish | Queue::Announce | Queue::Mail | Queue::Enrol)
             && locked(&self.shared.meta).unreconciled
     }
 }
@@ -621,6 +631,59 @@ impl<I: Index> Ledger for JournalLedger<I> {
         Ok(found.into_iter().map(|(epoch, serial)| MailId { epoch, serial }).collect())
     }
 
+    fn application(&self, id: ApplicationId) -> Result<Option<Application>, LedgerError> {
+        let _gate = self.gate();
+        Ok(self.fetch::<StoredApplication>(&tables::application(id))?.map(|stored| stored.application))
+    }
+
+    fn applications(
+        &self,
+        filter: &ApplicationFilter,
+        limit: usize,
+    ) -> Result<Vec<Application>, LedgerError> {
+        let _gate = self.gate();
+        let lists = if let Some(account) = &filter.account {
+            vec![tables::account_applications(account)]
+        } else if !filter.states.is_empty() {
+            let states: std::collections::BTreeSet<_> = filter.states.iter().copied().collect();
+            states.into_iter().map(tables::state_applications).collect()
+        } else if let Some(insurer) = &filter.insurer {
+            vec![tables::insurer_applications(insurer)]
+        } else {
+            vec![Key::of(b'p')]
+        };
+        let mut found = Vec::new();
+        for number in self.newest_first(lists, filter.before.map(|id| (id.epoch, id.serial))) {
+            if found.len() >= limit {
+                break;
+            }
+            let (epoch, serial) = number?;
+            let key = tables::application(ApplicationId { epoch, serial });
+            let stored: Option<StoredApplication> = self.fetch(&key)?;
+            found.extend(stored.map(|stored| stored.application).filter(|of| {
+                filter.insurer.as_ref().is_none_or(|insurer| *insurer == of.insurer)
+                    && (filter.states.is_empty() || filter.states.contains(&of.state))
+            }));
+        }
+        Ok(found)
+    }
+
+    fn application_notices(&self, id: ApplicationId) -> Result<Vec<ApplicationNotice>, LedgerError> {
+        let _gate = self.gate();
+        let stored: Option<StoredApplication> = self.fetch(&tables::application(id))?;
+        Ok(stored.map(|stored| stored.tell).unwrap_or_default())
+    }
+
+    fn application_card_erasable(
+        &self,
+        before: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<ApplicationId>, LedgerError> {
+        let _gate = self.gate();
+        let found = self.older(vec![tables::application_card_erasable()], before, limit)?;
+        Ok(found.into_iter().map(|(epoch, serial)| ApplicationId { epoch, serial }).collect())
+    }
+
     fn sweeps(&self, account: &AccountId, limit: usize) -> Result<Vec<Swept>, LedgerError> {
         let _gate = self.gate();
         let list = tables::sweeps(account);
@@ -634,6 +697,21 @@ impl<I: Index> Ledger for JournalLedger<I> {
                     Some(Swept { at: tables::time_in(&key)?, files, bytes })
                 };
                 swept().ok_or_else(|| malformed("a sweep"))
+            })
+            .collect()
+    }
+
+    fn account_history(&self, account: &AccountId, limit: usize) -> Result<Vec<AccountFact>, LedgerError> {
+        let _gate = self.gate();
+        let list = tables::account_facts(account);
+        let pairs = self.shared.index.range(&list.clone().done(), &list.end(), true);
+        pairs
+            .take(limit)
+            .map(|pair| {
+                let (key, value) = pair.map_err(index_error)?;
+                let at = tables::time_in(&key).ok_or_else(|| malformed("an account's history"))?;
+                let what = tables::decode(&value).map_err(index_error)?;
+                Ok(AccountFact { at, what })
             })
             .collect()
     }

@@ -4,14 +4,24 @@
 //! Every change is one [`Op`]: it is decided against the present state and made durable in one step, atomically with
 //! respect to all others, and is durable when [`Ledger::commit`] returns. All calls block.
 
+mod certificates;
+
+use crate::model::account_history::{AccountFact, ProfileField};
+use crate::model::application::{Application, ApplicationNotice, ApplicationState, ApplicationStep};
+use crate::model::authority::Authority;
 use crate::model::card::CardRef;
+use crate::model::certificate::{Certificate, RevocationReason};
 use crate::model::document::{Document, RemovalReason};
 use crate::model::event::{MailResult, Series};
-use crate::model::ids::{AccountId, Digest, DocumentId, InsurerCode, MailId, Number, OfficeCode};
+use crate::model::ids::{
+    AccountId, ApplicationId, CertificateId, Digest, DocumentId, InsurerCode, MailId, Number, OfficeCode,
+};
 use crate::model::mail::{Mail, MailState, Mailbox, Report};
 use crate::model::party::{Account, Actor, Insurer, Office};
 use crate::model::submission::{HoldReason, Outcome, StageVerdict, State, Submission};
 use crate::model::time::Timestamp;
+
+pub use certificates::{CertificateFilter, CertificateLedger};
 
 /// A change somebody asks for.
 #[derive(Debug, Clone)]
@@ -31,8 +41,8 @@ pub enum Op {
         /// Must not exist yet (else: must exist).
         new: bool,
     },
-    /// Adds or changes an account; its insurer and offices must exist; none of its keys may belong to another account,
-    /// but for a test account and its production twin of the same insurer.
+    /// Adds or changes an account; its insurer and offices must exist; none of its keys may belong to another account (be
+    /// registered or certified for it), but for a test account and its production twin of the same insurer.
     SetAccount {
         /// The whole record.
         account: Account,
@@ -170,6 +180,51 @@ pub enum Op {
         /// Their size.
         bytes: u64,
     },
+    /// Takes applications that belong together, all or none: offices must be enrolled (K8), the account to be must be free
+    /// (or left over from an application that came to nothing), and has one open application at most.
+    Apply(Vec<Application>),
+    /// These go a step on, in this order, all or none; see [`crate::rules::enrolment::allowed`]. What a step means for the
+    /// account of a new one happens in the same commit: the set-up lets it in, an end before the first login closes it.
+    MoveApplications(Vec<(ApplicationId, ApplicationStep)>),
+    /// Makes the account of a new application, suspended until the first set-up (or active, where none is asked for).
+    AdmitApplication {
+        /// Which.
+        id: ApplicationId,
+        /// The account; its name, insurer, role and offices are the application's.
+        account: Box<Account>,
+    },
+    /// An account changes its own registration; the mails that say so are sealed in the same step, so that no change goes
+    /// unsaid.
+    ChangeProfile {
+        /// The whole record; must exist.
+        account: Box<Account>,
+        /// What differs.
+        fields: Vec<ProfileField>,
+        /// Confirmations.
+        mails: Vec<Mail>,
+    },
+    /// Adds or changes an authority. Form, origin, certificate and insurer never change.
+    SetAuthority {
+        /// The whole record.
+        authority: Box<Authority>,
+        /// Must not exist yet (else: must exist).
+        new: bool,
+    },
+    /// Records a certificate. Its account must exist and not be closed, its authorities must exist, its serials must be new
+    /// to them; its key may belong to no other account, but for a test account and its production twin of the same insurer,
+    /// and must not have been revoked as compromised.
+    IssueCertificate(Box<Certificate>),
+    /// Revokes a certificate and forgets its bundle. Done before: nothing.
+    RevokeCertificate {
+        /// Which.
+        id: CertificateId,
+        /// Why.
+        reason: RevocationReason,
+    },
+    /// A certificate was used; the first use is recorded.
+    UseCertificate(CertificateId),
+    /// A certificate's bundle can be downloaded no more; its blob may go. Done before: nothing.
+    ForgetBundle(CertificateId),
     /// A restored backup was reconciled.
     EpochReconciled,
     /// The daemon stops.
@@ -250,7 +305,15 @@ pub enum Refusal {
     /// Somebody else's.
     #[error("{0} belongs to somebody else")]
     NotYours(String),
-    /// A document or mail is not in a state that allows it.
+    /// A key that was revoked as compromised is never certified again.
+    #[error("key {fingerprint} was revoked as compromised ({id}); a new key is needed")]
+    KeyCompromised {
+        /// The key.
+        fingerprint: String,
+        /// The certificate it was revoked with.
+        id: CertificateId,
+    },
+    /// A document, mail or certificate is not in a state that allows it.
     #[error("{0}")]
     NotNow(String),
 }
@@ -270,6 +333,8 @@ pub enum Queue {
     Tell,
     /// Sealed mails. Key: mail.
     Mail,
+    /// Applications: to be collected, issued, reminded of, expired, cleared away, or told of. Key: application.
+    Enrol,
 }
 
 /// One thing that is due.
@@ -281,6 +346,8 @@ pub enum Task {
     Document(DocumentId),
     /// Of `Mail`.
     Mail(MailId),
+    /// Of `Enrol`.
+    Application(ApplicationId),
 }
 
 /// Files of an unfinished set that were removed ([`Op::DropboxSwept`]).
@@ -335,8 +402,21 @@ pub struct MailFilter {
     pub before: Option<MailId>,
 }
 
+/// Which applications to list; newest first.
+#[derive(Debug, Clone, Default)]
+pub struct ApplicationFilter {
+    /// For this account.
+    pub account: Option<AccountId>,
+    /// With this insurer.
+    pub insurer: Option<InsurerCode>,
+    /// In one of these states; empty means all.
+    pub states: Vec<ApplicationState>,
+    /// Before this one (for the next page).
+    pub before: Option<ApplicationId>,
+}
+
 /// What is true. See the module's text.
-pub trait Ledger: Send + Sync {
+pub trait Ledger: CertificateLedger + Send + Sync {
     /// Decides and records one change; durable when it returns.
     fn commit(&self, op: Op, by: Actor, now: Timestamp) -> Result<Done, LedgerError>;
 
@@ -427,8 +507,25 @@ pub trait Ledger: Send + Sync {
     /// Mails that ended (sent, failed, dropped) before this: their cards may go.
     fn mail_card_erasable(&self, before: Timestamp, limit: usize) -> Result<Vec<MailId>, LedgerError>;
 
+    /// One application.
+    fn application(&self, id: ApplicationId) -> Result<Option<Application>, LedgerError>;
+    /// Newest first, at most `limit`.
+    fn applications(&self, filter: &ApplicationFilter, limit: usize)
+    -> Result<Vec<Application>, LedgerError>;
+    /// What is still to be told of it by mail, in order.
+    fn application_notices(&self, id: ApplicationId) -> Result<Vec<ApplicationNotice>, LedgerError>;
+    /// Applications that came to their end before this and have nothing to hand out: their cards may go.
+    fn application_card_erasable(
+        &self,
+        before: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<ApplicationId>, LedgerError>;
+
     /// Unfinished sets that were removed from this account's drop-box, newest first, at most `limit`.
     fn sweeps(&self, account: &AccountId, limit: usize) -> Result<Vec<Swept>, LedgerError>;
+
+    /// What happened to this account itself, newest first, at most `limit`.
+    fn account_history(&self, account: &AccountId, limit: usize) -> Result<Vec<AccountFact>, LedgerError>;
 
     /// Whether anything in the ledger refers to this blob (a payload file, a card, a document, a mail). Orphans are removed
     /// by the sweep.

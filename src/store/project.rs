@@ -1,14 +1,19 @@
 //! From events to tables: the only place that writes them, used alike when an event has just happened and when the index
 //! is rebuilt. Needs nothing but the event and the tables: no card, no clock.
 
+mod applications;
+mod certificates;
 mod mails;
 
 use super::index::{Index, IndexError};
-use super::tables::{self, Draft, IdUse, Meta, Payload, StoredDocument, StoredSubmission, series_index};
+use super::tables::{
+    self, Draft, IdUse, Meta, Payload, SERIES, StoredDocument, StoredSubmission, series_index,
+};
+use crate::model::account_history::{AccountFact, AccountFactKind};
 use crate::model::card::CardRef;
 use crate::model::document::Document;
 use crate::model::event::{Event, Record};
-use crate::model::ids::{Digest, DocumentId, Number};
+use crate::model::ids::{AccountId, Digest, DocumentId, Number};
 use crate::model::party::{Account, Insurer, Office};
 use crate::model::submission::{HoldReason, Outcome, State, Submission};
 use crate::model::time::Timestamp;
@@ -24,7 +29,8 @@ pub(super) fn project<I: Index>(
         Event::EpochBegan { epoch, uuid } => {
             let unreconciled = draft.meta.epoch != 0;
             let meta = std::mem::replace(&mut draft.meta, Meta::empty());
-            draft.meta = Meta { epoch: *epoch, uuid: uuid.clone(), unreconciled, serials: [0; 3], ..meta };
+            draft.meta =
+                Meta { epoch: *epoch, uuid: uuid.clone(), unreconciled, serials: [0; SERIES], ..meta };
         }
         Event::EpochReconciled => reconciled(draft, at)?,
         Event::SerialsReserved { series, upto } => draft.meta.serials[series_index(*series)] = *upto,
@@ -94,10 +100,32 @@ pub(super) fn project<I: Index>(
         Event::DropboxSwept { account, files, bytes } => {
             draft.put(&tables::sweeps(account).time(at).numbered(0, record.seq).done(), &(*files, *bytes))?;
         }
+        Event::ApplicationMade(application) => applications::made(draft, application, at, &record.by)?,
+        Event::ApplicationMoved { id, step } => applications::moved(draft, *id, step, at, &record.by)?,
+        Event::ProfileChanged { account, fields } => {
+            set_account(draft, account)?;
+            let what = AccountFactKind::ProfileChanged(fields.clone());
+            account_fact(draft, &account.id, &AccountFact { at, what }, record.seq)?;
+        }
+        Event::AuthoritySet(authority) => certificates::set_authority(draft, authority)?,
+        Event::CertificateIssued(certificate) => certificates::issued(draft, certificate)?,
+        Event::CertificateRevoked { id, reason } => certificates::revoked(draft, *id, *reason, at)?,
+        Event::CertificateUsed { id } => certificates::used(draft, *id, at)?,
+        Event::CertificateBundleForgotten { id } => certificates::bundle_forgotten(draft, *id)?,
         Event::Stopped => {}
     }
     (draft.meta.seq, draft.meta.at, draft.meta.hash) = (record.seq, at, hash);
     Ok(())
+}
+
+/// A line of the account's history.
+fn account_fact<I: Index>(
+    draft: &mut Draft<'_, I>,
+    account: &AccountId,
+    fact: &AccountFact,
+    seq: u64,
+) -> Result<(), IndexError> {
+    draft.put_new(tables::account_facts(account).time(fact.at).numbered(0, seq).done(), &fact.what)
 }
 
 fn missing(what: impl std::fmt::Display) -> IndexError {

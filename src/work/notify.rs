@@ -209,9 +209,8 @@ impl Notifier {
         subject: Subject,
         now: Timestamp,
     ) -> anyhow::Result<bool> {
-        let mail = self.prepare(to, notice, &[to.language], subject, now)?;
+        let mail = self.write(to, notice, subject, now)?;
         let (id, blob) = (mail.id, mail.card.blob.clone());
-        self.blobs.sync(std::slice::from_ref(&blob))?;
         let done = self.ledger.commit(Op::SealMail(Box::new(mail)), Actor::Daemon, now)?;
         if done == Done::Sealed(false) {
             // Told by another mail meanwhile.
@@ -221,6 +220,19 @@ impl Notifier {
         let account = to.accounts.first().map(ToString::to_string);
         tracing::info!(mail = %id, account, kind = notice.kind().name, "a mail was sealed");
         Ok(true)
+    }
+
+    /// Writes a mail, its card durable, for an operation that seals it with what it says.
+    pub fn write(
+        &self,
+        to: &Recipient,
+        notice: &dyn Notice,
+        subject: Subject,
+        now: Timestamp,
+    ) -> anyhow::Result<Mail> {
+        let mail = self.prepare(to, notice, &[to.language], subject, now)?;
+        self.blobs.sync(std::slice::from_ref(&mail.card.blob))?;
+        Ok(mail)
     }
 
     /// A mail as it will be sealed; its card is written, but not durable.

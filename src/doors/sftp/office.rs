@@ -21,6 +21,7 @@ use crate::store::handover::Handover;
 use crate::store::history;
 use crate::store::ledger::{Ledger, SubmissionFilter};
 use crate::store::receipts::{Made, Receipts};
+use crate::work::ports::self_service::SelfService;
 
 /// Tells the operator: code and text.
 pub type Alarm = dyn Fn(&str, String) + Send + Sync;
@@ -45,6 +46,10 @@ pub struct OfficeParts {
     pub alarm: Box<Alarm>,
     /// The gateway's zone, for histories.
     pub zone: chrono_tz::Tz,
+    /// `/account`
+    pub service: Arc<dyn SelfService>,
+    /// Bytes of a file that is put into `/account` (`submit.self_service_file_bytes_max`).
+    pub self_service_file_bytes_max: usize,
 }
 
 /// One session of an office's or agent's account.
@@ -88,6 +93,7 @@ enum History {
     Received,
     /// `mails.csv`
     Mails,
+    Account,
 }
 
 const ALLOWED_SIGNERS: &str = "allowed_signers";
@@ -134,6 +140,7 @@ impl OfficeTree {
             ["history", "sent.csv"] => At::HistoryFile(History::Sent),
             ["history", "received.csv"] => At::HistoryFile(History::Received),
             ["history", "mails.csv"] => At::HistoryFile(History::Mails),
+            ["history", "account.csv"] => At::HistoryFile(History::Account),
             _ => return Err(missing()),
         })
     }
@@ -178,6 +185,7 @@ impl OfficeTree {
             History::Sent => reader.sent(&self.account),
             History::Received => reader.received(&self.account),
             History::Mails => reader.mails(&self.account),
+            History::Account => reader.account(&self.account),
         }
         .map_err(|e| self.words.ledger(&e))?;
         Ok(Made { bytes: text.into_bytes(), at: parts.ledger.head().at })
@@ -438,6 +446,7 @@ impl Tree for OfficeTree {
                     ("sent.csv", History::Sent),
                     ("received.csv", History::Received),
                     ("mails.csv", History::Mails),
+                    ("account.csv", History::Account),
                 ];
                 let mut entries = Vec::new();
                 for (name, which) in files {

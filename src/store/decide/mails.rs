@@ -3,8 +3,9 @@
 use std::collections::{BTreeSet, HashSet};
 
 use super::{Decided, No, missing, nothing, ok};
+use crate::model::application::ApplicationNotice;
 use crate::model::event::{Event, MailResult};
-use crate::model::ids::{Digest, DocumentId, MailId, Number};
+use crate::model::ids::{ApplicationId, Digest, DocumentId, MailId, Number};
 use crate::model::mail::{ADDRESS_MARKED, Mail, MailState, Mailbox, Report, Subject};
 use crate::model::time::Timestamp;
 use crate::store::index::Index;
@@ -46,6 +47,7 @@ pub(super) fn seal_all<I: Index>(draft: &mut Draft<'_, I>, mails: Vec<Mail>) -> 
 struct Seen {
     documents: HashSet<DocumentId>,
     refusals: HashSet<Number>,
+    applications: HashSet<(ApplicationId, ApplicationNotice)>,
     told: HashSet<(String, String)>,
 }
 
@@ -68,6 +70,13 @@ fn is_new<I: Index>(draft: &mut Draft<'_, I>, mail: &Mail, seen: &mut Seen) -> R
         }
         Subject::Notice { kind, about } if !about.is_empty() => {
             if draft.has(&tables::told(kind, about))? || !seen.told.insert((kind.clone(), about.clone())) {
+                return Ok(false);
+            }
+        }
+        Subject::Application(id, notice) => {
+            if !super::applications::waits_to_be_told(draft, *id, *notice)?
+                || !seen.applications.insert((*id, *notice))
+            {
                 return Ok(false);
             }
         }

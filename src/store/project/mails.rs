@@ -99,6 +99,9 @@ fn sealed<I: Index>(draft: &mut Draft<'_, I>, mail: &Mail, at: Timestamp) -> Res
     if let Subject::Refusal(number) = mail.subject {
         change(draft, number, |stored| stored.tell_at = None)?;
     }
+    if let Subject::Application(id, notice) = mail.subject {
+        super::applications::told(draft, id, notice)?;
+    }
     if let Subject::Notice { kind, about } = &mail.subject
         && !about.is_empty()
     {

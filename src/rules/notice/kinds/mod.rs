@@ -3,6 +3,7 @@
 
 mod address;
 mod arrival;
+mod profile;
 mod recall;
 mod refusal;
 mod swept;
@@ -13,12 +14,21 @@ use crate::model::finding::Language;
 
 pub use address::AddressNotice;
 pub use arrival::{ArrivalNotice, ArrivalPart};
+pub use profile::ProfileNotice;
 pub use recall::RecallNotice;
 pub use refusal::{RefusalNotice, RefusalReason, summarise};
 pub use swept::SweptNotice;
 
 /// All kinds, in the order of their names.
-pub static KINDS: &[&Kind] = &[&address::KIND, &arrival::KIND, &recall::KIND, &refusal::KIND, &swept::KIND];
+pub static KINDS: &[&Kind] = &[
+    &address::KIND,
+    &arrival::KIND,
+    &profile::KIND,
+    &profile::FORMER_KIND,
+    &recall::KIND,
+    &refusal::KIND,
+    &swept::KIND,
+];
 
 /// One kind of notice.
 #[derive(Debug)]
