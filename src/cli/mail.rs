@@ -67,7 +67,7 @@ pub(super) enum Address {
 const ADDRESS_COLUMNS: [Column; 6] = [
     ("MAILBOX", "mailbox"),
     ("ACCOUNTS", "accounts"),
-    ("SINCE", "since"),
+    ("SINCE", "marked_at"),
     ("STATUS", "status"),
     ("WHY", "by"),
     ("MAIL", "mail"),

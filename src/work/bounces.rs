@@ -262,8 +262,11 @@ impl Bounces {
                 Some(Recipient { mail, language: Language::En, accounts: Vec::new() })
             };
             let Some(to) = self.notifier.mailbox_of_insurer(&code)?.or_else(operator) else { continue };
+            let mut addressed = self.notifier.addressed(&accounts[0], None)?;
+            // An insurer is not sent to itself.
+            addressed.contact = self.notifier.contact();
             let notice = AddressNotice {
-                to: self.notifier.addressed(&accounts[0], None)?,
+                to: addressed,
                 accounts: accounts.iter().map(|account| account.id.to_string()).collect(),
                 since: mark.at.date_in(self.notifier.zone()),
                 status: mark.status.as_deref().and_then(Status::parse),

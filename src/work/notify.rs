@@ -190,6 +190,12 @@ impl Notifier {
         Ok(())
     }
 
+    /// Whom insurers ask: the gateway's operator.
+    pub fn contact(&self) -> String {
+        let policy = self.policy();
+        if policy.contact.is_empty() { policy.from_name.clone() } else { policy.contact.clone() }
+    }
+
     /// Where days are counted.
     pub fn zone(&self) -> Tz {
         self.policy().zone

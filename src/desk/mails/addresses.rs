@@ -38,7 +38,7 @@ fn row_of(parts: &Parts, mailbox: &Mailbox) -> Result<Value, Trouble> {
         "mailbox": mailbox.tag,
         "address": address,
         "accounts": accounts,
-        "since": mark.map(|mark| time(mark.at)),
+        "marked_at": mark.map(|mark| time(mark.at)),
         "status": mark.and_then(|mark| mark.status.clone()),
         "by": mark.map(|mark| if mark.soft { "too many failures" } else { "nobody reads mail there" }),
         "mail": mark.map(|mark| mark.mail),

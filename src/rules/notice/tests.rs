@@ -96,7 +96,7 @@ fn arrival_in_both_languages() {
             次の文書が届いています。
 
             ■ 株式会社見本工業
-              東京見本健康保険組合から  (アカウント K0001)
+              東京見本健康保険組合から
               ・納入告知書  1件
               ・決定通知書  2件
               受け取る場所  /outbox/1234/
@@ -121,7 +121,7 @@ fn arrival_in_both_languages() {
             These documents have arrived:
 
             * 株式会社見本工業
-              from 東京見本健康保険組合  (account K0001)
+              from 東京見本健康保険組合
               - 納入告知書: 1
               - 決定通知書: 2
               Where       /outbox/1234/
