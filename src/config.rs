@@ -35,7 +35,7 @@ use source::Source;
 pub const DEFAULT_TEXT: &str = include_str!("../conf/todoke.toml");
 
 /// Tables an insurer's file may have; each is read by the module named after it.
-pub const INSURER_TABLES: &[&str] = &["accounts", "documents", "filing"];
+pub const INSURER_TABLES: &[&str] = &["accounts", "documents", "filing", "renewal"];
 
 /// `[sftp]`: where the SFTP door listens.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -54,6 +54,11 @@ impl Default for SftpPolicy {
         Self { listen: "127.0.0.1:2222".to_owned(), drain_seconds: 30, limits: Limits::default() }
     }
 }
+
+/// `[renewal]` but for its schedule, which is taken out before.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RenewalTable {}
 
 /// The checked configuration.
 #[derive(Debug, Clone)]
@@ -84,6 +89,8 @@ pub struct Config {
     pub purge: PurgePolicy,
     /// `[purge] schedule`: when the purge runs, in the gateway's zone.
     pub purge_schedule: cron::Schedule,
+    /// `[renewal] report`: when the operator gets the list of certificates that end; none means never.
+    pub renewal_report: Option<cron::Schedule>,
     /// `[control]`
     pub control: ControlPolicy,
     /// `[metrics] listen`; none means nowhere.
@@ -116,6 +123,8 @@ impl Config {
         let retention: RetentionPolicy = source.table("retention");
         let schedule = source.take("purge", "schedule").unwrap_or_else(|| "0 30 3 * * *".to_owned());
         let purge: PurgePolicy = source.table("purge");
+        let report: Option<String> = source.take("renewal", "report");
+        let RenewalTable {} = source.table("renewal");
         let control: ControlPolicy = source.table("control");
         let metrics: MetricsTable = source.table("metrics");
         let log: LogPolicy = source.table("log");
@@ -138,6 +147,17 @@ impl Config {
                 source.reject("purge.schedule", what);
             })
             .ok();
+        let renewal_report = match report.as_deref().unwrap_or("0 0 9 * * Mon") {
+            "" => None,
+            text => cron::Schedule::from_str(text)
+                .map_err(|_| {
+                    source.reject(
+                        "renewal.report",
+                        "must be empty, or a cron expression of six fields, such as 0 0 9 * * Mon",
+                    );
+                })
+                .ok(),
+        };
         let rest = source.finish();
         // A table that did not check left a problem, so that this is one of both.
         let (mail, purge_schedule) = match (rest, mail, purge_schedule) {
@@ -161,6 +181,7 @@ impl Config {
             retention,
             purge,
             purge_schedule,
+            renewal_report,
             control,
             metrics_listen,
             log,

@@ -35,3 +35,7 @@ pub const JOURNAL_SEQUENCE: &str = "todoke_journal_sequence";
 pub const PATTERN_AGE_DAYS: &str = "todoke_pattern_age_days";
 /// Gauge: 1 when the scanner answered last, else 0.
 pub const SCANNER_UP: &str = "todoke_scanner_up";
+/// Gauge, label `days` (1, 7, 30, 90): certificates that end within so many days, or have ended, with no successor in use.
+pub const CERTIFICATES_ENDING: &str = "todoke_certificates_ending";
+/// Gauge: certificates among them whose successor is issued and was not used yet.
+pub const CERTIFICATES_UNUSED: &str = "todoke_certificates_unused";

@@ -8,6 +8,7 @@ pub mod names;
 pub mod notice;
 pub mod policy;
 pub mod profile;
+pub mod renewal;
 pub mod retention;
 pub mod retry;
 pub mod smtp_code;

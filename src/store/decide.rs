@@ -122,6 +122,7 @@ pub(super) fn decide<I: Index>(draft: &mut Draft<'_, I>, op: Op, at: Timestamp) 
         Op::RetryMail(id) => mails::retry(draft, id),
         Op::MailCardErased(ids) => mails::card_erased(draft, ids),
         Op::DropboxSwept { account, files, bytes } => ok(Event::DropboxSwept { account, files, bytes }),
+        Op::NoteRenewal { id, stage, mail } => profile::note_renewal(draft, id, stage, mail),
         Op::Apply(group) => applications::apply(draft, group),
         Op::MoveApplications(steps) => applications::go_on(draft, steps, at),
         Op::AdmitApplication { id, account } => applications::admit(draft, id, *account, at),

@@ -373,3 +373,22 @@ impl Sending {
         }
     }
 }
+
+#[cfg(test)]
+impl Sender {
+    /// Over the ledger, the blobs and the host of this notifier, at this time.
+    pub(crate) fn of(notifier: &super::notify::Notifier, now: Timestamp) -> Self {
+        let lane = LaneRule { connections: 2, per_minute: 0 };
+        let lanes = std::collections::BTreeMap::new();
+        let policy = SendPolicy { schedule: Schedule::default(), connections: 4, lane, lanes };
+        Self {
+            ledger: Arc::clone(&notifier.ledger),
+            blobs: Arc::clone(&notifier.blobs),
+            mailer: Arc::clone(&notifier.mailer),
+            alarms: Arc::clone(&notifier.alarms),
+            policy: Arc::new(RwLock::new(Arc::new(policy))),
+            clock: Arc::new(crate::model::time::SetClock::at(now)),
+            desk: Desk::default(),
+        }
+    }
+}

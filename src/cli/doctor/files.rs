@@ -12,6 +12,7 @@ use crate::model::ids::InsurerCode;
 use crate::model::time::{SECOND, Timestamp};
 use crate::rules::notice::{KINDS, Templates};
 use crate::rules::policy::AccountsPolicy;
+use crate::rules::renewal::RenewalPolicy;
 use crate::signed::sshsig;
 use crate::store::gateway_keys::{self, HOST_KEY, RECEIPT_KEY};
 use crate::store::spool::{OPEN_FOLDERS, PRIVATE_FOLDERS};
@@ -85,8 +86,9 @@ pub(super) fn insurers(config: &Config, rules: Option<&RuleSet>, report: &mut Re
             continue;
         };
         let accounts = config.insurer_table::<AccountsPolicy>(&code, "accounts").map(|_| ());
+        let renewal = config.insurer_table::<RenewalPolicy>(&code, "renewal").map(|_| ());
         let documents = config.insurer_table::<DocumentTable>(&code, "documents");
-        let checked = match (&accounts, &documents) {
+        let checked = match (&accounts.and(renewal), &documents) {
             (Err(error), _) | (_, Err(error)) => Err(error.to_string()),
             (Ok(()), Ok(table)) => table
                 .check()

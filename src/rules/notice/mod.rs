@@ -17,8 +17,9 @@ use crate::model::time::Timestamp;
 
 pub use dkim::{Dkim, DkimError};
 pub use kinds::{
-    AddressNotice, Addressed, ArrivalNotice, ArrivalPart, KINDS, Kind, Notice, ProfileNotice, RecallNotice,
-    RefusalNotice, RefusalReason, SweptNotice, summarise,
+    AddressNotice, Addressed, ArrivalNotice, ArrivalPart, CertificateEndsNotice, KINDS, Kind, Notice,
+    ProfileNotice, RecallNotice, RefusalNotice, RefusalReason, RenewalList, RenewalRow, SweptNotice,
+    summarise,
 };
 pub use letter::{Letter, LetterError, compose};
 use template::Template;

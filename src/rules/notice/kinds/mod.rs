@@ -6,6 +6,7 @@ mod arrival;
 mod profile;
 mod recall;
 mod refusal;
+mod renewal;
 mod swept;
 
 use super::template::{Need, Slot};
@@ -17,16 +18,20 @@ pub use arrival::{ArrivalNotice, ArrivalPart};
 pub use profile::ProfileNotice;
 pub use recall::RecallNotice;
 pub use refusal::{RefusalNotice, RefusalReason, summarise};
+pub use renewal::{CertificateEndsNotice, RenewalList, RenewalRow};
 pub use swept::SweptNotice;
 
 /// All kinds, in the order of their names.
 pub static KINDS: &[&Kind] = &[
     &address::KIND,
     &arrival::KIND,
+    &renewal::ENDED_KIND,
+    &renewal::KIND,
     &profile::KIND,
     &profile::FORMER_KIND,
     &recall::KIND,
     &refusal::KIND,
+    &renewal::LIST_KIND,
     &swept::KIND,
 ];
 
