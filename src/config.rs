@@ -21,6 +21,7 @@ use crate::doors::sftp::Limits;
 use crate::model::ids::InsurerCode;
 use crate::model::span::Span;
 use crate::rules::certificates::AuthoritiesPolicy;
+use crate::rules::notice::{KINDS, Templates};
 use crate::rules::passwords::PasswordsPolicy;
 use crate::rules::policy::{ControlPolicy, GatewayPolicy, SessionsPolicy, SubmitPolicy};
 use crate::work::deliver::DeliveryPolicy;
@@ -210,6 +211,21 @@ impl Config {
             log,
             raw,
         })
+    }
+
+    /// Texts of notices: those in `conf/notices/`, and the built-in ones for files that are not there. The error names the
+    /// file.
+    pub fn notice_texts(&self) -> Result<Templates, String> {
+        let mut templates = Templates::builtin().map_err(|error| error.to_string())?;
+        for kind in KINDS {
+            let file = self.places.conf.join("notices").join(kind.file_name());
+            if !file.exists() {
+                continue;
+            }
+            let text = source::read_text(&file).map_err(|error| error.to_string())?;
+            templates.set(kind, &file.display().to_string(), &text).map_err(|error| error.to_string())?;
+        }
+        Ok(templates)
     }
 
     /// One table of an insurer's own policy; the defaults when it has no file or no such table.

@@ -24,7 +24,7 @@ use crate::model::ids::{
     OfficeCode,
 };
 use crate::model::login::{Credential, LoginNews, LoginRecord, PasswordState};
-use crate::model::mail::Mail;
+use crate::model::mail::{Mail, Mailbox};
 use crate::model::party::{Account, Actor, Insurer, Office, Role, Standing};
 use crate::model::renewal::RenewalStage;
 use crate::model::submission::{FileRole, HoldReason, Kind, State, Submission, SubmittedFile};
@@ -348,6 +348,15 @@ impl Ledger for FakeLedger {
     }
     fn mails(&self, _: &MailFilter, _: usize) -> Result<Vec<Mail>, LedgerError> {
         Ok(Vec::new())
+    }
+    fn mailbox(&self, _: Digest) -> Result<Option<Mailbox>, LedgerError> {
+        Ok(None)
+    }
+    fn marked_mailboxes(&self, _: Option<Digest>, _: usize) -> Result<Vec<Mailbox>, LedgerError> {
+        Ok(Vec::new())
+    }
+    fn reported(&self, _: Digest) -> Result<bool, LedgerError> {
+        Ok(false)
     }
     fn claim(&self, queue: Queue, now: Timestamp, _: i64, limit: usize) -> Result<Vec<Task>, LedgerError> {
         let mut due = self.due(queue, now, usize::MAX)?;

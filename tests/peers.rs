@@ -6,6 +6,7 @@
 mod support;
 
 mod peers {
+    pub(crate) mod bounces;
     pub(crate) mod clamd;
     pub(crate) mod mail;
     pub(crate) mod outside;

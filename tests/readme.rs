@@ -207,13 +207,19 @@ impl Scratch {
     fn any_ports(&self, conf: &str) {
         let path = self.path(conf);
         let text = read(&path);
-        for line in ["listen = \"127.0.0.1:2222\"", "listen = \"127.0.0.1:9464\"", "gather = \"60s\""] {
+        for line in [
+            "listen = \"127.0.0.1:2222\"",
+            "listen = \"127.0.0.1:9464\"",
+            "gather = \"60s\"",
+            "interval = \"1h\"",
+        ] {
             assert!(text.contains(line), "{conf} has no line {line}");
         }
         let text = text
             .replace("127.0.0.1:2222", "127.0.0.1:0")
             .replace("127.0.0.1:9464", "127.0.0.1:0")
-            .replace("gather = \"60s\"", "gather = \"1s\"");
+            .replace("gather = \"60s\"", "gather = \"1s\"")
+            .replace("interval = \"1h\"", "interval = \"0s\"");
         fs::write(path, text).unwrap();
     }
 

@@ -96,7 +96,7 @@ fn configuration(folder: &Path, smtp: u16) -> anyhow::Result<Config> {
         "[gateway]\nroot = \"spool\"\n\
          [sftp]\nlisten = \"127.0.0.1:0\"\n\
          [scanner]\naddress = \"none\"\n\
-         [mail]\nurl = \"smtp://127.0.0.1:{smtp}\"\nfrom = \"todoke@gateway.example\"\ncontact = \"東京見本健康保険組合 適用課\"\ngather = \"0s\"\n\
+         [mail]\nurl = \"smtp://127.0.0.1:{smtp}\"\nfrom = \"todoke@gateway.example\"\ncontact = \"東京見本健康保険組合 適用課\"\ngather = \"0s\"\ninterval = \"0s\"\n\
          [delivery]\nsettle_seconds = 0\n\
          [submit]\nfree_bytes_min = 1\n\
          [metrics]\nlisten = \"\"\n"

@@ -7,10 +7,11 @@ use super::exit::Exit;
 use super::out::Column;
 use super::way::Way;
 use crate::desk::{MailRequest, Request, Trouble};
-use crate::model::ids::{AccountId, MailId};
+use crate::model::finding::Language;
+use crate::model::ids::{AccountId, Digest, MailId};
 use crate::model::mail::MailState;
 
-const COLUMNS: [Column; 8] = [
+const COLUMNS: [Column; 9] = [
     ("MAIL", "mail"),
     ("ACCOUNT", "account"),
     ("ABOUT", "about"),
@@ -19,6 +20,7 @@ const COLUMNS: [Column; 8] = [
     ("SEALED", "sealed_at"),
     ("NEXT TRY", "due_at"),
     ("LAST REPLY", "last_reply"),
+    ("CAME BACK", "came_back"),
 ];
 
 /// Notices.
@@ -32,12 +34,44 @@ pub(super) enum Mail {
     Retry(One),
     /// Give it up
     Drop(One),
+    /// Show a kind of notice as its readers will see it
+    Preview {
+        /// Which: arrival, ...
+        kind: String,
+        /// In English
+        #[arg(long)]
+        english: bool,
+    },
+    /// Addresses where nobody reads mail: nothing is sent there
+    #[command(subcommand)]
+    Address(Address),
     /// Send a test mail, past the queue
     Test {
         /// Where to
         address: String,
     },
 }
+
+/// Addresses where nobody reads mail.
+#[derive(Debug, Subcommand)]
+pub(super) enum Address {
+    /// All of them
+    List,
+    /// Send there again
+    Resume {
+        /// The address, an account that has it, or its digest as listed
+        address: String,
+    },
+}
+
+const ADDRESS_COLUMNS: [Column; 6] = [
+    ("MAILBOX", "mailbox"),
+    ("ACCOUNTS", "accounts"),
+    ("SINCE", "marked_at"),
+    ("STATUS", "status"),
+    ("WHY", "by"),
+    ("MAIL", "mail"),
+];
 
 /// Which mails.
 #[derive(Debug, Args)]
@@ -88,6 +122,22 @@ impl Mail {
             Self::Retry(one) => MailRequest::Retry(one.mail),
             Self::Drop(one) => MailRequest::Drop(one.mail),
             Self::Test { address } => MailRequest::Test(address),
+            Self::Preview { kind, english } => {
+                let language = if english { Language::En } else { Language::Ja };
+                let way = Way::open(globals)?;
+                let answer = way.ask(Request::Mail(MailRequest::Preview { kind, language }))?;
+                return globals.out().text(&answer, "subject", "body");
+            }
+            Self::Address(Address::List) => {
+                let way = Way::open(globals)?;
+                let mut left = None;
+                return globals.out().zone(way.config.gateway.zone).listing(&ADDRESS_COLUMNS, |next| {
+                    let after = next.as_deref().map(Digest::parse).transpose();
+                    let after = after.map_err(|error| Trouble::fault(error.to_string()))?;
+                    way.page(Request::Mail(MailRequest::Addresses { after }), &mut left)
+                });
+            }
+            Self::Address(Address::Resume { address }) => MailRequest::Resume(address),
         };
         let way = Way::open(globals)?;
         let answer = way.ask(Request::Mail(request))?;

@@ -95,6 +95,20 @@ impl Out {
         Ok(self.end(answer))
     }
 
+    /// A text of several lines under its head: JSON, or the lines as they are read.
+    pub(super) fn text(&self, answer: &Answer, head: &str, body: &str) -> Result<Exit, Trouble> {
+        if self.json {
+            self.raw(&answer.value)?;
+        } else {
+            self.line(answer.value[head].as_str().unwrap_or_default())?;
+            self.line("")?;
+            for line in answer.value[body].as_str().unwrap_or_default().lines() {
+                self.line(line)?;
+            }
+        }
+        Ok(self.end(answer))
+    }
+
     fn field(&self, key: &str, width: usize, value: &Value) -> Result<(), Trouble> {
         match value {
             Value::Array(items) if items.iter().any(Value::is_object) => {

@@ -30,6 +30,8 @@ const NEEDS_RESTART: &[&str] = &[
     "mail.ehlo",
     "mail.connect",
     "mail.attempt",
+    "mail.connections",
+    "mail.bounce_maildir",
     "delivery",
     "spool",
     "retention",

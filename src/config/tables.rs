@@ -1,5 +1,6 @@
 //! Tables whose components take finished values: as written, and checked.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use serde::Deserialize;
@@ -10,8 +11,13 @@ use super::source::Source;
 use crate::doors::clamd::{self, ScannerAddress};
 use crate::doors::log::LogFormat;
 use crate::doors::smtp::{self, Login, SmtpConfig, SmtpUrl, TlsMode};
+use crate::model::mail::Mailbox;
 use crate::model::span::Span;
+use crate::rules::lanes::LaneRule;
+use crate::rules::mailbox::Gathering;
+use crate::rules::notice::Dkim;
 use crate::rules::retry::Schedule;
+use crate::store::gateway_keys;
 use crate::work::imports::ImportPolicy;
 use crate::work::publish::PublishPolicy;
 
@@ -114,8 +120,60 @@ pub struct MailTable {
     pub give_up_after: Span,
     /// Documents that arrive within so long of each other share a mail.
     pub gather: Span,
+    /// Between two arrival mails to one mailbox.
+    pub interval: Span,
     /// Mails under way at the same time.
     pub connections: usize,
+    /// Envelope sender with `{id}`; empty means `from`.
+    pub bounces: String,
+    /// Where the mail server leaves what came back; empty means nowhere.
+    pub bounce_maildir: String,
+    /// What was read stays there for so long.
+    pub bounce_keep: Span,
+    /// So many failures that may pass mark an address...
+    pub failures_max: usize,
+    /// ... within so long.
+    pub failures_within: Span,
+    /// `[mail.per_destination]`
+    pub per_destination: DestinationTable,
+    /// `[mail.destinations."DOMAIN"]`
+    pub destinations: BTreeMap<String, DestinationTable>,
+    /// `[mail.dkim]`
+    pub dkim: DkimTable,
+}
+
+/// `[mail.per_destination]`: how much of one destination at a time.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DestinationTable {
+    /// Mails under way at the same time.
+    pub connections: usize,
+    /// Mails begun in any minute; 0 means any number.
+    pub per_minute: u32,
+}
+
+impl Default for DestinationTable {
+    fn default() -> Self {
+        Self { connections: 4, per_minute: 0 }
+    }
+}
+
+impl DestinationTable {
+    fn rule(&self) -> LaneRule {
+        LaneRule { connections: self.connections.clamp(1, 64), per_minute: self.per_minute }
+    }
+}
+
+/// `[mail.dkim]`: signs mails; all empty means that they are not signed.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DkimTable {
+    /// Names the key in the domain's records.
+    pub selector: String,
+    /// Whose mails they are.
+    pub domain: String,
+    /// PEM of the private key, relative to [`super::Places::base`].
+    pub key_file: String,
 }
 
 impl Default for MailTable {
@@ -135,7 +193,16 @@ impl Default for MailTable {
             retry: [300, 900, 3600, 4 * 3600].map(Span::seconds).to_vec(),
             give_up_after: Span::days(5),
             gather: Span::seconds(60),
-            connections: 4,
+            interval: Span::seconds(3600),
+            connections: 8,
+            bounces: String::new(),
+            bounce_maildir: String::new(),
+            bounce_keep: Span::days(14),
+            failures_max: 3,
+            failures_within: Span::days(14),
+            per_destination: DestinationTable::default(),
+            destinations: BTreeMap::new(),
+            dkim: DkimTable::default(),
         }
     }
 }
@@ -163,10 +230,24 @@ pub struct MailPolicy {
     pub bounds: smtp::Bounds,
     /// When to try again.
     pub retry: Schedule,
-    /// Documents that arrive within so long of each other share a mail.
-    pub gather: Span,
+    /// How arrivals of one mailbox share a mail.
+    pub gathering: Gathering,
     /// Mails under way at the same time.
     pub connections: usize,
+    /// Envelope sender with `{id}`; none means `from`.
+    pub bounces: Option<String>,
+    /// Where the mail server leaves what came back, relative to [`super::Places::base`].
+    pub bounce_maildir: Option<String>,
+    /// What was read stays there for so long.
+    pub bounce_keep: Span,
+    /// So many failures that may pass, within so long, mark an address.
+    pub failures: (usize, Span),
+    /// How much of one destination at a time.
+    pub lane: LaneRule,
+    /// Destinations with rules of their own, in small letters.
+    pub lanes: BTreeMap<String, LaneRule>,
+    /// Selector, domain and key file; none means that mails are not signed.
+    pub dkim: Option<DkimTable>,
 }
 
 impl MailTable {
@@ -198,6 +279,27 @@ impl MailTable {
         }
         not_zero(source, "mail.connect", self.connect);
         not_zero(source, "mail.attempt", self.attempt);
+        let pattern = self.bounces.replacen("{id}", "m1-000001-2.0123456789abcdef", 1);
+        let fits = pattern.split('@').next().is_some_and(|local| local.len() <= 64);
+        if !self.bounces.is_empty()
+            && (!self.bounces.contains("{id}")
+                || pattern.contains(['{', '}'])
+                || !fits
+                || pattern.parse::<lettre::Address>().is_err())
+        {
+            source.reject(
+                "mail.bounces",
+                "must be one mail address with {id} before the @, such as bounce+{id}@example.jp",
+            );
+        }
+        if self.failures_max == 0 || self.failures_max > Mailbox::FAILURES_MAX {
+            source.reject("mail.failures_max", format!("must be 1 to {}", Mailbox::FAILURES_MAX));
+        }
+        let dkim = [&self.dkim.selector, &self.dkim.domain, &self.dkim.key_file];
+        let some_empty = dkim.iter().any(|text| text.is_empty());
+        if some_empty && dkim.iter().any(|text| !text.is_empty()) {
+            source.reject("mail.dkim", "selector, domain and key_file go together");
+        }
         let retry = Schedule::new(self.retry, self.give_up_after);
         let retry = retry.map_err(|error| source.reject("mail.retry", error.to_string())).ok();
         let some = |text: String| (!text.is_empty()).then_some(text);
@@ -216,13 +318,37 @@ impl MailTable {
                 ..smtp::Bounds::default()
             },
             retry: retry?,
-            gather: self.gather,
+            gathering: Gathering { gather: self.gather.millis(), interval: self.interval.millis() },
             connections: self.connections.clamp(1, 64),
+            bounces: some(self.bounces),
+            bounce_maildir: some(self.bounce_maildir),
+            bounce_keep: self.bounce_keep,
+            failures: (self.failures_max, self.failures_within),
+            lane: self.per_destination.rule(),
+            lanes: self
+                .destinations
+                .iter()
+                .map(|(name, table)| (name.to_ascii_lowercase(), table.rule()))
+                .collect(),
+            dkim: (!some_empty).then_some(self.dkim),
         })
     }
 }
 
 impl MailPolicy {
+    /// Signs mails, where that is configured. The error names key and file, never content.
+    pub fn dkim(&self, places: &Places) -> Result<Option<Dkim>, String> {
+        let Some(table) = &self.dkim else { return Ok(None) };
+        let file = places.resolve(&table.key_file);
+        let pem = gateway_keys::read_private(&file)
+            .map_err(|error| format!("mail.dkim.key_file: {}: {error}", file.display()))?;
+        let pem = std::str::from_utf8(&pem)
+            .map_err(|_| format!("mail.dkim.key_file: {} is no PEM file", file.display()))?;
+        Dkim::new(&table.selector, &table.domain, pem)
+            .map(Some)
+            .map_err(|error| format!("mail.dkim: {error}"))
+    }
+
     /// With the password and the extra authority read from their files. The error names key and file, never content.
     pub fn smtp_config(&self, places: &Places) -> Result<SmtpConfig, String> {
         let login = match &self.login {

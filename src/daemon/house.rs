@@ -19,7 +19,7 @@ use crate::model::health::Health;
 use crate::model::ids::{BlobId, InsurerCode};
 use crate::model::time::{Clock, SystemClock, Timestamp};
 use crate::rules::login::LoginRules;
-use crate::rules::notice::{KINDS, Templates};
+use crate::rules::notice::Templates;
 use crate::rules::policy::SubmitPolicy;
 use crate::signed::manifest::ManifestLimits;
 use crate::store::attempts::Attempts;
@@ -38,6 +38,7 @@ use crate::store::root::Root;
 use crate::store::seen::Seen;
 use crate::work::alarms::{AlarmBoard, Alarms};
 use crate::work::assess::Assessor;
+use crate::work::bounces::{BouncePolicy, Bounces};
 use crate::work::certificates::Certificates;
 use crate::work::enrol::Enrolment;
 use crate::work::imports::Imports;
@@ -51,6 +52,7 @@ use crate::work::renewals::Renewals;
 use crate::work::repeats::Repeats;
 use crate::work::retention::Retention;
 use crate::work::self_service::AccountFiles;
+use crate::work::sender::{Desk, SendPolicy, Sender};
 use crate::work::step::Points;
 use crate::work::sweep::Sweep;
 
@@ -83,6 +85,8 @@ pub struct Bells {
     pub notify: Bell,
     /// Applications went on, or an account logged in for the first time.
     pub enrol: Bell,
+    /// Sealed mails wait.
+    pub mail: Bell,
     /// The operator said something about held submissions or the epoch.
     pub judge: Bell,
 }
@@ -127,6 +131,10 @@ pub struct House {
     pub notifier: Arc<Notifier>,
     /// Mails before documents go.
     pub reminders: Arc<Reminders>,
+    /// Reads what comes back.
+    pub bounces: Arc<Bounces>,
+    /// Sends mails.
+    pub sender: Arc<Sender>,
     /// Payloads and cards out of time.
     pub retention: Arc<Retention>,
     /// Orphans.
@@ -155,6 +163,10 @@ pub struct House {
     pub attempts: Arc<Attempts>,
     /// Insurers' rules of logins in force.
     pub logins: Arc<RwLock<Arc<BTreeMap<InsurerCode, LoginRules>>>>,
+    /// Policy of what comes back in force.
+    pub returned: Arc<RwLock<Arc<BouncePolicy>>>,
+    /// Policy of the mail queue in force.
+    pub sending: Arc<RwLock<Arc<SendPolicy>>>,
     /// Policy of intake in force.
     pub submit: Arc<RwLock<SubmitPolicy>>,
     /// What opening the ledger found.
@@ -188,11 +200,13 @@ impl House {
         let in_force = config.get();
         let rules = Arc::new(RwLock::new(Arc::new(RuleBook::load(&in_force.places.conf)?)));
         let templates = Arc::new(RwLock::new(Arc::new(templates(&in_force)?)));
-        let notices = Arc::new(RwLock::new(Arc::new(notice_policy(&in_force))));
         let logins = Arc::new(RwLock::new(Arc::new(in_force.insurer_tables("login")?)));
         let credentials =
             Arc::new(Credentials::open(&credentials_path, Arc::clone(&ledger), &in_force.passwords));
         let attempts = Arc::new(Attempts::open(&credentials_path));
+        let notices = Arc::new(RwLock::new(Arc::new(notice_policy(&in_force)?)));
+        let returned = Arc::new(RwLock::new(Arc::new(bounce_policy(&in_force))));
+        let sending = Arc::new(RwLock::new(Arc::new(send_policy(&in_force))));
         let submit = Arc::new(RwLock::new(in_force.submit.clone()));
         let scanner: Arc<dyn Scanner> =
             Arc::from(clamd::scanner(&in_force.scanner.address, in_force.scanner.bounds));
@@ -261,9 +275,26 @@ impl House {
             blobs: Arc::clone(&blobs),
             receipts: Arc::clone(&receipts),
             templates: Arc::clone(&templates),
-            mailer,
+            mailer: Arc::clone(&mailer),
             alarms: Arc::clone(&alarm_port),
             policy: Arc::clone(&notices),
+        });
+        let sender = Arc::new(Sender {
+            ledger: Arc::clone(&ledger),
+            blobs: Arc::clone(&blobs),
+            mailer,
+            alarms: Arc::clone(&alarm_port),
+            policy: Arc::clone(&sending),
+            clock: Arc::clone(&clock),
+            desk: Desk::default(),
+        });
+        let bounces = Arc::new(Bounces {
+            ledger: Arc::clone(&ledger),
+            notifier: Arc::clone(&notifier),
+            alarms: Arc::clone(&alarm_port),
+            maildir: in_force.mail.bounce_maildir.as_ref().map(|path| in_force.places.resolve(path)),
+            policy: Arc::clone(&returned),
+            told: Mutex::default(),
         });
         let teller = Arc::clone(&notifier);
         stages.purge.tell_recalls(Box::new(move |document, now| teller.recalled(document, now)));
@@ -382,6 +413,8 @@ impl House {
             judge,
             stages: Arc::new(stages),
             notifier,
+            sender,
+            bounces,
             unclaimed,
             scanner,
             certificates,
@@ -394,6 +427,8 @@ impl House {
             credentials,
             attempts,
             logins,
+            sending,
+            returned,
             submit,
             recovery,
         })
@@ -412,31 +447,43 @@ impl House {
 
 /// Texts of notices: those in `conf/notices/`, and the built-in ones for files that are not there.
 pub(super) fn templates(config: &Config) -> anyhow::Result<Templates> {
-    let mut templates = Templates::builtin()?;
-    for kind in KINDS {
-        let file = config.places.conf.join("notices").join(kind.file_name());
-        match std::fs::read_to_string(&file) {
-            Ok(text) => templates.set(kind, &file.display().to_string(), &text)?,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-            Err(e) => return Err(e).with_context(|| format!("while reading {}", file.display())),
-        }
-    }
-    Ok(templates)
+    config.notice_texts().map_err(anyhow::Error::msg)
 }
 
 /// Policy of notices as the configuration has it.
-pub(super) fn notice_policy(config: &Config) -> NoticePolicy {
+pub(super) fn notice_policy(config: &Config) -> anyhow::Result<NoticePolicy> {
     let mail = &config.mail;
     let domain = mail.from.rsplit_once('@').map_or("localhost", |(_, domain)| domain);
-    NoticePolicy {
+    Ok(NoticePolicy {
         from: mail.from.clone(),
         from_name: config.gateway.name.clone(),
         contact: mail.contact.clone().unwrap_or_default(),
         domain: domain.to_owned(),
-        gather: mail.gather.millis(),
+        gathering: mail.gathering,
+        return_path: mail.bounces.clone(),
+        dkim: mail.dkim(&config.places).map_err(anyhow::Error::msg)?.map(Arc::new),
+        zone: config.gateway.zone,
+    })
+}
+
+/// Policy of what comes back as the configuration has it.
+pub(super) fn bounce_policy(config: &Config) -> BouncePolicy {
+    let (max, within) = config.mail.failures;
+    BouncePolicy {
+        keep: config.mail.bounce_keep.millis(),
+        failures: (max, within.millis()),
+        operator: config.mail.operator.clone(),
+    }
+}
+
+/// Policy of the mail queue as the configuration has it.
+pub(super) fn send_policy(config: &Config) -> SendPolicy {
+    let mail = &config.mail;
+    SendPolicy {
         schedule: mail.retry.clone(),
         connections: mail.connections,
-        zone: config.gateway.zone,
+        lane: mail.lane,
+        lanes: mail.lanes.clone(),
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use super::house::{House, notice_policy, templates};
+use super::house::{House, bounce_policy, notice_policy, send_policy, templates};
 use crate::config::Config;
 use crate::desk::{Kind, Live, Session, Trouble};
 use crate::doors::log::LogLevel;
@@ -124,13 +124,16 @@ impl LiveDaemon {
         let rules = RuleBook::load(&new.places.conf).map_err(|e| wrong(e.to_string()))?;
         let logins = new.insurer_tables("login").map_err(|e| wrong(e.to_string()))?;
         let texts = templates(&new).map_err(|e| wrong(format!("{e:#}")))?;
+        let notices = notice_policy(&new).map_err(|e| wrong(format!("{e:#}")))?;
         if let Some(log) = &self.log {
             log.set(&new.log.level).map_err(|e| wrong(e.to_string()))?;
         }
         *house.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
         *house.templates.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(texts);
-        *house.notices.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(notice_policy(&new));
         *house.logins.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(logins);
+        *house.notices.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(notices);
+        *house.returned.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(bounce_policy(&new));
+        *house.sending.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(send_policy(&new));
         *house.submit.write().unwrap_or_else(PoisonError::into_inner) = new.submit.clone();
         house.dropboxes.set_limits(&new.submit);
         *self.gate.policy.lock().unwrap_or_else(PoisonError::into_inner) = login_policy(&new);

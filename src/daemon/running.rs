@@ -36,6 +36,7 @@ use crate::store::seen::Month;
 use crate::work::enrol::files::EnrolmentFiles;
 use crate::work::imports::SpoolWatch;
 use crate::work::ports::PatternAge;
+use crate::work::sender::Sending;
 
 /// A daemon at work.
 pub struct Running {
@@ -47,6 +48,7 @@ pub struct Running {
     live: Arc<LiveDaemon>,
     loops: Loops,
     threads: Vec<JoinHandle<()>>,
+    sending: Option<Sending>,
     intake_threads: Vec<JoinHandle<()>>,
     quit: watch::Sender<bool>,
 }
@@ -128,6 +130,7 @@ pub fn start(config: Config, world: &World, log: Option<LogLevel>) -> anyhow::Re
     let control = open_control(&house, &config, Arc::clone(&live))?;
     let intake_threads = start_intake(&house, &config)?;
     let threads = start_stages(&house, &loops)?;
+    let sending = Some(house.sender.start().context("while starting to send mails")?);
     house.health.release("starting");
     systemd.ready(&format!("serving SFTP on {sftp_address}"));
     tracing::info!(sftp = %sftp_address, root = %config.places.root.display(), "serving");
@@ -140,6 +143,7 @@ pub fn start(config: Config, world: &World, log: Option<LogLevel>) -> anyhow::Re
         live,
         loops,
         threads,
+        sending,
         intake_threads,
         quit,
     })
@@ -313,9 +317,11 @@ fn start_stages(house: &Arc<House>, loops: &Loops) -> anyhow::Result<Vec<JoinHan
         Ok(false)
     })?);
 
-    let notifier = Arc::clone(&house.notifier);
+    let (notifier, mail) = (Arc::clone(&house.notifier), bells.mail.clone());
     threads.push(loops.spawn("notify", bells.notify.clone(), seconds(2), seconds(1800), move |now| {
-        notifier.step(now)?;
+        if notifier.step(now)? > 0 {
+            mail.ring();
+        }
         Ok(false)
     })?);
 
@@ -342,6 +348,15 @@ fn start_stages(house: &Arc<House>, loops: &Loops) -> anyhow::Result<Vec<JoinHan
     threads.push(loops.spawn("certificates", Bell::default(), seconds(60), seconds(300), move |now| {
         certificates.step(now).map(|progress| progress.more).map_err(Into::into)
     })?);
+    let bounces = Arc::clone(&house.bounces);
+    threads.push(
+        loops.spawn("bounces", Bell::default(), seconds(10), seconds(900), move |now| bounces.step(now))?,
+    );
+
+    let sender = Arc::clone(&house.sender);
+    threads.push(
+        loops.spawn("mail", bells.mail.clone(), seconds(2), seconds(900), move |now| sender.feed(now))?,
+    );
 
     let own = Arc::clone(house);
     let mut next = None;
@@ -630,6 +645,9 @@ impl Running {
         self.loops.ring_all();
         for thread in self.threads.drain(..) {
             let _ = thread.join();
+        }
+        if let Some(sending) = self.sending.take() {
+            sending.stop();
         }
         if let Some(mut control) = self.control.take() {
             control.close();

@@ -1,24 +1,29 @@
 //! Mails.
 
+mod addresses;
+
 use serde_json::{Value, json};
 
 use super::listing::{PAGE, page, time, value};
 use super::parts::Parts;
 use super::request::{Answer, MailRequest, Response};
-use super::trouble::Trouble;
+use super::trouble::{Kind, Trouble};
 use crate::model::card::MailCard;
 use crate::model::event::MailResult;
+use crate::model::finding::Language;
 use crate::model::ids::MailId;
-use crate::model::mail::{Mail, MailState};
+use crate::model::mail::{Mail, MailReport, MailState, Report};
 use crate::model::party::Actor;
 use crate::model::time::Timestamp;
+use crate::rules::notice::KINDS;
 use crate::store::cards;
 use crate::store::ledger::{MailFilter, Op};
 
 pub(super) fn answer(parts: &Parts, request: MailRequest, by: &Actor, now: Timestamp) -> Response {
     match request {
         MailRequest::List { account, state, before } => {
-            let rows = parts.ledger.mails(&MailFilter { account, state, before }, PAGE)?;
+            let filter = MailFilter { account, state, before, ..MailFilter::default() };
+            let rows = parts.ledger.mails(&filter, PAGE)?;
             page(rows, |row| row.id.to_string(), |row| row_of(&row))
         }
         MailRequest::Show(id) => show(parts, id),
@@ -37,6 +42,9 @@ pub(super) fn answer(parts: &Parts, request: MailRequest, by: &Actor, now: Times
             let reply = parts.works.test_mail(&to, now)?;
             Ok(Answer::of(json!({ "sent": true, "reply": reply })))
         }
+        MailRequest::Preview { kind, language } => preview(parts, &kind, language),
+        MailRequest::Addresses { after } => addresses::list(parts, after),
+        MailRequest::Resume(which) => addresses::resume(parts, &which, by, now),
     }
 }
 
@@ -51,13 +59,45 @@ fn row_of(mail: &Mail) -> Result<Value, Trouble> {
         "mail": mail.id,
         "message_id": mail.message_id,
         "account": mail.account,
+        "more_accounts": mail.more_accounts,
         "about": value(&mail.subject)?,
         "state": mail.state,
         "attempts": mail.attempts,
         "sealed_at": time(mail.sealed_at),
         "due_at": due,
         "last_reply": mail.last_reply,
+        "came_back": mail.report.as_ref().map(came_back),
     }))
+}
+
+/// What came back, in one word and its status.
+fn came_back(report: &MailReport) -> String {
+    let word = match report.report {
+        Report::Unreachable => "unreachable",
+        Report::Failed => "failed",
+        Report::Delayed => "delayed",
+        Report::Relayed => "relayed",
+        Report::Delivered => "delivered",
+        Report::Complaint => "complaint",
+        Report::AutoReply => "auto-reply",
+    };
+    let unproven = if report.proven { "" } else { " (unproven)" };
+    match &report.status {
+        Some(status) => format!("{word} {status}{unproven}"),
+        None => format!("{word}{unproven}"),
+    }
+}
+
+fn preview(parts: &Parts, kind: &str, language: Language) -> Response {
+    let texts =
+        parts.config.get().notice_texts().map_err(|text| Trouble::new(Kind::Usage, "NOTICE-TEXT", text))?;
+    let Some(found) = KINDS.iter().find(|known| known.name == kind) else {
+        let names: Vec<&str> = KINDS.iter().map(|kind| kind.name).collect();
+        let text = format!("there is no such kind of notice; there are {}", names.join(", "));
+        return Err(Trouble::new(Kind::Usage, "NOTICE-KIND", text));
+    };
+    let text = texts.preview(found, language);
+    Ok(Answer::of(json!({ "subject": text.subject, "body": text.body })))
 }
 
 fn show(parts: &Parts, id: MailId) -> Response {

@@ -8,7 +8,8 @@ use super::applications::ApplicationRequest;
 use super::certificates::CertificateRequest;
 use super::parts::{AnnounceOrder, DeliverOrder};
 use super::trouble::Trouble;
-use crate::model::ids::{AccountId, DocumentId, InsurerCode, MailId, Number, OfficeCode};
+use crate::model::finding::Language;
+use crate::model::ids::{AccountId, Digest, DocumentId, InsurerCode, MailId, Number, OfficeCode};
 use crate::model::login::Purpose;
 use crate::model::mail::MailState;
 use crate::model::party::Standing;
@@ -227,6 +228,20 @@ pub enum MailRequest {
     Drop(MailId),
     /// Send a test mail there, past the queue.
     Test(String),
+    /// A kind of notice with its sample, as readers will see it.
+    Preview {
+        /// Such as `arrival`.
+        kind: String,
+        /// In which language.
+        language: Language,
+    },
+    /// Addresses to which nothing is sent, in the order of their digests.
+    Addresses {
+        /// After the last one of the page before.
+        after: Option<Digest>,
+    },
+    /// Send to it again: an address, an account, or the beginning of its digest.
+    Resume(String),
 }
 
 /// About what has expired.

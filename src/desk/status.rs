@@ -12,6 +12,9 @@ use crate::rules::renewal::Need;
 use crate::store::ledger::Queue;
 use crate::work::renewals::{need_words, survey};
 
+/// Addresses that are counted.
+const ADDRESSES_MAX: usize = 10_000;
+
 const QUEUES: [(&str, Queue); 5] = [
     ("judge", Queue::Judge),
     ("publish", Queue::Publish),
@@ -34,6 +37,7 @@ pub(super) fn answer(parts: &Parts, now: Timestamp) -> Response {
         "unreconciled": head.unreconciled,
         "journal": { "seq": head.seq, "at": time(head.at) },
         "queues": queues(parts, now)?,
+        "addresses_unreachable": parts.ledger.marked_mailboxes(None, ADDRESSES_MAX)?.len(),
         "disk_free_bytes": parts.blobs.free_bytes()?,
     });
     status["authorities"] = Value::Array(ending_soon(parts, now)?);

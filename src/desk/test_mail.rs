@@ -16,7 +16,7 @@ pub(super) fn send_test_mail(config: &Config, to: &str, now: Timestamp) -> Resul
     let settings = config.mail.smtp_config(&config.places).map_err(wrong)?;
     let mailer = SmtpMailer::new(settings).map_err(|error| wrong(error.to_string()))?;
     let from = &config.mail.from;
-    let envelope = Envelope { from: Some(from.clone()), to: to.to_owned() };
+    let envelope = Envelope { from: Some(from.clone()), to: to.to_owned(), id: None };
     match mailer.send(&envelope, message(from, to, now).as_bytes()) {
         Delivery::Sent { reply } => Ok(reply),
         Delivery::Deferred { reply } => {

@@ -14,7 +14,7 @@ use super::ids::{
     AccountId, ApplicationId, CertificateId, Digest, DocumentId, InsurerCode, MailId, Number, OfficeCode,
 };
 use super::login::{Credential, PasswordChange};
-use super::mail::Mail;
+use super::mail::{Mail, Report};
 use super::party::{Account, Actor, Insurer, Office};
 use super::renewal::RenewalStage;
 use super::submission::{Outcome, StageVerdict, Submission};
@@ -211,6 +211,35 @@ pub enum Event {
     MailRetried {
         /// Which.
         id: MailId,
+    },
+    /// Something came back about a mail.
+    MailReported {
+        /// Which.
+        id: MailId,
+        /// What it says.
+        report: Report,
+        /// Enhanced status (RFC 3463), where it gave one.
+        status: Option<String>,
+        /// It knew the mail's mark.
+        proven: bool,
+        /// Digest of the message, so that the same one counts once.
+        message: Digest,
+    },
+    /// Nobody reads mail at an address: nothing is sent to it any more.
+    AddressMarked {
+        /// Keyed digest of the address.
+        mailbox: Digest,
+        /// The mail that showed it.
+        mail: MailId,
+        /// Enhanced status (RFC 3463), where one was given.
+        status: Option<String>,
+        /// By too many failures within a time.
+        soft: bool,
+    },
+    /// Mails to this address are sent again.
+    AddressResumed {
+        /// Keyed digest of the address.
+        mailbox: Digest,
     },
     /// The mail's card is gone.
     MailCardErased {

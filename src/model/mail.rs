@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::application::ApplicationNotice;
 use super::card::CardRef;
-use super::ids::{AccountId, ApplicationId, DocumentId, MailId, Number};
+use super::ids::{AccountId, ApplicationId, Digest, DocumentId, MailId, Number};
 use super::time::Timestamp;
 
 /// What a mail is about.
@@ -71,4 +71,92 @@ pub struct Mail {
     /// The last answer: reply code and enhanced code (`451 4.7.1`) or `timeout`, `refused`, `tls`; no free text, which may
     /// name somebody.
     pub last_reply: Option<String>,
+    /// Further accounts that share the mailbox and are told by this mail (K9).
+    #[serde(default)]
+    pub more_accounts: Vec<AccountId>,
+    /// The mailbox it goes to: a keyed digest of the address; none for mails sealed by older versions.
+    #[serde(default)]
+    pub mailbox: Option<Digest>,
+    /// The latest that came back about it.
+    #[serde(default)]
+    pub report: Option<MailReport>,
+}
+
+impl Mail {
+    /// All accounts that are told by it.
+    pub fn accounts(&self) -> impl Iterator<Item = &AccountId> {
+        self.account.iter().chain(&self.more_accounts)
+    }
+}
+
+/// Reply of an attempt that was not made, since nobody reads mail at the address (see [`AddressMark`]).
+pub const ADDRESS_MARKED: &str = "address-marked";
+
+/// What was said about a mail after the next host had taken it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Report {
+    /// Nobody reads mail at the address: no such mailbox or domain, or closed.
+    Unreachable,
+    /// It failed for a reason that may pass: full, refused by a policy, too late.
+    Failed,
+    /// It is still being tried.
+    Delayed,
+    /// It went on to a host that sends no reports.
+    Relayed,
+    /// It is in the mailbox.
+    Delivered,
+    /// Somebody marked it as unwanted (RFC 5965).
+    Complaint,
+    /// An automatic answer (RFC 3834).
+    AutoReply,
+}
+
+/// What came back about a mail.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MailReport {
+    /// What it says.
+    pub report: Report,
+    /// Enhanced status (RFC 3463), where it gave one.
+    pub status: Option<String>,
+    /// It knew the mail's mark; else it was matched by recipient and time, and counts for nothing.
+    pub proven: bool,
+    /// When it was read.
+    pub at: Timestamp,
+}
+
+/// Nobody reads mail at an address: no mail is sent to it until the account names another, or the operator resumes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AddressMark {
+    /// Since when.
+    pub at: Timestamp,
+    /// The mail that showed it.
+    pub mail: MailId,
+    /// Enhanced status (RFC 3463), where one was given.
+    pub status: Option<String>,
+    /// No single answer said so, but too many failures within a time.
+    pub soft: bool,
+}
+
+/// An address mails go to, without the address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mailbox {
+    /// A keyed digest of the normalised address.
+    pub tag: Digest,
+    /// Nobody reads mail there.
+    pub mark: Option<AddressMark>,
+    /// Failures that may pass, the latest last; none after a delivery or a `resume`.
+    pub failures: Vec<Timestamp>,
+    /// When the last arrival mail to it was sealed.
+    pub announced_at: Option<Timestamp>,
+}
+
+impl Mailbox {
+    /// Failures that are remembered.
+    pub const FAILURES_MAX: usize = 20;
+
+    /// Nothing known yet.
+    pub fn new(tag: Digest) -> Self {
+        Self { tag, mark: None, failures: Vec::new(), announced_at: None }
+    }
 }

@@ -1,9 +1,12 @@
 //! Decisions from values: no I/O, no clock.
 
+pub mod bounce;
 pub mod certificates;
 pub mod delegation;
 pub mod enrolment;
+pub mod lanes;
 pub mod login;
+pub mod mailbox;
 pub mod names;
 pub mod notice;
 pub mod passwords;
@@ -13,3 +16,4 @@ pub mod quotation;
 pub mod renewal;
 pub mod retention;
 pub mod retry;
+pub mod smtp_code;

@@ -3,6 +3,7 @@
 mod applications;
 mod certificates;
 mod logins;
+mod mails;
 mod profile;
 
 use std::collections::HashSet;
@@ -10,11 +11,10 @@ use std::collections::HashSet;
 use super::index::{Index, IndexError};
 use super::ledger::{Done, Op, Received, Refusal};
 use super::project::stored_document;
-use super::tables::{self, Draft, IdUse, Payload, StoredMail, StoredSubmission, arrivals, may_erase};
+use super::tables::{self, Draft, IdUse, Payload, StoredSubmission, may_erase};
 use crate::model::document::Document;
 use crate::model::event::Event;
-use crate::model::ids::{AccountId, Digest, DocumentId, MailId, Number};
-use crate::model::mail::{Mail, MailState, Subject};
+use crate::model::ids::{AccountId, Digest, DocumentId, Number};
 use crate::model::party::{Account, Insurer, Office};
 use crate::model::submission::{HoldReason, Outcome, State, Submission};
 use crate::model::time::Timestamp;
@@ -137,34 +137,17 @@ pub(super) fn decide<I: Index>(draft: &mut Draft<'_, I>, op: Op, at: Timestamp) 
         },
         Op::RemovalIntend { ids, reason } => removal_intend(draft, ids, reason),
         Op::Removed(ids) => removed(draft, ids),
-        Op::SealMail(mail) => seal(draft, mail),
-        Op::TryMail { id, result } => {
-            let stored = mail(draft, id)?;
-            if stored.mail.state != MailState::Queued {
-                return Err(Refusal::NotNow(format!("mail {id} is {:?} already", stored.mail.state)).into());
-            }
-            ok(Event::MailTried { id, result })
+        Op::SealMail(mail) => mails::seal(draft, mail),
+        Op::SealMails(mails) => mails::seal_all(draft, mails),
+        Op::TryMail { id, result } => mails::try_one(draft, id, result),
+        Op::TryMails(results) => mails::try_many(draft, results),
+        Op::ReportMail { id, report, status, proven, message, failures } => {
+            mails::report(draft, id, Event::MailReported { id, report, status, proven, message }, failures)
         }
-        Op::RetryMail(id) => {
-            let stored = mail(draft, id)?;
-            let waits = matches!(stored.mail.state, MailState::Queued | MailState::Failed);
-            if !waits || stored.card_gone {
-                let state = stored.mail.state;
-                let why = format!("mail {id} is {state:?}: only a failed or deferred one can be tried again");
-                return Err(Refusal::NotNow(why).into());
-            }
-            ok(Event::MailRetried { id })
-        }
-        Op::MailCardErased(ids) => {
-            let mut events = Vec::new();
-            for id in ids.into_iter().collect::<std::collections::BTreeSet<_>>() {
-                let stored: Option<StoredMail> = draft.fetch(&tables::mail(id))?;
-                if stored.is_some_and(|stored| stored.ended_at.is_some() && !stored.card_gone) {
-                    events.push(Event::MailCardErased { id });
-                }
-            }
-            Ok((events, Done::Ok))
-        }
+        Op::MarkAddress { mail, status } => mails::mark(draft, mail, status),
+        Op::ResumeAddress(tag) => mails::resume(draft, tag),
+        Op::RetryMail(id) => mails::retry(draft, id),
+        Op::MailCardErased(ids) => mails::card_erased(draft, ids),
         Op::DropboxSwept { account, files, bytes } => ok(Event::DropboxSwept { account, files, bytes }),
         Op::NoteRenewal { id, stage, mail } => profile::note_renewal(draft, id, stage, mail),
         Op::Apply(group) => applications::apply(draft, group),
@@ -272,10 +255,6 @@ fn twins<I: Index>(
 
 fn submission<I: Index>(draft: &mut Draft<'_, I>, number: Number) -> Result<StoredSubmission, No> {
     draft.fetch(&tables::submission(number))?.ok_or_else(|| missing(format_args!("submission {number}")))
-}
-
-fn mail<I: Index>(draft: &mut Draft<'_, I>, id: MailId) -> Result<StoredMail, No> {
-    draft.fetch(&tables::mail(id))?.ok_or_else(|| missing(format_args!("mail {id}")))
 }
 
 fn from_states(stored: &StoredSubmission, allowed: &[State]) -> Result<(), Refusal> {
@@ -462,41 +441,4 @@ fn removed<I: Index>(draft: &mut Draft<'_, I>, ids: Vec<DocumentId>) -> Decided 
         }
     }
     Ok((done.iter().map(|id| Event::Removed { id: *id }).collect(), Done::Documents(done)))
-}
-
-fn seal<I: Index>(draft: &mut Draft<'_, I>, mut mail: Box<Mail>) -> Decided {
-    if draft.has(&tables::mail(mail.id))? {
-        return Err(Refusal::Exists(format!("mail {}", mail.id)).into());
-    }
-    let mut seen = HashSet::new();
-    for id in arrivals(&mail) {
-        let waits = stored_document(draft, *id)?.is_some_and(|stored| stored.announce_at.is_some());
-        if !waits || !seen.insert(*id) {
-            return Ok((Vec::new(), Done::Sealed(false)));
-        }
-    }
-    if let Subject::Refusal(number) = mail.subject {
-        let stored: Option<StoredSubmission> = draft.fetch(&tables::submission(number))?;
-        if stored.is_none_or(|stored| stored.tell_at.is_none()) {
-            return Ok((Vec::new(), Done::Sealed(false)));
-        }
-    }
-    if let Subject::Application(id, notice) = mail.subject
-        && !applications::waits_to_be_told(draft, id, notice)?
-    {
-        return Ok((Vec::new(), Done::Sealed(false)));
-    }
-    if let Subject::Login(seq) = mail.subject
-        && !draft.has(&tables::login_news(seq))?
-    {
-        return Ok((Vec::new(), Done::Sealed(false)));
-    }
-    if let Subject::Notice { kind, about } = &mail.subject
-        && !about.is_empty()
-        && draft.has(&tables::told(kind, about))?
-    {
-        return Ok((Vec::new(), Done::Sealed(false)));
-    }
-    (mail.state, mail.attempts, mail.last_reply) = (MailState::Queued, 0, None);
-    Ok((vec![Event::MailSealed(mail)], Done::Sealed(true)))
 }

@@ -1,17 +1,20 @@
-//! `/history/sent.csv` and `/history/received.csv`: what a clerk opens in a spreadsheet (K38: date and time, not
+//! `/history/sent.csv`, `/history/received.csv` and `/history/mails.csv`: what a clerk opens in a spreadsheet (K38: date and time, not
 //! content).
 
 use chrono_tz::Tz;
 
 use super::blobs::Blobs;
 use super::cards;
-use super::ledger::{ApplicationFilter, CertificateFilter, Ledger, LedgerError, SubmissionFilter, Swept};
+use super::ledger::{
+    ApplicationFilter, CertificateFilter, Ledger, LedgerError, MailFilter, SubmissionFilter, Swept,
+};
 use crate::model::account_history::AccountFactKind;
 use crate::model::application::{Application, ApplicationKind, ApplicationState};
 use crate::model::card::{DocumentCard, SubmissionCard};
 use crate::model::certificate::{Certificate, CertificateStanding};
 use crate::model::escape;
 use crate::model::finding::{Language, Text};
+use crate::model::mail::{ADDRESS_MARKED, Mail, MailState, Report, Subject};
 use crate::model::party::Account;
 use crate::model::renewal::RenewalStage;
 use crate::model::submission::{Kind, State, Submission};
@@ -354,5 +357,89 @@ impl Reader<'_> {
             );
         }
         Ok(out)
+    }
+
+    /// Mails about this account, newest first: what became of each, so that a clerk sees that an address does not work.
+    pub fn mails(&self, account: &Account) -> Result<String, LedgerError> {
+        let language = account.language;
+        let mut out = head(
+            language,
+            &["メール番号", "作成日時", "内容", "状態", "届かなかった理由", "確認日時"],
+            &["mail", "made", "about", "state", "why_not", "noticed"],
+        );
+        let filter = MailFilter { account: Some(account.id.clone()), ..MailFilter::default() };
+        for mail in self.ledger.mails(&filter, self.rows_max)? {
+            let (state, why, at) = mail_words(&mail);
+            let cells = [
+                mail.id.to_string(),
+                self.local(Some(mail.sealed_at)),
+                about_word(&mail.subject).get(language).to_owned(),
+                state.get(language).to_owned(),
+                why.get(language).to_owned(),
+                self.local(at),
+            ];
+            row(&mut out, &cells);
+        }
+        Ok(out)
+    }
+}
+
+/// What a mail is about, in a clerk's words.
+fn about_word(subject: &Subject) -> Text {
+    match subject {
+        Subject::Arrival(documents) => {
+            let n = documents.len();
+            Text::new(format!("文書の到着 {n}件"), format!("{n} document(s) arrived"))
+        }
+        Subject::Refusal(number) => {
+            Text::new(format!("受理されなかった送信 {number}"), format!("{number} was refused"))
+        }
+        Subject::Application(id, _) => Text::new(format!("証明書の申請 {id}"), format!("application {id}")),
+        Subject::Login(_) => Text::new("ログインまたはパスワード", "login or password"),
+        Subject::Swept => Text::new("未完成の送信の削除", "unfinished files were removed"),
+        Subject::Recall(document) => {
+            Text::new(format!("文書の取り消し {document}"), format!("{document} was recalled"))
+        }
+        Subject::Notice { kind, .. } => Text::new(format!("お知らせ ({kind})"), kind.clone()),
+    }
+}
+
+/// State, why it did not arrive, and when that was noticed.
+fn mail_words(mail: &Mail) -> (Text, Text, Option<Timestamp>) {
+    let none = || Text::new("", "");
+    let marked = || {
+        Text::new(
+            "メールアドレスに届きません。アドレスを変更してください",
+            "nobody reads mail at the address; please change it",
+        )
+    };
+    if let Some(report) = mail.report.as_ref().filter(|report| report.proven) {
+        let status = report.status.clone().unwrap_or_default();
+        let at = Some(report.at);
+        match report.report {
+            Report::Unreachable => {
+                let why = marked();
+                let why = Text::new(format!("{} {status}", why.ja), format!("{} {status}", why.en));
+                return (Text::new("不達", "not delivered"), why, at);
+            }
+            Report::Failed => {
+                let why = Text::new(
+                    format!("相手のサーバーが受け取りませんでした {status}"),
+                    format!("the other host did not take it {status}"),
+                );
+                return (Text::new("不達", "not delivered"), why, at);
+            }
+            Report::Delayed => return (Text::new("遅延", "delayed"), none(), at),
+            Report::Delivered => return (Text::new("配達済み", "delivered"), none(), at),
+            Report::Relayed | Report::Complaint | Report::AutoReply => {}
+        }
+    }
+    let reply = mail.last_reply.clone().unwrap_or_default();
+    match mail.state {
+        MailState::Queued => (Text::new("送信待ち", "queued"), none(), None),
+        MailState::Sent => (Text::new("送信済み", "sent"), none(), None),
+        MailState::Dropped => (Text::new("取りやめ", "dropped"), none(), None),
+        MailState::Failed if reply == ADDRESS_MARKED => (Text::new("未送信", "not sent"), marked(), None),
+        MailState::Failed => (Text::new("不達", "not delivered"), Text::new(reply.clone(), reply), None),
     }
 }

@@ -40,7 +40,7 @@ use crate::model::ids::{
     OfficeCode,
 };
 use crate::model::login::{Credential, LoginNews, LoginRecord, PasswordState};
-use crate::model::mail::Mail;
+use crate::model::mail::{Mail, Mailbox};
 use crate::model::party::{Account, Actor, Insurer, Office};
 use crate::model::renewal::RenewalStage;
 use crate::model::submission::{State, Submission};
@@ -576,10 +576,15 @@ impl<I: Index> Ledger for JournalLedger<I> {
 
     fn mails(&self, filter: &MailFilter, limit: usize) -> Result<Vec<Mail>, LedgerError> {
         let _gate = self.gate();
-        let list = match (&filter.account, filter.state) {
-            (Some(account), _) => tables::account_mails(account),
-            (None, Some(state)) => tables::state_mails(state),
-            (None, None) => Key::of(b'M'),
+        let list = match (&filter.mailbox, &filter.account, filter.state) {
+            (Some(mailbox), ..) => tables::mailbox_mails(mailbox),
+            (None, Some(account), _) => tables::account_mails(account),
+            (None, None, Some(state)) => tables::state_mails(state),
+            (None, None, None) => Key::of(b'M'),
+        };
+        let wanted = |mail: &Mail| {
+            filter.state.is_none_or(|state| state == mail.state)
+                && filter.account.as_ref().is_none_or(|account| mail.accounts().any(|a| a == account))
         };
         let mut found = Vec::new();
         for id in self.newest_first(vec![list], filter.before.map(|id| (id.epoch, id.serial))) {
@@ -589,9 +594,38 @@ impl<I: Index> Ledger for JournalLedger<I> {
             let (epoch, serial) = id?;
             let stored: Option<StoredMail> = self.fetch(&tables::mail(MailId { epoch, serial }))?;
             let mail = stored.map(|stored| stored.mail);
-            found.extend(mail.filter(|mail| filter.state.is_none_or(|state| state == mail.state)));
+            found.extend(mail.filter(wanted));
         }
         Ok(found)
+    }
+
+    fn mailbox(&self, tag: Digest) -> Result<Option<Mailbox>, LedgerError> {
+        let _gate = self.gate();
+        self.fetch(&tables::mailbox(&tag))
+    }
+
+    fn marked_mailboxes(&self, after: Option<Digest>, limit: usize) -> Result<Vec<Mailbox>, LedgerError> {
+        let _gate = self.gate();
+        let list = tables::marked_mailboxes();
+        let from = match &after {
+            Some(tag) => list.clone().digest(tag).byte(0).done(),
+            None => list.clone().done(),
+        };
+        let mut found = Vec::new();
+        for pair in self.shared.index.range(&from, &list.end(), false).take(limit) {
+            let (key, _) = pair.map_err(index_error)?;
+            let tag = key
+                .get(1..)
+                .and_then(|tag| tag.try_into().ok())
+                .ok_or_else(|| malformed("marked mailboxes"))?;
+            found.extend(self.fetch::<Mailbox>(&tables::mailbox(&Digest(tag)))?);
+        }
+        Ok(found)
+    }
+
+    fn reported(&self, message: Digest) -> Result<bool, LedgerError> {
+        let _gate = self.gate();
+        Ok(self.fetch::<MailId>(&tables::reported(&message))?.is_some())
     }
 
     fn claim(

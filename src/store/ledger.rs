@@ -17,7 +17,7 @@ use crate::model::ids::{
     AccountId, ApplicationId, CertificateId, Digest, DocumentId, InsurerCode, MailId, Number, OfficeCode,
 };
 use crate::model::login::{Credential, LoginNews, LoginRecord, PasswordChange, PasswordState};
-use crate::model::mail::{Mail, MailState};
+use crate::model::mail::{Mail, MailState, Mailbox, Report};
 use crate::model::party::{Account, Actor, Insurer, Office};
 use crate::model::renewal::RenewalStage;
 use crate::model::submission::{HoldReason, Outcome, StageVerdict, State, Submission};
@@ -151,6 +151,8 @@ pub enum Op {
     /// Seals a mail. Its arrivals must still wait for an announcement, and no notice of its kind may have told of the same
     /// before, else nothing is sealed ([`Done::Sealed`]).
     SealMail(Box<Mail>),
+    /// Seals mails, each as [`Op::SealMail`] does; [`Done::Mails`] names those that were.
+    SealMails(Vec<Mail>),
     /// An attempt ended. Only while queued.
     TryMail {
         /// Which.
@@ -158,6 +160,33 @@ pub enum Op {
         /// How.
         result: MailResult,
     },
+    /// Attempts ended. Mails that are no longer queued are left out.
+    TryMails(Vec<(MailId, MailResult)>),
+    /// Something came back about a mail; the same message counts once. Marks the mail's address when it says that nobody
+    /// reads mail there, or when it is the last of too many failures.
+    ReportMail {
+        /// Which.
+        id: MailId,
+        /// What it says.
+        report: Report,
+        /// Enhanced status, where it gave one.
+        status: Option<String>,
+        /// It knew the mail's mark; else it is recorded and counts for nothing.
+        proven: bool,
+        /// Digest of the message.
+        message: Digest,
+        /// So many failures since then mark the address.
+        failures: (usize, Timestamp),
+    },
+    /// The next host itself said that nobody reads mail at the address of this mail.
+    MarkAddress {
+        /// The mail.
+        mail: MailId,
+        /// Enhanced status, where it gave one.
+        status: Option<String>,
+    },
+    /// Mails to a marked address are sent again; what was not sent for it is queued.
+    ResumeAddress(Digest),
     /// Puts a failed or deferred mail at the head of the queue (`mail retry`).
     RetryMail(MailId),
     /// The mail's card is gone, durably.
@@ -282,6 +311,8 @@ pub enum Done {
     Numbers(Vec<Number>),
     /// Those it was done for.
     Documents(Vec<DocumentId>),
+    /// Those it was done for.
+    Mails(Vec<MailId>),
     /// Of `SealMail` and `NoteRenewal`: whether it was sealed.
     Sealed(bool),
 }
@@ -432,6 +463,8 @@ pub struct SubmissionFilter {
 pub struct MailFilter {
     /// To this account.
     pub account: Option<AccountId>,
+    /// To this mailbox.
+    pub mailbox: Option<Digest>,
     /// In this state.
     pub state: Option<MailState>,
     /// Before this one (for the next page).
@@ -535,6 +568,13 @@ pub trait Ledger: CertificateLedger + Send + Sync {
     fn told(&self, kind: &str, about: &str) -> Result<bool, LedgerError>;
     /// Newest first, at most `limit`.
     fn mails(&self, filter: &MailFilter, limit: usize) -> Result<Vec<Mail>, LedgerError>;
+
+    /// What is known of a mailbox.
+    fn mailbox(&self, tag: Digest) -> Result<Option<Mailbox>, LedgerError>;
+    /// Mailboxes that are marked, in the order of their digests, after this one, at most `limit`.
+    fn marked_mailboxes(&self, after: Option<Digest>, limit: usize) -> Result<Vec<Mailbox>, LedgerError>;
+    /// Whether this message that came back was recorded before.
+    fn reported(&self, message: Digest) -> Result<bool, LedgerError>;
 
     /// Takes up to `limit` tasks that are due at `now` and that nobody else holds, for `lease` milliseconds. A task leaves its
     /// queue by what is committed about it; a lease that ran out is given again. Cost proportional to what is due.

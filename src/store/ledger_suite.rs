@@ -14,7 +14,7 @@ use crate::model::document::RemovalReason;
 use crate::model::event::{MailResult, Series};
 use crate::model::ids::{CredentialHolder, DocumentId, MailId, Number};
 use crate::model::login::{Credential, LoginNews, PasswordChange, Purpose};
-use crate::model::mail::{Mail, MailState, Subject};
+use crate::model::mail::{ADDRESS_MARKED, Mail, MailState, Report, Subject};
 use crate::model::party::Actor;
 use crate::model::renewal::RenewalStage;
 use crate::model::submission::{HoldReason, Outcome, State, Submission};
@@ -35,6 +35,7 @@ pub(super) fn run<L: Ledger, G>(make: impl Fn() -> (G, L)) {
         documents,
         removal,
         mails,
+        mailboxes,
         leases,
         serials_and_time,
         applications::applications,
@@ -599,6 +600,82 @@ fn mails(ledger: &dyn Ledger) {
     commit(ledger, Op::MailCardErased(vec![mail_id(1), mail_id(9)]));
     assert!(!ledger.refers_to(&one.card.blob).unwrap());
     assert_eq!(ledger.mail_card_erasable(NOW.plus(1), 10).unwrap(), [mail_id(2)]);
+}
+
+fn mailboxes(ledger: &dyn Ledger) {
+    prepare(ledger);
+    place(ledger, (1..=3).map(|serial| (serial, "1234")));
+    let mail_id = |serial| MailId { epoch: 1, serial };
+    let tag = sample::digest(77);
+    let mail = |serial, arrivals: Vec<DocumentId>| Mail {
+        mailbox: Some(tag),
+        more_accounts: vec![account_id("K0002"), account_id("K0001")],
+        ..sample::mail(1, serial, arrivals, NOW)
+    };
+    assert_eq!(ledger.mailbox(tag).unwrap(), None);
+    let both = vec![mail(1, vec![id(1), id(2)]), mail(2, vec![id(2), id(3)])];
+    assert_eq!(
+        commit(ledger, Op::SealMails(both)),
+        Done::Mails(vec![mail_id(1)]),
+        "the second tells of the same"
+    );
+    assert_eq!(ledger.mailbox(tag).unwrap().unwrap().announced_at, Some(NOW));
+    for account in ["K0001", "K0002"] {
+        let filter = MailFilter { account: Some(account_id(account)), ..MailFilter::default() };
+        assert_eq!(ledger.mails(&filter, 10).unwrap().len(), 1, "{account}");
+    }
+    let filter =
+        MailFilter { mailbox: Some(tag), account: Some(account_id("K0009")), ..MailFilter::default() };
+    assert_eq!(ledger.mails(&filter, 10).unwrap(), []);
+
+    let sent = MailResult::Sent { reply: "250".into() };
+    commit(
+        ledger,
+        Op::TryMails(vec![(mail_id(1), sent.clone()), (mail_id(9), sent.clone()), (mail_id(1), sent)]),
+    );
+    assert_eq!(ledger.mail(mail_id(1)).unwrap().unwrap().attempts, 1);
+    let report = |report, proven, seed| Op::ReportMail {
+        id: mail_id(1),
+        report,
+        status: Some("5.1.1".into()),
+        proven,
+        message: sample::digest(seed),
+        failures: (2, NOW),
+    };
+    commit(ledger, report(Report::Unreachable, false, 1));
+    assert_eq!(ledger.marked_mailboxes(None, 10).unwrap(), [], "not proven");
+    commit(ledger, report(Report::Failed, true, 2));
+    assert_eq!(ledger.mailbox(tag).unwrap().unwrap().failures.len(), 1);
+    let head = ledger.head();
+    commit(ledger, report(Report::Unreachable, true, 2));
+    assert_eq!(ledger.head(), head, "the same message");
+    assert!(ledger.reported(sample::digest(2)).unwrap() && !ledger.reported(sample::digest(3)).unwrap());
+    commit(ledger, report(Report::Failed, true, 3));
+    let marked = ledger.marked_mailboxes(None, 10).unwrap();
+    assert_eq!(
+        marked.iter().map(|m| (m.tag, m.mark.as_ref().unwrap().soft)).collect::<Vec<_>>(),
+        [(tag, true)]
+    );
+    assert_eq!(ledger.marked_mailboxes(Some(tag), 10).unwrap(), []);
+    assert_eq!(due(ledger, Queue::Announce).len(), 3, "its documents wait again");
+    let told = ledger.mail(mail_id(1)).unwrap().unwrap().report.unwrap();
+    assert_eq!((told.report, told.proven), (Report::Failed, true));
+
+    // What cannot be sent meanwhile goes when the address is resumed.
+    let notice = Mail { subject: Subject::Swept, ..mail(3, vec![]) };
+    commit(ledger, Op::SealMail(Box::new(notice)));
+    let held = MailResult::Failed { reply: ADDRESS_MARKED.into() };
+    commit(ledger, Op::TryMails(vec![(mail_id(3), held)]));
+    assert!(matches!(refused(ledger, Op::RetryMail(mail_id(3))), Refusal::NotNow(_)));
+    commit(ledger, Op::ResumeAddress(tag));
+    assert!(matches!(refused(ledger, Op::ResumeAddress(tag)), Refusal::NotNow(_)));
+    assert_eq!(due(ledger, Queue::Mail), [Task::Mail(mail_id(3))]);
+    assert_eq!(ledger.marked_mailboxes(None, 10).unwrap(), []);
+    let mark = || Op::MarkAddress { mail: mail_id(3), status: None };
+    commit(ledger, mark());
+    let head = ledger.head();
+    commit(ledger, mark());
+    assert_eq!(ledger.head(), head);
 }
 
 fn leases(ledger: &dyn Ledger) {

@@ -4,19 +4,19 @@
 mod applications;
 mod certificates;
 mod logins;
+mod mails;
 
 use super::index::{Index, IndexError};
 use super::tables::{
-    self, Draft, IdUse, Meta, Payload, SERIES, StoredDocument, StoredMail, StoredSubmission, series_index,
+    self, Draft, IdUse, Meta, Payload, SERIES, StoredDocument, StoredSubmission, series_index,
 };
 use crate::model::account_history::{AccountFact, AccountFactKind};
 use crate::model::card::CardRef;
 use crate::model::certificate::Certificate;
 use crate::model::document::{Document, DocumentHold, RemovalReason, RemovedDocument};
-use crate::model::event::{Event, MailResult, Record};
-use crate::model::ids::{AccountId, Digest, DocumentId, MailId, Number};
+use crate::model::event::{Event, Record};
+use crate::model::ids::{AccountId, Digest, DocumentId, Number};
 use crate::model::login::LoginNews;
-use crate::model::mail::{Mail, MailState, Subject};
 use crate::model::party::{Account, Insurer, Office};
 use crate::model::submission::{HoldReason, Outcome, State, Submission};
 use crate::model::time::Timestamp;
@@ -101,14 +101,13 @@ pub(super) fn project<I: Index>(
             stored.announce_at = None;
         })?,
         Event::Removed { id } => removed(draft, *id, at)?,
-        Event::MailSealed(mail) => sealed(draft, mail)?,
-        Event::MailTried { id, result } => change_mail(draft, *id, |stored| tried(stored, result, at))?,
-        Event::MailRetried { id } => change_mail(draft, *id, |stored| {
-            stored.mail.state = MailState::Queued;
-            stored.mail.due_at = at;
-            stored.ended_at = None;
-        })?,
-        Event::MailCardErased { id } => change_mail(draft, *id, |stored| stored.card_gone = true)?,
+        Event::MailSealed(_)
+        | Event::MailTried { .. }
+        | Event::MailRetried { .. }
+        | Event::MailReported { .. }
+        | Event::AddressMarked { .. }
+        | Event::AddressResumed { .. }
+        | Event::MailCardErased { .. } => mails::project(draft, &record.event, at)?,
         Event::DropboxSwept { account, files, bytes } => {
             draft.put(&tables::sweeps(account).time(at).numbered(0, record.seq).done(), &(*files, *bytes))?;
         }
@@ -387,58 +386,4 @@ fn removed<I: Index>(draft: &mut Draft<'_, I>, id: DocumentId, at: Timestamp) ->
     };
     draft.derive(&[], vec![tables::insurer_removed(&of.insurer).time(at).document(id).done()]);
     draft.put_new(tables::removed_document(id), &of)
-}
-
-fn sealed<I: Index>(draft: &mut Draft<'_, I>, mail: &Mail) -> Result<(), IndexError> {
-    let stored = StoredMail { mail: mail.clone(), ended_at: None, card_gone: false };
-    for id in stored.arrivals() {
-        change_document(draft, *id, |document| document.announce_at = None)?;
-    }
-    match mail.subject {
-        Subject::Refusal(number) => change(draft, number, |stored| stored.tell_at = None)?,
-        Subject::Login(seq) => draft.remove(&tables::login_news(seq))?,
-        _ => {}
-    }
-    if let Subject::Application(id, notice) = mail.subject {
-        applications::told(draft, id, notice)?;
-    }
-    if let Subject::Notice { kind, about } = &mail.subject
-        && !about.is_empty()
-    {
-        draft.put(&tables::told(kind, about), &mail.id)?;
-    }
-    draft.derive(&[], stored.derived());
-    draft.put_new(tables::mail(mail.id), &stored)
-}
-
-fn change_mail<I: Index>(
-    draft: &mut Draft<'_, I>,
-    id: MailId,
-    how: impl FnOnce(&mut StoredMail),
-) -> Result<(), IndexError> {
-    let key = tables::mail(id);
-    let mut stored: StoredMail = draft.fetch(&key)?.ok_or_else(|| missing(format_args!("mail {id}")))?;
-    let before = stored.derived();
-    how(&mut stored);
-    draft.derive(&before, stored.derived());
-    draft.put(&key, &stored)
-}
-
-fn tried(stored: &mut StoredMail, result: &MailResult, at: Timestamp) {
-    let mail = &mut stored.mail;
-    let (state, reply) = match result {
-        MailResult::Sent { reply } => (MailState::Sent, Some(reply)),
-        MailResult::Deferred { reply, until } => {
-            mail.due_at = *until;
-            (MailState::Queued, Some(reply))
-        }
-        MailResult::Failed { reply } => (MailState::Failed, Some(reply)),
-        MailResult::Dropped => (MailState::Dropped, None),
-    };
-    if let Some(reply) = reply {
-        mail.attempts = mail.attempts.saturating_add(1);
-        mail.last_reply = Some(reply.clone());
-    }
-    mail.state = state;
-    stored.ended_at = (state != MailState::Queued).then_some(at);
 }

@@ -193,6 +193,9 @@ pub fn mail(epoch: u32, serial: u64, arrivals: Vec<DocumentId>, at: Timestamp) -
         attempts: 0,
         due_at: at,
         last_reply: None,
+        more_accounts: Vec::new(),
+        mailbox: None,
+        report: None,
     }
 }
 

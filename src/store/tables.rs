@@ -1,7 +1,7 @@
 //! What lies in the index under which key, and the draft in which a commit's changes are gathered.
 //!
 //! One byte names the table; texts end with a zero byte; numbers and times are big-endian, so that keys sort as they
-//! count. Records are postcard; all other tables but `manifest`, `id`, `content`, `sweeps`, `told`, `account_facts`, `renewal_told` and the
+//! count. Records are postcard; all other tables but `manifest`, `id`, `content`, `sweeps`, `told`, `reported`, `account_facts`, `renewal_told` and the
 //! places of documents hold keys without a value, and follow from the records ([`StoredSubmission::derived`] and its likes).
 
 pub(super) mod certificates;
@@ -21,7 +21,7 @@ use crate::model::ids::{
     AccountId, ApplicationId, BlobId, Digest, DocumentId, InsurerCode, MailId, Number, OfficeCode,
 };
 use crate::model::login::{Credential, PasswordState, Purpose};
-use crate::model::mail::{Mail, MailState, Subject};
+use crate::model::mail::{Mail, MailState, Mailbox, Subject};
 use crate::model::submission::{HoldReason, State, Submission};
 use crate::model::time::Timestamp;
 
@@ -237,6 +237,20 @@ pub(super) fn state_mails(state: MailState) -> Key {
         MailState::Failed => 2,
         MailState::Dropped => 3,
     })
+}
+/// [`Mailbox`]
+pub(super) fn mailbox(tag: &Digest) -> Vec<u8> {
+    Key::of(b'B').digest(tag).done()
+}
+pub(super) fn marked_mailboxes() -> Key {
+    Key::of(b'E')
+}
+pub(super) fn mailbox_mails(tag: &Digest) -> Key {
+    Key::of(b'F').digest(tag)
+}
+/// A message that came back, by its digest; the value is the mail it is about.
+pub(super) fn reported(message: &Digest) -> Vec<u8> {
+    Key::of(b'R').digest(message).done()
 }
 /// The mail of this kind of notice that tells of this.
 pub(super) fn told(kind: &str, about: &str) -> Vec<u8> {
@@ -477,7 +491,13 @@ impl StoredMail {
     pub(super) fn derived(&self) -> Vec<Vec<u8>> {
         let id = self.mail.id;
         let mut keys = vec![state_mails(self.mail.state).mail(id).done()];
-        keys.extend(self.mail.account.iter().map(|account| account_mails(account).mail(id).done()));
+        for account in self.mail.accounts() {
+            let key = account_mails(account).mail(id).done();
+            if !keys.contains(&key) {
+                keys.push(key);
+            }
+        }
+        keys.extend(self.mail.mailbox.iter().map(|tag| mailbox_mails(tag).mail(id).done()));
         if self.mail.state == MailState::Queued {
             keys.push(queued(Queue::Mail, self.mail.due_at, id.epoch, id.serial));
         }
@@ -492,6 +512,12 @@ impl StoredMail {
     pub(super) fn arrivals(&self) -> &[DocumentId] {
         arrivals(&self.mail)
     }
+}
+
+/// Keys without value that follow from a mailbox.
+pub(super) fn derived_of_mailbox(mailbox: &Mailbox) -> Vec<Vec<u8>> {
+    let marked = mailbox.mark.iter().map(|_| marked_mailboxes().digest(&mailbox.tag).done());
+    marked.collect()
 }
 
 pub(super) fn arrivals(mail: &Mail) -> &[DocumentId] {

@@ -1,7 +1,9 @@
 //! What moves things: stages over the ledger and the blobs. Blocking; time comes in.
 
 pub mod alarms;
+pub mod announce;
 pub mod assess;
+pub mod bounces;
 pub mod certificates;
 pub mod deliver;
 pub mod enrol;
@@ -19,8 +21,11 @@ pub mod renewals;
 pub mod repeats;
 pub mod retention;
 pub mod self_service;
+pub mod sender;
 pub mod step;
 pub mod sweep;
 
+#[cfg(test)]
+mod mail_tests;
 #[cfg(test)]
 mod whole_tests;

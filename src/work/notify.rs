@@ -1,9 +1,8 @@
-//! Mails: sealed first (members, text and Message-ID fixed in one event), then sent until the next host takes them or
-//! the schedule ends. At worst the same mail goes out twice, with the same Message-ID.
+//! Notices: sealed first (members, text and Message-ID fixed in one event), then sent by `work::sender`. At worst the same
+//! mail goes out twice, with the same Message-ID. Arrivals are gathered in `work::announce`.
 
 mod logins;
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use base64::Engine as _;
@@ -14,19 +13,20 @@ use super::alarms::Alarms;
 use super::ports::{Delivery, Envelope, Mailer};
 use crate::model::card::{AccountCard, InsurerCard, MailCard, OfficeCard};
 use crate::model::document::Document;
-use crate::model::event::{MailResult, Series};
+use crate::model::event::Series;
 use crate::model::finding::Language;
-use crate::model::ids::{AccountId, DocumentId, InsurerCode, MailId, Number, OfficeCode};
+use crate::model::ids::{AccountId, Digest, InsurerCode, MailId, Number, OfficeCode};
 use crate::model::mail::{Mail, MailState, Subject};
 use crate::model::party::{Account, Actor};
 use crate::model::submission::Submission;
 use crate::model::time::{SECOND, Timestamp};
+use crate::rules::bounce::Mark;
 use crate::rules::delegation;
+use crate::rules::mailbox::{self, Gathering};
 use crate::rules::notice::{
-    self, Addressed, ArrivalNotice, ArrivalPart, Letter, Notice, RecallNotice, RefusalNotice, SweptNotice,
-    Templates, WithdrawnNotice,
+    self, Addressed, Dkim, Letter, Notice, RecallNotice, RefusalNotice, SweptNotice, Templates,
+    WithdrawnNotice,
 };
-use crate::rules::retry::{Retry, Schedule};
 use crate::store::blobs::Blobs;
 use crate::store::cards;
 use crate::store::ledger::{Done, Ledger, MailFilter, Op, Queue, Task};
@@ -43,12 +43,12 @@ pub struct NoticePolicy {
     pub contact: String,
     /// Right side of Message-IDs.
     pub domain: String,
-    /// Documents that arrive within so long of each other share a mail.
-    pub gather: i64,
-    /// When to try again, and when to give up.
-    pub schedule: Schedule,
-    /// Mails under way at the same time.
-    pub connections: usize,
+    /// How arrivals of one mailbox share a mail.
+    pub gathering: Gathering,
+    /// Envelope sender with `{id}` for the mail's mark, so that bounces tell what they are about; none means `from`.
+    pub return_path: Option<String>,
+    /// Signs mails.
+    pub dkim: Option<Arc<Dkim>>,
     /// Days are counted here.
     pub zone: Tz,
 }
@@ -84,53 +84,17 @@ pub struct Recipient {
 
 const LEASE: i64 = 600 * SECOND;
 const BATCH: usize = 1_000;
-/// Documents one mail announces; more make a second mail.
-const DOCUMENTS_PER_MAIL_MAX: usize = 2_000;
 
 impl Notifier {
-    fn policy(&self) -> Arc<NoticePolicy> {
+    pub(super) fn policy(&self) -> Arc<NoticePolicy> {
         Arc::clone(&self.policy.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Seals what is to be announced, then sends what is due; gives how many mails went out.
+    /// Seals what is to be announced and told; gives how many mails were announced.
     pub fn step(&self, now: Timestamp) -> anyhow::Result<usize> {
-        self.announce(now)?;
+        let sealed = self.announce(now)?;
         self.tell(now)?;
         self.tell_logins(now)?;
-        self.send(now)
-    }
-
-    /// One mail for each account and office whose documents have gathered.
-    pub fn announce(&self, now: Timestamp) -> anyhow::Result<usize> {
-        let policy = self.policy();
-        let mut groups: BTreeMap<(AccountId, OfficeCode), Vec<Document>> = BTreeMap::new();
-        for task in self.ledger.claim(Queue::Announce, now, LEASE, BATCH)? {
-            let Task::Document(id) = task else { continue };
-            // Gone meanwhile: it leaves the queue with its removal.
-            let Some(document) = self.ledger.document(id)? else { continue };
-            groups.entry((document.account.clone(), document.office.clone())).or_default().push(document);
-        }
-        let mut sealed = 0;
-        for ((account, office), documents) in groups {
-            let youngest = documents.iter().map(|d| d.placed_at).max().unwrap_or(now);
-            let oldest = documents.iter().map(|d| d.placed_at).min().unwrap_or(now);
-            // A steady trickle must not postpone the mail for ever.
-            if now.since(youngest) < policy.gather && now.since(oldest) < policy.gather * 5 {
-                let tasks: Vec<Task> = documents.iter().map(|d| Task::Document(d.id)).collect();
-                self.ledger.postpone(Queue::Announce, &tasks, youngest.plus(policy.gather));
-                continue;
-            }
-            for documents in documents.chunks(DOCUMENTS_PER_MAIL_MAX) {
-                match self.arrival(&account, &office, documents, now) {
-                    Ok(()) => sealed += 1,
-                    Err(error) => {
-                        // Others' mails go on; this one's documents come again when the lease ends.
-                        tracing::error!(%account, error = format!("{error:#}"), "an arrival could not be announced");
-                        self.alarms.raise("NOTICE-FAILED", &format!("account {account}: {error:#}"), now);
-                    }
-                }
-            }
-        }
         Ok(sealed)
     }
 
@@ -194,38 +158,8 @@ impl Notifier {
         Ok(card.mail.map(|mail| Recipient { mail, language: Language::Ja, accounts: Vec::new() }))
     }
 
-    fn account(&self, id: &AccountId) -> anyhow::Result<Account> {
+    pub(super) fn account(&self, id: &AccountId) -> anyhow::Result<Account> {
         self.ledger.account(id)?.ok_or_else(|| anyhow::anyhow!("account {id} is not in the ledger"))
-    }
-
-    fn arrival(
-        &self,
-        account: &AccountId,
-        office: &OfficeCode,
-        documents: &[Document],
-        now: Timestamp,
-    ) -> anyhow::Result<()> {
-        let policy = self.policy();
-        let account = self.account(account)?;
-        let to = self.addressed(&account, Some(office))?;
-        let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
-        for document in documents {
-            *counts.entry(&document.kind).or_default() += 1;
-        }
-        let expires = documents.iter().map(|d| d.expires_at).min().unwrap_or(now);
-        let part = ArrivalPart {
-            office_name: to.office_name,
-            insurer_name: to.insurer_name,
-            account: account.id.to_string(),
-            counts: counts.into_iter().map(|(kind, n)| (kind.to_owned(), n)).collect(),
-            last_day: notice::last_day(expires, policy.zone),
-            folder: folders(documents, office),
-            contact: to.contact,
-        };
-        let ids: Vec<DocumentId> = documents.iter().map(|d| d.id).collect();
-        let notice = ArrivalNotice { parts: vec![part] };
-        self.seal(&self.mailbox_of(&account)?, &notice, Subject::Arrival(ids), now)?;
-        Ok(())
     }
 
     fn refusal(&self, number: Number, now: Timestamp) -> anyhow::Result<()> {
@@ -310,6 +244,22 @@ impl Notifier {
         Ok(!accounts.is_empty())
     }
 
+    /// Whom insurers ask: the gateway's operator.
+    pub fn contact(&self) -> String {
+        let policy = self.policy();
+        if policy.contact.is_empty() { policy.from_name.clone() } else { policy.contact.clone() }
+    }
+
+    /// Where days are counted.
+    pub fn zone(&self) -> Tz {
+        self.policy().zone
+    }
+
+    /// Which mailbox an address is: a digest that nobody else can make.
+    pub fn mailbox_tag(&self, address: &str) -> Digest {
+        self.receipts.keys.tag("mailbox", &[mailbox::normalised(address).as_bytes()])
+    }
+
     /// Fixes a mail: text, recipient, Message-ID. From now on every attempt sends these bytes. False where the ledger knows
     /// that it was told before ([`Op::SealMail`]).
     pub fn seal(
@@ -340,14 +290,29 @@ impl Notifier {
         subject: Subject,
         now: Timestamp,
     ) -> anyhow::Result<Mail> {
+        let mail = self.prepare(to, notice, &[to.language], subject, now)?;
+        self.blobs.sync(std::slice::from_ref(&mail.card.blob))?;
+        Ok(mail)
+    }
+
+    /// A mail as it will be sealed; its card is written, but not durable.
+    pub(super) fn prepare(
+        &self,
+        to: &Recipient,
+        notice: &dyn Notice,
+        languages: &[Language],
+        subject: Subject,
+        now: Timestamp,
+    ) -> anyhow::Result<Mail> {
         let policy = self.policy();
         let head = self.ledger.head();
         let id = MailId { epoch: head.epoch, serial: self.ledger.next_serial(Series::Mail, now)? };
         let mut random = [0; 8];
         crate::store::keys::random(&mut random)?;
-        let message_id = format!("{id}.{}@{}", hex::encode(random), policy.domain);
+        let mark = Mark { mail: id, secret: hex::encode(random) };
+        let message_id = format!("{}@{}", mark.text(), policy.domain);
         let templates = Arc::clone(&self.templates.read().unwrap_or_else(PoisonError::into_inner));
-        let mut text = templates.render(notice, to.language);
+        let mut text = templates.render_all(notice, languages);
         if self.all_test(&to.accounts)? {
             text.mark_test(to.language);
         }
@@ -357,55 +322,29 @@ impl Notifier {
             to: &to.mail,
             message_id: &message_id,
             at: now,
-            language: to.language,
+            languages,
         };
-        let message = BASE64.encode(notice::compose(&letter, &text)?);
-        let card = MailCard { salt: cards::salt()?, from: policy.from.clone(), to: to.mail.clone(), message };
-        let card = cards::put(self.blobs.as_ref(), &card, now)?;
-        self.blobs.sync(std::slice::from_ref(&card.blob))?;
+        let message = BASE64.encode(notice::compose(&letter, &text, policy.dkim.as_deref())?);
+        let from = match &policy.return_path {
+            Some(pattern) => pattern.replace("{id}", &mark.text()),
+            None => policy.from.clone(),
+        };
+        let card = MailCard { salt: cards::salt()?, from, to: to.mail.clone(), message };
         Ok(Mail {
             id,
             message_id,
             account: to.accounts.first().cloned(),
+            more_accounts: to.accounts.iter().skip(1).cloned().collect(),
             subject,
-            card,
+            card: cards::put(self.blobs.as_ref(), &card, now)?,
+            mailbox: Some(self.mailbox_tag(&to.mail)),
             sealed_at: now,
             state: MailState::Queued,
             attempts: 0,
             due_at: now,
             last_reply: None,
+            report: None,
         })
-    }
-
-    /// One attempt for each mail that is due.
-    pub fn send(&self, now: Timestamp) -> anyhow::Result<usize> {
-        let tasks = self.ledger.claim(Queue::Mail, now, LEASE, BATCH)?;
-        if tasks.is_empty() {
-            return Ok(0);
-        }
-        let policy = self.policy();
-        let queue = std::sync::Mutex::new(tasks.into_iter());
-        let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
-        let attempt = || {
-            let mut sent = 0;
-            while let Some(task) = next() {
-                let Task::Mail(id) = task else { continue };
-                match self.attempt(id, &policy, now) {
-                    Ok(true) => sent += 1,
-                    Ok(false) => {}
-                    Err(error) => {
-                        tracing::error!(mail = %id, error = format!("{error:#}"), "a mail could not be tried");
-                        self.alarms.raise("MAIL-FAILED", &format!("{id}: {error:#}"), now);
-                    }
-                }
-            }
-            sent
-        };
-        let sent = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..policy.connections.max(1)).map(|_| scope.spawn(attempt)).collect();
-            threads.into_iter().map(|t| t.join().unwrap_or(0)).sum()
-        });
-        Ok(sent)
     }
 
     /// Tells the operator of an alarm, past the queue: an alarm may be about the queue or the ledger itself. Whether the
@@ -420,49 +359,10 @@ impl Notifier {
             to,
             message_id: &format!("alarm.{}@{}", hex::encode(random), policy.domain),
             at: alarm.at,
-            language: crate::model::finding::Language::En,
+            languages: &[Language::En],
         };
-        let message = notice::compose(&letter, &notice::render_alarm(alarm))?;
-        let envelope = Envelope { from: Some(policy.from.clone()), to: to.to_owned() };
+        let message = notice::compose(&letter, &notice::render_alarm(alarm), policy.dkim.as_deref())?;
+        let envelope = Envelope { from: Some(policy.from.clone()), to: to.to_owned(), id: None };
         Ok(matches!(self.mailer.send(&envelope, &message), Delivery::Sent { .. }))
     }
-
-    fn attempt(&self, id: MailId, policy: &NoticePolicy, now: Timestamp) -> anyhow::Result<bool> {
-        let Some(mail) = self.ledger.mail(id)?.filter(|m| m.state == MailState::Queued) else {
-            return Ok(false);
-        };
-        let card: MailCard = cards::get(self.blobs.as_ref(), &mail.card)?;
-        let message = BASE64.decode(&card.message)?;
-        let envelope = Envelope { from: Some(card.from), to: card.to };
-        let delivery = self.mailer.send(&envelope, &message);
-        let result = match delivery {
-            Delivery::Sent { reply } => MailResult::Sent { reply },
-            Delivery::Failed { reply } => MailResult::Failed { reply },
-            Delivery::Deferred { reply } => {
-                match policy.schedule.next(mail.attempts + 1, mail.sealed_at, now) {
-                    Retry::At(until) => MailResult::Deferred { reply, until },
-                    Retry::GiveUp => MailResult::Failed { reply: format!("expired: {reply}") },
-                }
-            }
-        };
-        let sent = matches!(result, MailResult::Sent { .. });
-        if let MailResult::Failed { reply } = &result {
-            let account = mail.account.as_ref().map(ToString::to_string).unwrap_or_default();
-            self.alarms.raise(
-                "MAIL-GIVEN-UP",
-                &format!("mail {id} to account {account} was given up ({reply}); correct the address (`todoke account change`), then `todoke mail retry {id}`"),
-                now,
-            );
-        }
-        tracing::info!(mail = %id, ?result, "a mail was tried");
-        self.ledger.commit(Op::TryMail { id, result }, Actor::Daemon, now)?;
-        Ok(sent)
-    }
-}
-/// Where these lie: announcements have a folder of their own.
-fn folders(documents: &[Document], office: &OfficeCode) -> String {
-    let announced = documents.iter().filter(|document| document.announcement.is_some()).count();
-    let outbox = (announced < documents.len()).then(|| format!("/outbox/{office}/"));
-    let announcements = (announced > 0).then(|| "/announcements/".to_owned());
-    outbox.into_iter().chain(announcements).collect::<Vec<_>>().join(" ")
 }

@@ -153,6 +153,8 @@ pub struct Envelope {
     pub from: Option<String>,
     /// Exactly one mailbox (K5).
     pub to: String,
+    /// The mail's mark: hosts that send reports (RFC 3461) give it back. None asks for no report.
+    pub id: Option<String>,
 }
 
 /// How an attempt ended. `reply` is the reply code and enhanced code (`451 4.7.1`), with the step in brackets where the
@@ -199,6 +201,21 @@ pub mod reply {
     pub const ADDRESS: &str = "bad-address";
     /// The message cannot be sent as it is: over-long line, bare CR or LF, or 8-bit where the host takes none.
     pub const MESSAGE: &str = "bad-message";
+}
+
+/// Whether what was answered is about the next host, and so about every mail: it is away, or its answer came before a
+/// recipient was named (its step stands in brackets), or it closes the connection.
+pub fn is_about_host(answer: &str) -> bool {
+    let away = [
+        reply::UNREACHABLE,
+        reply::NO_HOST,
+        reply::DISCONNECTED,
+        reply::NO_TLS,
+        reply::TLS,
+        reply::NO_AUTH,
+        reply::GARBLED,
+    ];
+    away.contains(&answer) || answer.ends_with(')') || answer.starts_with("421")
 }
 
 /// A mailer for tests and `todoke demo`: keeps what it is given, and answers as told.

@@ -11,7 +11,7 @@ use serde_json::Value;
 use todoke::doors::smtp::{Bounds, Login, SmtpConfig, SmtpMailer, TlsMode};
 use todoke::model::finding::Language;
 use todoke::model::time::Timestamp;
-use todoke::rules::notice::{ArrivalNotice, ArrivalPart, Letter, Templates, compose};
+use todoke::rules::notice::{ArrivalNotice, ArrivalPart, Dkim, DkimError, KINDS, Letter, Templates, compose};
 use todoke::work::ports::{Delivery, Envelope, Mailer, RecordingMailer};
 use zeroize::Zeroizing;
 
@@ -91,7 +91,7 @@ pub(super) fn plain_mailer(port: u16) -> SmtpMailer {
 }
 
 pub(super) fn to(address: &str) -> Envelope {
-    Envelope { from: Some("no-reply@gateway.example.jp".into()), to: address.into() }
+    Envelope { from: Some("no-reply@gateway.example.jp".into()), to: address.into(), id: None }
 }
 
 pub(super) const SHORT: &[u8] = b"Subject: x\r\nMessage-ID: <1@gateway.example.jp>\r\n\r\nhello\r\n";
@@ -126,9 +126,9 @@ pub(super) fn arrival() -> (Vec<u8>, String, String) {
         to: "good-soumu@example.jp",
         message_id: "M1-000001-2.9f3c@gateway.example.jp",
         at: Timestamp(1_795_392_000_000),
-        language: Language::Ja,
+        languages: &[Language::Ja],
     };
-    (compose(&letter, &text).unwrap(), text.subject, text.body)
+    (compose(&letter, &text, None).unwrap(), text.subject, text.body)
 }
 
 /// What every mailer must do whose host takes everything; `taken` tells what it took.
@@ -147,7 +147,7 @@ fn contract(mailer: &dyn Mailer, taken: &dyn Fn(usize) -> Vec<u8>) {
         // A mail host ends the last line where the message did not.
         assert_eq!(got.trim_ascii_end(), sent.trim_ascii_end(), "{at}");
     }
-    let null = Envelope { from: None, to: "good@example.jp".into() };
+    let null = Envelope { from: None, to: "good@example.jp".into(), id: None };
     assert!(matches!(mailer.send(&null, SHORT), Delivery::Sent { .. }));
 
     let smuggled = b"Subject: x\r\n\r\nhello\n.\r\nMAIL FROM:<evil@example.jp>\r\n";
@@ -553,4 +553,71 @@ fn figures() {
         assert!(matches!(mailer.send(&to("good@example.jp"), &message), Delivery::Sent { .. }));
     }
     println!("aiosmtpd, one connection kept: {:?} a mail", start.elapsed() / rounds);
+}
+
+/// The private key in PEM form and the record of its public half.
+fn dkim_key(folder: &Path, algorithm: &[&str]) -> (String, String) {
+    let file = folder.join("key.pem");
+    let openssl = |args: &[&str]| {
+        let output = Command::new("openssl").args(args).output().expect("openssl (package openssl)");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        output.stdout
+    };
+    openssl(&[&["genpkey", "-out", file.to_str().unwrap()], algorithm].concat());
+    let public = openssl(&["pkey", "-in", file.to_str().unwrap(), "-pubout", "-outform", "DER"]);
+    // RFC 8463: the bare key, not its structure.
+    let ed25519 = algorithm.contains(&"ed25519");
+    let (kind, bytes) =
+        if ed25519 { ("ed25519", &public[public.len() - 32..]) } else { ("rsa", &public[..]) };
+    let record = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, bytes);
+    (std::fs::read_to_string(file).unwrap(), format!("v=DKIM1; k={kind}; p={record}"))
+}
+
+fn verifies(bytes: &[u8], record: &str) -> bool {
+    let mut python = Command::new("python3")
+        .arg(here("verify_dkim.py"))
+        .arg(record)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    python.stdin.take().unwrap().write_all(bytes).unwrap();
+    let output = python.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    assert!(output.status.success(), "python3 with dkimpy and PyNaCl: Python packages dkimpy, pynacl");
+    said == "True"
+}
+
+#[test]
+fn signatures_hold_before_a_real_verifier() {
+    let dir = tempfile::tempdir().unwrap();
+    let rsa = ["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"];
+    for algorithm in [&rsa[..], &["-algorithm", "ed25519"]] {
+        let (pem, record) = dkim_key(dir.path(), algorithm);
+        let dkim = Dkim::new("2026a", "gateway.example.jp", &pem).unwrap();
+        for kind in KINDS {
+            for language in [Language::Ja, Language::En] {
+                let text = Templates::builtin().unwrap().preview(kind, language);
+                let letter = Letter {
+                    from_name: "届け",
+                    from: "no-reply@gateway.example.jp",
+                    to: "soumu@example.jp",
+                    message_id: "m1-000001-2.0123456789abcdef@gateway.example.jp",
+                    at: Timestamp(1_795_392_000_000),
+                    languages: &[language],
+                };
+                let bytes = compose(&letter, &text, Some(&dkim)).unwrap();
+                assert!(verifies(&bytes, &record), "{}: {}", kind.name, String::from_utf8_lossy(&bytes));
+                let changed = String::from_utf8(bytes).unwrap().replacen("Subject: ", "Subject: x", 1);
+                assert!(!verifies(changed.as_bytes(), &record), "{}", kind.name);
+            }
+        }
+    }
+    let (pem, _) = dkim_key(dir.path(), &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"]);
+    assert!(matches!(Dkim::new("2026a", "example.jp", &pem), Err(DkimError::Key(_))));
+    for (selector, domain, pem) in
+        [("a b", "example.jp", &*pem), ("a", "", &*pem), ("a", "example.jp", "hello")]
+    {
+        assert!(Dkim::new(selector, domain, pem).is_err());
+    }
 }

@@ -155,8 +155,12 @@ impl Gateway {
         let init =
             ["init", "g", "--sftp", "127.0.0.1:0", "--smtp", "smtp://127.0.0.1:9", "--scanner", "none"];
         gateway.plain(&init).ends(0);
-        let usual =
-            [("metrics", "listen", "\"\""), ("submit", "free_bytes_min", "1"), ("mail", "gather", "\"0s\"")];
+        let usual = [
+            ("metrics", "listen", "\"\""),
+            ("submit", "free_bytes_min", "1"),
+            ("mail", "gather", "\"0s\""),
+            ("mail", "interval", "\"0s\""),
+        ];
         gateway.configure(&usual);
         gateway.configure(settings);
         gateway

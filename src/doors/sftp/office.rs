@@ -102,6 +102,8 @@ enum ReceiptOf {
 enum History {
     Sent,
     Received,
+    /// `mails.csv`
+    Mails,
     Account,
 }
 
@@ -167,6 +169,7 @@ impl OfficeTree {
             ["history"] => At::History,
             ["history", "sent.csv"] => At::HistoryFile(History::Sent),
             ["history", "received.csv"] => At::HistoryFile(History::Received),
+            ["history", "mails.csv"] => At::HistoryFile(History::Mails),
             ["history", "account.csv"] => At::HistoryFile(History::Account),
             _ => return Err(missing()),
         })
@@ -218,6 +221,7 @@ impl OfficeTree {
         let text = match which {
             History::Sent => reader.sent(&self.account),
             History::Received => reader.received(&self.account),
+            History::Mails => reader.mails(&self.account),
             History::Account => reader.account(&self.account),
         }
         .map_err(|e| self.words.ledger(&e))?;
@@ -514,6 +518,7 @@ impl Tree for OfficeTree {
                 let files = [
                     ("sent.csv", History::Sent),
                     ("received.csv", History::Received),
+                    ("mails.csv", History::Mails),
                     ("account.csv", History::Account),
                 ];
                 let mut entries = Vec::new();

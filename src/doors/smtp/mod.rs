@@ -17,8 +17,8 @@ use lettre::Address;
 use lettre::transport::smtp::Error as SmtpError;
 use lettre::transport::smtp::authentication::{Credentials, Mechanism};
 use lettre::transport::smtp::client::AsyncSmtpConnection;
-use lettre::transport::smtp::commands::{Data, Mail, Quit, Rcpt, Rset};
-use lettre::transport::smtp::extension::{Extension, MailBodyParameter, MailParameter};
+use lettre::transport::smtp::commands::{Data, Ehlo, Mail, Quit, Rcpt, Rset};
+use lettre::transport::smtp::extension::{Extension, MailBodyParameter, MailParameter, RcptParameter};
 use lettre::transport::smtp::response::{Response, Severity};
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
@@ -31,7 +31,7 @@ use crate::model::metric;
 use crate::work::ports::{Delivery, Envelope, Mailer, is_sendable, reply as word};
 
 /// Idle connections kept.
-const IDLE_CONNECTIONS_MAX: usize = 4;
+const IDLE_CONNECTIONS_MAX: usize = 64;
 /// Mails over one connection; some hosts refuse more.
 const MAILS_PER_CONNECTION_MAX: u32 = 100;
 /// To say RSET or QUIT and hear the answer.
@@ -55,6 +55,8 @@ struct Open {
     connection: AsyncSmtpConnection,
     mails: u32,
     used: Instant,
+    /// The host sends reports as it is asked to (RFC 3461); unknown until the first mail that asks.
+    dsn: Option<bool>,
 }
 
 impl SmtpMailer {
@@ -76,6 +78,7 @@ impl SmtpMailer {
     async fn attempt(
         &self,
         envelope: (Option<Address>, Address),
+        id: Option<&str>,
         message: &[u8],
     ) -> (Delivery, Option<(Open, After)>) {
         let deferred = |failure: Failure| match failure {
@@ -83,7 +86,7 @@ impl SmtpMailer {
             Failure::Word(why) => Delivery::Deferred { reply: why.into() },
         };
         let (from, to) = envelope;
-        let mut open = match self.begin(from, message).await {
+        let mut open = match self.begin(from, id, message).await {
             Ok(open) => open,
             Err(Failure::Word(why)) if why == word::MESSAGE => {
                 return (Delivery::Failed { reply: why.into() }, None);
@@ -91,7 +94,8 @@ impl SmtpMailer {
             // The sender is the gateway's own: whatever is wrong with it is not this mail's fault.
             Err(failure) => return (deferred(failure), None),
         };
-        match hand_over(&mut open.connection, to, message).await {
+        let reports = id.is_some() && open.dsn == Some(true);
+        match hand_over(&mut open.connection, to, reports, message).await {
             Ok(reply) => (Delivery::Sent { reply }, Some((open, After::Keep))),
             Err(Refusal { failure, gone }) => {
                 let after = (!gone).then_some((open, After::Reset));
@@ -106,13 +110,13 @@ impl SmtpMailer {
     }
 
     /// A connection on which MAIL FROM was accepted: one from before, or a new one where the host has dropped that.
-    async fn begin(&self, from: Option<Address>, message: &[u8]) -> Result<Open, Failure> {
+    async fn begin(&self, from: Option<Address>, id: Option<&str>, message: &[u8]) -> Result<Open, Failure> {
         while let Some(mut open) = self.take_idle() {
             if open.used.elapsed() > self.host.bounds.idle_max {
                 close_connection(open.connection).await;
                 continue;
             }
-            match mail_from(&mut open.connection, from.clone(), message).await {
+            match self.mail_from(&mut open, from.clone(), id, message).await {
                 Ok(()) => return Ok(open),
                 // The host has dropped it meanwhile, which says nothing about this mail.
                 Err(refusal) if refusal.gone => {}
@@ -120,10 +124,28 @@ impl SmtpMailer {
             }
         }
         let mut open = self.host.connect().await?;
-        match mail_from(&mut open.connection, from, message).await {
+        match self.mail_from(&mut open, from, id, message).await {
             Ok(()) => Ok(open),
             Err(refusal) => Err(refusal.close(open).await),
         }
+    }
+
+    /// MAIL FROM, after asking once whether the host sends reports, where one is wanted.
+    async fn mail_from(
+        &self,
+        open: &mut Open,
+        from: Option<Address>,
+        id: Option<&str>,
+        message: &[u8],
+    ) -> Result<(), Refusal> {
+        if id.is_some() && open.dsn.is_none() {
+            // The client below does not tell of this extension; EHLO may be said again at any time.
+            let answer = open.connection.command(Ehlo::new(self.host.ehlo.clone())).await;
+            let answer = answer.map_err(|e| Refusal::of(&e, "ehlo"))?;
+            open.dsn = Some(answer.message().any(|line| line.trim().eq_ignore_ascii_case("DSN")));
+        }
+        let id = id.filter(|_| open.dsn == Some(true));
+        mail_from(&mut open.connection, from, id, message).await
     }
 
     fn take_idle(&self) -> Option<Open> {
@@ -189,9 +211,17 @@ impl Refusal {
 async fn mail_from(
     connection: &mut AsyncSmtpConnection,
     from: Option<Address>,
+    id: Option<&str>,
     message: &[u8],
 ) -> Result<(), Refusal> {
     let mut parameters = Vec::new();
+    if let Some(id) = id {
+        let parameter = |keyword: &str, value: &str| MailParameter::Other {
+            keyword: keyword.into(),
+            value: Some(value.into()),
+        };
+        parameters.extend([parameter("RET", "HDRS"), parameter("ENVID", id)]);
+    }
     if !message.is_ascii() {
         if !connection.server_info().supports_feature(Extension::EightBitMime) {
             return Err(Refusal { failure: Failure::Word(word::MESSAGE), gone: false });
@@ -207,10 +237,13 @@ async fn mail_from(
 async fn hand_over(
     connection: &mut AsyncSmtpConnection,
     to: Address,
+    reports: bool,
     message: &[u8],
 ) -> Result<String, Refusal> {
+    let wanted = RcptParameter::Other { keyword: "NOTIFY".into(), value: Some("FAILURE,DELAY".into()) };
+    let parameters = if reports { vec![wanted] } else { Vec::new() };
     let refused = |e: SmtpError| Refusal::of(&e, "");
-    if !is_done(&connection.command(Rcpt::new(to, Vec::new())).await.map_err(refused)?) {
+    if !is_done(&connection.command(Rcpt::new(to, parameters)).await.map_err(refused)?) {
         return Err(Refusal::garbled());
     }
     if !connection.command(Data).await.map_err(refused)?.has_code(354) {
@@ -257,7 +290,7 @@ impl Mailer for SmtpMailer {
         };
         let start = Instant::now();
         let delivery = runtime.block_on(async {
-            let attempt = self.attempt((from.flatten(), to), message);
+            let attempt = self.attempt((from.flatten(), to), envelope.id.as_deref(), message);
             // Dropping the attempt drops its connection: nothing of it can reach the next mail.
             match tokio::time::timeout(self.host.bounds.attempt_max, attempt).await {
                 Ok((delivery, Some((open, after)))) => {
@@ -320,7 +353,7 @@ impl Checked {
             let credentials = Credentials::new(login.user.clone(), login.password.to_string());
             connection.auth(&known, &credentials).await.map_err(|e| failure(&e, "auth"))?;
         }
-        Ok(Open { connection, mails: 0, used: Instant::now() })
+        Ok(Open { connection, mails: 0, used: Instant::now(), dsn: None })
     }
 
     async fn addresses(&self) -> Result<Vec<SocketAddr>, Failure> {

@@ -6,6 +6,7 @@ use std::io;
 
 use lettre::transport::smtp::Error as SmtpError;
 
+use crate::rules::smtp_code::{Status, is_temporary};
 use crate::work::ports::reply;
 
 /// How a step failed, before it is known what that means for the mail.
@@ -26,10 +27,14 @@ pub(super) fn failure(error: &SmtpError, step: &str) -> Failure {
     if let Some(code) = error.status() {
         let text = error.source().map(ToString::to_string).unwrap_or_default();
         let mut reply = reply_of(&code.to_string(), &text);
+        // Whatever its class: some greylisting hosts say `550 4.7.1`.
+        let told = text.split_whitespace().next().and_then(Status::parse);
         if !step.is_empty() {
             reply = format!("{reply} ({step})");
         }
-        return Failure::Answer { permanent: error.is_permanent(), reply };
+        let number = code.to_string().parse().unwrap_or(0);
+        let permanent = !is_temporary(number, told, &text);
+        return Failure::Answer { permanent, reply };
     }
     if error.is_response() {
         let cut = error.source().is_some_and(|s| s.to_string() == "incomplete response");

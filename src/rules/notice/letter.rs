@@ -2,10 +2,11 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use lettre::message::header::{ContentType, HeaderName, HeaderValue};
-use lettre::message::{Body, Mailbox, SinglePart};
+use lettre::message::header::{ContentType, HeaderName, HeaderValue, MIME_VERSION_1_0};
+use lettre::message::{Body, Mailbox};
 use lettre::{Address, Message};
 
+use super::dkim::Dkim;
 use super::{Rendered, clean};
 use crate::model::finding::Language;
 use crate::model::time::Timestamp;
@@ -23,8 +24,8 @@ pub struct Letter<'a> {
     pub message_id: &'a str,
     /// `Date`.
     pub at: Timestamp,
-    /// Of the text.
-    pub language: Language,
+    /// Of the text, in their order.
+    pub languages: &'a [Language],
 }
 
 /// Why a letter cannot be written.
@@ -44,8 +45,8 @@ pub enum LetterError {
 /// Longest message id: the header line stays far below 998.
 const MESSAGE_ID_BYTES_MAX: usize = 250;
 
-/// Writes the mail. Same input, same bytes.
-pub fn compose(letter: &Letter<'_>, text: &Rendered) -> Result<Vec<u8>, LetterError> {
+/// Writes the mail and signs it. Same input, same bytes, but for the time in the signature.
+pub fn compose(letter: &Letter<'_>, text: &Rendered, dkim: Option<&Dkim>) -> Result<Vec<u8>, LetterError> {
     let address = |text: &str, which| match text.parse::<Address>() {
         Ok(address) if text.is_ascii() && text.len() <= 254 => Ok(address),
         _ => Err(LetterError::Address(which)),
@@ -56,14 +57,18 @@ pub fn compose(letter: &Letter<'_>, text: &Rendered) -> Result<Vec<u8>, LetterEr
     if id.len() > MESSAGE_ID_BYTES_MAX || !id.split_once('@').is_some_and(|(l, r)| side(l) && side(r)) {
         return Err(LetterError::MessageId(id.chars().take(80).collect()));
     }
-    let language = match letter.language {
-        Language::Ja => "ja",
-        Language::En => "en",
-    };
+    let languages: Vec<&str> = letter
+        .languages
+        .iter()
+        .map(|language| match language {
+            Language::Ja => "ja",
+            Language::En => "en",
+        })
+        .collect();
     let raw = |name, value: &str| HeaderValue::new(HeaderName::new_from_ascii_str(name), value.to_owned());
     let at = UNIX_EPOCH + Duration::from_secs(letter.at.unix_seconds());
     let name = Some(clean(letter.from_name, 60)).filter(|name| !name.is_empty());
-    let message = Message::builder()
+    let mut message = Message::builder()
         .from(Mailbox::new(name, address(letter.from, "sender's")?))
         .to(Mailbox::new(None, address(letter.to, "recipient's")?))
         .subject(&*text.subject)
@@ -71,9 +76,14 @@ pub fn compose(letter: &Letter<'_>, text: &Rendered) -> Result<Vec<u8>, LetterEr
         .message_id(Some(format!("<{id}>")))
         .raw_header(raw("Auto-Submitted", "auto-generated"))
         .raw_header(raw("X-Auto-Response-Suppress", "All"))
-        .raw_header(raw("Content-Language", language))
-        // As a part, since only then does the builder write MIME-Version.
-        .singlepart(SinglePart::builder().header(ContentType::TEXT_PLAIN).body(Body::new(text.body.clone())))
+        .raw_header(raw("Content-Language", &languages.join(", ")))
+        // Not as a part, whose headers no signature would cover.
+        .header(MIME_VERSION_1_0)
+        .header(ContentType::TEXT_PLAIN)
+        .body(Body::new(text.body.clone()))
         .map_err(|e| LetterError::Build(e.to_string()))?;
+    if let Some(dkim) = dkim {
+        dkim.sign(&mut message);
+    }
     Ok(message.formatted())
 }

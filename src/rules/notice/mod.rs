@@ -1,6 +1,7 @@
 //! What a notice says (K9): the office first, since mailboxes are shared; then the insurer, what it is about, the last
 //! day, whom to ask, and what to do next. Never a link, a person, or a title.
 
+mod dkim;
 mod kinds;
 mod letter;
 mod template;
@@ -14,15 +15,16 @@ use std::fmt::Write as _;
 use crate::model::finding::Language;
 use crate::model::time::Timestamp;
 
+pub use dkim::{Dkim, DkimError};
 pub use kinds::{
-    Addressed, ApplicationMail, ArrivalNotice, ArrivalPart, CertificateEndsNotice, ExpiringNotice, KINDS,
-    Kind, LoginNotice, Notice, ProfileNotice, RecallNotice, RefusalNotice, RefusalReason, RenewalList,
-    RenewalRow, SweptNotice, WithdrawnNotice, summarise,
+    AddressNotice, Addressed, ApplicationMail, ArrivalNotice, ArrivalPart, CertificateEndsNotice,
+    ExpiringNotice, KINDS, Kind, LoginNotice, Notice, ProfileNotice, RecallNotice, RefusalNotice,
+    RefusalReason, RenewalList, RenewalRow, SweptNotice, WithdrawnNotice, summarise,
 };
 pub use letter::{Letter, LetterError, compose};
 use template::Template;
 pub use template::TemplateError;
-use words::{LIST_LINES_MAX, fold, fold_lines};
+use words::{COLUMNS, LIST_LINES_MAX, fold, fold_lines};
 pub use words::{Values, clean, last_day};
 
 /// Something an operator should see; always English.
@@ -89,6 +91,15 @@ impl Templates {
     /// Fills in.
     pub fn render(&self, notice: &dyn Notice, language: Language) -> Rendered {
         self.fill(notice.kind(), &notice.values(language))
+    }
+
+    /// Fills in for readers of several languages, one text below the other.
+    pub fn render_all(&self, notice: &dyn Notice, languages: &[Language]) -> Rendered {
+        let texts: Vec<Rendered> = languages.iter().map(|language| self.render(notice, *language)).collect();
+        let subjects: Vec<&str> = texts.iter().map(|text| text.subject.as_str()).collect();
+        let bodies: Vec<&str> = texts.iter().map(|text| text.body.as_str()).collect();
+        let between = format!("\n{}\n\n", "-".repeat(COLUMNS));
+        Rendered { subject: clean(&subjects.join(" / "), SUBJECT_CHARS_MAX), body: bodies.join(&between) }
     }
 
     /// A kind's texts, filled with its sample: to look at before anybody gets it.

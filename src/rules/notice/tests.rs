@@ -96,7 +96,7 @@ fn arrival_in_both_languages() {
             次の文書が届いています。
 
             ■ 株式会社見本工業
-              東京見本健康保険組合から  (アカウント K0001)
+              東京見本健康保険組合から
               ・納入告知書  1件
               ・決定通知書  2件
               受け取る場所  /outbox/1234/
@@ -121,7 +121,7 @@ fn arrival_in_both_languages() {
             These documents have arrived:
 
             * 株式会社見本工業
-              from 東京見本健康保険組合  (account K0001)
+              from 東京見本健康保険組合
               - 納入告知書: 1
               - 決定通知書: 2
               Where       /outbox/1234/
@@ -376,9 +376,9 @@ fn names_cannot_break_out_of_their_line() {
         to: "soumu@example.jp",
         message_id: "M1-000001-2.x@gateway.example.jp",
         at: Timestamp(0),
-        language: Language::Ja,
+        languages: &[Language::Ja],
     };
-    let bytes = String::from_utf8(compose(&letter, &rendered).unwrap()).unwrap();
+    let bytes = String::from_utf8(compose(&letter, &rendered, None).unwrap()).unwrap();
     let (head, _) = bytes.split_once("\r\n\r\n").unwrap();
     let mut names: Vec<&str> =
         head.split("\r\n").filter(|l| !l.starts_with(' ')).map(|l| l.split(':').next().unwrap()).collect();
@@ -408,7 +408,7 @@ fn letters_are_the_same_every_time_and_fit_the_wire() {
         to: "soumu@example.jp",
         message_id: "M1-000001-2.9f3c@gateway.example.jp",
         at: Timestamp(1_795_392_000_000),
-        language: Language::Ja,
+        languages: &[Language::Ja],
     };
     let long_part =
         ArrivalPart { office_name: "長".repeat(300), counts: vec![("種".repeat(50), 1); 200], ..part() };
@@ -423,9 +423,9 @@ fn letters_are_the_same_every_time_and_fit_the_wire() {
         ];
         for notice in notices {
             let rendered = texts.render(notice.as_ref(), language);
-            let letter = Letter { language, ..letter.clone() };
-            let bytes = compose(&letter, &rendered).unwrap();
-            assert_eq!(bytes, compose(&letter, &rendered).unwrap());
+            let letter = Letter { languages: &[language], ..letter.clone() };
+            let bytes = compose(&letter, &rendered, None).unwrap();
+            assert_eq!(bytes, compose(&letter, &rendered, None).unwrap());
             assert!(bytes.is_ascii() && !bytes.windows(2).any(|w| w[1] == b'\n' && w[0] != b'\r'));
             assert!(
                 bytes.split(|b| *b == b'\n').all(|l| l.len() <= 79),
@@ -446,10 +446,10 @@ fn letters_refuse_addresses_and_ids_that_would_break_headers() {
         to: "soumu@example.jp",
         message_id: "a@b",
         at: Timestamp(0),
-        language: Language::En,
+        languages: &[Language::En],
     };
     let text = Rendered { subject: "x".into(), body: "y\n".into() };
-    assert!(compose(&good, &text).is_ok());
+    assert!(compose(&good, &text, None).is_ok());
     for to in [
         "",
         "soumu",
@@ -459,13 +459,13 @@ fn letters_refuse_addresses_and_ids_that_would_break_headers() {
         "総務@example.jp",
         "a b@example.jp",
     ] {
-        let error = compose(&Letter { to, ..good.clone() }, &text).unwrap_err();
+        let error = compose(&Letter { to, ..good.clone() }, &text, None).unwrap_err();
         assert_eq!(error, LetterError::Address("recipient's"), "{to}");
         assert!(!error.to_string().contains("example"), "an address is not repeated");
     }
     for message_id in ["", "a", "@b", "a@", "a@b@c", "a b@c", "a@b>\r\nX: y", &"x".repeat(251)] {
         assert!(matches!(
-            compose(&Letter { message_id, ..good.clone() }, &text),
+            compose(&Letter { message_id, ..good.clone() }, &text, None),
             Err(LetterError::MessageId(_))
         ));
     }

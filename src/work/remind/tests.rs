@@ -68,9 +68,9 @@ fn start(root: &Path, now: Timestamp) -> Run {
         from_name: "todoke".into(),
         contact: String::new(),
         domain: "gateway.example.jp".into(),
-        gather: 0,
-        schedule: crate::rules::retry::Schedule::default(),
-        connections: 1,
+        gathering: crate::rules::mailbox::Gathering { gather: 0, interval: 0 },
+        return_path: None,
+        dkim: None,
         zone: TOKYO,
     };
     let notifier = Arc::new(Notifier {

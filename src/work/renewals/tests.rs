@@ -9,8 +9,8 @@ use super::*;
 use crate::model::card::{AccountCard, InsurerCard, OfficeCard};
 use crate::model::ids::CertificateId;
 use crate::model::party::AccountKey;
+use crate::rules::mailbox::Gathering;
 use crate::rules::notice::Templates;
-use crate::rules::retry::Schedule;
 use crate::store::index::MemoryIndex;
 use crate::store::journal_ledger::JournalLedger;
 use crate::store::keys::Keys;
@@ -22,6 +22,7 @@ use crate::store::{cards, sample};
 use crate::work::alarms::AlarmBoard;
 use crate::work::notify::NoticePolicy;
 use crate::work::ports::RecordingMailer;
+use crate::work::sender::Sender;
 
 const TOKYO: Tz = chrono_tz::Asia::Tokyo;
 
@@ -58,9 +59,9 @@ impl Run {
             from_name: "todoke".into(),
             contact: String::new(),
             domain: "gateway.example.jp".into(),
-            gather: 0,
-            schedule: Schedule::default(),
-            connections: 1,
+            gathering: Gathering { gather: 0, interval: 0 },
+            return_path: None,
+            dkim: None,
             zone: TOKYO,
         };
         let notifier = Arc::new(Notifier {
@@ -143,7 +144,7 @@ impl Run {
     /// The same without time having passed.
     fn look(&self, now: Timestamp) -> Vec<String> {
         self.renewals.step(now).unwrap();
-        self.renewals.notifier.send(now).unwrap();
+        Sender::of(&self.renewals.notifier, now).step().unwrap();
         let parse = |(_, message): (_, Vec<u8>)| {
             let mail = mail_parser::MessageParser::default().parse(&message).unwrap();
             mail.subject().unwrap().to_owned()
@@ -321,7 +322,7 @@ fn the_operators_list_comes_once_a_week_and_a_missed_one_is_caught_up() {
     assert!(!report(&run, at("2029-10-08T08:59:59+09:00")));
     assert!(report(&run, at("2029-10-08T09:00:00+09:00")));
     assert!(!run.renewals.report("", "todoke", &weekly(), old.not_after).unwrap(), "nowhere to send it");
-    run.renewals.notifier.send(friday.plus(4 * DAY)).unwrap();
+    Sender::of(&run.renewals.notifier, friday.plus(4 * DAY)).step().unwrap();
     let sent = run.mailer.sent();
     let mail = mail_parser::MessageParser::default().parse(&sent[0].1).unwrap().into_owned();
     assert_eq!(mail.subject(), Some("todoke: 1 certificate(s) wait for renewal"));

@@ -71,6 +71,8 @@ impl Notice for ArrivalNotice {
             n if ja => format!("{}ほか{n}組合", insurers[0]),
             n => format!("{} and {n} more", insurers[0]),
         };
+        // A login's name helps only where several accounts read the mail.
+        let several = self.parts.iter().any(|part| first.is_some_and(|first| first.account != part.account));
         let total: u64 = self.parts.iter().flat_map(|part| &part.counts).map(|(_, count)| count).sum();
         let last_day = self.parts.iter().map(|part| part.last_day).min().unwrap_or_default();
         let contacts: Vec<String> = contacts.into_iter().take(10).map(block).collect();
@@ -80,7 +82,7 @@ impl Notice for ArrivalNotice {
             .line("insurer", &insurer)
             .number("total", total)
             .day("last_day", last_day)
-            .list("parts", self.parts.iter().map(|part| part.text(language)))
+            .list("parts", self.parts.iter().map(|part| part.text(several, language)))
             .ready("contact", contacts.join("\n"))
     }
 }
@@ -104,15 +106,19 @@ impl ArrivalPart {
         }
     }
 
-    fn text(&self, language: Language) -> String {
+    fn text(&self, several: bool, language: Language) -> String {
         let line = |text: &str| clean(text, VALUE_CHARS_MAX);
-        let (office, insurer, account) =
-            (line(&self.office_name), line(&self.insurer_name), line(&self.account));
+        let (office, insurer) = (line(&self.office_name), line(&self.insurer_name));
+        let account = match (several, language) {
+            (false, _) => String::new(),
+            (true, Language::Ja) => format!("  (アカウント {})", line(&self.account)),
+            (true, Language::En) => format!("  (account {})", line(&self.account)),
+        };
         let (folder, last) = (line(&self.folder), day(self.last_day, language));
         let mut lines = Vec::new();
         match language {
-            Language::Ja => lines.push(format!("■ {office}\n  {insurer}から  (アカウント {account})")),
-            Language::En => lines.push(format!("* {office}\n  from {insurer}  (account {account})")),
+            Language::Ja => lines.push(format!("■ {office}\n  {insurer}から{account}")),
+            Language::En => lines.push(format!("* {office}\n  from {insurer}{account}")),
         }
         for (kind, count) in self.counts.iter().take(LIST_LINES_MAX) {
             let kind = line(kind);

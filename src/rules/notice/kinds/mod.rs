@@ -1,6 +1,7 @@
 //! The kinds of notice, one file each. A new one is a file here (its values, its places, a sample), a line in
 //! [`KINDS`], its texts in `conf/notices/NAME.toml`, and its row in `conf/notices/README.md`.
 
+mod address;
 mod application;
 mod arrival;
 mod expiring;
@@ -16,6 +17,7 @@ use super::template::{Need, Slot};
 use super::words::Values;
 use crate::model::finding::Language;
 
+pub use address::AddressNotice;
 pub use application::ApplicationMail;
 pub use arrival::{ArrivalNotice, ArrivalPart};
 pub use expiring::ExpiringNotice;
@@ -36,6 +38,7 @@ pub static KINDS: &[&Kind] = &[
     &application::REJECTED,
     &application::REMINDER,
     &application::TAKEN,
+    &address::KIND,
     &arrival::KIND,
     &renewal::ENDED_KIND,
     &renewal::KIND,

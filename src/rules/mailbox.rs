@@ -1,0 +1,85 @@
+//! When two addresses are one mailbox, and when a mailbox may get its next arrival mail (K5 K9).
+
+use crate::model::time::Timestamp;
+
+/// An address as mailboxes are compared: without blanks around it, its domain in small letters and without a final dot. The
+/// part before the `@` is the host's business and stays as it is.
+pub fn normalised(address: &str) -> String {
+    let address = address.trim();
+    match address.rsplit_once('@') {
+        Some((local, domain)) => format!("{local}@{}", domain.trim_end_matches('.').to_ascii_lowercase()),
+        None => address.to_owned(),
+    }
+}
+
+/// The domain mail to this address goes to, in small letters; empty where there is none.
+pub fn destination(address: &str) -> String {
+    normalised(address).rsplit_once('@').map(|(_, domain)| domain.to_owned()).unwrap_or_default()
+}
+
+/// How arrivals of one mailbox are gathered, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gathering {
+    /// After an arrival, so long is waited for more of them.
+    pub gather: i64,
+    /// Between one mail and the next.
+    pub interval: i64,
+}
+
+/// None: the mail may go out. Else: not before then. `oldest` and `youngest` are the arrivals that wait, `last` the latest
+/// arrival mail of this mailbox.
+pub fn wait(
+    rule: Gathering,
+    oldest: Timestamp,
+    youngest: Timestamp,
+    last: Option<Timestamp>,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    // A steady trickle must not postpone the mail for ever.
+    let gathered = youngest.plus(rule.gather).min(oldest.plus(rule.gather.saturating_mul(5)));
+    let until = last.map_or(gathered, |last| gathered.max(last.plus(rule.interval)));
+    // A clock that was set back must not hold a mail for longer than the rule says.
+    let latest = now.plus(rule.interval.max(rule.gather));
+    (until > now).then_some(until.min(latest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::time::SECOND;
+
+    #[test]
+    fn addresses_are_one_by_their_domains_case() {
+        for (a, b, same) in [
+            ("soumu@example.jp", " soumu@EXAMPLE.jp. ", true),
+            ("soumu@example.jp", "Soumu@example.jp", false),
+            ("soumu@example.jp", "soumu@example.com", false),
+            ("soumu@example.jp", "soumu+a@example.jp", false),
+        ] {
+            assert_eq!(normalised(a) == normalised(b), same, "{a} {b}");
+        }
+        assert_eq!(destination("a@Example.JP"), "example.jp");
+        assert_eq!(destination("nobody"), "");
+    }
+
+    #[test]
+    fn the_first_comes_soon_and_the_next_after_the_interval() {
+        let rule = Gathering { gather: 60 * SECOND, interval: 3600 * SECOND };
+        let at = |seconds: i64| Timestamp(1_795_392_000_000).plus(seconds * SECOND);
+        for (oldest, youngest, last, now, until) in [
+            (0, 0, None, 10, Some(60)),
+            (0, 0, None, 60, None),
+            (0, 50, None, 60, Some(110)),
+            (0, 299, None, 299, Some(300)),
+            (0, 299, None, 300, None),
+            (0, 0, Some(-60), 60, Some(3540)),
+            (0, 0, Some(-3600), 60, None),
+            (0, 0, Some(-3600), 10, Some(60)),
+            // The clock was set back by a year.
+            (0, 0, Some(31_000_000), 60, Some(3660)),
+        ] {
+            let got = wait(rule, at(oldest), at(youngest), last.map(at), at(now));
+            assert_eq!(got, until.map(at), "{oldest} {youngest} {last:?} {now}");
+        }
+    }
+}

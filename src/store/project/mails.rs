@@ -1,0 +1,151 @@
+//! Mails, and the addresses they go to.
+
+use super::{change, change_document, missing, stored_document};
+use crate::model::event::{Event, MailResult};
+use crate::model::ids::{Digest, MailId};
+use crate::model::mail::{
+    ADDRESS_MARKED, AddressMark, Mail, MailReport, MailState, Mailbox, Report, Subject,
+};
+use crate::model::time::Timestamp;
+use crate::store::index::{Index, IndexError};
+use crate::store::tables::{self, Draft, StoredMail};
+
+/// Applies one of the events about mails.
+pub(super) fn project<I: Index>(
+    draft: &mut Draft<'_, I>,
+    event: &Event,
+    at: Timestamp,
+) -> Result<(), IndexError> {
+    match event {
+        Event::MailSealed(mail) => sealed(draft, mail, at),
+        Event::MailTried { id, result } => {
+            change_mail(draft, *id, |stored| tried(stored, result, at))?;
+            if matches!(result, MailResult::Failed { reply } if reply == ADDRESS_MARKED) {
+                announce_again(draft, *id, at)?;
+            }
+            Ok(())
+        }
+        Event::MailRetried { id } => change_mail(draft, *id, |stored| {
+            stored.mail.state = MailState::Queued;
+            stored.mail.due_at = at;
+            stored.ended_at = None;
+        }),
+        Event::MailCardErased { id } => change_mail(draft, *id, |stored| stored.card_gone = true),
+        Event::MailReported { id, report, status, proven, message } => {
+            let told = MailReport { report: *report, status: status.clone(), proven: *proven, at };
+            change_mail(draft, *id, |stored| stored.mail.report = Some(told))?;
+            draft.put(&tables::reported(message), id)?;
+            let stored: Option<StoredMail> = draft.fetch(&tables::mail(*id))?;
+            match stored.and_then(|stored| stored.mail.mailbox) {
+                Some(tag) if *proven => change_mailbox(draft, &tag, |mailbox| counted(mailbox, *report, at)),
+                _ => Ok(()),
+            }
+        }
+        Event::AddressMarked { mailbox, mail, status, soft } => {
+            let mark = AddressMark { at, mail: *mail, status: status.clone(), soft: *soft };
+            change_mailbox(draft, mailbox, |mailbox| mailbox.mark = Some(mark))?;
+            announce_again(draft, *mail, at)
+        }
+        Event::AddressResumed { mailbox } => change_mailbox(draft, mailbox, |mailbox| {
+            mailbox.mark = None;
+            mailbox.failures.clear();
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn counted(mailbox: &mut Mailbox, report: Report, at: Timestamp) {
+    match report {
+        Report::Failed | Report::Unreachable => {
+            mailbox.failures.push(at);
+            let over = mailbox.failures.len().saturating_sub(Mailbox::FAILURES_MAX);
+            mailbox.failures.drain(..over);
+        }
+        Report::Delivered => mailbox.failures.clear(),
+        _ => {}
+    }
+}
+
+/// Nobody read the mail: what it announced waits for another announcement, unless somebody has found it meanwhile.
+fn announce_again<I: Index>(draft: &mut Draft<'_, I>, id: MailId, at: Timestamp) -> Result<(), IndexError> {
+    let stored: Option<StoredMail> = draft.fetch(&tables::mail(id))?;
+    for document in stored.iter().flat_map(StoredMail::arrivals) {
+        let Some(there) = stored_document(draft, *document)? else { continue };
+        if there.removal.is_none() && there.document.fetched.is_none() {
+            change_document(draft, *document, |document| document.announce_at = Some(at))?;
+        }
+    }
+    Ok(())
+}
+
+fn change_mailbox<I: Index>(
+    draft: &mut Draft<'_, I>,
+    tag: &Digest,
+    how: impl FnOnce(&mut Mailbox),
+) -> Result<(), IndexError> {
+    let key = tables::mailbox(tag);
+    let mut mailbox: Mailbox = draft.fetch(&key)?.unwrap_or_else(|| Mailbox::new(*tag));
+    let before = tables::derived_of_mailbox(&mailbox);
+    how(&mut mailbox);
+    draft.derive(&before, tables::derived_of_mailbox(&mailbox));
+    draft.put(&key, &mailbox)
+}
+
+fn sealed<I: Index>(draft: &mut Draft<'_, I>, mail: &Mail, at: Timestamp) -> Result<(), IndexError> {
+    let stored = StoredMail { mail: mail.clone(), ended_at: None, card_gone: false };
+    for id in stored.arrivals() {
+        change_document(draft, *id, |document| document.announce_at = None)?;
+    }
+    match mail.subject {
+        Subject::Refusal(number) => change(draft, number, |stored| stored.tell_at = None)?,
+        Subject::Login(seq) => draft.remove(&tables::login_news(seq))?,
+        _ => {}
+    }
+    if let Subject::Application(id, notice) = mail.subject {
+        super::applications::told(draft, id, notice)?;
+    }
+    if let Subject::Notice { kind, about } = &mail.subject
+        && !about.is_empty()
+    {
+        draft.put(&tables::told(kind, about), &mail.id)?;
+    }
+    if let Some(tag) = &mail.mailbox
+        && !stored.arrivals().is_empty()
+    {
+        change_mailbox(draft, tag, |mailbox| mailbox.announced_at = Some(at))?;
+    }
+    draft.derive(&[], stored.derived());
+    draft.put_new(tables::mail(mail.id), &stored)
+}
+
+fn change_mail<I: Index>(
+    draft: &mut Draft<'_, I>,
+    id: MailId,
+    how: impl FnOnce(&mut StoredMail),
+) -> Result<(), IndexError> {
+    let key = tables::mail(id);
+    let mut stored: StoredMail = draft.fetch(&key)?.ok_or_else(|| missing(format_args!("mail {id}")))?;
+    let before = stored.derived();
+    how(&mut stored);
+    draft.derive(&before, stored.derived());
+    draft.put(&key, &stored)
+}
+
+fn tried(stored: &mut StoredMail, result: &MailResult, at: Timestamp) {
+    let mail = &mut stored.mail;
+    let (state, reply) = match result {
+        MailResult::Sent { reply } => (MailState::Sent, Some(reply)),
+        MailResult::Deferred { reply, until } => {
+            mail.due_at = *until;
+            (MailState::Queued, Some(reply))
+        }
+        MailResult::Failed { reply } => (MailState::Failed, Some(reply)),
+        MailResult::Dropped => (MailState::Dropped, None),
+    };
+    if let Some(reply) = reply {
+        mail.attempts = mail.attempts.saturating_add(1);
+        mail.last_reply = Some(reply.clone());
+    }
+    mail.state = state;
+    stored.ended_at = (state != MailState::Queued).then_some(at);
+}

@@ -1,0 +1,308 @@
+//! What comes back: the mail server leaves it in a Maildir, and it is read there exactly once.
+//!
+//! | state | there is | crash |
+//! |---|---|---|
+//! | arrived | `new/NAME` | the next step takes it |
+//! | taken | `cur/NAME:2,` | read at the next step |
+//! | recorded | event `mail_reported` with the message's digest, perhaps `address_marked` | read again, and known by its digest |
+//! | read | `cur/NAME:2,S`, kept for some days | - |
+//!
+//! A message counts only if it knows the mark of one of our mails. Without one it is shown with the mail that its recipient
+//! got last, and changes nothing.
+
+use std::collections::HashSet;
+use std::io::{ErrorKind, Read as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use rustix::fs::OFlags;
+
+use super::alarms::Alarms;
+use super::notify::{Notifier, Recipient};
+use crate::model::finding::Language;
+use crate::model::ids::{Digest, InsurerCode};
+use crate::model::mail::{Mail, Mailbox, Report, Subject};
+use crate::model::party::{Account, Actor};
+use crate::model::time::{DAY, Timestamp};
+use crate::rules::bounce::{self, CameBack, Mark, Said};
+use crate::rules::notice::AddressNotice;
+use crate::rules::smtp_code::{Fault, Status};
+use crate::store::durable;
+use crate::store::ledger::{Ledger, MailFilter, Op};
+
+/// Policy of what comes back.
+#[derive(Debug, Clone)]
+pub struct BouncePolicy {
+    /// What was read is kept for so long, in milliseconds.
+    pub keep: i64,
+    /// So many failures that may pass, within so many milliseconds, mark an address.
+    pub failures: (usize, i64),
+    /// Who is told when an insurer named no address of its own.
+    pub operator: Option<String>,
+}
+
+/// Reads what came back.
+pub struct Bounces {
+    /// Mails and mailboxes.
+    pub ledger: Arc<dyn Ledger>,
+    /// Tells insurers.
+    pub notifier: Arc<Notifier>,
+    /// Tells the operator.
+    pub alarms: Arc<dyn Alarms>,
+    /// The Maildir; none where nothing is read.
+    pub maildir: Option<PathBuf>,
+    /// Policy; replaced as a whole at reload.
+    pub policy: Arc<RwLock<Arc<BouncePolicy>>>,
+    /// Marks that insurers were told of by this run.
+    pub told: Mutex<HashSet<String>>,
+}
+
+/// Messages taken in one step.
+const STEP_MAX: usize = 500;
+/// Bytes of a message that are read; what comes back as a whole is cut.
+const MESSAGE_BYTES_MAX: u64 = 1 << 20;
+/// Messages kept; the oldest go first.
+const KEPT_MAX: usize = 20_000;
+/// A message without a mark is shown with a mail that went out at most so long before.
+const MATCH_MAX: i64 = 10 * DAY;
+/// How the names of read messages end (the flag "seen" of Maildir).
+const SEEN: &str = ":2,S";
+/// How the names of taken messages end.
+const TAKEN: &str = ":2,";
+
+impl Bounces {
+    fn policy(&self) -> Arc<BouncePolicy> {
+        Arc::clone(&self.policy.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Reads what arrived, tells insurers of addresses where nobody reads mail; whether there may be more.
+    pub fn step(&self, now: Timestamp) -> anyhow::Result<bool> {
+        let more = match &self.maildir {
+            Some(maildir) => self.take(maildir, now)?,
+            None => false,
+        };
+        self.tell_marked(now)?;
+        Ok(more)
+    }
+
+    fn take(&self, maildir: &Path, now: Timestamp) -> anyhow::Result<bool> {
+        // The mail server makes it, as its own user, with the first mail.
+        let (new, cur) = (maildir.join("new"), maildir.join("cur"));
+        if !new.exists() {
+            return Ok(false);
+        }
+        if !cur.exists() {
+            durable::make_folder(&cur, 0o700)?;
+        }
+        let mut more = false;
+        for (n, name) in names(&new)?.into_iter().enumerate() {
+            if n == STEP_MAX {
+                more = true;
+                break;
+            }
+            let plain = name.split(":2,").next().unwrap_or(&name);
+            match durable::rename(&new.join(&name), &cur.join(format!("{plain}{TAKEN}"))) {
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                done => done?,
+            }
+        }
+        let mut kept = Vec::new();
+        for name in names(&cur)? {
+            if name.ends_with(SEEN) {
+                kept.push(name);
+                continue;
+            }
+            if let Some(raw) = read(&cur, &name)? {
+                self.handle(&raw, now)?;
+            } else {
+                tracing::warn!(name, "what came back is no file; it is left alone");
+            }
+            let plain = name.split(":2,").next().unwrap_or(&name);
+            durable::rename(&cur.join(&name), &cur.join(format!("{plain}{SEEN}")))?;
+        }
+        self.forget(&cur, kept, now)?;
+        Ok(more)
+    }
+
+    /// Removes what was kept for long enough, or is too much.
+    fn forget(&self, cur: &Path, names: Vec<String>, now: Timestamp) -> anyhow::Result<()> {
+        let before = now.plus(-self.policy().keep);
+        let mut aged: Vec<(Timestamp, String)> = names
+            .into_iter()
+            .filter_map(|name| {
+                let modified = std::fs::symlink_metadata(cur.join(&name)).ok()?.modified().ok()?;
+                let since = modified.duration_since(std::time::UNIX_EPOCH).ok()?;
+                Some((Timestamp(i64::try_from(since.as_millis()).ok()?), name))
+            })
+            .collect();
+        aged.sort();
+        let over = aged.len().saturating_sub(KEPT_MAX);
+        for (n, (at, name)) in aged.into_iter().enumerate() {
+            if n < over || at < before {
+                durable::remove(&cur.join(name))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Records one message.
+    fn handle(&self, raw: &[u8], now: Timestamp) -> anyhow::Result<()> {
+        let message = Digest::of(raw);
+        if self.ledger.reported(message)? {
+            return Ok(());
+        }
+        let Some(found) = bounce::read(raw) else {
+            tracing::warn!("something that is no mail came back");
+            return Ok(());
+        };
+        let report = match found.said {
+            Said::Failed(Fault::Address) => Report::Unreachable,
+            Said::Failed(Fault::Passing) => Report::Failed,
+            Said::Delayed => Report::Delayed,
+            Said::Relayed => Report::Relayed,
+            Said::Delivered => Report::Delivered,
+            Said::Complaint => Report::Complaint,
+            Said::AutoReply => Report::AutoReply,
+            Said::Other => {
+                tracing::info!(
+                    "a mail came back that is neither a report nor an answer; nobody reads it here"
+                );
+                return Ok(());
+            }
+        };
+        let Some((mail, proven)) = self.find(&found, now)? else {
+            tracing::info!(?report, "something came back about none of our mails");
+            return Ok(());
+        };
+        let (max, within) = self.policy().failures;
+        let status = found.status.map(|status| status.to_string());
+        let id = mail.id;
+        tracing::info!(mail = %id, ?report, status, proven, "something came back");
+        let failures = (max, now.plus(-within));
+        let op = Op::ReportMail { id, report, status, proven, message, failures };
+        self.ledger.commit(op, Actor::Daemon, now)?;
+        if report == Report::Complaint {
+            let text = format!(
+                "somebody marked mail {id} as unwanted; call the office (`todoke mail show {id}`): it may have changed its address"
+            );
+            self.alarms.raise("MAIL-COMPLAINT", &text, now);
+        }
+        Ok(())
+    }
+
+    /// The mail it is about, and whether it knows that mail's mark.
+    fn find(&self, found: &CameBack, now: Timestamp) -> anyhow::Result<Option<(Mail, bool)>> {
+        for mark in &found.marks {
+            let mail = self.ledger.mail(mark.mail)?;
+            if let Some(mail) =
+                mail.filter(|mail| Mark::of_message_id(&mail.message_id).as_ref() == Some(mark))
+            {
+                return Ok(Some((mail, true)));
+            }
+        }
+        let Some(recipient) = &found.recipient else { return Ok(None) };
+        let mailbox = Some(self.notifier.mailbox_tag(recipient));
+        let filter = MailFilter { mailbox, ..MailFilter::default() };
+        let latest = self.ledger.mails(&filter, 1)?.into_iter().next();
+        Ok(latest.filter(|mail| now.since(mail.sealed_at) <= MATCH_MAX).map(|mail| (mail, false)))
+    }
+
+    /// Tells the insurers of accounts whose address is marked, once for each mark.
+    fn tell_marked(&self, now: Timestamp) -> anyhow::Result<()> {
+        const PAGE: usize = 500;
+        let (mut after, mut marked) = (None, 0);
+        loop {
+            let page = self.ledger.marked_mailboxes(after, PAGE)?;
+            after = page.last().map(|mailbox| mailbox.tag);
+            marked += page.len();
+            let last = page.len() < PAGE;
+            for mailbox in page {
+                if let Err(error) = self.tell_one(&mailbox, now) {
+                    tracing::error!(
+                        error = format!("{error:#}"),
+                        "an insurer could not be told of an address"
+                    );
+                    self.alarms.raise("NOTICE-FAILED", &format!("address {}: {error:#}", mailbox.tag), now);
+                }
+            }
+            if last {
+                break;
+            }
+        }
+        if marked == 0 {
+            self.alarms.clear("ADDRESS-UNREACHABLE");
+        } else {
+            let text = format!(
+                "nobody reads mail at {marked} address(es), so none is sent there: `todoke mail address list` names the accounts; correct \
+                 them with `account change --mail`, or `mail address resume`"
+            );
+            self.alarms.raise("ADDRESS-UNREACHABLE", &text, now);
+        }
+        Ok(())
+    }
+
+    fn tell_one(&self, mailbox: &Mailbox, now: Timestamp) -> anyhow::Result<()> {
+        let Some(mark) = &mailbox.mark else { return Ok(()) };
+        let Some(mail) = self.ledger.mail(mark.mail)? else { return Ok(()) };
+        let mut insurers: Vec<(InsurerCode, Vec<Account>)> = Vec::new();
+        for id in mail.accounts() {
+            let Some(account) = self.ledger.account(id)? else { continue };
+            match insurers.iter_mut().find(|(code, _)| *code == account.insurer) {
+                Some((_, accounts)) => accounts.push(account),
+                None => insurers.push((account.insurer.clone(), vec![account])),
+            }
+        }
+        for (code, accounts) in insurers {
+            let about = format!("{} {} {code}", mark.mail, mark.at.0);
+            if !self.told.lock().unwrap_or_else(PoisonError::into_inner).insert(about.clone()) {
+                continue;
+            }
+            let operator = || {
+                let mail = self.policy().operator.clone()?;
+                Some(Recipient { mail, language: Language::En, accounts: Vec::new() })
+            };
+            let Some(to) = self.notifier.mailbox_of_insurer(&code)?.or_else(operator) else { continue };
+            let mut addressed = self.notifier.addressed(&accounts[0], None)?;
+            // An insurer is not sent to itself.
+            addressed.contact = self.notifier.contact();
+            let notice = AddressNotice {
+                to: addressed,
+                accounts: accounts.iter().map(|account| account.id.to_string()).collect(),
+                since: mark.at.date_in(self.notifier.zone()),
+                status: mark.status.as_deref().and_then(Status::parse),
+                soft: mark.soft,
+            };
+            let subject = Subject::Notice { kind: "address".to_owned(), about };
+            self.notifier.seal(&to, &notice, subject, now)?;
+        }
+        Ok(())
+    }
+}
+
+/// Names of plain files, sorted; those that no delivery agent makes are left out.
+fn names(folder: &Path) -> std::io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(folder)?.take(KEPT_MAX * 2) {
+        let entry = entry?;
+        let name = entry.file_name().into_string().unwrap_or_default();
+        if !name.is_empty() && !name.starts_with('.') && entry.file_type()?.is_file() {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// The beginning of a message; none where the name is a link or no file any more.
+fn read(folder: &Path, name: &str) -> std::io::Result<Option<Vec<u8>>> {
+    let folder = durable::open_folder(folder)?;
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let Ok(file) = durable::open_beneath(&folder, Path::new(name), flags, 0) else { return Ok(None) };
+    let file = std::fs::File::from(file);
+    if !file.metadata()?.is_file() {
+        return Ok(None);
+    }
+    let mut raw = Vec::new();
+    file.take(MESSAGE_BYTES_MAX).read_to_end(&mut raw)?;
+    Ok(Some(raw))
+}

@@ -1,0 +1,454 @@
+//! Arrivals, the mail queue and what comes back, over the real journal and blobs: days pass in a millisecond.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, RwLock};
+
+use super::alarms::AlarmBoard;
+use super::bounces::{BouncePolicy, Bounces};
+use super::notify::{NoticePolicy, Notifier};
+use super::ports::{Delivery, RecordingMailer};
+use super::sender::{Desk, SendPolicy, Sender};
+use crate::model::card::{AccountCard, CardRef, InsurerCard, OfficeCard};
+use crate::model::document::Document;
+use crate::model::event::Series;
+use crate::model::finding::Language;
+use crate::model::ids::{DocumentId, MailId, OfficeCode};
+use crate::model::mail::{Mail, MailState, Report, Subject};
+use crate::model::party::{Account, Actor, Insurer, Office, Role, Standing};
+use crate::model::time::{Clock as _, DAY, SECOND, SetClock, Timestamp};
+use crate::rules::lanes::LaneRule;
+use crate::rules::mailbox::Gathering;
+use crate::rules::notice::Templates;
+use crate::rules::retry::Schedule;
+use crate::small_world::{INSURER, account, code, party};
+use crate::store::blobs::Blobs;
+use crate::store::cards;
+use crate::store::index::MemoryIndex;
+use crate::store::journal_ledger::JournalLedger;
+use crate::store::keys::Keys;
+use crate::store::ledger::{Ledger, MailFilter, Op, Queue};
+use crate::store::local_blobs::{BlobOptions, LocalBlobs};
+use crate::store::receipts::Receipts;
+use crate::store::recover::LedgerOptions;
+use crate::store::root::Root;
+use crate::store::sample;
+
+const NOW: Timestamp = sample::NOW;
+const HOUR: i64 = 3600 * SECOND;
+
+struct Post<'a> {
+    root: &'a Path,
+    ledger: Arc<JournalLedger<MemoryIndex>>,
+    blobs: Arc<LocalBlobs>,
+    alarms: Arc<AlarmBoard>,
+    clock: Arc<SetClock>,
+    host: Arc<RecordingMailer>,
+    notifier: Arc<Notifier>,
+    sender: Sender,
+    bounces: Bounces,
+}
+
+impl<'a> Post<'a> {
+    fn start(root: &'a Path, now: Timestamp) -> Self {
+        let opened = Root::open(root).unwrap();
+        let blobs = Arc::new(LocalBlobs::open(&opened.blobs(), BlobOptions::default()).unwrap());
+        let keys = Arc::new(Keys::load_or_make(&root.join("keys")).unwrap());
+        let (journal, _) = JournalLedger::open(opened, &LedgerOptions::default(), now).unwrap();
+        let journal = Arc::new(journal);
+        let ledger: Arc<dyn Ledger> = journal.clone();
+        let alarms = Arc::new(AlarmBoard::default());
+        let clock = Arc::new(SetClock::at(now));
+        let host = Arc::new(RecordingMailer::default());
+        let receipts = Arc::new(Receipts {
+            ledger: ledger.clone(),
+            blobs: blobs.clone(),
+            keys,
+            zone: chrono_tz::Asia::Tokyo,
+        });
+        let policy = NoticePolicy {
+            from: "no-reply@gateway.example.jp".into(),
+            from_name: "todoke".into(),
+            contact: String::new(),
+            domain: "gateway.example.jp".into(),
+            gathering: Gathering { gather: 60 * SECOND, interval: HOUR },
+            return_path: Some("bounce+{id}@gateway.example.jp".into()),
+            dkim: None,
+            zone: chrono_tz::Asia::Tokyo,
+        };
+        let notifier = Arc::new(Notifier {
+            ledger: ledger.clone(),
+            blobs: blobs.clone(),
+            receipts,
+            templates: Arc::new(RwLock::new(Arc::new(Templates::builtin().unwrap()))),
+            mailer: host.clone(),
+            alarms: alarms.clone(),
+            policy: Arc::new(RwLock::new(Arc::new(policy))),
+        });
+        let send = SendPolicy {
+            schedule: Schedule::default(),
+            connections: 4,
+            lane: LaneRule { connections: 2, per_minute: 0 },
+            lanes: std::collections::BTreeMap::new(),
+        };
+        let sender = Sender {
+            ledger: ledger.clone(),
+            blobs: blobs.clone(),
+            mailer: host.clone(),
+            alarms: alarms.clone(),
+            policy: Arc::new(RwLock::new(Arc::new(send))),
+            clock: clock.clone(),
+            desk: Desk::default(),
+        };
+        let bounces = Bounces {
+            ledger: ledger.clone(),
+            notifier: notifier.clone(),
+            alarms: alarms.clone(),
+            maildir: Some(root.join("bounces")),
+            policy: Arc::new(RwLock::new(Arc::new(BouncePolicy {
+                keep: 14 * DAY,
+                failures: (3, 14 * DAY),
+                operator: None,
+            }))),
+            told: Mutex::default(),
+        };
+        Self { root, ledger: journal, blobs, alarms, clock, host, notifier, sender, bounces }
+    }
+
+    /// With an insurer, two offices, and accounts of `mails`: K0001 of office 1234, K0002 of 5678, ...
+    fn found(root: &'a Path, mails: &[(&str, Language)]) -> Self {
+        let post = Self::start(root, NOW);
+        let salt = || cards::salt().unwrap();
+        let name = "東京見本健康保険組合".to_owned();
+        let card = post.card(&InsurerCard { salt: salt(), name, mail: Some("tantou@kenpo.example".into()) });
+        let insurer = Insurer { code: code(INSURER), standing: Standing::Active, card };
+        post.commit(Op::SetInsurer { insurer, new: true });
+        for (n, (mail, language)) in (1..).zip(mails) {
+            let office = OfficeCode::parse(&(1111 * n).to_string()).unwrap();
+            let card = post.card(&OfficeCard { salt: salt(), name: format!("見本工業第{n}") });
+            let office = Office { insurer: code(INSURER), code: office, standing: Standing::Active, card };
+            post.commit(Op::SetOffice { office: office.clone(), new: true });
+            let id = format!("K000{n}");
+            let card = post.address_card(mail);
+            let account = Account {
+                card,
+                language: *language,
+                ..party(&id, INSURER, Role::Office, &[office.code.as_str()])
+            };
+            post.commit(Op::SetAccount { account, new: true });
+        }
+        post
+    }
+
+    fn card(&self, card: &impl serde::Serialize) -> CardRef {
+        let card = cards::put(self.blobs.as_ref(), card, NOW).unwrap();
+        self.blobs.sync(std::slice::from_ref(&card.blob)).unwrap();
+        card
+    }
+
+    fn address_card(&self, mail: &str) -> CardRef {
+        self.card(&AccountCard {
+            salt: cards::salt().unwrap(),
+            user_name: "総務課".into(),
+            mail: mail.into(),
+        })
+    }
+
+    fn commit(&self, op: Op) {
+        self.ledger.commit(op, Actor::Daemon, self.clock.now()).unwrap();
+    }
+
+    fn place(&self, id: &str) -> DocumentId {
+        let now = self.clock.now();
+        let serial = self.ledger.next_serial(Series::Document, now).unwrap();
+        let to = self.ledger.account(&account(id)).unwrap().unwrap();
+        let document = Document {
+            account: to.id,
+            office: to.offices[0].clone(),
+            placed_at: now,
+            expires_at: now.plus_days(70),
+            ..sample::document(1, serial, "1111", now)
+        };
+        let id = document.id;
+        self.commit(Op::Place(vec![(document, sample::digest(serial))]));
+        id
+    }
+
+    /// Announces and sends; the mails that the host took.
+    fn step(&self) -> Vec<(String, String, String)> {
+        let before = self.host.sent().len();
+        self.notifier.step(self.clock.now()).unwrap();
+        self.sender.step().unwrap();
+        let sent = self.host.sent();
+        let read = |raw: &[u8]| {
+            let message = mail_parser::MessageParser::default().parse(raw).unwrap().into_owned();
+            (message.subject().unwrap().to_owned(), message.body_text(0).unwrap().into_owned())
+        };
+        sent[before..]
+            .iter()
+            .map(|(envelope, raw)| {
+                let (subject, body) = read(raw);
+                (envelope.to.clone(), subject, body)
+            })
+            .collect()
+    }
+
+    fn mails(&self) -> Vec<Mail> {
+        let mut mails = self.ledger.mails(&MailFilter::default(), 100).unwrap();
+        mails.reverse();
+        mails
+    }
+
+    fn last(&self) -> Mail {
+        self.mails().pop().unwrap()
+    }
+
+    /// Somebody's host leaves a report about this mail.
+    fn comes_back(&self, mail: &Mail, fields: &str, salt: &str) {
+        let mark = mail.message_id.split('@').next().unwrap();
+        self.leave(&format!("bounce+{mark}@gateway.example.jp"), fields, salt);
+    }
+
+    fn leave(&self, to: &str, fields: &str, salt: &str) {
+        let new = self.root.join("bounces/new");
+        std::fs::create_dir_all(&new).unwrap();
+        let text = format!(
+            "From: MAILER-DAEMON@mx.example.jp\nTo: {to}\nX-Salt: {salt}\nMIME-Version: 1.0\nContent-Type: multipart/report; \
+             report-type=delivery-status; boundary=x\n\n--x\nContent-Type: text/plain\n\nIt came back.\n--x\n\
+             Content-Type: message/delivery-status\n\nReporting-MTA: dns; mx\n\nFinal-Recipient: rfc822; soumu@example.jp\n{fields}\n\n--x--\n"
+        );
+        std::fs::write(new.join(format!("{}.{salt}.mx", self.clock.now().0)), text).unwrap();
+    }
+
+    fn alarm_codes(&self) -> Vec<String> {
+        self.alarms.list().into_iter().map(|alarm| alarm.code).collect()
+    }
+}
+
+const HARD: &str = "Action: failed\nStatus: 5.1.1";
+const SOFT: &str = "Action: failed\nStatus: 5.2.2";
+
+#[test]
+fn accounts_that_share_a_mailbox_share_its_mails() {
+    let dir = tempfile::tempdir().unwrap();
+    let mails = [
+        ("soumu@example.jp", Language::Ja),
+        ("soumu@EXAMPLE.JP", Language::En),
+        ("keiri@example.jp", Language::En),
+    ];
+    let post = Post::found(dir.path(), &mails);
+    for id in ["K0001", "K0001", "K0002", "K0003"] {
+        post.place(id);
+    }
+    assert_eq!(post.step(), [], "they gather");
+    post.clock.advance(60 * SECOND);
+    let mut sent = post.step();
+    sent.sort();
+    assert_eq!(sent.len(), 2, "{sent:?}");
+    assert_eq!((sent[0].0.as_str(), sent[0].2.contains("様")), ("keiri@example.jp", false));
+    let (to, subject, body) = &sent[1];
+    assert_eq!(to, "soumu@example.jp");
+    assert!(subject.starts_with("見本工業第1 様 ほか1事業所: "), "{subject}");
+    assert!(subject.contains(" / 見本工業第1 and 1 more: 3 document(s)"), "{subject}");
+    assert!(body.find("■ 見本工業第2").unwrap() < body.find("* 見本工業第2").unwrap(), "{body}");
+    assert!(
+        body.contains("アカウント K0001") && body.contains("アカウント K0002") && body.contains("2件"),
+        "{body}"
+    );
+
+    // Both accounts find it, once.
+    for id in ["K0001", "K0002"] {
+        let filter = MailFilter { account: Some(account(id)), ..MailFilter::default() };
+        assert_eq!(post.ledger.mails(&filter, 10).unwrap().len(), 1, "{id}");
+    }
+    // The next one comes after the interval, whichever account it is for.
+    post.clock.advance(60 * SECOND);
+    post.place("K0002");
+    post.clock.advance(58 * 60 * SECOND);
+    assert_eq!(post.step(), []);
+    post.clock.advance(60 * SECOND);
+    let next = post.step();
+    assert_eq!(next.len(), 1);
+    assert!(next[0].1.starts_with("見本工業第2: 1 document(s)"), "one language is left: {}", next[0].1);
+}
+
+#[test]
+fn a_mail_waits_its_schedule_and_is_given_up_after_five_days() {
+    let dir = tempfile::tempdir().unwrap();
+    let post = Post::found(dir.path(), &[("soumu@example.jp", Language::Ja)]);
+    post.place("K0001");
+    post.clock.advance(60 * SECOND);
+    post.host.will((0..100).map(|_| Delivery::Deferred { reply: "451 4.7.1".into() }));
+    let (mut tries, start) = (0, post.clock.now());
+    while post.clock.now().since(start) < 6 * DAY {
+        post.step();
+        let mail = post.last();
+        tries = mail.attempts;
+        if mail.state == MailState::Failed {
+            break;
+        }
+        assert!(!post.alarm_codes().contains(&"MAIL-GIVEN-UP".to_owned()));
+        post.clock.advance(mail.due_at.since(post.clock.now()).max(SECOND));
+    }
+    let mail = post.last();
+    assert_eq!((mail.state, mail.last_reply.as_deref()), (MailState::Failed, Some("expired: 451 4.7.1")));
+    assert!((30..40).contains(&tries), "{tries}");
+    assert!(post.clock.now().since(start) <= 5 * DAY + HOUR);
+    assert!(post.alarm_codes().contains(&"MAIL-GIVEN-UP".to_owned()));
+    // Its address is not to blame.
+    assert_eq!(post.ledger.marked_mailboxes(None, 10).unwrap(), []);
+    post.host.will([]);
+    post.commit(Op::RetryMail(mail.id));
+}
+
+#[test]
+fn an_address_that_nobody_reads_gets_no_more_until_it_changes() {
+    let dir = tempfile::tempdir().unwrap();
+    let post =
+        Post::found(dir.path(), &[("gone@example.jp", Language::Ja), ("keiri@example.jp", Language::Ja)]);
+    post.place("K0001");
+    post.clock.advance(60 * SECOND);
+    post.host.will([Delivery::Failed { reply: "550 5.1.1".into() }]);
+    assert_eq!(post.step(), []);
+    let marked = post.ledger.marked_mailboxes(None, 10).unwrap();
+    assert_eq!(marked.len(), 1);
+    assert_eq!(marked[0].mark.as_ref().unwrap().status.as_deref(), Some("5.1.1"));
+
+    // The insurer is told, once; the document waits for another announcement.
+    for _ in 0..3 {
+        post.bounces.step(post.clock.now()).unwrap();
+    }
+    let told = post.step();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!(told[0].0, "tantou@kenpo.example");
+    assert!(
+        told[0].1.contains("見本工業第1") && told[0].2.contains("K0001") && told[0].2.contains("5.1.1"),
+        "{told:?}"
+    );
+    assert!(!told[0].2.contains('@'), "no address: {}", told[0].2);
+    assert_eq!(post.alarm_codes(), ["ADDRESS-UNREACHABLE", "MAIL-GIVEN-UP"]);
+    post.place("K0001");
+    post.place("K0002");
+    post.clock.advance(2 * HOUR);
+    let others = post.step();
+    assert_eq!(others.iter().map(|mail| mail.0.as_str()).collect::<Vec<_>>(), ["keiri@example.jp"]);
+    assert_eq!(post.ledger.waiting(Queue::Announce).unwrap().0, 2);
+
+    // Another address: both documents in one mail.
+    let known = post.ledger.account(&account("K0001")).unwrap().unwrap();
+    let changed = Account { card: post.address_card("new@example.jp"), ..known };
+    post.commit(Op::SetAccount { account: changed, new: false });
+    post.clock.advance(HOUR);
+    let sent = post.step();
+    assert_eq!((sent.len(), sent[0].0.as_str()), (1, "new@example.jp"));
+    assert!(sent[0].2.contains("2件"), "{}", sent[0].2);
+}
+
+#[test]
+fn what_comes_back_is_read_once_and_believed_with_its_mark_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let post = Post::found(dir.path(), &[("soumu@example.jp", Language::Ja)]);
+    let id = post.place("K0001");
+    post.clock.advance(60 * SECOND);
+    assert_eq!(post.step().len(), 1);
+    let mail = post.last();
+    let envelope = post.host.sent()[0].0.clone();
+    let mark = mail.message_id.split('@').next().unwrap().to_owned();
+    assert_eq!(envelope.from.as_deref(), Some(format!("bounce+{mark}@gateway.example.jp").as_str()));
+    assert_eq!(envelope.id.as_deref(), Some(mark.as_str()));
+
+    // Forged: the right number and other digits; no mark at all; no mail at all.
+    let (number, _) = mark.split_once('.').unwrap();
+    post.leave(&format!("bounce+{number}.0123456789abcdef@gateway.example.jp"), HARD, "forged");
+    post.leave("no-reply@gateway.example.jp", HARD, "bare");
+    std::fs::write(dir.path().join("bounces/new/1.noise"), b"\0\0\0").unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", dir.path().join("bounces/new/2.link")).unwrap();
+    assert!(!post.bounces.step(post.clock.now()).unwrap());
+    assert_eq!(post.ledger.marked_mailboxes(None, 10).unwrap(), []);
+    let seen = post.last().report.unwrap();
+    assert_eq!((seen.report, seen.proven), (Report::Unreachable, false), "shown by recipient and time");
+
+    // Delayed, then a failure: the same file twice, and again after a crash before it was renamed.
+    post.comes_back(&mail, "Action: delayed\nStatus: 4.4.1", "a");
+    post.bounces.step(post.clock.now()).unwrap();
+    assert_eq!(post.last().report.unwrap().report, Report::Delayed);
+    post.comes_back(&mail, HARD, "b");
+    post.bounces.step(post.clock.now()).unwrap();
+    let head = post.ledger.head().seq;
+    let cur = dir.path().join("bounces/cur");
+    for entry in std::fs::read_dir(&cur).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        assert!(name.ends_with(":2,S"), "{name}");
+        if name.contains(".b.") {
+            std::fs::copy(&path, cur.join(name.replace(":2,S", "x:2,"))).unwrap();
+            crate::store::durable::rename(&path, &cur.join(name.replace(":2,S", ":2,"))).unwrap();
+        }
+    }
+    post.bounces.step(post.clock.now()).unwrap();
+    let mails: Vec<MailId> = post.mails().iter().map(|mail| mail.id).collect();
+    assert_eq!(mails.len(), 2, "the arrival and what the insurer is told");
+    assert_eq!(post.ledger.head().seq, head, "read once");
+    let marked = post.ledger.marked_mailboxes(None, 10).unwrap();
+    assert_eq!(marked[0].mark.as_ref().map(|mark| (mark.mail, mark.soft)), Some((mail.id, false)));
+    assert_eq!(post.ledger.waiting(Queue::Announce).unwrap().0, 1, "{id} waits again");
+
+    // The operator knows better.
+    assert_eq!(post.step().len(), 1, "the insurer's");
+    post.commit(Op::ResumeAddress(marked[0].tag));
+    post.clock.advance(2 * HOUR);
+    assert_eq!(post.step().len(), 1);
+    post.bounces.step(post.clock.now()).unwrap();
+    assert!(!post.alarm_codes().contains(&"ADDRESS-UNREACHABLE".to_owned()));
+
+    // What was read goes after its days.
+    post.clock.advance(400 * 365 * DAY);
+    post.bounces.step(post.clock.now()).unwrap();
+    assert_eq!(std::fs::read_dir(&cur).unwrap().count(), 0);
+    assert!(std::fs::read_to_string("/etc/passwd").is_ok());
+}
+
+#[test]
+fn failures_that_may_pass_add_up_and_a_delivery_forgives_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let post = Post::found(dir.path(), &[("soumu@example.jp", Language::Ja)]);
+    let round = |fields: &str, n: u32| {
+        post.place("K0001");
+        post.clock.advance(2 * HOUR);
+        post.step();
+        let mail = post.mails().into_iter().rev().find(|m| matches!(m.subject, Subject::Arrival(_))).unwrap();
+        post.comes_back(&mail, fields, &format!("r{n}"));
+        post.bounces.step(post.clock.now()).unwrap();
+        post.ledger.marked_mailboxes(None, 10).unwrap().len()
+    };
+    assert_eq!((round(SOFT, 1), round(SOFT, 2)), (0, 0));
+    assert_eq!(round("Action: delivered\nStatus: 2.1.5", 3), 0);
+    assert_eq!((round(SOFT, 4), round(SOFT, 5)), (0, 0));
+    post.clock.advance(15 * DAY);
+    assert_eq!((round(SOFT, 6), round(SOFT, 7), round(SOFT, 8)), (0, 0, 1), "two were too long ago");
+    let mark = post.ledger.marked_mailboxes(None, 1).unwrap().remove(0).mark.unwrap();
+    assert!(mark.soft && mark.status.as_deref() == Some("5.2.2"));
+}
+
+#[test]
+fn nothing_is_lost_by_a_crash_and_at_worst_a_mail_goes_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = {
+        let post = Post::found(dir.path(), &[("soumu@example.jp", Language::Ja)]);
+        post.place("K0001");
+        post.clock.advance(60 * SECOND);
+        post.notifier.step(post.clock.now()).unwrap();
+        // In a lane, not sent.
+        post.sender.feed(post.clock.now()).unwrap();
+        post.last().message_id
+    };
+    let post = Post::start(dir.path(), NOW.plus(61 * SECOND));
+    assert_eq!(post.step().len(), 1);
+    assert_eq!(post.last().message_id, first);
+    assert_eq!(post.last().state, MailState::Sent);
+    drop(post);
+    // The index was rebuilt from the journal: what is known of mailboxes with it.
+    let post = Post::start(dir.path(), NOW.plus(62 * SECOND));
+    let mail = post.last();
+    assert!(post.ledger.mailbox(mail.mailbox.unwrap()).unwrap().unwrap().announced_at.is_some());
+    assert_eq!(post.step(), []);
+}
