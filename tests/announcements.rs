@@ -1,7 +1,11 @@
 //! What travels beside filings and documents: other transmissions (電子申請以外), announcements (お知らせ), and withdrawals by the
 //! operator, with stock clients.
 
-#![allow(clippy::unwrap_used, reason = "a test file as a whole")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test file as a whole; its importer renames as importers do"
+)]
 
 mod support;
 
