@@ -149,6 +149,20 @@ fn the_page_names_what_is_there() {
     }
 }
 
+/// Two tables under one byte would hold each other's records.
+#[test]
+fn each_table_of_the_index_has_a_byte_of_its_own() {
+    let mut seen = BTreeSet::new();
+    let tables = sources().into_iter().filter(|(name, _)| name.starts_with("src/store/tables"));
+    for (name, text) in tables {
+        for rest in text.split("Key::of(b'").skip(1) {
+            let byte = rest.split('\'').next().unwrap().to_owned();
+            assert!(seen.insert(byte.clone()), "{name}: {byte} is another table's");
+        }
+    }
+    assert!(seen.len() > 30, "{seen:?}");
+}
+
 #[test]
 fn every_dependency_has_its_reason() {
     let page = std::fs::read_to_string(repository().join("ARCHITECTURE.md")).unwrap();

@@ -204,7 +204,7 @@ pub(super) fn announcements(account: &AccountId) -> Key {
 }
 /// An insurer's announcements and the documents of each.
 pub(super) fn announced(insurer: &InsurerCode) -> Key {
-    Key::of(b'E').text(insurer.as_str())
+    Key::of(b'6').text(insurer.as_str())
 }
 /// Account and office of a document: where its record lies.
 pub(super) fn document_place(id: DocumentId) -> Vec<u8> {
@@ -212,11 +212,11 @@ pub(super) fn document_place(id: DocumentId) -> Vec<u8> {
 }
 /// What is remembered of a document that is gone.
 pub(super) fn removed_document(id: DocumentId) -> Vec<u8> {
-    Key::of(b'R').document(id).done()
+    Key::of(b'4').document(id).done()
 }
 /// An insurer's documents that are gone, by when.
 pub(super) fn insurer_removed(insurer: &InsurerCode) -> Key {
-    Key::of(b'T').text(insurer.as_str())
+    Key::of(b'5').text(insurer.as_str())
 }
 pub(super) fn row(digest: &Digest) -> Vec<u8> {
     Key::of(b'r').digest(digest).done()
