@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 
 use crate::doors::sftp::Limits;
 use crate::model::ids::InsurerCode;
-use crate::rules::policy::{ControlPolicy, GatewayPolicy, SessionsPolicy, SubmitPolicy};
+use crate::rules::policy::{ControlPolicy, GatewayPolicy, SessionsPolicy, SignaturesPolicy, SubmitPolicy};
 use crate::work::deliver::DeliveryPolicy;
 use crate::work::purge::PurgePolicy;
 use crate::work::retention::RetentionPolicy;
@@ -69,6 +69,8 @@ pub struct Config {
     pub sessions: SessionsPolicy,
     /// `[submit]`
     pub submit: SubmitPolicy,
+    /// `[signatures]`
+    pub signatures: SignaturesPolicy,
     /// `[scanner]`
     pub scanner: ScannerPolicy,
     /// `[mail]`
@@ -108,6 +110,7 @@ impl Config {
         let sftp: SftpPolicy = source.table("sftp");
         let sessions: SessionsPolicy = source.table("sessions");
         let submit: SubmitPolicy = source.table("submit");
+        let signatures: SignaturesPolicy = source.table("signatures");
         let scanner: ScannerTable = source.table("scanner");
         let mail: MailTable = source.table("mail");
         let delivery: DeliveryPolicy = source.table("delivery");
@@ -153,6 +156,7 @@ impl Config {
             sftp,
             sessions,
             submit,
+            signatures,
             scanner,
             mail,
             delivery,

@@ -16,6 +16,7 @@ fn the_default_file_says_what_the_defaults_are() {
     let empty = Config::parse(file, "").unwrap();
     assert_eq!(shipped.gateway, empty.gateway);
     assert_eq!(shipped.sessions, empty.sessions);
+    assert_eq!(shipped.signatures, empty.signatures);
     assert_eq!(shipped.submit, empty.submit);
     assert_eq!(shipped.control, empty.control);
     assert_eq!(shipped.sftp_listen, empty.sftp_listen);
@@ -76,7 +77,7 @@ fn each_slip_names_file_line_key_value_and_what_is_allowed() {
         "\n[sftp]\nlisten = \"localhost\"\n[sftb]\nlisten = 1\n",
         &expect![[r#"
             conf/todoke.toml:3: sftp.listen = "localhost": must be ADDRESS:PORT, such as 127.0.0.1:2222, 0.0.0.0:22 or [::]:22
-            conf/todoke.toml:4: sftb: unknown table; allowed are [gateway], [sftp], [sessions], [submit], [scanner], [mail], [delivery], [spool], [retention], [purge], [control], [metrics], [log]"#]],
+            conf/todoke.toml:4: sftb: unknown table; allowed are [gateway], [sftp], [sessions], [submit], [signatures], [scanner], [mail], [delivery], [spool], [retention], [purge], [control], [metrics], [log]"#]],
     );
     check(
         "[submit]\nverdict_wait_seconds = 0\naccount_bytes_max = -1\n",

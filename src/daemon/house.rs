@@ -33,6 +33,7 @@ use crate::store::receipts::Receipts;
 use crate::store::recover::{LedgerOptions, Recovery};
 use crate::store::root::Root;
 use crate::store::seen::Seen;
+use crate::store::verification::{Lists, Verification};
 use crate::work::alarms::{AlarmBoard, Alarms};
 use crate::work::assess::Assessor;
 use crate::work::imports::Imports;
@@ -102,6 +103,8 @@ pub struct House {
     pub dropboxes: Arc<Dropboxes>,
     /// Intake.
     pub intake: Arc<Intake>,
+    /// Judges certificates.
+    pub verification: Arc<Verification>,
     /// Held submissions.
     pub judge: Arc<Judge>,
     /// Publication, deliveries, purge.
@@ -213,8 +216,11 @@ impl House {
             Box::new(move |number, release, by, now| decide(&decider, number, release, by, now)),
             move || uptime(),
         );
+        let lists = lists(&in_force).context("while reading signatures.revocation_lists")?;
+        let verification = Arc::new(Verification::new(Arc::clone(&ledger), lists));
         let intake = Arc::new(Intake {
             ledger: Arc::clone(&ledger),
+            verification: Arc::clone(&verification),
             blobs: Arc::clone(&blobs),
             assessor: Arc::clone(&assessor),
             publisher: Arc::clone(&stages.publisher),
@@ -302,6 +308,7 @@ impl House {
             handover,
             dropboxes,
             intake,
+            verification,
             judge,
             stages: Arc::new(stages),
             notifier,
@@ -340,6 +347,14 @@ pub(super) fn templates(config: &Config) -> anyhow::Result<Templates> {
         }
     }
     Ok(templates)
+}
+
+/// Lists of revoked certificates as the configuration names them.
+pub(super) fn lists(config: &Config) -> std::io::Result<Lists> {
+    let policy = &config.signatures;
+    let files: Vec<PathBuf> =
+        policy.revocation_lists.iter().map(|file| config.places.resolve(file)).collect();
+    Lists::read(&files, policy.purpose_required)
 }
 
 /// Policy of notices as the configuration has it.

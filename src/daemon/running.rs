@@ -162,6 +162,7 @@ fn gate(house: &Arc<House>, config: &Config) -> KeyGate {
     };
     KeyGate::new(
         Arc::clone(&house.ledger),
+        Arc::clone(&house.verification),
         Arc::clone(&house.office),
         Box::new(insurer),
         Arc::clone(&house.dropboxes),

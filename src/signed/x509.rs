@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use der::asn1::{ObjectIdentifier, UintRef};
 use der::{Decode as _, Encode as _};
+use russh::keys::ssh_key::Mpint;
+use russh::keys::ssh_key::public::{EcdsaPublicKey, Ed25519PublicKey, KeyData, RsaPublicKey};
 use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use webpki::{
     EndEntityCert, Error, ExpirationPolicy, ExtendedKeyUsageValidator, KeyPurposeIdIter,
@@ -18,6 +20,7 @@ use x509_cert::spki::AlgorithmIdentifierOwned;
 use crate::model::escape::excerpt;
 use crate::model::ids::Digest;
 use crate::model::time::{SECOND, Timestamp};
+use crate::signed::ber;
 use crate::signed::certificate::{CertificateError, Place, Weakness};
 use crate::signed::sshsig::{RSA_BITS_MAX, RSA_BITS_MIN};
 
@@ -96,6 +99,24 @@ pub enum PublicKey {
     P521(Vec<u8>),
     /// The 32 bytes of Ed25519.
     Ed25519(Vec<u8>),
+}
+
+/// The key as SSH writes it: what accounts' keys are known by.
+impl TryFrom<&PublicKey> for KeyData {
+    type Error = russh::keys::ssh_key::Error;
+
+    fn try_from(key: &PublicKey) -> Result<Self, Self::Error> {
+        Ok(match key {
+            PublicKey::Rsa { n, e } => {
+                let key = RsaPublicKey::new(Mpint::from_positive_bytes(e), Mpint::from_positive_bytes(n))?;
+                Self::Rsa(key)
+            }
+            PublicKey::P256(point) | PublicKey::P384(point) | PublicKey::P521(point) => {
+                Self::Ecdsa(EcdsaPublicKey::from_sec1_bytes(point)?)
+            }
+            PublicKey::Ed25519(bytes) => Self::Ed25519(Ed25519PublicKey::try_from(bytes.as_slice())?),
+        })
+    }
 }
 
 /// A certificate that was read, and nothing more: it may be anybody's.
@@ -258,12 +279,11 @@ fn curve_name(oid: &str) -> String {
 
 fn strong_rsa(bits: &[u8]) -> Result<PublicKey, Weakness> {
     #[derive(der::Sequence)]
-    struct RsaPublicKey<'a> {
+    struct Pkcs1<'a> {
         n: UintRef<'a>,
         e: UintRef<'a>,
     }
-    let key =
-        RsaPublicKey::from_der(bits).map_err(|_| Weakness::Algorithm { name: "RSA (unreadable)".into() })?;
+    let key = Pkcs1::from_der(bits).map_err(|_| Weakness::Algorithm { name: "RSA (unreadable)".into() })?;
     let (n, e) = (key.n.as_bytes(), key.e.as_bytes());
     let zeros = n.first().map_or(0, |first| first.leading_zeros());
     let size = u32::try_from(n.len()).unwrap_or(u32::MAX / 8).saturating_mul(8).saturating_sub(zeros);
@@ -377,6 +397,8 @@ impl Anchor {
 pub struct RevocationList {
     /// Its bytes.
     pub der: Vec<u8>,
+    /// Whose it is, as DER.
+    pub issuer_der: Vec<u8>,
     list: webpki::CertRevocationList<'static>,
 }
 
@@ -390,8 +412,24 @@ impl RevocationList {
             _ => bytes.to_vec(),
         };
         let list = OwnedCertRevocationList::from_der(&der).map_err(|e| format!("{e:?}"))?;
-        Ok(Self { der, list: list.into() })
+        // version, signature, issuer
+        let issuer_der = ber::elements(&der)
+            .and_then(|all| ber::elements(all.first()?.content))
+            .and_then(|list| ber::elements(list.first()?.content))
+            .and_then(|fields| Some(fields.get(2)?.whole.to_vec()))
+            .ok_or("no issuer")?;
+        Ok(Self { der, issuer_der, list: list.into() })
     }
+}
+
+/// A certificate as PEM.
+pub fn pem(der: &[u8]) -> String {
+    der::pem::encode_string("CERTIFICATE", der::pem::LineEnding::LF, der).unwrap_or_default()
+}
+
+/// A list of revoked certificates as PEM.
+pub fn list_pem(der: &[u8]) -> String {
+    der::pem::encode_string("X509 CRL", der::pem::LineEnding::LF, der).unwrap_or_default()
 }
 
 /// What certificates are judged by.

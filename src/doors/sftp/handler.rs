@@ -15,7 +15,7 @@ use tokio::time::sleep;
 use super::config::ACCOUNT_BYTES_MAX;
 use super::connection::{Connection, Login, WeakLink};
 use super::engine::one_line;
-use super::port::{Fault, Gate};
+use super::port::{Admission, Credential, Fault, Gate};
 use super::queue::Pushed;
 use super::session::{self, Channel};
 use super::startups::Startups;
@@ -81,25 +81,49 @@ impl Handler {
         self.requests <= most
     }
 
-    /// Asks the gate about a key, on a thread where it may block.
-    async fn may_enter(&self, user: &str, key: &PublicKey, algorithm: &Algorithm) -> bool {
-        // The same RSA key may be used with SHA-1; that is refused whatever the gate thinks of the key.
-        let sha1 = matches!(algorithm, Algorithm::Rsa { hash: None });
-        if sha1 || !is_account(user) || !self.connection.is_open() {
+    /// Asks the gate about an offered key, on a thread where it may block.
+    async fn may_offer(&self, user: &str, key: &PublicKey, algorithm: &Algorithm) -> bool {
+        if is_sha1(algorithm) || !is_account(user) || !self.connection.is_open() {
             return false;
         }
         let (gate, peer) = (self.gate.clone(), self.connection.peer);
         let (user, key) = (user.to_owned(), key.clone());
-        tokio::task::spawn_blocking(move || gate.may_enter(&user, &key, peer)).await.unwrap_or(false)
+        tokio::task::spawn_blocking(move || gate.may_offer(&user, &key, peer)).await.unwrap_or(false)
     }
 
-    /// Begins the session of someone who proved a key.
-    async fn enter(&mut self, user: &str, key: &PublicKey) {
+    /// Asks the gate about a credential whose possession was proven.
+    async fn may_enter(&self, user: &str, credential: &Credential) -> Admission {
+        if !is_account(user) || !self.connection.is_open() {
+            return Admission::Refused;
+        }
+        let (gate, peer) = (self.gate.clone(), self.connection.peer);
+        let (user, credential) = (user.to_owned(), credential.clone());
+        let asked = tokio::task::spawn_blocking(move || gate.may_enter(&user, &credential, peer));
+        asked.await.unwrap_or(Admission::Refused)
+    }
+
+    /// Lets in whoever proved a credential, or tells why not.
+    async fn proven(&mut self, user: &str, credential: Credential) -> Auth {
+        match self.may_enter(user, &credential).await {
+            Admission::Welcome => {
+                self.enter(user, credential).await;
+                Auth::Accept
+            }
+            Admission::Told(fault) => {
+                self.not_admitted(one_line(&fault));
+                Auth::Accept
+            }
+            Admission::Refused => Auth::reject(),
+        }
+    }
+
+    /// Begins the session of someone who proved a credential.
+    async fn enter(&mut self, user: &str, credential: Credential) {
         let (gate, connection) = (self.gate.clone(), self.connection.clone());
-        let (user, key) = (user.to_owned(), key.clone());
+        let user = user.to_owned();
         let begun = tokio::task::spawn_blocking(move || -> Result<Login, Fault> {
             let link = Arc::new(WeakLink(Arc::downgrade(&connection)));
-            let entered = gate.enter(&user, &key, connection.peer, connection.id, link)?;
+            let entered = gate.enter(&user, &credential, connection.peer, connection.id, link)?;
             let language = entered.tree.language();
             Ok(Login { account: entered.account, tree: entered.tree, language, guard: entered.guard })
         });
@@ -166,6 +190,11 @@ impl Handler {
     }
 }
 
+/// The same RSA key may be used with SHA-1; that is refused whatever the gate thinks of the key.
+fn is_sha1(algorithm: &Algorithm) -> bool {
+    matches!(algorithm, Algorithm::Rsa { hash: None })
+}
+
 /// A name that the gate may be asked about.
 fn is_account(user: &str) -> bool {
     !user.is_empty() && user.len() <= ACCOUNT_BYTES_MAX && !user.chars().any(char::is_control)
@@ -189,26 +218,31 @@ impl russh::server::Handler for Handler {
         user: &str,
         offer: PublicKeyOffer<'_>,
     ) -> Result<Auth, Self::Error> {
-        if self.count() && self.may_enter(user, offer.public_key, offer.algorithm).await {
+        if self.count() && self.may_offer(user, offer.public_key, offer.algorithm).await {
             return Ok(Auth::Accept);
         }
         Ok(Auth::reject())
     }
 
     async fn auth_publickey(&mut self, user: &str, key: VerifiedPublicKey<'_>) -> Result<Auth, Self::Error> {
-        if !self.count() || !self.may_enter(user, key.public_key, key.algorithm).await {
+        // The offer was judged for this key and algorithm; a client may leave it out.
+        if !self.count() || is_sha1(key.algorithm) {
             return Ok(Auth::reject());
         }
-        self.enter(user, key.public_key).await;
-        Ok(Auth::Accept)
+        Ok(self.proven(user, Credential::Key(key.public_key.clone())).await)
     }
 
-    /// A certificate came: `russh` has checked its own signature, its period and that the client holds the key, and
-    /// nothing else. Whether its authority, kind, principals and options are good is for the gate to say; there is no
-    /// such authority yet. (The probe before it was answered for the bare key inside it.)
-    async fn auth_openssh_certificate(&mut self, _: &str, _: &Certificate) -> Result<Auth, Self::Error> {
-        self.count();
-        Ok(Auth::reject())
+    /// `russh` has checked the certificate's own signature, its period and that the client holds the key, and nothing else;
+    /// one whose period is over it refuses before anybody is asked. (The probe before it was answered for the bare key inside.)
+    async fn auth_openssh_certificate(
+        &mut self,
+        user: &str,
+        certificate: &Certificate,
+    ) -> Result<Auth, Self::Error> {
+        if !self.count() {
+            return Ok(Auth::reject());
+        }
+        Ok(self.proven(user, Credential::Certificate(Box::new(certificate.clone()))).await)
     }
 
     async fn channel_open_session(
