@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, Mode};
 
+use crate::model::account_history::AccountFact;
 use crate::model::authority::Authority;
 use crate::model::card::{CardRef, Salt, SubmissionCard};
 use crate::model::certificate::Certificate;
@@ -334,6 +335,9 @@ impl Ledger for FakeLedger {
         Ok(Vec::new())
     }
     fn sweeps(&self, _: &AccountId, _: usize) -> Result<Vec<Swept>, LedgerError> {
+        Ok(Vec::new())
+    }
+    fn account_history(&self, _: &AccountId, _: usize) -> Result<Vec<AccountFact>, LedgerError> {
         Ok(Vec::new())
     }
 

@@ -40,9 +40,11 @@ use crate::work::imports::Imports;
 use crate::work::intake::{Intake, Refusals};
 use crate::work::judge::Judge;
 use crate::work::notify::{NoticePolicy, Notifier};
+use crate::work::parties::Parties;
 use crate::work::ports::{Mailer, Scanner};
 use crate::work::repeats::Repeats;
 use crate::work::retention::Retention;
+use crate::work::self_service::AccountFiles;
 use crate::work::step::Points;
 use crate::work::sweep::Sweep;
 
@@ -101,6 +103,8 @@ pub struct House {
     pub handover: Arc<Handover>,
     /// Drop-boxes.
     pub dropboxes: Arc<Dropboxes>,
+    /// Who sets parties.
+    pub parties: Arc<Parties>,
     /// Intake.
     pub intake: Arc<Intake>,
     /// Judges certificates.
@@ -257,6 +261,14 @@ impl House {
             Arc::clone(&ledger),
         ));
         let handover = Arc::new(Handover::new(in_force.submit.sets_waiting_max));
+        let parties = Arc::new(Parties::new(Arc::clone(&ledger), Arc::clone(&blobs), root_path.clone()));
+        let service = Arc::new(AccountFiles {
+            ledger: Arc::clone(&ledger),
+            blobs: Arc::clone(&blobs),
+            parties: Arc::clone(&parties),
+            notifier: Arc::clone(&notifier),
+            zone: in_force.gateway.zone,
+        });
         let board = Arc::clone(&alarms);
         let alarm_clock = Arc::clone(&clock);
         let office = Arc::new(OfficeParts {
@@ -269,6 +281,8 @@ impl House {
             listed_max: in_force.submit.listed_max,
             alarm: Box::new(move |code, text| board.raise(code, &text, alarm_clock.now())),
             zone: in_force.gateway.zone,
+            service,
+            self_service_file_bytes_max: in_force.submit.self_service_file_bytes_max,
         });
         Ok(Self {
             imports: Arc::new(Imports {
@@ -307,6 +321,7 @@ impl House {
             bells,
             handover,
             dropboxes,
+            parties,
             intake,
             verification,
             judge,

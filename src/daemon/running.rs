@@ -172,13 +172,15 @@ fn gate(house: &Arc<House>, config: &Config) -> KeyGate {
 }
 
 fn open_control(house: &Arc<House>, config: &Config, live: Arc<LiveDaemon>) -> anyhow::Result<ControlDoor> {
-    let parts = Parts::new(
+    let mut parts = Parts::new(
         Arc::clone(&house.ledger),
         Arc::clone(&house.blobs),
         Arc::clone(&house.config),
         Arc::clone(&house.stages) as Arc<dyn Works>,
         Some(live),
     );
+    // One for all: reading a record and writing it back is one step.
+    parts.parties = Arc::clone(&house.parties);
     let service = DeskService::new(Arc::new(parts), Arc::clone(&house.clock));
     let policy = &config.control;
     let group = match policy.group.as_str() {

@@ -115,7 +115,7 @@ pub struct Parts {
     /// The configuration in force.
     pub config: Arc<ConfigCell>,
     /// Who sets parties.
-    pub parties: Parties,
+    pub parties: Arc<Parties>,
     /// The stages of work.
     pub works: Arc<dyn Works>,
     /// The daemon; none when the command line works by itself.
@@ -132,7 +132,7 @@ impl Parts {
         live: Option<Arc<dyn Live>>,
     ) -> Self {
         let root = config.get().places.root.clone();
-        let parties = Parties::new(Arc::clone(&ledger), Arc::clone(&blobs), root);
+        let parties = Arc::new(Parties::new(Arc::clone(&ledger), Arc::clone(&blobs), root));
         Self { ledger, blobs, config, parties, works, live }
     }
 

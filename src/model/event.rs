@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::account_history::ProfileField;
 use super::authority::Authority;
 use super::card::CardRef;
 use super::certificate::{Certificate, RevocationReason};
@@ -196,6 +197,13 @@ pub enum Event {
         files: u64,
         /// Their size.
         bytes: u64,
+    },
+    /// An account changed its own registration (K36 H24).
+    ProfileChanged {
+        /// The whole record.
+        account: Box<Account>,
+        /// What differs.
+        fields: Vec<ProfileField>,
     },
     /// An authority was added or changed; the whole record, without its private key.
     AuthoritySet(Box<Authority>),

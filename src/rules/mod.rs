@@ -1,6 +1,8 @@
 //! Decisions from values: no I/O, no clock.
 
+pub mod names;
 pub mod notice;
 pub mod policy;
+pub mod profile;
 pub mod retention;
 pub mod retry;

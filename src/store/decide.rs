@@ -1,6 +1,7 @@
 //! From operations to events: what the ledger allows, decided from the tables alone. Writes nothing.
 
 mod certificates;
+mod profile;
 
 use std::collections::HashSet;
 
@@ -137,6 +138,7 @@ pub(super) fn decide<I: Index>(draft: &mut Draft<'_, I>, op: Op, at: Timestamp) 
             Ok((events, Done::Ok))
         }
         Op::DropboxSwept { account, files, bytes } => ok(Event::DropboxSwept { account, files, bytes }),
+        Op::ChangeProfile { account, fields, mails } => profile::change(draft, account, fields, mails),
         Op::SetAuthority { authority, new } => certificates::set_authority(draft, authority, new),
         Op::IssueCertificate(certificate) => certificates::issue(draft, certificate),
         Op::RevokeCertificate { id, reason } => certificates::revoke(draft, id, reason),

@@ -28,6 +28,7 @@ use super::tables::{
     self, IdUse, Key, StoredDocument, StoredMail, StoredSubmission, queue_byte, series_index,
 };
 use super::writer::{Answer, Ask, Request, Shared, Writer, locked};
+use crate::model::account_history::AccountFact;
 use crate::model::document::{Document, RemovalReason};
 use crate::model::event::Series;
 use crate::model::ids::{AccountId, BlobId, Digest, DocumentId, InsurerCode, MailId, Number, OfficeCode};
@@ -603,6 +604,21 @@ impl<I: Index> Ledger for JournalLedger<I> {
                     Some(Swept { at: tables::time_in(&key)?, files, bytes })
                 };
                 swept().ok_or_else(|| malformed("a sweep"))
+            })
+            .collect()
+    }
+
+    fn account_history(&self, account: &AccountId, limit: usize) -> Result<Vec<AccountFact>, LedgerError> {
+        let _gate = self.gate();
+        let list = tables::account_facts(account);
+        let pairs = self.shared.index.range(&list.clone().done(), &list.end(), true);
+        pairs
+            .take(limit)
+            .map(|pair| {
+                let (key, value) = pair.map_err(index_error)?;
+                let at = tables::time_in(&key).ok_or_else(|| malformed("an account's history"))?;
+                let what = tables::decode(&value).map_err(index_error)?;
+                Ok(AccountFact { at, what })
             })
             .collect()
     }

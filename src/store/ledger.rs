@@ -6,6 +6,7 @@
 
 mod certificates;
 
+use crate::model::account_history::{AccountFact, ProfileField};
 use crate::model::authority::Authority;
 use crate::model::card::CardRef;
 use crate::model::certificate::{Certificate, RevocationReason};
@@ -148,6 +149,16 @@ pub enum Op {
         files: u64,
         /// Their size.
         bytes: u64,
+    },
+    /// An account changes its own registration; the mails that say so are sealed in the same step, so that no change goes
+    /// unsaid.
+    ChangeProfile {
+        /// The whole record; must exist.
+        account: Box<Account>,
+        /// What differs.
+        fields: Vec<ProfileField>,
+        /// Confirmations.
+        mails: Vec<Mail>,
     },
     /// Adds or changes an authority. Form, origin, certificate and insurer never change.
     SetAuthority {
@@ -427,6 +438,9 @@ pub trait Ledger: CertificateLedger + Send + Sync {
 
     /// Unfinished sets that were removed from this account's drop-box, newest first, at most `limit`.
     fn sweeps(&self, account: &AccountId, limit: usize) -> Result<Vec<Swept>, LedgerError>;
+
+    /// What happened to this account itself, newest first, at most `limit`.
+    fn account_history(&self, account: &AccountId, limit: usize) -> Result<Vec<AccountFact>, LedgerError>;
 
     /// Whether anything in the ledger refers to this blob (a payload file, a card, a document, a mail). Orphans are removed
     /// by the sweep.

@@ -7,10 +7,11 @@ use super::index::{Index, IndexError};
 use super::tables::{
     self, Draft, IdUse, Meta, Payload, SERIES, StoredDocument, StoredMail, StoredSubmission, series_index,
 };
+use crate::model::account_history::{AccountFact, AccountFactKind};
 use crate::model::card::CardRef;
 use crate::model::document::Document;
 use crate::model::event::{Event, MailResult, Record};
-use crate::model::ids::{Digest, DocumentId, MailId, Number};
+use crate::model::ids::{AccountId, Digest, DocumentId, MailId, Number};
 use crate::model::mail::{Mail, MailState, Subject};
 use crate::model::party::{Account, Insurer, Office};
 use crate::model::submission::{HoldReason, Outcome, State, Submission};
@@ -99,6 +100,11 @@ pub(super) fn project<I: Index>(
         Event::DropboxSwept { account, files, bytes } => {
             draft.put(&tables::sweeps(account).time(at).numbered(0, record.seq).done(), &(*files, *bytes))?;
         }
+        Event::ProfileChanged { account, fields } => {
+            set_account(draft, account)?;
+            let what = AccountFactKind::ProfileChanged(fields.clone());
+            account_fact(draft, &account.id, &AccountFact { at, what }, record.seq)?;
+        }
         Event::AuthoritySet(authority) => certificates::set_authority(draft, authority)?,
         Event::CertificateIssued(certificate) => certificates::issued(draft, certificate)?,
         Event::CertificateRevoked { id, reason } => certificates::revoked(draft, *id, *reason, at)?,
@@ -108,6 +114,16 @@ pub(super) fn project<I: Index>(
     }
     (draft.meta.seq, draft.meta.at, draft.meta.hash) = (record.seq, at, hash);
     Ok(())
+}
+
+/// A line of the account's history.
+fn account_fact<I: Index>(
+    draft: &mut Draft<'_, I>,
+    account: &AccountId,
+    fact: &AccountFact,
+    seq: u64,
+) -> Result<(), IndexError> {
+    draft.put_new(tables::account_facts(account).time(fact.at).numbered(0, seq).done(), &fact.what)
 }
 
 fn missing(what: impl std::fmt::Display) -> IndexError {

@@ -1,8 +1,8 @@
 //! What lies in the index under which key, and the draft in which a commit's changes are gathered.
 //!
 //! One byte names the table; texts end with a zero byte; numbers and times are big-endian, so that keys sort as they
-//! count. Records are postcard; all other tables but `manifest`, `id`, `content`, `sweeps`, `told` and the places of documents hold keys
-//! without a value, and follow from the records ([`StoredSubmission::derived`] and its likes).
+//! count. Records are postcard; all other tables but `manifest`, `id`, `content`, `sweeps`, `told`, `account_facts` and the
+//! places of documents hold keys without a value, and follow from the records ([`StoredSubmission::derived`] and its likes).
 
 pub(super) mod certificates;
 
@@ -122,6 +122,10 @@ pub(super) fn fingerprint(fingerprint: &str) -> Vec<u8> {
 /// What was removed from this account's drop-box, by time; the value is files and bytes.
 pub(super) fn sweeps(account: &AccountId) -> Key {
     Key::of(b'z').text(account.as_str())
+}
+/// What happened to an account itself, by time.
+pub(super) fn account_facts(account: &AccountId) -> Key {
+    Key::of(b'l').text(account.as_str())
 }
 pub(super) fn submission(number: Number) -> Vec<u8> {
     Key::of(b's').number(number).done()

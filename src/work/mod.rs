@@ -13,6 +13,7 @@ pub mod publish;
 pub mod purge;
 pub mod repeats;
 pub mod retention;
+pub mod self_service;
 pub mod step;
 pub mod sweep;
 

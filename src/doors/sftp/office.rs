@@ -21,6 +21,7 @@ use crate::store::handover::Handover;
 use crate::store::history;
 use crate::store::ledger::{Ledger, SubmissionFilter};
 use crate::store::receipts::{Made, Receipts};
+use crate::work::ports::self_service::SelfService;
 
 /// Tells the operator: code and text.
 pub type Alarm = dyn Fn(&str, String) + Send + Sync;
@@ -45,6 +46,10 @@ pub struct OfficeParts {
     pub alarm: Box<Alarm>,
     /// The gateway's zone, for histories.
     pub zone: chrono_tz::Tz,
+    /// `/account`
+    pub service: Arc<dyn SelfService>,
+    /// Bytes of a file that is put into `/account` (`submit.self_service_file_bytes_max`).
+    pub self_service_file_bytes_max: usize,
 }
 
 /// One session of an office's or agent's account.
@@ -86,6 +91,7 @@ enum ReceiptOf {
 enum History {
     Sent,
     Received,
+    Account,
 }
 
 const ALLOWED_SIGNERS: &str = "allowed_signers";
@@ -131,6 +137,7 @@ impl OfficeTree {
             ["history"] => At::History,
             ["history", "sent.csv"] => At::HistoryFile(History::Sent),
             ["history", "received.csv"] => At::HistoryFile(History::Received),
+            ["history", "account.csv"] => At::HistoryFile(History::Account),
             _ => return Err(missing()),
         })
     }
@@ -174,6 +181,7 @@ impl OfficeTree {
         let text = match which {
             History::Sent => reader.sent(&self.account),
             History::Received => reader.received(&self.account),
+            History::Account => reader.account(&self.account),
         }
         .map_err(|e| self.words.ledger(&e))?;
         Ok(Made { bytes: text.into_bytes(), at: parts.ledger.head().at })
@@ -430,7 +438,11 @@ impl Tree for OfficeTree {
                 }))
             }
             At::History => {
-                let files = [("sent.csv", History::Sent), ("received.csv", History::Received)];
+                let files = [
+                    ("sent.csv", History::Sent),
+                    ("received.csv", History::Received),
+                    ("account.csv", History::Account),
+                ];
                 let mut entries = Vec::new();
                 for (name, which) in files {
                     let size = self.history(which)?.bytes.len() as u64;

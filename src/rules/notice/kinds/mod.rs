@@ -2,6 +2,7 @@
 //! [`KINDS`], its texts in `conf/notices/NAME.toml`, and its row in `conf/notices/README.md`.
 
 mod arrival;
+mod profile;
 mod recall;
 mod refusal;
 mod swept;
@@ -11,12 +12,14 @@ use super::words::Values;
 use crate::model::finding::Language;
 
 pub use arrival::{ArrivalNotice, ArrivalPart};
+pub use profile::ProfileNotice;
 pub use recall::RecallNotice;
 pub use refusal::{RefusalNotice, RefusalReason, summarise};
 pub use swept::SweptNotice;
 
 /// All kinds, in the order of their names.
-pub static KINDS: &[&Kind] = &[&arrival::KIND, &recall::KIND, &refusal::KIND, &swept::KIND];
+pub static KINDS: &[&Kind] =
+    &[&arrival::KIND, &profile::KIND, &profile::FORMER_KIND, &recall::KIND, &refusal::KIND, &swept::KIND];
 
 /// One kind of notice.
 #[derive(Debug)]
