@@ -6,7 +6,7 @@ pub mod cms;
 pub mod manifest;
 pub mod names;
 #[cfg(test)]
-#[path = "pki_tests.rs"]
+#[path = "../../tests/support/pki.rs"]
 mod pki;
 pub mod receipt;
 pub mod secrets;
