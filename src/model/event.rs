@@ -5,11 +5,14 @@
 use serde::{Deserialize, Serialize};
 
 use super::account_history::ProfileField;
+use super::application::{Application, ApplicationStep};
 use super::authority::Authority;
 use super::card::CardRef;
 use super::certificate::{Certificate, RevocationReason};
 use super::document::{Document, RemovalReason};
-use super::ids::{AccountId, CertificateId, Digest, DocumentId, InsurerCode, MailId, Number, OfficeCode};
+use super::ids::{
+    AccountId, ApplicationId, CertificateId, Digest, DocumentId, InsurerCode, MailId, Number, OfficeCode,
+};
 use super::mail::Mail;
 use super::party::{Account, Actor, Insurer, Office};
 use super::submission::{Outcome, StageVerdict, Submission};
@@ -38,6 +41,8 @@ pub enum Series {
     Document,
     /// [`MailId`]
     Mail,
+    /// [`ApplicationId`]
+    Application,
     /// [`CertificateId`]
     Certificate,
 }
@@ -197,6 +202,15 @@ pub enum Event {
         files: u64,
         /// Their size.
         bytes: u64,
+    },
+    /// An application for an account, or for another certificate of one, was taken (K3).
+    ApplicationMade(Box<Application>),
+    /// An application went one step on.
+    ApplicationMoved {
+        /// Which.
+        id: ApplicationId,
+        /// What happened to it.
+        step: ApplicationStep,
     },
     /// An account changed its own registration (K36 H24).
     ProfileChanged {

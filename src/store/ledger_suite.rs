@@ -1,5 +1,6 @@
 //! What every [`Ledger`] must do. Run by the tests of each implementation.
 
+mod applications;
 mod certificates;
 
 use super::ledger::{
@@ -19,7 +20,7 @@ use crate::model::time::{DAY, Timestamp};
 /// Runs all of it, each part against a fresh ledger; the first of what `make` returns only has to live as long.
 pub(super) fn run<L: Ledger, G>(make: impl Fn() -> (G, L)) {
     type Part = fn(&dyn Ledger);
-    let parts: [Part; 18] = [
+    let parts: [Part; 19] = [
         parties,
         a_life,
         same_manifest,
@@ -33,6 +34,7 @@ pub(super) fn run<L: Ledger, G>(make: impl Fn() -> (G, L)) {
         mails,
         leases,
         serials_and_time,
+        applications::applications,
         profiles,
         certificates::authorities,
         certificates::issue_and_find,

@@ -5,6 +5,7 @@ pub mod root;
 
 pub mod journal;
 
+mod applications;
 mod decide;
 pub mod index;
 pub mod journal_ledger;

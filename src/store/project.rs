@@ -1,6 +1,7 @@
 //! From events to tables: the only place that writes them, used alike when an event has just happened and when the index
 //! is rebuilt. Needs nothing but the event and the tables: no card, no clock.
 
+mod applications;
 mod certificates;
 
 use super::index::{Index, IndexError};
@@ -100,6 +101,8 @@ pub(super) fn project<I: Index>(
         Event::DropboxSwept { account, files, bytes } => {
             draft.put(&tables::sweeps(account).time(at).numbered(0, record.seq).done(), &(*files, *bytes))?;
         }
+        Event::ApplicationMade(application) => applications::made(draft, application, at, &record.by)?,
+        Event::ApplicationMoved { id, step } => applications::moved(draft, *id, step, at, &record.by)?,
         Event::ProfileChanged { account, fields } => {
             set_account(draft, account)?;
             let what = AccountFactKind::ProfileChanged(fields.clone());
@@ -341,6 +344,9 @@ fn sealed<I: Index>(draft: &mut Draft<'_, I>, mail: &Mail) -> Result<(), IndexEr
     }
     if let Subject::Refusal(number) = mail.subject {
         change(draft, number, |stored| stored.tell_at = None)?;
+    }
+    if let Subject::Application(id, notice) = mail.subject {
+        applications::told(draft, id, notice)?;
     }
     if let Subject::Notice { kind, about } = &mail.subject
         && !about.is_empty()
