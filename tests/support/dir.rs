@@ -283,7 +283,10 @@ impl Gate for Keys {
     }
 
     fn may_enter(&self, account: &str, credential: &Credential, from: SocketAddr) -> Admission {
-        if self.may_offer(account, &credential.key(), from) { Admission::Welcome } else { Admission::Refused }
+        match credential {
+            Credential::Key(key) if self.may_offer(account, key, from) => Admission::Welcome,
+            _ => Admission::Refused,
+        }
     }
 
     fn enter(
