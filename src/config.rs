@@ -18,6 +18,8 @@ use serde::de::DeserializeOwned;
 
 use crate::doors::sftp::Limits;
 use crate::model::ids::InsurerCode;
+use crate::model::span::Span;
+use crate::rules::certificates::AuthoritiesPolicy;
 use crate::rules::policy::{ControlPolicy, GatewayPolicy, SessionsPolicy, SignaturesPolicy, SubmitPolicy};
 use crate::work::deliver::DeliveryPolicy;
 use crate::work::purge::PurgePolicy;
@@ -34,7 +36,7 @@ use source::Source;
 pub const DEFAULT_TEXT: &str = include_str!("../conf/todoke.toml");
 
 /// Tables an insurer's file may have; each is read by the module named after it.
-pub const INSURER_TABLES: &[&str] = &["accounts", "documents", "filing"];
+pub const INSURER_TABLES: &[&str] = &["accounts", "certificates", "documents", "filing"];
 
 /// `[sftp]`: where the SFTP door listens.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -85,6 +87,8 @@ pub struct Config {
     pub purge: PurgePolicy,
     /// `[purge] schedule`: when the purge runs, in the gateway's zone.
     pub purge_schedule: cron::Schedule,
+    /// `[certificates]`
+    pub certificates: AuthoritiesPolicy,
     /// `[control]`
     pub control: ControlPolicy,
     /// `[metrics] listen`; none means nowhere.
@@ -118,6 +122,7 @@ impl Config {
         let retention: RetentionPolicy = source.table("retention");
         let schedule = source.take("purge", "schedule").unwrap_or_else(|| "0 30 3 * * *".to_owned());
         let purge: PurgePolicy = source.table("purge");
+        let certificates: AuthoritiesPolicy = source.table("certificates");
         let control: ControlPolicy = source.table("control");
         let metrics: MetricsTable = source.table("metrics");
         let log: LogPolicy = source.table("log");
@@ -127,6 +132,7 @@ impl Config {
         at_least_one(&mut source, "sessions.person_max", sessions.person_max as u64);
         at_least_one(&mut source, "sessions.machine_max", sessions.machine_max as u64);
         check_submit(&mut source, &submit);
+        check_certificates(&mut source, &certificates);
         at_least_one(&mut source, "control.clients_max", control.clients_max as u64);
         at_least_one(&mut source, "control.timeout_seconds", control.timeout_seconds);
         let scanner = scanner.check(&mut source);
@@ -164,6 +170,7 @@ impl Config {
             retention,
             purge,
             purge_schedule,
+            certificates,
             control,
             metrics_listen,
             log,
@@ -211,6 +218,26 @@ fn check_submit(source: &mut Source<'_>, submit: &SubmitPolicy) {
     at_least_one(source, "submit.unfinished_hours", u64::from(submit.unfinished_hours));
     if !(1..=12).contains(&submit.year_begins_month) {
         source.reject("submit.year_begins_month", "must be a month, 1 to 12");
+    }
+}
+
+fn check_certificates(source: &mut Source<'_>, policy: &AuthoritiesPolicy) {
+    if !(1..=50).contains(&policy.authority_years) {
+        source.reject("certificates.authority_years", "must be 1 to 50 years");
+    }
+    if policy.backdate > Span::days(1) {
+        source.reject("certificates.backdate", "must be at most 1d");
+    }
+    if policy.crl_holds < Span::seconds(3600) || policy.crl_holds > Span::days(365) {
+        source.reject("certificates.crl_holds", "must be 1h to 365d");
+    }
+    let url = policy.crl_url.as_str();
+    let fine = url.is_empty() || url.starts_with("http://") || url.starts_with("https://");
+    if !fine || !url.bytes().all(|b| b.is_ascii_graphic()) {
+        source.reject(
+            "certificates.crl_url",
+            "must be an http URL in ASCII, such as http://crl.example.jp/todoke, or empty",
+        );
     }
 }
 

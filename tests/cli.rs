@@ -15,7 +15,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use todoke::config::{Config, ConfigCell, file_in};
-use todoke::desk::{DeskService, Live, Parts, Session, Stages, Trouble};
+use todoke::desk::{self, DeskService, Live, Parts, Session, Stages, Trouble};
 use todoke::doors::control::{Bounds, ControlDoor};
 use todoke::model::time::{Clock, SystemClock, Timestamp};
 use todoke::store::blobs::Blobs;
@@ -555,7 +555,8 @@ impl Daemon {
         let judge = Box::new(|_, _, _: &_, _| Ok(()));
         let stages = Stages::build(&config, &port, &blobs, &alarms, Arc::new(NoScanner), judge, || 0);
         let socket = config.get().places.socket();
-        let parts = Parts::new(port, blobs, config, Arc::new(stages), Some(Arc::new(NoLoops)));
+        let certificates = desk::certificates::build(&config, &port, &blobs, &alarms, None);
+        let parts = Parts::new(port, blobs, config, certificates, Arc::new(stages), Some(Arc::new(NoLoops)));
         let service = DeskService::new(Arc::new(parts), Arc::new(SystemClock));
         let bounds = Bounds {
             group: None,

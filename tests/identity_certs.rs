@@ -4,7 +4,13 @@
 //! The authorities are the tests' own and lie in the ledger as embedded or external ones, so that every kind of wrong certificate
 //! can be made.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::too_many_lines,
+    clippy::type_complexity,
+    reason = "tests that are tables"
+)]
 
 #[path = "support/gateway.rs"]
 mod gateway;
@@ -87,10 +93,7 @@ impl Books {
         let line = openssh.as_ref().map(|(_, line)| OpensshCertificate::from_openssh(line).unwrap());
         let key = match (&read, &line) {
             (_, Some(certificate)) => PublicKey::new(certificate.public_key().clone(), ""),
-            (Some(certificate), _) => {
-                let key = certificate.key().unwrap();
-                PublicKey::new((&key).try_into().unwrap(), "")
-            }
+            (Some(certificate), _) => certificate.key().unwrap().to_ssh().unwrap()
             (None, None) => panic!("no form"),
         };
         let second = |seconds: u64| Timestamp(i64::try_from(seconds).unwrap().saturating_mul(1000));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::config::{Config, ConfigCell};
-use crate::desk::{Kind, Parts, Stages, Trouble};
+use crate::desk::{Kind, Parts, Stages, Trouble, certificates};
 use crate::doors::clamd;
 use crate::model::time::{Clock as _, SystemClock};
 use crate::store::blobs::Blobs;
@@ -68,7 +68,9 @@ pub(super) fn open_as(config: &Config, restored: bool) -> Result<Direct, Trouble
         Err(Trouble::new(Kind::NotNow, "DAEMON-AWAY", text))
     };
     let stages = Stages::build(&config, &as_port, &blobs, &alarms, scanner, Box::new(judge), monotonic());
-    let parts = Parts::new(as_port, blobs, config, Arc::new(stages), None);
+    let certificates =
+        certificates::build(&config, &as_port, &blobs, &alarms, certificates::credentials_directory());
+    let parts = Parts::new(as_port, blobs, config, certificates, Arc::new(stages), None);
     let untouched = clean.filter(|_| recovery.index == IndexState::Current && recovery.cut.is_none());
     Ok(Direct { parts, ledger, untouched })
 }

@@ -89,6 +89,7 @@ fn examine(config: &Config, now: Timestamp, report: &mut Report) {
     files::insurers(config, rules.as_ref(), report);
     files::root(config, report);
     files::keys(config, report);
+    files::authorities(config, now, report);
     files::spools(config, report);
     files::journal(config, now, report);
     running::daemon(config, report);

@@ -2,6 +2,7 @@
 //! to the store.
 
 mod account;
+mod cert;
 mod check;
 mod deliver;
 mod demo;
@@ -21,6 +22,7 @@ mod serve;
 mod status;
 mod submission;
 mod way;
+mod when;
 
 use std::path::PathBuf;
 
@@ -101,6 +103,9 @@ enum Verb {
     /// Accounts: login identities of offices, agents and insurers
     #[command(subcommand)]
     Account(account::Account),
+    /// Certificates and the authorities that issue them
+    #[command(subcommand)]
+    Cert(cert::Cert),
     /// Place a document in an account's outbox
     Deliver(deliver::Deliver),
     /// Documents in outboxes
@@ -169,6 +174,7 @@ pub fn run(cli: Cli) -> Exit {
         Verb::Insurer(verb) => verb.run(globals),
         Verb::Office(verb) => verb.run(globals),
         Verb::Account(verb) => verb.run(globals),
+        Verb::Cert(verb) => verb.run(globals),
         Verb::Deliver(verb) => verb.run(globals),
         Verb::Outbox(verb) => verb.run(globals),
         Verb::Submission(verb) => verb.run(globals),

@@ -1,7 +1,5 @@
 //! `todoke purge`
 
-use chrono::{DateTime, Days, NaiveDate, NaiveDateTime, TimeZone as _};
-use chrono_tz::Tz;
 use clap::Args;
 
 use super::Globals;
@@ -9,8 +7,9 @@ use super::exit::Exit;
 use super::out::{self, Column};
 use super::party::Yes;
 use super::way::Way;
-use crate::desk::{Kind, PurgeRequest, Request, Trouble};
-use crate::model::time::{Clock as _, SystemClock, Timestamp};
+use super::when::{Edge, when};
+use crate::desk::{PurgeRequest, Request, Trouble};
+use crate::model::time::{Clock as _, SystemClock};
 
 const COLUMNS: [Column; 6] = [
     ("DOCUMENT", "document"),
@@ -43,7 +42,8 @@ impl Purge {
             // A wrong time is said before anything is opened.
             let zone = globals.load()?.gateway.zone;
             let at = match &self.at {
-                Some(text) => when(text, zone)?,
+                // Documents go when their last day is over.
+                Some(text) => when("at", text, zone, Edge::End)?,
                 None => SystemClock.now(),
             };
             let way = Way::open(globals)?;
@@ -59,47 +59,5 @@ impl Purge {
         }
         let answer = Way::open(globals)?.ask(Request::Purge(request))?;
         globals.out().thing(&answer)
-    }
-}
-
-/// A day means its end in the gateway's zone: documents go when their last day is over.
-fn when(text: &str, zone: Tz) -> Result<Timestamp, Trouble> {
-    if let Ok(at) = DateTime::parse_from_rfc3339(text) {
-        return Ok(Timestamp(at.timestamp_millis()));
-    }
-    let local = match NaiveDate::parse_from_str(text, "%Y-%m-%d") {
-        Ok(day) => day.checked_add_days(Days::new(1)).and_then(|next| next.and_hms_opt(0, 0, 0)),
-        Err(_) => ["%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]
-            .iter()
-            .find_map(|form| NaiveDateTime::parse_from_str(text, form).ok()),
-    };
-    local
-        .and_then(|local| zone.from_local_datetime(&local).earliest())
-        .map(|at| Timestamp(at.timestamp_millis()))
-        .ok_or_else(|| {
-            let text = format!(
-                "--at {text:?} is not a time: write 2027-02-01, 2027-02-01T03:00 or 2027-02-01T03:00:00Z"
-            );
-            Trouble::new(Kind::Usage, "AT", text)
-        })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_day_means_its_end_where_the_gateway_is() {
-        for (text, utc) in [
-            ("2027-02-01", "2027-02-01T15:00:00.000Z"),
-            ("2027-02-01T03:00", "2027-01-31T18:00:00.000Z"),
-            ("2027-02-01T03:00:05", "2027-01-31T18:00:05.000Z"),
-            ("2027-02-01T03:00:00Z", "2027-02-01T03:00:00.000Z"),
-        ] {
-            assert_eq!(when(text, chrono_tz::Asia::Tokyo).unwrap().to_string(), utc, "{text}");
-        }
-        for text in ["", "tomorrow", "2027-02-30", "2027-02-01 03:00", "20270201"] {
-            assert_eq!(when(text, chrono_tz::Asia::Tokyo).unwrap_err().kind, Kind::Usage, "{text}");
-        }
     }
 }

@@ -67,6 +67,10 @@ fn print(out: &Out, status: &Value) -> Result<(), Trouble> {
             out.line(&format!("{key:<11}{}", text(key)))?;
         }
     }
+    for authority in status["authorities"].as_array().into_iter().flatten() {
+        let cell = |key: &str| out.cell(key, &authority[key]);
+        out.line(&format!("authority  {} ends at {}", cell("authority"), cell("ends_at")))?;
+    }
     for session in status["sessions"].as_array().into_iter().flatten() {
         let cell = |key: &str| out.cell(key, &session[key]);
         out.line(&format!(

@@ -54,6 +54,11 @@ impl Places {
         self.root.join("keys")
     }
 
+    /// What anybody may have: authorities' certificates, fingerprints, revocation lists.
+    pub fn public(&self) -> PathBuf {
+        self.root.join("public")
+    }
+
     /// The control socket.
     pub fn socket(&self) -> PathBuf {
         self.root.join("control.sock")

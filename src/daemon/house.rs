@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use super::live::decide;
 use super::loops::Bell;
 use crate::config::{Config, ConfigCell};
-use crate::desk::Stages;
+use crate::desk::{self, Stages};
 use crate::doors::clamd;
 use crate::doors::sftp::office::OfficeParts;
 use crate::doors::smtp::SmtpMailer;
@@ -36,6 +36,7 @@ use crate::store::seen::Seen;
 use crate::store::verification::{Lists, Verification};
 use crate::work::alarms::{AlarmBoard, Alarms};
 use crate::work::assess::Assessor;
+use crate::work::certificates::Certificates;
 use crate::work::imports::Imports;
 use crate::work::intake::{Intake, Refusals};
 use crate::work::judge::Judge;
@@ -125,6 +126,8 @@ pub struct House {
     pub unclaimed: Arc<Mutex<HashSet<BlobId>>>,
     /// The scanner, for its patterns.
     pub scanner: Arc<dyn Scanner>,
+    /// Who certifies.
+    pub certificates: Arc<Certificates>,
     /// What offices' trees are made of.
     pub office: Arc<OfficeParts>,
     /// Rule tables in force.
@@ -250,6 +253,8 @@ impl House {
                 tracing::error!(document = %document.id, error = format!("{error:#}"), "a recall could not be told");
             }
         }));
+        let credentials = desk::certificates::credentials_directory();
+        let certificates = desk::certificates::build(&config, &ledger, &blobs, &alarm_port, credentials);
         let turn = stages.publisher.turn.clone();
         let unclaimed: Arc<Mutex<HashSet<BlobId>>> = Arc::default();
         let kept = Arc::clone(&unclaimed);
@@ -329,6 +334,7 @@ impl House {
             notifier,
             unclaimed,
             scanner,
+            certificates,
             office,
             rules,
             seen,

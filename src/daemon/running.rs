@@ -82,6 +82,12 @@ pub fn start(config: Config, world: &World, log: Option<LogLevel>) -> anyhow::Re
     };
 
     let gate = Arc::new(gate(&house, &config));
+    let weak = Arc::downgrade(&gate);
+    house.certificates.when_revoked(Box::new(move |certificate, _| {
+        if let Some(gate) = weak.upgrade() {
+            gate.revoked(certificate.id);
+        }
+    }));
     let listener = runtime
         .block_on(TcpListener::bind(config.sftp_listen))
         .with_context(|| format!("while listening for SFTP on {}", config.sftp_listen))?;
@@ -176,6 +182,7 @@ fn open_control(house: &Arc<House>, config: &Config, live: Arc<LiveDaemon>) -> a
         Arc::clone(&house.ledger),
         Arc::clone(&house.blobs),
         Arc::clone(&house.config),
+        Arc::clone(&house.certificates),
         Arc::clone(&house.stages) as Arc<dyn Works>,
         Some(live),
     );
@@ -283,6 +290,11 @@ fn start_stages(house: &Arc<House>, loops: &Loops) -> anyhow::Result<Vec<JoinHan
     threads.push(loops.spawn("notify", bells.notify.clone(), seconds(2), seconds(1800), move |now| {
         notifier.step(now)?;
         Ok(false)
+    })?);
+
+    let certificates = Arc::clone(&house.certificates);
+    threads.push(loops.spawn("certificates", Bell::default(), seconds(60), seconds(300), move |now| {
+        certificates.step(now).map(|progress| progress.more).map_err(Into::into)
     })?);
 
     let own = Arc::clone(house);

@@ -1,6 +1,7 @@
 //! The desk: everything an operator can ask for, once. The command line carries a [`Request`] here, over the control
 //! socket when the daemon runs and by a plain call when it does not; the answer is the same.
 
+pub mod certificates;
 mod listing;
 mod mails;
 mod outbox;
@@ -21,6 +22,7 @@ use serde_json::Value;
 use crate::model::party::Actor;
 use crate::model::time::Timestamp;
 
+pub use certificates::{CertificateRequest, IssuePassword, KeyMaterial};
 pub use parts::{DeliverOrder, Live, Parts, Session, Works};
 pub use request::{
     Answer, MailRequest, OutboxRequest, PartyRequest, PurgeRequest, Request, Response, SubmissionRequest,
@@ -42,6 +44,7 @@ pub fn execute(
         Request::Party(request) => parties::answer(parts, request, by, now),
         Request::Submission(request) => submissions::answer(parts, request, by, now),
         Request::Outbox(request) => outbox::answer(parts, request, by, now),
+        Request::Certificate(request) => certificates::answer(parts, request, by, now),
         Request::Mail(request) => mails::answer(parts, request, by, now),
         Request::Purge(request) => outbox::purge(parts, &request, now),
         Request::Deliver(order) => outbox::deliver(parts, &order, payload, by, now),

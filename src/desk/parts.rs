@@ -15,6 +15,7 @@ use crate::model::time::Timestamp;
 use crate::rules::policy::{AccountsPolicy, SecondAccount};
 use crate::store::blobs::Blobs;
 use crate::store::ledger::Ledger;
+use crate::work::certificates::Certificates;
 use crate::work::parties::Parties;
 
 /// A document an operator places by hand.
@@ -116,6 +117,8 @@ pub struct Parts {
     pub config: Arc<ConfigCell>,
     /// Who sets parties.
     pub parties: Arc<Parties>,
+    /// Who certifies.
+    pub certificates: Arc<Certificates>,
     /// The stages of work.
     pub works: Arc<dyn Works>,
     /// The daemon; none when the command line works by itself.
@@ -128,12 +131,13 @@ impl Parts {
         ledger: Arc<dyn Ledger>,
         blobs: Arc<dyn Blobs>,
         config: Arc<ConfigCell>,
+        certificates: Arc<Certificates>,
         works: Arc<dyn Works>,
         live: Option<Arc<dyn Live>>,
     ) -> Self {
         let root = config.get().places.root.clone();
         let parties = Arc::new(Parties::new(Arc::clone(&ledger), Arc::clone(&blobs), root));
-        Self { ledger, blobs, config, parties, works, live }
+        Self { ledger, blobs, config, parties, certificates, works, live }
     }
 
     pub(super) fn live(&self) -> Result<&dyn Live, Trouble> {

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::certificates::CertificateRequest;
 use super::parts::DeliverOrder;
 use super::trouble::Trouble;
 use crate::model::ids::{AccountId, DocumentId, InsurerCode, MailId, Number, OfficeCode};
@@ -26,6 +27,8 @@ pub enum Request {
     Submission(SubmissionRequest),
     /// About documents.
     Outbox(OutboxRequest),
+    /// About authorities and certificates.
+    Certificate(CertificateRequest),
     /// About mails.
     Mail(MailRequest),
     /// About what has expired.

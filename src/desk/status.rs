@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::certificates::ending_soon;
 use super::listing::{time, time_or_null};
 use super::parts::Parts;
 use super::request::{Answer, Response};
@@ -33,6 +34,7 @@ pub(super) fn answer(parts: &Parts, now: Timestamp) -> Response {
         "queues": queues(parts, now)?,
         "disk_free_bytes": parts.blobs.free_bytes()?,
     });
+    status["authorities"] = Value::Array(ending_soon(parts, now)?);
     if let Some(live) = &parts.live {
         status["started_at"] = time(live.started_at());
         status["sftp"] = live.sftp().to_string().into();

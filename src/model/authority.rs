@@ -126,6 +126,14 @@ pub fn superseded(all: &[Authority], which: &Authority, at: Timestamp) -> bool {
     })
 }
 
+/// Whether it is the one that issues at this time, for its insurer or for all.
+pub fn issues(all: &[Authority], which: &Authority, at: Timestamp) -> bool {
+    which.origin == Origin::Embedded
+        && which.holds_at(at)
+        && which.issuing_from.is_some_and(|from| from <= at)
+        && !superseded(all, which, at)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -167,6 +175,8 @@ mod tests {
         assert!(!superseded(&all, &all[0], Timestamp(99 * DAY)));
         assert!(superseded(&all, &all[0], Timestamp(100 * DAY)));
         assert!(!superseded(&all, &all[1], Timestamp(100 * DAY)));
+        let issue = |day: i64| [0, 1].map(|at| issues(&all, &all[at], Timestamp(day * DAY)));
+        assert_eq!([issue(99), issue(100), issue(1000)], [[true, false], [false, true], [false, false]]);
         assert!(all[0].trusted_at(Timestamp(500 * DAY), &insurer()));
     }
 

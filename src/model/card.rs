@@ -162,6 +162,15 @@ pub struct DocumentCard {
     pub original_name: String,
 }
 
+/// What is downloaded of a key that was made here: private keys under the certificate-issue password, certificates.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BundleCard {
+    /// Makes the digest unguessable.
+    pub salt: Salt,
+    /// Files: name and content in base64.
+    pub files: Vec<(String, String)>,
+}
+
 /// One mail, sealed: a retry sends these very bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MailCard {

@@ -1,5 +1,6 @@
 //! Decisions from values: no I/O, no clock.
 
+pub mod certificates;
 pub mod enrolment;
 pub mod names;
 pub mod notice;

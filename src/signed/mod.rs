@@ -3,11 +3,14 @@
 mod ber;
 pub mod certificate;
 pub mod cms;
+pub mod crl;
+pub mod csr;
 pub mod manifest;
 pub mod names;
 #[cfg(test)]
 #[path = "../../tests/support/pki.rs"]
 mod pki;
+mod public_key;
 pub mod receipt;
 pub mod secrets;
 pub mod sshcert;

@@ -7,8 +7,6 @@ use std::time::Duration;
 
 use der::asn1::{ObjectIdentifier, UintRef};
 use der::{Decode as _, Encode as _};
-use russh::keys::ssh_key::Mpint;
-use russh::keys::ssh_key::public::{EcdsaPublicKey, Ed25519PublicKey, KeyData, RsaPublicKey};
 use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use webpki::{
     EndEntityCert, Error, ExpirationPolicy, ExtendedKeyUsageValidator, KeyPurposeIdIter,
@@ -101,24 +99,6 @@ pub enum PublicKey {
     Ed25519(Vec<u8>),
 }
 
-/// The key as SSH writes it: what accounts' keys are known by.
-impl TryFrom<&PublicKey> for KeyData {
-    type Error = russh::keys::ssh_key::Error;
-
-    fn try_from(key: &PublicKey) -> Result<Self, Self::Error> {
-        Ok(match key {
-            PublicKey::Rsa { n, e } => {
-                let key = RsaPublicKey::new(Mpint::from_positive_bytes(e), Mpint::from_positive_bytes(n))?;
-                Self::Rsa(key)
-            }
-            PublicKey::P256(point) | PublicKey::P384(point) | PublicKey::P521(point) => {
-                Self::Ecdsa(EcdsaPublicKey::from_sec1_bytes(point)?)
-            }
-            PublicKey::Ed25519(bytes) => Self::Ed25519(Ed25519PublicKey::try_from(bytes.as_slice())?),
-        })
-    }
-}
-
 /// A certificate that was read, and nothing more: it may be anybody's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Certificate {
@@ -132,6 +112,8 @@ pub struct Certificate {
     pub issuer: String,
     /// Its subject, as DER.
     pub subject_der: Vec<u8>,
+    /// Its subject (RFC 4514), printable, shortened.
+    pub subject: String,
     /// Serial number: the integer's bytes without leading zeros.
     pub serial: Vec<u8>,
     /// The subject key identifier, if it has one.
@@ -176,6 +158,7 @@ impl Certificate {
             issuer_der: tbs.issuer.to_der()?,
             issuer: excerpt(&tbs.issuer.to_string(), 120),
             subject_der: tbs.subject.to_der()?,
+            subject: excerpt(&tbs.subject.to_string(), 120),
             serial: serial.iter().copied().skip_while(|b| *b == 0).collect(),
             key_id,
             common_names: texts(COMMON_NAME),
@@ -184,6 +167,12 @@ impl Certificate {
             not_after: at(tbs.validity.not_after),
             inner,
         })
+    }
+
+    /// Whether it is an authority's.
+    pub fn is_authority(&self) -> bool {
+        let basic = self.inner.tbs_certificate.get::<BasicConstraints>();
+        basic.is_ok_and(|basic| basic.is_some_and(|(_, basic)| basic.ca))
     }
 
     /// The serial number as lower-case hexadecimal digits.
@@ -204,29 +193,34 @@ impl Certificate {
 
     /// Whether the signature fits the message by this certificate's key.
     pub fn verifies(&self, scheme: Scheme, message: &[u8], signature: &[u8]) -> bool {
+        self.key().is_ok_and(|key| key.verifies(scheme, message, signature))
+    }
+}
+
+impl PublicKey {
+    /// Whether the signature fits the message by this key.
+    pub fn verifies(&self, scheme: Scheme, message: &[u8], signature: &[u8]) -> bool {
         use webpki::aws_lc_rs as algs;
-        let (Ok(key), der) = (self.key(), CertificateDer::from(self.der.as_slice())) else { return false };
-        if let (Scheme::RsaPss { hash, salt }, PublicKey::Rsa { n, e }) = (scheme, &key) {
+        if let (Scheme::RsaPss { hash, salt }, Self::Rsa { n, e }) = (scheme, self) {
             return verifies_pss(n, e, hash, salt, message, signature);
         }
-        let algorithm = match (scheme, &key) {
-            (Scheme::RsaPkcs1(Hash::Sha256), PublicKey::Rsa { .. }) => algs::RSA_PKCS1_2048_8192_SHA256,
-            (Scheme::RsaPkcs1(Hash::Sha384), PublicKey::Rsa { .. }) => algs::RSA_PKCS1_2048_8192_SHA384,
-            (Scheme::RsaPkcs1(Hash::Sha512), PublicKey::Rsa { .. }) => algs::RSA_PKCS1_2048_8192_SHA512,
-            (Scheme::Ecdsa(Hash::Sha256), PublicKey::P256(_)) => algs::ECDSA_P256_SHA256,
-            (Scheme::Ecdsa(Hash::Sha384), PublicKey::P256(_)) => algs::ECDSA_P256_SHA384,
-            (Scheme::Ecdsa(Hash::Sha512), PublicKey::P256(_)) => algs::ECDSA_P256_SHA512,
-            (Scheme::Ecdsa(Hash::Sha256), PublicKey::P384(_)) => algs::ECDSA_P384_SHA256,
-            (Scheme::Ecdsa(Hash::Sha384), PublicKey::P384(_)) => algs::ECDSA_P384_SHA384,
-            (Scheme::Ecdsa(Hash::Sha512), PublicKey::P384(_)) => algs::ECDSA_P384_SHA512,
-            (Scheme::Ecdsa(Hash::Sha256), PublicKey::P521(_)) => algs::ECDSA_P521_SHA256,
-            (Scheme::Ecdsa(Hash::Sha384), PublicKey::P521(_)) => algs::ECDSA_P521_SHA384,
-            (Scheme::Ecdsa(Hash::Sha512), PublicKey::P521(_)) => algs::ECDSA_P521_SHA512,
-            (Scheme::Ed25519, PublicKey::Ed25519(_)) => algs::ED25519,
+        let algorithm = match (scheme, self) {
+            (Scheme::RsaPkcs1(Hash::Sha256), Self::Rsa { .. }) => algs::RSA_PKCS1_2048_8192_SHA256,
+            (Scheme::RsaPkcs1(Hash::Sha384), Self::Rsa { .. }) => algs::RSA_PKCS1_2048_8192_SHA384,
+            (Scheme::RsaPkcs1(Hash::Sha512), Self::Rsa { .. }) => algs::RSA_PKCS1_2048_8192_SHA512,
+            (Scheme::Ecdsa(Hash::Sha256), Self::P256(_)) => algs::ECDSA_P256_SHA256,
+            (Scheme::Ecdsa(Hash::Sha384), Self::P256(_)) => algs::ECDSA_P256_SHA384,
+            (Scheme::Ecdsa(Hash::Sha512), Self::P256(_)) => algs::ECDSA_P256_SHA512,
+            (Scheme::Ecdsa(Hash::Sha256), Self::P384(_)) => algs::ECDSA_P384_SHA256,
+            (Scheme::Ecdsa(Hash::Sha384), Self::P384(_)) => algs::ECDSA_P384_SHA384,
+            (Scheme::Ecdsa(Hash::Sha512), Self::P384(_)) => algs::ECDSA_P384_SHA512,
+            (Scheme::Ecdsa(Hash::Sha256), Self::P521(_)) => algs::ECDSA_P521_SHA256,
+            (Scheme::Ecdsa(Hash::Sha384), Self::P521(_)) => algs::ECDSA_P521_SHA384,
+            (Scheme::Ecdsa(Hash::Sha512), Self::P521(_)) => algs::ECDSA_P521_SHA512,
+            (Scheme::Ed25519, Self::Ed25519(_)) => algs::ED25519,
             _ => return false,
         };
-        let entity = EndEntityCert::try_from(&der);
-        entity.is_ok_and(|entity| entity.verify_signature(algorithm, message, signature).is_ok())
+        algorithm.verify_signature(&self.bits(), message, signature).is_ok()
     }
 }
 
@@ -314,6 +308,21 @@ pub fn weak_signature(algorithm: &AlgorithmIdentifierOwned) -> Option<Weakness> 
         | "2.16.840.1.101.3.4.3.4" => Some(Weakness::Dsa),
         "1.3.101.113" => Some(Weakness::Curve { name: "Ed448".into() }),
         oid => Some(Weakness::Algorithm { name: oid.into() }),
+    }
+}
+
+/// What a signature's algorithm names by itself, as in certificates and requests.
+pub fn scheme(algorithm: &AlgorithmIdentifierOwned) -> Result<Scheme, Weakness> {
+    match algorithm.oid.to_string().as_str() {
+        "1.2.840.113549.1.1.10" => pss(algorithm),
+        "1.2.840.113549.1.1.11" => Ok(Scheme::RsaPkcs1(Hash::Sha256)),
+        "1.2.840.113549.1.1.12" => Ok(Scheme::RsaPkcs1(Hash::Sha384)),
+        "1.2.840.113549.1.1.13" => Ok(Scheme::RsaPkcs1(Hash::Sha512)),
+        "1.2.840.10045.4.3.2" => Ok(Scheme::Ecdsa(Hash::Sha256)),
+        "1.2.840.10045.4.3.3" => Ok(Scheme::Ecdsa(Hash::Sha384)),
+        "1.2.840.10045.4.3.4" => Ok(Scheme::Ecdsa(Hash::Sha512)),
+        "1.3.101.112" => Ok(Scheme::Ed25519),
+        oid => Err(weak_signature(algorithm).unwrap_or(Weakness::Algorithm { name: excerpt(oid, 64) })),
     }
 }
 

@@ -19,6 +19,7 @@ pub mod blobs;
 pub mod cards;
 pub mod local_blobs;
 
+pub mod authorities;
 pub mod gateway_keys;
 pub mod keys;
 

@@ -12,7 +12,6 @@ use std::sync::{Arc, PoisonError, RwLock};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use chrono_tz::Tz;
-use russh::keys::ssh_key::public::KeyData;
 use russh::keys::ssh_key::{Certificate as OpensshCertificate, HashAlg, PublicKey};
 
 use super::ledger::{CertificateFilter, Ledger, LedgerError};
@@ -322,8 +321,7 @@ impl Verification {
             require_subject(account, &authority, certificate)?;
         }
         let key = certificate.key().map_err(|_| CertificateError::Malformed)?;
-        let key = KeyData::try_from(&key).map_err(|_| CertificateError::Malformed)?;
-        let key = PublicKey::new(key, "");
+        let key = key.to_ssh().ok_or(CertificateError::Malformed)?;
         self.require_standing(account, record.as_ref(), &key, at)?;
         let mut chain = vec![x509::pem(&certificate.der)];
         chain.extend(path.intermediates.iter().map(|der| x509::pem(der)));

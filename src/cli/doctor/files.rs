@@ -9,16 +9,19 @@ use super::Report;
 use crate::config::{Config, source};
 use crate::filing::rules::RuleSet;
 use crate::model::ids::InsurerCode;
-use crate::model::time::{SECOND, Timestamp};
+use crate::model::time::{DAY, SECOND, Timestamp};
+use crate::rules::certificates::CertificatesPolicy;
 use crate::rules::notice::{KINDS, Templates};
 use crate::rules::policy::AccountsPolicy;
-use crate::signed::sshsig;
+use crate::signed::{sshsig, x509};
 use crate::store::gateway_keys::{self, HOST_KEY, RECEIPT_KEY};
 use crate::store::spool::{OPEN_FOLDERS, PRIVATE_FOLDERS};
 use crate::work::deliver::DocumentTable;
 
 /// The journal's last event may be this far ahead of the clock.
 const CLOCK_SLACK: i64 = 60 * SECOND;
+/// An authority that ends within so long is told.
+const AUTHORITY_ENDS_SOON: i64 = 365 * DAY;
 /// The last line of a journal is looked for in so many bytes at its end.
 const TAIL_BYTES: u64 = 1 << 20;
 /// An insurer's code is digits, but the folder may hold anything: so many are looked at.
@@ -91,6 +94,7 @@ pub(super) fn insurers(config: &Config, rules: Option<&RuleSet>, report: &mut Re
             (Ok(()), Ok(table)) => table
                 .check()
                 .map_err(|text| format!("{}: documents.{text}", path.display()))
+                .and_then(|()| certificates(config, &code, &path))
                 .and_then(|()| filing(&path, rules)),
         };
         match checked {
@@ -106,6 +110,12 @@ pub(super) fn insurers(config: &Config, rules: Option<&RuleSet>, report: &mut Re
             }
         }
     }
+}
+
+fn certificates(config: &Config, code: &InsurerCode, path: &Path) -> Result<(), String> {
+    let policy = config.insurer_table::<CertificatesPolicy>(code, "certificates");
+    let checked = policy.map_err(|error| error.to_string())?.check();
+    checked.map_err(|text| format!("{}: certificates.{text}", path.display()))
 }
 
 /// The `[filing]` table over the rules.
@@ -217,6 +227,46 @@ pub(super) fn keys(config: &Config, report: &mut Report) {
             Err(error) => {
                 report.error(what, error.to_string(), "correct its rights or restore it from a backup");
             }
+        }
+    }
+}
+
+/// Keys of the gateway's own authorities, and how long the certificates of all that are trusted hold.
+pub(super) fn authorities(config: &Config, now: Timestamp, report: &mut Report) {
+    let names = |folder: &Path, end: &str| -> Vec<std::path::PathBuf> {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().take(INSURERS_MAX).flatten();
+        let mut paths: Vec<_> = entries.map(|entry| entry.path()).collect();
+        paths.retain(|path| path.to_string_lossy().ends_with(end));
+        paths.sort();
+        paths
+    };
+    for path in names(&config.places.keys(), ".key") {
+        let what = format!("authority's key {}", path.file_stem().unwrap_or_default().display());
+        match gateway_keys::read_private(&path) {
+            Ok(_) => report.ok(&what, "closed to others"),
+            Err(error) => {
+                report.error(&what, error.to_string(), "correct its rights or restore it from a backup")
+            }
+        }
+    }
+    for path in names(&config.places.public(), ".crt") {
+        let what = format!("authority {}", path.file_stem().unwrap_or_default().display());
+        let read = std::fs::read(&path).map_err(|error| error.to_string());
+        let read = read.and_then(|pem| match der::pem::decode_vec(&pem) {
+            Ok((_, der)) => Ok(x509::Certificate::from_der(&der)),
+            Err(error) => Err(error.to_string()),
+        });
+        match read {
+            Ok(Ok(of)) if of.not_after.since(now) > AUTHORITY_ENDS_SOON => {
+                report.ok(&what, format!("holds until {}", of.not_after));
+            }
+            Ok(Ok(of)) => report.warn(
+                &what,
+                format!("it ends at {}", of.not_after),
+                "begin a new generation in good time: `todoke cert authority rotate`; an external one: `cert authority add`",
+            ),
+            Ok(Err(error)) => report.error(&what, error.to_string(), "`todoke cert crl` writes public/ anew"),
+            Err(error) => report.error(&what, error, "`todoke cert crl` writes public/ anew"),
         }
     }
 }
