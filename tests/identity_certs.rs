@@ -93,7 +93,7 @@ impl Books {
         let line = openssh.as_ref().map(|(_, line)| OpensshCertificate::from_openssh(line).unwrap());
         let key = match (&read, &line) {
             (_, Some(certificate)) => PublicKey::new(certificate.public_key().clone(), ""),
-            (Some(certificate), _) => certificate.key().unwrap().to_ssh().unwrap()
+            (Some(certificate), _) => certificate.key().unwrap().to_ssh().unwrap(),
             (None, None) => panic!("no form"),
         };
         let second = |seconds: u64| Timestamp(i64::try_from(seconds).unwrap().saturating_mul(1000));
@@ -683,4 +683,97 @@ fn whoever_holds_a_certified_key_is_told_why_it_does_not_count() {
         answers.iter().all(|answer| answer == &answers[0] && answer.contains("Permission denied")),
         "{answers:?}"
     );
+}
+
+/// A request by openssl, certified by the gateway's own authorities; the files lie beside the key. Gives the certificate's number.
+fn certified(world: &World, account: &str, kind: &str) -> String {
+    let pki = &world.pki;
+    pki.key(account, kind);
+    pki.write("req.cnf", "[req]\ndistinguished_name=dn\n[dn]\n");
+    pki.openssl(&format!(
+        "req -new -config req.cnf -key {account}.key -subj /CN={account} -out {account}.csr"
+    ));
+    let (csr, out) = (pki.path(&format!("{account}.csr")), pki.path("out"));
+    let issue = ["cert", "issue", account, "--csr", csr.to_str().unwrap(), "--out", out.to_str().unwrap()];
+    let issued = world.gateway.ask(&issue);
+    for end in [".crt", "-cert.pub"] {
+        fs::copy(out.join(format!("{account}{end}")), pki.path(&format!("{account}{end}"))).unwrap();
+    }
+    // An EC key as OpenSSH reads it.
+    pki.openssl(&format!("pkey -in {account}.key -traditional -out {account}"));
+    pki.private(account);
+    issued["certificate"].as_str().unwrap().to_owned()
+}
+
+/// From openssl's request to the revocation, which ends the sessions that run.
+#[test]
+fn the_gateways_own_certificates_serve_until_they_are_revoked() {
+    let mut world = World::new();
+    for account in ["K0011", "K0012"] {
+        world.account(account);
+    }
+    world.gateway.start();
+    let ids = ["K0011", "K0012"].map(|account| certified(&world, account, "ec:P-256"));
+    let identity = |account: &str| {
+        let path = |name: String| world.pki.path(&name).display().to_string();
+        [
+            format!("IdentityFile={}", path(account.into())),
+            format!("CertificateFile={}", path(format!("{account}-cert.pub"))),
+        ]
+    };
+    let gateway = &world.gateway;
+    let cms = |set: &Set, account: &str| {
+        world.cms(set, &format!("cms -sign -binary -signer {account}.crt -inkey {account}.key -outform DER"))
+    };
+    let send = |account: &str, set: &Set| {
+        let signatures = [("SHA256SUMS.p7s", cms(set, account))];
+        let folder = world.lay_out(set, &signatures);
+        world.sftp(
+            account,
+            account,
+            Some(&format!("{account}-cert.pub")),
+            &World::batch(set, &folder, &signatures),
+        )
+    };
+    let set = gateway.set(1);
+    send("K0011", &set).ends(0);
+    let taken = receipt(&world, "K0011", "K0011", Some("K0011-cert.pub"), &set);
+    assert_eq!(taken["signer"]["certificate"]["id"], ids[0].as_str());
+    let shown = gateway.ask(&["cert", "show", &ids[0]]);
+    assert!(shown["first_used_at"].is_string(), "{shown}");
+
+    let [key, certificate] = identity("K0011");
+    let mut first = gateway.session_bare("K0011", &["-o", &key, "-o", &certificate]);
+    let [key, certificate] = identity("K0012");
+    let mut second = gateway.session_bare("K0012", &["-o", &key, "-o", &certificate]);
+    first.does("ls /receipts");
+    second.does("ls /receipts");
+    gateway.todoke(&["cert", "revoke", &ids[0], "--reason", "superseded", "--yes"]).ends(0);
+    let ended = first.ends();
+    assert_ne!(ended.code, 0);
+    assert!(ended.err.contains("CERTIFICATE-REVOKED "), "{}", ended.err);
+    second.does("ls /receipts");
+    second.ends().ends(0);
+    let again = send("K0011", &gateway.set(1));
+    assert!(again.code != 0 && again.err.contains("CERTIFICATE-REVOKED "), "{}", again.err);
+    send("K0012", &gateway.set(1)).ends(0);
+}
+
+/// A certificate that ends while a session runs: what is under way may be finished, and nobody logs in anew.
+#[test]
+fn a_session_outlives_its_certificate_and_no_new_one_begins() {
+    let mut world = World::new();
+    world.account("K0011");
+    world.gateway.start_inside();
+    certified(&world, "K0011", "ec:P-256");
+    let path = |name: &str| world.pki.path(name).display().to_string();
+    let key = format!("IdentityFile={}", path("K0011"));
+    let certificate = format!("CertificateFile={}", path("K0011-cert.pub"));
+    let mut session = world.gateway.session_bare("K0011", &["-o", &key, "-o", &certificate]);
+    session.does("ls /receipts");
+    world.gateway.clock.forward(4 * 365 * todoke::model::time::DAY);
+    session.does("ls /receipts");
+    let ran = world.sftp("K0011", "K0011", Some("K0011-cert.pub"), "ls\n");
+    assert!(ran.code != 0 && ran.err.contains("CERTIFICATE-EXPIRED "), "{}", ran.err);
+    session.ends().ends(0);
 }

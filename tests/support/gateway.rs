@@ -421,10 +421,14 @@ impl Gateway {
 
     /// The same with what these options name: no key of the gateway's folder.
     pub fn sftp_bare(&self, account: &str, options: &[&str], batch: &str) -> Ran {
+        self.run_batch(self.bare_command(options), account, batch)
+    }
+
+    fn bare_command(&self, options: &[&str]) -> Command {
         let mut command = Command::new("sftp");
         command.args(["-F", "none"]).args(self.bare_options()).args(options);
         command.current_dir(self.work()).env("HOME", self.work());
-        self.run_batch(command, account, batch)
+        command
     }
 
     fn run_batch(&self, mut command: Command, account: &str, batch: &str) -> Ran {
@@ -440,9 +444,17 @@ impl Gateway {
 
     /// A session that stays open.
     pub fn session(&self, account: &str, key: &str, more: &[&str]) -> SftpSession {
+        self.hold(self.sftp_command(key, more), account)
+    }
+
+    /// The same with what these options name: no key of the gateway's folder.
+    pub fn session_bare(&self, account: &str, options: &[&str]) -> SftpSession {
+        self.hold(self.bare_command(options), account)
+    }
+
+    fn hold(&self, mut command: Command, account: &str) -> SftpSession {
         let n = self.batches.fetch_add(1, Ordering::Relaxed);
         let (out, err) = (self.file(&format!("out-{n}")), self.file(&format!("err-{n}")));
-        let mut command = self.sftp_command(key, more);
         command.args(["-b", "-"]).arg(format!("{account}@127.0.0.1")).stdin(Stdio::piped());
         command.stdout(File::create(&out).unwrap()).stderr(File::create(&err).unwrap());
         let mut child = command.spawn().expect("sftp (package openssh-client)");
