@@ -23,7 +23,7 @@ use crate::model::span::Span;
 use crate::rules::certificates::AuthoritiesPolicy;
 use crate::rules::notice::{KINDS, Templates};
 use crate::rules::passwords::PasswordsPolicy;
-use crate::rules::policy::{ControlPolicy, GatewayPolicy, SessionsPolicy, SubmitPolicy};
+use crate::rules::policy::{ControlPolicy, GatewayPolicy, SessionsPolicy, SignaturesPolicy, SubmitPolicy};
 use crate::work::deliver::DeliveryPolicy;
 use crate::work::purge::PurgePolicy;
 use crate::work::retention::RetentionPolicy;
@@ -91,6 +91,8 @@ pub struct Config {
     pub passwords: PasswordsPolicy,
     /// `[submit]`
     pub submit: SubmitPolicy,
+    /// `[signatures]`
+    pub signatures: SignaturesPolicy,
     /// `[scanner]`
     pub scanner: ScannerPolicy,
     /// `[mail]`
@@ -135,6 +137,7 @@ impl Config {
         let sessions: SessionsPolicy = source.table("sessions");
         let passwords: PasswordsPolicy = source.table("passwords");
         let submit: SubmitPolicy = source.table("submit");
+        let signatures: SignaturesPolicy = source.table("signatures");
         let scanner: ScannerTable = source.table("scanner");
         let mail: MailTable = source.table("mail");
         let delivery: DeliveryPolicy = source.table("delivery");
@@ -197,6 +200,7 @@ impl Config {
             sessions,
             passwords,
             submit,
+            signatures,
             scanner,
             mail,
             delivery,

@@ -594,6 +594,8 @@ pub(crate) fn submission(
         names: vec!["KPFD0006.CSV".into(), "総括表.pdf".into()],
         manifest: "bWFuaWZlc3Q=".into(),
         signature: "c2lnbmF0dXJl".into(),
+        cms: String::new(),
+        evidence: Vec::new(),
         signer: "ssh-ed25519 AAAAC3Nz".into(),
         findings: Vec::new(),
         more_findings: 0,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use russh::keys::{load_public_key, load_secret_key, ssh_key};
 use todoke::doors::sftp::insurer::{InsurerLimits, InsurerTree};
-use todoke::doors::sftp::port::{Entered, Fault, Gate, Link, Tree};
+use todoke::doors::sftp::port::{Admission, Credential, Entered, Fault, Gate, Link, Tree};
 use todoke::doors::sftp::{Limits, start};
 use todoke::model::finding::Language;
 use todoke::model::party::Actor;
@@ -25,13 +25,16 @@ use todoke::store::spool::{InsurerSpool, prepare_insurer};
 struct OneTree(Arc<InsurerTree>, ssh_key::PublicKey);
 
 impl Gate for OneTree {
-    fn may_enter(&self, account: &str, key: &ssh_key::PublicKey, _: SocketAddr) -> bool {
+    fn may_offer(&self, account: &str, key: &ssh_key::PublicKey, _: SocketAddr) -> bool {
         account == "I0001" && key.key_data() == self.1.key_data()
+    }
+    fn may_enter(&self, account: &str, credential: &Credential, from: SocketAddr) -> Admission {
+        if self.may_offer(account, &credential.key(), from) { Admission::Welcome } else { Admission::Refused }
     }
     fn enter(
         &self,
         _: &str,
-        _: &ssh_key::PublicKey,
+        _: &Credential,
         _: bool,
         _: SocketAddr,
         _: u64,

@@ -27,6 +27,9 @@ pub(crate) struct Target {
     /// Folder of private keys, each named after its account.
     #[arg(long)]
     keys: PathBuf,
+    /// Folder of certificates (`NAME-cert.pub`) to present in the place of bare keys.
+    #[arg(long)]
+    certificates: Option<PathBuf>,
     /// Log in under this name instead of the account's.
     #[arg(long)]
     user: Option<String>,
@@ -84,6 +87,17 @@ enum Verb {
         /// How many times.
         #[arg(long)]
         visits: u64,
+        /// At a time.
+        #[arg(long)]
+        together: usize,
+    },
+    /// Connects, logs in, leaves; many at a time.
+    Login {
+        #[command(flatten)]
+        target: Target,
+        /// How many times.
+        #[arg(long)]
+        times: u64,
         /// At a time.
         #[arg(long)]
         together: usize,
@@ -169,6 +183,7 @@ fn main() -> anyhow::Result<()> {
         Verb::Put { target, files, size, in_flight } => load::put(&target, files, size, in_flight)?,
         Verb::List { target, path, names } => load::list(&target, &path, names.as_deref())?,
         Verb::Visit { target, visits, together } => load::visit(&target, visits, together)?,
+        Verb::Login { target, times, together } => load::login(&target, times, together)?,
         Verb::Idle { target, sessions } => load::idle(&target, sessions)?,
         Verb::Submit { target, sets, in_flight, apart, until, count } => {
             let until = until.as_deref().map(|folder| (folder, count));

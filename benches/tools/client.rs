@@ -27,10 +27,28 @@ impl client::Handler for Anyone {
 pub(crate) struct Login {
     pub(crate) account: String,
     key: Arc<PrivateKey>,
+    /// Presented in the bare key's place.
+    certificate: Option<ssh_key::Certificate>,
 }
 
-/// The accounts of a folder of keys, in order.
-pub(crate) fn logins(folder: &Path) -> anyhow::Result<Vec<Login>> {
+impl Login {
+    async fn enter(&self, session: &mut Handle<Anyone>, user: &str) -> anyhow::Result<()> {
+        let entered = match &self.certificate {
+            Some(certificate) => {
+                session.authenticate_openssh_cert(user, self.key.clone(), certificate.clone()).await
+            }
+            None => {
+                let key = PrivateKeyWithHashAlg::new(self.key.clone(), None::<ssh_key::HashAlg>);
+                session.authenticate_publickey(user, key).await
+            }
+        };
+        ensure!(entered.context("while logging in")?.success(), "{user} was not let in");
+        Ok(())
+    }
+}
+
+/// The accounts of a folder of keys, in order, with their certificates where there is a folder of those (`NAME-cert.pub`).
+pub(crate) fn logins(folder: &Path, certificates: Option<&Path>) -> anyhow::Result<Vec<Login>> {
     let mut logins = Vec::new();
     for entry in std::fs::read_dir(folder).with_context(|| format!("while reading {}", folder.display()))? {
         let path = entry?.path();
@@ -40,7 +58,13 @@ pub(crate) fn logins(folder: &Path) -> anyhow::Result<Vec<Login>> {
         let account = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let key =
             load_secret_key(&path, None).with_context(|| format!("while reading {}", path.display()))?;
-        logins.push(Login { account, key: Arc::new(key) });
+        let certificate = match certificates.map(|folder| folder.join(format!("{account}-cert.pub"))) {
+            Some(path) => {
+                Some(ssh_key::Certificate::read_file(&path).with_context(|| path.display().to_string())?)
+            }
+            None => None,
+        };
+        logins.push(Login { account, key: Arc::new(key), certificate });
     }
     logins.sort_by(|a, b| a.account.cmp(&b.account));
     ensure!(!logins.is_empty(), "no keys in {}", folder.display());
@@ -174,8 +198,8 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Connects, logs in, begins SFTP.
-    pub(crate) async fn open(target: &Target, login: &Login) -> anyhow::Result<Self> {
+    /// Connects and logs in.
+    async fn enter(target: &Target, login: &Login) -> anyhow::Result<Handle<Anyone>> {
         let config = client::Config {
             window_size: 8 << 20,
             nodelay: true,
@@ -190,10 +214,20 @@ impl Connection {
         let mut session = client::connect(Arc::new(config), ("127.0.0.1", target.port), Anyone)
             .await
             .context("while connecting")?;
-        let user = target.user.as_ref().unwrap_or(&login.account);
-        let key = PrivateKeyWithHashAlg::new(login.key.clone(), None::<ssh_key::HashAlg>);
-        let entered = session.authenticate_publickey(user, key).await.context("while logging in")?;
-        ensure!(entered.success(), "{user} was not let in");
+        login.enter(&mut session, target.user.as_ref().unwrap_or(&login.account)).await?;
+        Ok(session)
+    }
+
+    /// Connects, logs in, and leaves.
+    pub(crate) async fn look_in(target: &Target, login: &Login) -> anyhow::Result<()> {
+        let session = Self::enter(target, login).await?;
+        let _ = session.disconnect(Disconnect::ByApplication, "", "").await;
+        Ok(())
+    }
+
+    /// Connects, logs in, begins SFTP.
+    pub(crate) async fn open(target: &Target, login: &Login) -> anyhow::Result<Self> {
+        let session = Self::enter(target, login).await?;
         let channel = session.channel_open_session().await.context("while opening a channel")?;
         channel.request_subsystem(true, "sftp").await.context("while asking for SFTP")?;
         let mut connection = Self { session, channel, received: Vec::new(), taken: 0 };

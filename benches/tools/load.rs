@@ -111,7 +111,7 @@ fn seconds(since: Instant) -> f64 {
 
 /// Many small files.
 pub(crate) fn put(target: &Target, files: u64, size: usize, in_flight: usize) -> anyhow::Result<Value> {
-    let login = logins(&target.keys)?.swap_remove(0);
+    let login = logins(&target.keys, target.certificates.as_deref())?.swap_remove(0);
     let content = vec![b'x'; size];
     let parcel = |at| {
         let path = format!("{}/submit/file-{at:06}.dat", target.base);
@@ -130,7 +130,7 @@ pub(crate) fn put(target: &Target, files: u64, size: usize, in_flight: usize) ->
 
 /// A listing.
 pub(crate) fn list(target: &Target, path: &str, names_to: Option<&Path>) -> anyhow::Result<Value> {
-    let login = logins(&target.keys)?.swap_remove(0);
+    let login = logins(&target.keys, target.certificates.as_deref())?.swap_remove(0);
     run(async {
         let mut connection = Connection::open(target, &login).await?;
         let began = Instant::now();
@@ -146,7 +146,7 @@ pub(crate) fn list(target: &Target, path: &str, names_to: Option<&Path>) -> anyh
 
 /// Short sessions.
 pub(crate) fn visit(target: &Target, visits: u64, together: usize) -> anyhow::Result<Value> {
-    let logins = logins(&target.keys)?;
+    let logins = logins(&target.keys, target.certificates.as_deref())?;
     run(async {
         let room = Arc::new(Semaphore::new(together));
         let mut tasks = JoinSet::new();
@@ -170,9 +170,30 @@ pub(crate) fn visit(target: &Target, visits: u64, together: usize) -> anyhow::Re
     })
 }
 
+/// Connections that log in and leave.
+pub(crate) fn login(target: &Target, times: u64, together: usize) -> anyhow::Result<Value> {
+    let logins = logins(&target.keys, target.certificates.as_deref())?;
+    run(async {
+        let room = Arc::new(Semaphore::new(together));
+        let mut tasks = JoinSet::new();
+        let began = Instant::now();
+        for (_, login) in (0..times).zip(logins.into_iter().cycle()) {
+            let (room, target) = (room.clone(), target.clone());
+            tasks.spawn(async move {
+                let _place = room.acquire().await?;
+                Connection::look_in(&target, &login).await
+            });
+        }
+        while let Some(done) = tasks.join_next().await {
+            done??;
+        }
+        Ok(json!({ "wall": seconds(began) }))
+    })
+}
+
 /// Sessions that do nothing.
 pub(crate) fn idle(target: &Target, sessions: usize) -> anyhow::Result<Value> {
-    let logins = logins(&target.keys)?;
+    let logins = logins(&target.keys, target.certificates.as_deref())?;
     run(async {
         let mut open = Vec::new();
         for login in logins.iter().cycle().take(sessions) {
@@ -224,7 +245,7 @@ pub(crate) fn submit(
     apart: bool,
     until: Option<(&Path, usize)>,
 ) -> anyhow::Result<Value> {
-    let logins = logins(&target.keys)?;
+    let logins = logins(&target.keys, target.certificates.as_deref())?;
     let sets = read_sets(sets, &target.base)?;
     run(async {
         let mut clients = Vec::new();

@@ -16,6 +16,7 @@ fn the_default_file_says_what_the_defaults_are() {
     let empty = Config::parse(file, "").unwrap();
     assert_eq!(shipped.gateway, empty.gateway);
     assert_eq!(shipped.sessions, empty.sessions);
+    assert_eq!(shipped.signatures, empty.signatures);
     assert_eq!(shipped.submit, empty.submit);
     assert_eq!(shipped.control, empty.control);
     assert_eq!(shipped.sftp_listen, empty.sftp_listen);

@@ -36,6 +36,7 @@ use crate::store::receipts::Receipts;
 use crate::store::recover::{LedgerOptions, Recovery};
 use crate::store::root::Root;
 use crate::store::seen::Seen;
+use crate::store::verification::{Lists, Verification};
 use crate::work::alarms::{AlarmBoard, Alarms};
 use crate::work::assess::Assessor;
 use crate::work::bounces::{BouncePolicy, Bounces};
@@ -121,6 +122,8 @@ pub struct House {
     pub renewals: Arc<Renewals>,
     /// Intake.
     pub intake: Arc<Intake>,
+    /// Judges certificates.
+    pub verification: Arc<Verification>,
     /// Held submissions.
     pub judge: Arc<Judge>,
     /// Publication, deliveries, purge.
@@ -258,8 +261,11 @@ impl House {
             Box::new(move |number, release, by, now| decide(&decider, number, release, by, now)),
             move || uptime(),
         );
+        let lists = lists(&in_force).context("while reading signatures.revocation_lists")?;
+        let verification = Arc::new(Verification::new(Arc::clone(&ledger), lists));
         let intake = Arc::new(Intake {
             ledger: Arc::clone(&ledger),
+            verification: Arc::clone(&verification),
             blobs: Arc::clone(&blobs),
             assessor: Arc::clone(&assessor),
             publisher: Arc::clone(&stages.publisher),
@@ -410,6 +416,7 @@ impl House {
             parties,
             renewals,
             intake,
+            verification,
             judge,
             stages: Arc::new(stages),
             notifier,
@@ -448,6 +455,14 @@ impl House {
 /// Texts of notices: those in `conf/notices/`, and the built-in ones for files that are not there.
 pub(super) fn templates(config: &Config) -> anyhow::Result<Templates> {
     config.notice_texts().map_err(anyhow::Error::msg)
+}
+
+/// Lists of revoked certificates as the configuration names them.
+pub(super) fn lists(config: &Config) -> std::io::Result<Lists> {
+    let policy = &config.signatures;
+    let files: Vec<PathBuf> =
+        policy.revocation_lists.iter().map(|file| config.places.resolve(file)).collect();
+    Lists::read(&files, policy.purpose_required)
 }
 
 /// Policy of notices as the configuration has it.

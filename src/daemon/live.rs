@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use super::house::{House, bounce_policy, notice_policy, send_policy, templates};
+use super::house::{House, bounce_policy, lists, notice_policy, send_policy, templates};
 use crate::config::Config;
 use crate::desk::{Kind, Live, Session, Trouble};
 use crate::doors::log::LogLevel;
@@ -17,6 +17,7 @@ use crate::filing::RuleBook;
 use crate::model::ids::Number;
 use crate::model::party::Actor;
 use crate::model::time::Timestamp;
+use crate::work::alarms::Alarms as _;
 use crate::work::imports::SpoolWatch;
 use crate::work::judge::{Judge, Say};
 
@@ -125,6 +126,7 @@ impl LiveDaemon {
         let logins = new.insurer_tables("login").map_err(|e| wrong(e.to_string()))?;
         let texts = templates(&new).map_err(|e| wrong(format!("{e:#}")))?;
         let notices = notice_policy(&new).map_err(|e| wrong(format!("{e:#}")))?;
+        let lists = lists(&new).map_err(|e| wrong(format!("signatures.revocation_lists: {e}")))?;
         if let Some(log) = &self.log {
             log.set(&new.log.level).map_err(|e| wrong(e.to_string()))?;
         }
@@ -136,6 +138,8 @@ impl LiveDaemon {
         *house.sending.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(send_policy(&new));
         *house.submit.write().unwrap_or_else(PoisonError::into_inner) = new.submit.clone();
         house.dropboxes.set_limits(&new.submit);
+        house.verification.set_lists(lists);
+        house.alarms.clear("REVOCATION-LIST");
         *self.gate.policy.lock().unwrap_or_else(PoisonError::into_inner) = login_policy(&new);
         let changes = crate::config::changes(&old, &new);
         house.config.set(new);

@@ -88,6 +88,12 @@ pub fn start(config: Config, world: &World, log: Option<LogLevel>) -> anyhow::Re
     };
 
     let gate = Arc::new(gate(&house, &config));
+    let weak = Arc::downgrade(&gate);
+    house.certificates.when_revoked(Box::new(move |certificate, _| {
+        if let Some(gate) = weak.upgrade() {
+            gate.revoked(certificate.id);
+        }
+    }));
     let listener = runtime
         .block_on(TcpListener::bind(config.sftp_listen))
         .with_context(|| format!("while listening for SFTP on {}", config.sftp_listen))?;
@@ -170,6 +176,7 @@ fn gate(house: &Arc<House>, config: &Config) -> KeyGate {
     };
     let mut gate = KeyGate::new(
         Arc::clone(&house.ledger),
+        Arc::clone(&house.verification),
         Arc::clone(&house.office),
         Box::new(insurer),
         Arc::clone(&house.dropboxes),

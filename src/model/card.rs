@@ -4,8 +4,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::authority::Form;
 use super::finding::Finding;
-use super::ids::{BlobId, Digest};
+use super::ids::{AuthorityId, BlobId, CertificateId, Digest};
+use super::time::Timestamp;
 
 /// Where a card lies and what it digests to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,8 +91,14 @@ pub struct SubmissionCard {
     pub names: Vec<String>,
     /// `SHA256SUMS`, byte for byte, in base64.
     pub manifest: String,
-    /// `SHA256SUMS.sig`, byte for byte, in base64.
+    /// `SHA256SUMS.sig`, byte for byte, in base64; empty where there is none.
     pub signature: String,
+    /// `SHA256SUMS.p7s`, byte for byte, in base64; empty where there is none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub cms: String,
+    /// Of each signature by certificate, what it was judged by.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub evidence: Vec<SignatureEvidence>,
     /// The key that signed, as in `authorized_keys`, without comment.
     pub signer: String,
     /// What the checks found.
@@ -101,6 +109,31 @@ pub struct SubmissionCard {
     pub receipt: String,
     /// The receipt's armored signature.
     pub receipt_signature: String,
+}
+
+/// What a signature by certificate was judged by: enough to judge it again in ten years without asking anybody.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignatureEvidence {
+    /// X.509 (`SHA256SUMS.p7s`) or OpenSSH (`SHA256SUMS.sig`).
+    pub form: Form,
+    /// The certificate's number, if the gateway has a record of it.
+    pub certificate: Option<CertificateId>,
+    /// Which authority it was followed to.
+    pub authority: AuthorityId,
+    /// The certificate, then those between it and the authority: PEM, or one line of OpenSSH's.
+    pub chain: Vec<String>,
+    /// The authority's own certificate, or its public key.
+    pub anchor: String,
+    /// The time that it was judged for: of the receipt.
+    pub verified_at: Timestamp,
+    /// It was not revoked up to and including this event of the journal.
+    pub ledger_seq: u64,
+    /// That event's link in the hash chain.
+    pub ledger_hash: Digest,
+    /// Lists of revoked certificates that were looked at, PEM; long ones are left out.
+    pub lists: Vec<String>,
+    /// SHA-256 of all of them, DER.
+    pub list_digests: Vec<Digest>,
 }
 
 /// The decision on a submission that was held at first.

@@ -128,6 +128,16 @@ impl Default for SubmitPolicy {
     }
 }
 
+/// `[signatures]`: what certificates of external authorities are held against.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+pub struct SignaturesPolicy {
+    /// Files with lists of revoked certificates, DER or PEM. A list past its date refuses its authority's certificates.
+    pub revocation_lists: Vec<String>,
+    /// An X.509 certificate must name a purpose; if not, one that names none is for any.
+    pub purpose_required: bool,
+}
+
 /// `[accounts]` of an insurer's file: how many accounts an office may have (K4 K10).
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Default)]
 #[serde(default, deny_unknown_fields)]

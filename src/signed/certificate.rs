@@ -159,6 +159,8 @@ pub enum CertificateError {
         /// The account that is logged in.
         account: AccountId,
     },
+    /// A key that is certified for the account, without its certificate.
+    NotPresented,
     /// Signed by one of the gateway's own authorities, but not on its list of issued certificates.
     NotIssued,
     /// From an external authority whose certificates count only once they are registered for an account.
@@ -188,6 +190,7 @@ impl CertificateError {
             Self::Source { .. } => "CERTIFICATE-SOURCE",
             Self::NoPrincipals => "CERTIFICATE-PRINCIPALS",
             Self::Account { .. } => "CERTIFICATE-ACCOUNT",
+            Self::NotPresented => "CERTIFICATE-NOT-PRESENTED",
             Self::NotIssued => "CERTIFICATE-NOT-ISSUED",
             Self::NotRegistered { .. } => "CERTIFICATE-NOT-REGISTERED",
         }
@@ -301,6 +304,10 @@ impl CertificateError {
             Self::NoPrincipals => Text::new(
                 "この証明書にはアカウント(principal)が書かれていません。アカウントを指定して発行し直してもらってください。",
                 "This certificate names no account (principals are empty). Have it issued for the account.",
+            ),
+            Self::NotPresented => Text::new(
+                "この鍵は、証明書とともに使う鍵です。接続では証明書(-cert.pub)を指定し(OpenSSH では CertificateFile)、署名では「ssh-keygen -Y sign -f 鍵-cert.pub」としてください。",
+                "This key is used together with its certificate: name the certificate (-cert.pub) when connecting (OpenSSH: CertificateFile), and sign with `ssh-keygen -Y sign -f KEY-cert.pub`.",
             ),
             Self::NotIssued => Text::new(
                 "この証明書は発行記録にありません。発行された証明書をそのまま使っているか確かめ、違うときは健康保険組合へお問い合わせください。",

@@ -8,7 +8,7 @@ pub mod csr;
 pub mod manifest;
 pub mod names;
 #[cfg(test)]
-#[path = "pki_tests.rs"]
+#[path = "../../tests/support/pki.rs"]
 mod pki;
 mod public_key;
 pub mod receipt;

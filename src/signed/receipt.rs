@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::model::finding::Finding;
-use crate::model::ids::{AccountId, Digest, InsurerCode, Number, OfficeCode};
+use crate::model::ids::{AccountId, AuthorityId, CertificateId, Digest, InsurerCode, Number, OfficeCode};
 use crate::model::time::Timestamp;
 use crate::signed::names::{FileName, SenderId};
 
@@ -88,6 +88,28 @@ pub struct ReceiptSigner {
     pub algorithm: String,
     /// The key's fingerprint, `SHA256:...`.
     pub fingerprint: String,
+    /// The certificate that it signed by, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<ReceiptCertificate>,
+}
+
+/// A certificate that a signature was made by.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReceiptCertificate {
+    /// `x509` (`SHA256SUMS.p7s`) or `openssh` (`SHA256SUMS.sig`).
+    pub form: String,
+    /// Its number, if the gateway has a record of it.
+    pub id: Option<CertificateId>,
+    /// The authority that it was followed to.
+    pub authority: AuthorityId,
+    /// Its serial number in hexadecimal digits.
+    pub serial: String,
+    /// SHA-256 of its bytes.
+    pub sha256: Digest,
+    /// When it ends.
+    #[serde(with = "rfc3339")]
+    pub not_after: Timestamp,
 }
 
 /// One file as it was received.
@@ -124,6 +146,9 @@ pub struct Receipt {
     pub manifest_sha256: Digest,
     /// Who signed.
     pub signer: ReceiptSigner,
+    /// Who signed `SHA256SUMS.p7s`, where both signatures were there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub second_signer: Option<ReceiptSigner>,
     /// The files, in the manifest's order.
     pub files: Vec<ReceiptFile>,
     /// When the set was complete.
@@ -327,7 +352,12 @@ mod tests {
             insurer: InsurerCode::parse("06139999").unwrap(),
             id: Some(SenderId::parse("2026-11 #1").unwrap()),
             manifest_sha256: Digest::of(b"manifest"),
-            signer: ReceiptSigner { algorithm: "ssh-ed25519".into(), fingerprint: "SHA256:sample".into() },
+            signer: ReceiptSigner {
+                algorithm: "ssh-ed25519".into(),
+                fingerprint: "SHA256:sample".into(),
+                certificate: None,
+            },
+            second_signer: None,
             files: vec![ReceiptFile {
                 name: FileName::parse("KPFD0006.CSV").unwrap(),
                 size: 3,
@@ -374,6 +404,28 @@ mod tests {
         receipt
     }
 
+    fn certified() -> Receipt {
+        let mut receipt = accepted();
+        let certificate = |form: &str, authority: &str, serial: &str| ReceiptCertificate {
+            form: form.into(),
+            id: Some(CertificateId { epoch: 1, serial: 7 }),
+            authority: AuthorityId::parse(authority).unwrap(),
+            serial: serial.into(),
+            sha256: Digest::of(form.as_bytes()),
+            not_after: receipt.received_at.plus_days(1095),
+        };
+        let openssh = certificate("openssh", "ssh-1", "00000000000000ff");
+        let x509 = certificate("x509", "x509-1", "6e0c");
+        receipt.signer.certificate = Some(openssh);
+        receipt.second_signer = Some(ReceiptSigner {
+            algorithm: "ecdsa-sha256".into(),
+            fingerprint: "SHA256:sample".into(),
+            certificate: Some(x509),
+        });
+        receipt.stages.signature.detail = Some("openssh C1-000007-1, x509 C1-000007-1".into());
+        receipt
+    }
+
     /// Compares with `tests/golden/NAME`; `UPDATE_EXPECT=1` writes it anew.
     fn golden(name: &str, bytes: &[u8]) {
         let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
@@ -382,7 +434,11 @@ mod tests {
 
     #[test]
     fn receipts_have_their_golden_form_and_read_back() {
-        for (name, receipt) in [("receipt-accepted.json", accepted()), ("receipt-refused.json", refused())] {
+        for (name, receipt) in [
+            ("receipt-accepted.json", accepted()),
+            ("receipt-refused.json", refused()),
+            ("receipt-certificate.json", certified()),
+        ] {
             let bytes = receipt.to_json().unwrap();
             golden(name, &bytes);
             let back = Receipt::from_json(&bytes).unwrap();

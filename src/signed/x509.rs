@@ -18,6 +18,7 @@ use x509_cert::spki::AlgorithmIdentifierOwned;
 use crate::model::escape::excerpt;
 use crate::model::ids::Digest;
 use crate::model::time::{SECOND, Timestamp};
+use crate::signed::ber;
 use crate::signed::certificate::{CertificateError, Place, Weakness};
 use crate::signed::sshsig::{RSA_BITS_MAX, RSA_BITS_MIN};
 
@@ -272,12 +273,11 @@ fn curve_name(oid: &str) -> String {
 
 fn strong_rsa(bits: &[u8]) -> Result<PublicKey, Weakness> {
     #[derive(der::Sequence)]
-    struct RsaPublicKey<'a> {
+    struct Pkcs1<'a> {
         n: UintRef<'a>,
         e: UintRef<'a>,
     }
-    let key =
-        RsaPublicKey::from_der(bits).map_err(|_| Weakness::Algorithm { name: "RSA (unreadable)".into() })?;
+    let key = Pkcs1::from_der(bits).map_err(|_| Weakness::Algorithm { name: "RSA (unreadable)".into() })?;
     let (n, e) = (key.n.as_bytes(), key.e.as_bytes());
     let zeros = n.first().map_or(0, |first| first.leading_zeros());
     let size = u32::try_from(n.len()).unwrap_or(u32::MAX / 8).saturating_mul(8).saturating_sub(zeros);
@@ -406,6 +406,8 @@ impl Anchor {
 pub struct RevocationList {
     /// Its bytes.
     pub der: Vec<u8>,
+    /// Whose it is, as DER.
+    pub issuer_der: Vec<u8>,
     list: webpki::CertRevocationList<'static>,
 }
 
@@ -419,8 +421,24 @@ impl RevocationList {
             _ => bytes.to_vec(),
         };
         let list = OwnedCertRevocationList::from_der(&der).map_err(|e| format!("{e:?}"))?;
-        Ok(Self { der, list: list.into() })
+        // version, signature, issuer
+        let issuer_der = ber::elements(&der)
+            .and_then(|all| ber::elements(all.first()?.content))
+            .and_then(|list| ber::elements(list.first()?.content))
+            .and_then(|fields| Some(fields.get(2)?.whole.to_vec()))
+            .ok_or("no issuer")?;
+        Ok(Self { der, issuer_der, list: list.into() })
     }
+}
+
+/// A certificate as PEM.
+pub fn pem(der: &[u8]) -> String {
+    der::pem::encode_string("CERTIFICATE", der::pem::LineEnding::LF, der).unwrap_or_default()
+}
+
+/// A list of revoked certificates as PEM.
+pub fn list_pem(der: &[u8]) -> String {
+    der::pem::encode_string("X509 CRL", der::pem::LineEnding::LF, der).unwrap_or_default()
 }
 
 /// What certificates are judged by.

@@ -8,6 +8,14 @@ use crate::signed::pki::{ACCOUNT, CA, Pki};
 
 const NAME: &str = "/CN=K0001/O=06139999";
 
+fn certificate(pki: &Pki, name: &str) -> Certificate {
+    Certificate::from_der(&pki.der(name)).unwrap()
+}
+
+fn anchor(pki: &Pki, name: &str) -> Anchor {
+    Anchor { certificate: certificate(pki, name), from: Timestamp(0), until: None }
+}
+
 fn trust<'a>(anchors: &'a [Anchor], lists: &'a [&'a RevocationList]) -> Trust<'a> {
     Trust { anchors, lists, purpose_required: false }
 }
@@ -41,15 +49,15 @@ fn each_reason_has_its_own_code() {
         ("unnamed", "ca", "ec:P-256", &unnamed, "", Ok(0)),
         ("critical", "ca", "ec:P-256", &critical, "", Err("CERTIFICATE-EXTENSION")),
     ];
-    let anchors = [pki.anchor("ca"), pki.anchor("weak")];
+    let anchors = [anchor(&pki, "ca"), anchor(&pki, "weak")];
     for (name, ca, kind, extensions, more, expected) in cases {
         pki.issue(ca, name, kind, NAME, extensions, more);
-        let certificate = pki.certificate(name);
+        let certificate = certificate(&pki, name);
         let at = certificate.not_before.plus(DAY);
         let got = verify(&certificate, &[], &trust(&anchors, &[]), at).map(|path| path.anchor);
         assert_eq!(got.map_err(|e| e.code()), expected, "{name}");
     }
-    let unnamed = pki.certificate("unnamed");
+    let unnamed = certificate(&pki, "unnamed");
     let strict = Trust { purpose_required: true, ..trust(&anchors, &[]) };
     let got = verify(&unnamed, &[], &strict, unnamed.not_before);
     assert_eq!(got.unwrap_err().code(), "CERTIFICATE-PURPOSE");
@@ -60,21 +68,21 @@ fn each_reason_has_its_own_code() {
 fn periods_are_of_the_certificate_and_of_the_trust_in_its_authority() {
     let pki = Pki::new();
     pki.issue("ca", "one", "ec:P-256", NAME, ACCOUNT, "-days 30");
-    let certificate = pki.certificate("one");
+    let certificate = certificate(&pki, "one");
     let (from, to) = (certificate.not_before, certificate.not_after);
     let code = |anchor: &Anchor, at| {
         let anchors = std::slice::from_ref(anchor);
         verify(&certificate, &[], &trust(anchors, &[]), at).map(|_| ()).map_err(|e| e.code())
     };
-    let always = pki.anchor("ca");
+    let always = anchor(&pki, "ca");
     assert_eq!(code(&always, from.plus(-SECOND)), Err("CERTIFICATE-NOT-YET"));
     assert_eq!(code(&always, from), Ok(()));
     assert_eq!(code(&always, to), Ok(()), "the last second counts (RFC 5280 section 4.1.2.5)");
     assert_eq!(code(&always, to.plus(SECOND)), Err("CERTIFICATE-EXPIRED"));
-    let ended = Anchor { until: Some(from.plus(DAY)), ..pki.anchor("ca") };
+    let ended = Anchor { until: Some(from.plus(DAY)), ..anchor(&pki, "ca") };
     assert_eq!(code(&ended, from), Ok(()));
     assert_eq!(code(&ended, from.plus(DAY)), Err("CERTIFICATE-AUTHORITY-PERIOD"));
-    let later = Anchor { from: from.plus(DAY), ..pki.anchor("ca") };
+    let later = Anchor { from: from.plus(DAY), ..anchor(&pki, "ca") };
     assert_eq!(code(&later, from), Err("CERTIFICATE-AUTHORITY-PERIOD"));
     assert_eq!(code(&later, from.plus(DAY)), Ok(()));
 }
@@ -88,19 +96,19 @@ fn two_generations_and_an_authority_between_are_followed() {
     pki.issue("between", "server", "ec:P-256", "/CN=server", ACCOUNT, "");
     pki.issue("server", "forged", "ec:P-256", NAME, ACCOUNT, "");
     // The two generations have one name: which signed is seen by the signature.
-    let anchors = [pki.anchor("ca"), pki.anchor("next")];
-    let below = pki.certificate("below");
+    let anchors = [anchor(&pki, "ca"), anchor(&pki, "next")];
+    let below = certificate(&pki, "below");
     let at = below.not_before.plus(DAY);
     let path = verify(&below, &[pki.der("between")], &trust(&anchors, &[]), at).unwrap();
     assert_eq!((path.anchor, path.intermediates), (1, vec![pki.der("between")]));
     let code = |name: &str, others: &[Vec<u8>]| {
-        verify(&pki.certificate(name), others, &trust(&anchors, &[]), at).unwrap_err().code()
+        verify(&certificate(&pki, name), others, &trust(&anchors, &[]), at).unwrap_err().code()
     };
     assert_eq!(code("below", &[]), "CERTIFICATE-AUTHORITY");
     assert_eq!(code("below", &[vec![0x30, 0x80], Vec::new()]), "CERTIFICATE-AUTHORITY");
     assert_eq!(code("forged", &[pki.der("server"), pki.der("between")]), "CERTIFICATE-CHAIN");
     pki.issue("ca", "old", "rsa:2048", NAME, ACCOUNT, "");
-    let old = verify(&pki.certificate("old"), &[], &trust(&anchors, &[]), at);
+    let old = verify(&certificate(&pki, "old"), &[], &trust(&anchors, &[]), at);
     assert_eq!(old.unwrap().anchor, 0);
 }
 
@@ -115,13 +123,13 @@ fn an_authoritys_list_revokes_and_an_old_list_says_nothing() {
     pki.openssl("ca -config ca.cnf -revoke bad.crt");
     pki.openssl("ca -config ca.cnf -gencrl -out list.pem");
     pki.openssl("crl -in list.pem -outform DER -out list.der");
-    let anchors = [pki.anchor("ca")];
-    let at = pki.certificate("bad").not_before.plus(DAY);
+    let anchors = [anchor(&pki, "ca")];
+    let at = certificate(&pki, "bad").not_before.plus(DAY);
     for file in ["list.pem", "list.der"] {
         let list = RevocationList::read(&pki.read(file)).unwrap();
         let lists = [&list];
         let code = |name: &str, at| {
-            verify(&pki.certificate(name), &[], &trust(&anchors, &lists), at)
+            verify(&certificate(&pki, name), &[], &trust(&anchors, &lists), at)
                 .map(|_| ())
                 .map_err(|e| e.code())
         };
@@ -131,8 +139,8 @@ fn an_authoritys_list_revokes_and_an_old_list_says_nothing() {
         // Another authority's certificates are not on it.
         pki.root("other", "ec:P-256", "/CN=another CA");
         pki.issue("other", "elsewhere", "ec:P-256", NAME, ACCOUNT, "");
-        let anchors = [pki.anchor("ca"), pki.anchor("other")];
-        let elsewhere = pki.certificate("elsewhere");
+        let anchors = [anchor(&pki, "ca"), anchor(&pki, "other")];
+        let elsewhere = certificate(&pki, "elsewhere");
         assert_eq!(
             verify(&elsewhere, &[], &trust(&anchors, &lists), elsewhere.not_before).unwrap().anchor,
             1
@@ -150,7 +158,7 @@ fn what_is_no_certificate_is_told() {
         assert_eq!(Certificate::from_der(bad), Err(CertificateError::Malformed));
     }
     pki.issue("ca", "names", "ec:P-256", "/UID=K0001/CN=見本 太郎", ACCOUNT, "");
-    let names = pki.certificate("names");
+    let names = certificate(&pki, "names");
     assert_eq!(
         (names.user_ids, names.common_names),
         (vec!["K0001".to_owned()], vec!["見本 太郎".to_owned()])

@@ -1,7 +1,7 @@
 //! The drop-box of one account: unclaimed files by folder and name, and the moment at which some of them become a set.
 //!
 //! Every open-for-write makes a new version, a blob under a server-chosen name; the sender's names live only in this table
-//! and in its log (`uploads/ACCOUNT.jsonl`), never in a path. A set is complete when its manifest and its signature are there and
+//! and in its log (`uploads/ACCOUNT.jsonl`), never in a path. A set is complete when its manifest and a signature over it are there and
 //! every file that the manifest names is; then exactly these versions are claimed in one step and their names are free.
 //!
 //! The log is not fsynced: a close that completes nothing promises only that the file is in the drop-box, and what a power
@@ -25,6 +25,7 @@ use super::blobs::{BlobWriter, Blobs};
 use crate::model::ids::{AccountId, BlobId, Digest};
 use crate::model::time::Timestamp;
 use crate::rules::policy::SubmitPolicy;
+use crate::signed::cms::CMS_BYTES_MAX;
 use crate::signed::manifest::{Manifest, ManifestError, ManifestLimits};
 use crate::signed::names::FileName;
 use crate::signed::sshsig::SIGNATURE_BYTES_MAX;
@@ -33,6 +34,10 @@ use crate::signed::sshsig::SIGNATURE_BYTES_MAX;
 pub const MANIFEST: &str = "SHA256SUMS";
 /// The SSHSIG signature's name.
 pub const SIGNATURE: &str = "SHA256SUMS.sig";
+/// The CMS signature's name.
+pub const CMS: &str = "SHA256SUMS.p7s";
+/// Either signature makes a set complete; both are taken if both are there.
+const SIGNATURES: [&str; 2] = [SIGNATURE, CMS];
 
 /// A file's place: the folder's name (empty for the top) and its own.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -117,8 +122,10 @@ pub struct ClaimedSet {
     pub manifest: Manifest,
     /// The manifest's bytes.
     pub manifest_bytes: Vec<u8>,
-    /// The signature's bytes.
-    pub signature_bytes: Vec<u8>,
+    /// The bytes of `SHA256SUMS.sig`, if it was there.
+    pub sshsig: Option<Vec<u8>>,
+    /// The bytes of `SHA256SUMS.p7s`, if it was there. One of the two was.
+    pub cms: Option<Vec<u8>>,
     /// The named files, in the manifest's order.
     pub files: Vec<ClaimedFile>,
     /// Every version that was claimed: for giving back, or for dropping.
@@ -384,12 +391,21 @@ impl Dropbox {
         let manifest = match Manifest::parse_within(&manifest_bytes, &self.manifest_limits) {
             Ok(manifest) => manifest,
             // Said once, to the close that brought it (or that would have completed the set), not to every file.
-            Err(e) if touched == MANIFEST || touched == SIGNATURE => return Err(e.into()),
+            Err(e) if touched == MANIFEST || SIGNATURES.contains(&touched) => return Err(e.into()),
             Err(_) => return Ok(None),
         };
-        let Some(signature_version) = there(SIGNATURE) else { return Ok(None) };
+        // One that is just being written belongs to the set: its close completes it.
+        if SIGNATURES.iter().any(|name| shelf.files.get(*name).is_some_and(|version| version.open)) {
+            return Ok(None);
+        }
+        let signatures = SIGNATURES.map(there);
+        if signatures.iter().all(Option::is_none) {
+            return Ok(None);
+        }
         let mut files = Vec::with_capacity(manifest.files.len());
-        let mut claims = vec![MANIFEST.to_owned(), SIGNATURE.to_owned()];
+        let mut claims = vec![MANIFEST.to_owned()];
+        let named = SIGNATURES.iter().zip(&signatures).filter(|(_, version)| version.is_some());
+        claims.extend(named.map(|(name, _)| (*name).to_owned()));
         for named in &manifest.files {
             let Some(version) = there(named.name.as_str()) else { return Ok(None) };
             files.push(ClaimedFile {
@@ -411,7 +427,9 @@ impl Dropbox {
         if !extra.is_empty() {
             return Err(DropboxError::Extra(extra));
         }
-        let signature_bytes = self.small(&signature_version.blob, SIGNATURE_BYTES_MAX)?;
+        let read = |version: Option<&Version>, max| version.map(|v| self.small(&v.blob, max)).transpose();
+        let [sshsig, cms] = signatures;
+        let (sshsig, cms) = (read(sshsig, SIGNATURE_BYTES_MAX)?, read(cms, CMS_BYTES_MAX)?);
         let mut versions = Vec::with_capacity(claims.len());
         for name in claims {
             let place = Place { folder: folder.to_owned(), name };
@@ -427,7 +445,8 @@ impl Dropbox {
             login,
             manifest,
             manifest_bytes,
-            signature_bytes,
+            sshsig,
+            cms,
             files,
             versions,
             at: state.closes,
@@ -523,7 +542,7 @@ impl Dropbox {
     /// (paramiko, scripts with sshfs) look for the file, and must not find what was not taken.
     pub fn forget(&self, set: &ClaimedSet) {
         let mut state = self.lock();
-        let own = [MANIFEST, SIGNATURE].into_iter();
+        let own = [MANIFEST, SIGNATURE, CMS].into_iter();
         for name in own.chain(set.files.iter().map(|file| file.name.as_str())) {
             state.forget(set.login, &Place { folder: set.folder.clone(), name: name.to_owned() });
         }
@@ -618,10 +637,21 @@ impl Dropbox {
         }
     }
 
-    /// The login is over: names of claimed files are forgotten, and folders that commits emptied and nobody else uses go.
+    /// The login is over: names of claimed files are forgotten, and folders that commits emptied and nobody else uses go. So does
+    /// a second signature that came after the first had completed the set: nothing will ever need it.
     pub fn end_login(&self, login: Login) -> io::Result<()> {
         let mut state = self.lock();
         state.forget_login(login);
+        let mut late = Vec::new();
+        for place in state.late(login, &SIGNATURES) {
+            if let Some(version) = state.take(&place) {
+                self.log(&mut state, &Line::Gone { blob: version.blob.clone() })?;
+                late.push(version.blob);
+            }
+        }
+        if !late.is_empty() {
+            self.blobs.discard(&late)?;
+        }
         for name in state.leave_folders(login) {
             self.log(&mut state, &Line::NoFolder { name: name.clone() })?;
             state.remove_folder(&name);

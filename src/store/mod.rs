@@ -34,6 +34,7 @@ pub mod receipts;
 
 pub mod seen;
 pub mod spool;
+pub mod verification;
 
 #[cfg(test)]
 mod blobs_suite;

@@ -48,6 +48,8 @@ pub struct Candidate {
     pub comment: Option<String>,
     /// `# withdraw:`
     pub withdraws: Option<Number>,
+    /// By which certificate it was signed, for the verdict: kind and number; empty for a registered key.
+    pub signed: String,
     /// In the manifest's order.
     pub files: Vec<CandidateFile>,
 }
@@ -248,7 +250,9 @@ impl Assessor {
             }
         };
         let roles: Vec<FileRole> = (0..files.len()).map(role).collect();
-        Assessment::begin(export_names(candidate, &roles))
+        let mut assessment = Assessment::begin(export_names(candidate, &roles));
+        assessment.set(Stage::Signature, Verdict::Pass, candidate.signed.clone());
+        assessment
     }
 
     fn book(&self) -> Arc<RuleBook> {

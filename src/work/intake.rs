@@ -5,6 +5,8 @@
 //! whatever comes out, and the answer is a receipt. Everything that a crash may interrupt lies before the one commit:
 //! until then the files are the drop-box's and can be completed again; after it they are the ledger's.
 
+mod signature;
+
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,6 +16,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
+use self::signature::Signed;
 use super::alarms::Alarms;
 use super::assess::{Assessment, Assessor, Candidate, CandidateFile};
 use super::publish::{Publisher, Withdrawal};
@@ -29,18 +32,16 @@ use crate::model::submission::{
 use crate::model::time::{Clock, SECOND, Timestamp};
 use crate::rules::policy::SubmitPolicy;
 use crate::signed::manifest::Manifest;
-use crate::signed::receipt::{
-    self, RECEIPT_SCHEMA, Receipt, ReceiptFile, ReceiptSigner, Stage as ReceiptStage, Stages,
-};
-use crate::signed::sshsig::{self, SUBMISSION_NAMESPACE, Signer};
+use crate::signed::receipt::{self, RECEIPT_SCHEMA, Receipt, ReceiptFile, Stage as ReceiptStage, Stages};
 use crate::store::blobs::Blobs;
 use crate::store::cards;
 use crate::store::dropbox::{ClaimedSet, Dropbox};
 use crate::store::handover::{Handover, Pending, Reply, Said};
 use crate::store::keys::{self, Keys};
-use crate::store::ledger::{Done, Ledger, LedgerError, Op, Received, Refusal};
+use crate::store::ledger::{Done, Head, Ledger, LedgerError, Op, Received, Refusal};
 use crate::store::receipts;
 use crate::store::seen::Claim;
+use crate::store::verification::Verification;
 
 /// What intake is made of.
 pub struct Intake {
@@ -50,6 +51,8 @@ pub struct Intake {
     pub blobs: Arc<dyn Blobs>,
     /// Virus, format, routing.
     pub assessor: Arc<Assessor>,
+    /// Judges certificates.
+    pub verification: Arc<Verification>,
     /// Takes withdrawn submissions out of spools.
     pub publisher: Arc<Publisher>,
     /// Signs receipts, makes tags.
@@ -211,17 +214,20 @@ impl Intake {
         deadline: Timestamp,
     ) -> Result<Reply, Failed> {
         let account = self.sender(set, received_at)?;
-        let signer = verify(set, &account)?;
         let manifest = Digest::of(&set.manifest_bytes);
-        if let Some(number) = self.ledger.submission_by_manifest(&account.id, manifest)?
-            && let Some(earlier) = self.ledger.submission(number)?
-            && earlier.state.counts()
-        {
+        let earlier = match self.ledger.submission_by_manifest(&account.id, manifest)? {
+            Some(number) => self.ledger.submission(number)?.filter(|earlier| earlier.state.counts()),
+            None => None,
+        };
+        // What was taken once is answered the same way after its certificate has ended.
+        let at = earlier.as_ref().map_or(received_at, |earlier| earlier.received_at);
+        let signer = self.verify(set, &account, at)?;
+        if let Some(earlier) = earlier {
             consume(dropbox, set, &[]);
-            return Ok(Reply::Fine(Some(number)));
+            return Ok(Reply::Fine(Some(earlier.number)));
         }
         let findings = self.hash(set)?;
-        let candidate = candidate(set, &account, received_at);
+        let candidate = candidate(set, &account, &signer, received_at);
         let assessment = if findings.is_empty() {
             self.assessor.assess(&candidate, received_at, Some(deadline)).map_err(Failed::Fault)?
         } else {
@@ -328,7 +334,7 @@ impl Intake {
         set: &ClaimedSet,
         dropbox: &Dropbox,
         account: &Account,
-        signer: &Signer,
+        signer: &Signed,
         candidate: &Candidate,
         mut assessment: Assessment,
         received_at: Timestamp,
@@ -359,7 +365,7 @@ impl Intake {
             let (claim, found) = self.claim(number, set, account, assessment, same_content_is_held, now)?;
             assessment = found;
             let (submission, card) =
-                self.submission(number, set, account, signer, &assessment, received_at, now)?;
+                self.submission(number, &head, set, account, signer, &assessment, received_at, now)?;
             let op = Op::Receive {
                 submission: Box::new(submission),
                 outcome: assessment.outcome.clone(),
@@ -397,6 +403,7 @@ impl Intake {
                     if matches!(outcome, Outcome::Refused(_)) {
                         dropbox.forget(set);
                     }
+                    self.note_use(signer, account, now);
                     return Ok(self.answered(number, account, &outcome, &assessment, received_at));
                 }
                 Received::Same(earlier) => {
@@ -475,9 +482,10 @@ impl Intake {
     fn submission(
         &self,
         number: Number,
+        head: &Head,
         set: &ClaimedSet,
         account: &Account,
-        signer: &Signer,
+        signer: &Signed,
         assessment: &Assessment,
         received_at: Timestamp,
         now: Timestamp,
@@ -493,7 +501,8 @@ impl Intake {
             insurer: account.insurer.clone(),
             id: manifest.id.clone(),
             manifest_sha256: Digest::of(&set.manifest_bytes),
-            signer: ReceiptSigner { algorithm: signer.algorithm.clone(), fingerprint: signer.fingerprint() },
+            signer: signer.receipt_signer(),
+            second_signer: signer.second_signer(),
             files: set
                 .files
                 .iter()
@@ -520,8 +529,10 @@ impl Intake {
             comment: manifest.comment.clone(),
             names: set.files.iter().map(|f| f.name.to_string()).collect(),
             manifest: BASE64.encode(&set.manifest_bytes),
-            signature: BASE64.encode(&set.signature_bytes),
-            signer: keys::public_line(&signer.key),
+            signature: BASE64.encode(set.sshsig.as_deref().unwrap_or_default()),
+            cms: BASE64.encode(set.cms.as_deref().unwrap_or_default()),
+            evidence: signer.evidence(head, received_at),
+            signer: keys::public_line(signer.key()),
             findings: assessment.findings.clone(),
             more_findings: assessment.more_findings,
             receipt: String::from_utf8(receipt).map_err(io::Error::other)?,
@@ -542,7 +553,7 @@ impl Intake {
             manifest: Digest::of(&set.manifest_bytes),
             id_tag: manifest.id.as_ref().map(|id| receipts::id_tag(&self.keys, &account.id, id.as_str())),
             content_tag: self.content_tag(account, manifest),
-            signer: signer.fingerprint(),
+            signer: signer.receipt_signer().fingerprint,
             files: set
                 .files
                 .iter()
@@ -601,35 +612,7 @@ fn consume(dropbox: &Dropbox, set: &ClaimedSet, kept: &[BlobId]) {
     }
 }
 
-/// Checks the signature and that the key is one of the account that is logged in.
-fn verify(set: &ClaimedSet, account: &Account) -> Result<Signer, Failed> {
-    let signer = sshsig::verify(&set.signature_bytes, SUBMISSION_NAMESPACE, &set.manifest_bytes)
-        .map_err(|e| Failed::Stays(Said { code: e.code().into(), text: e.text() }))?;
-    if signer.certificate.is_some() {
-        return Err(Failed::Stays(said(
-            "SIGNATURE-CERTIFICATE",
-            "証明書による署名はまだ受け付けていません。登録した鍵そのもので署名してください。",
-            "Signatures by certificate are not taken yet. Sign with the registered key itself.",
-        )));
-    }
-    let fingerprint = signer.fingerprint();
-    if !account.keys.iter().any(|key| key.fingerprint == fingerprint) {
-        return Err(Failed::Stays(said(
-            "SIGNATURE-OTHER-KEY",
-            format!(
-                "署名した鍵({fingerprint})は、アカウント {} に登録されていません。登録した鍵で署名し直し、SHA256SUMS.sig を送り直してください。",
-                account.id
-            ),
-            format!(
-                "The key that signed ({fingerprint}) is not registered for account {}. Sign with a registered key and send SHA256SUMS.sig again.",
-                account.id
-            ),
-        )));
-    }
-    Ok(signer)
-}
-
-fn candidate(set: &ClaimedSet, account: &Account, received_at: Timestamp) -> Candidate {
+fn candidate(set: &ClaimedSet, account: &Account, signer: &Signed, received_at: Timestamp) -> Candidate {
     let manifest = &set.manifest;
     Candidate {
         account: account.clone(),
@@ -641,6 +624,7 @@ fn candidate(set: &ClaimedSet, account: &Account, received_at: Timestamp) -> Can
         subject: manifest.subject.clone(),
         comment: manifest.comment.clone(),
         withdraws: manifest.withdraw,
+        signed: signer.detail(),
         files: set
             .files
             .iter()

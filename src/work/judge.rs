@@ -8,7 +8,7 @@ use super::repeats::Claimant;
 use crate::model::card::{DecisionCard, SubmissionCard};
 use crate::model::ids::Number;
 use crate::model::party::Actor;
-use crate::model::submission::{HoldReason, Outcome, State, Submission};
+use crate::model::submission::{HoldReason, Outcome, Stage, State, Submission};
 use crate::model::time::{SECOND, Timestamp};
 use crate::signed::manifest::Manifest;
 use crate::signed::receipt::Fact;
@@ -119,6 +119,7 @@ impl Judge {
             subject: card.subject.clone(),
             comment: card.comment.clone(),
             withdraws: None,
+            signed: signed_word(&submission),
             files: submission
                 .files
                 .iter()
@@ -131,10 +132,7 @@ impl Judge {
                 .collect(),
         };
         let mut assessment = match say {
-            Some(Say::Refuse) => self
-                .assessor
-                .begin(&candidate)
-                .refuse(crate::model::submission::Stage::Routing, vec![by_operator()]),
+            Some(Say::Refuse) => self.assessor.begin(&candidate).refuse(Stage::Routing, vec![by_operator()]),
             _ => self.assessor.assess(&candidate, now, None)?,
         };
         if say.is_none() && assessment.outcome == Outcome::Accepted && self.ledger.head().unreconciled {
@@ -215,6 +213,12 @@ impl Judge {
         }
         Ok(assessment.outcome)
     }
+}
+
+/// What intake said of the signature.
+fn signed_word(submission: &Submission) -> String {
+    let mut verdicts = submission.verdicts.iter();
+    verdicts.find(|v| v.stage == Stage::Signature).map(|v| v.detail.clone()).unwrap_or_default()
 }
 
 /// The manifest as it was signed.

@@ -24,8 +24,8 @@ use std::sync::{Arc, Mutex};
 use russh::keys::ssh_key;
 use rustix::buffer::spare_capacity;
 use todoke::doors::sftp::port::{
-    Answer, Attributes, Entered, Entry, Fault, Gate, Link, Listing, OpenFile, OpenFlags, SetAttributes,
-    Space, Status, Tree, VirtualPath,
+    Admission, Answer, Attributes, Credential, Entered, Entry, Fault, Gate, Link, Listing, OpenFile,
+    OpenFlags, SetAttributes, Space, Status, Tree, VirtualPath,
 };
 use todoke::model::finding::Language;
 use todoke::model::ids::AccountId;
@@ -278,14 +278,21 @@ impl Drop for Counted {
 }
 
 impl Gate for Keys {
-    fn may_enter(&self, account: &str, key: &ssh_key::PublicKey, _: SocketAddr) -> bool {
+    fn may_offer(&self, account: &str, key: &ssh_key::PublicKey, _: SocketAddr) -> bool {
         self.keys.iter().any(|(owner, listed)| owner == account && listed.key_data() == key.key_data())
+    }
+
+    fn may_enter(&self, account: &str, credential: &Credential, from: SocketAddr) -> Admission {
+        match credential {
+            Credential::Key(key) if self.may_offer(account, key, from) => Admission::Welcome,
+            _ => Admission::Refused,
+        }
     }
 
     fn enter(
         &self,
         account: &str,
-        _: &ssh_key::PublicKey,
+        _: &Credential,
         _: bool,
         _: SocketAddr,
         session: u64,

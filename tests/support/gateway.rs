@@ -386,12 +386,18 @@ impl Gateway {
 
     /// Options of `ssh` and `sftp` for an account.
     pub fn ssh_options(&self, key: &str) -> Vec<String> {
+        let mut options = self.bare_options();
+        options.extend(["-o".to_owned(), format!("IdentityFile={}", self.key(key).display())]);
+        options
+    }
+
+    /// The same without a key.
+    fn bare_options(&self) -> Vec<String> {
         [
             "BatchMode=yes".to_owned(),
             "IdentitiesOnly=yes".to_owned(),
             "StrictHostKeyChecking=yes".to_owned(),
             format!("UserKnownHostsFile={}", self.file("known_hosts").display()),
-            format!("IdentityFile={}", self.key(key).display()),
             format!("Port={}", self.address.port()),
         ]
         .into_iter()
@@ -414,9 +420,24 @@ impl Gateway {
 
     /// The same with another key, or more options.
     pub fn sftp_with(&self, account: &str, key: &str, more: &[&str], batch: &str) -> Ran {
+        self.run_batch(self.sftp_command(key, more), account, batch)
+    }
+
+    /// The same with what these options name: no key of the gateway's folder.
+    pub fn sftp_bare(&self, account: &str, options: &[&str], batch: &str) -> Ran {
+        self.run_batch(self.bare_command(options), account, batch)
+    }
+
+    fn bare_command(&self, options: &[&str]) -> Command {
+        let mut command = Command::new("sftp");
+        command.args(["-F", "none"]).args(self.bare_options()).args(options);
+        command.current_dir(self.work()).env("HOME", self.work());
+        command
+    }
+
+    fn run_batch(&self, mut command: Command, account: &str, batch: &str) -> Ran {
         let file = self.file(&format!("batch-{}", self.batches.fetch_add(1, Ordering::Relaxed)));
         fs::write(&file, batch).unwrap();
-        let mut command = self.sftp_command(key, more);
         command.arg("-b").arg(&file).arg(format!("{account}@127.0.0.1"));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("sftp (package openssh-client)");
@@ -427,9 +448,17 @@ impl Gateway {
 
     /// A session that stays open.
     pub fn session(&self, account: &str, key: &str, more: &[&str]) -> SftpSession {
+        self.hold(self.sftp_command(key, more), account)
+    }
+
+    /// The same with what these options name: no key of the gateway's folder.
+    pub fn session_bare(&self, account: &str, options: &[&str]) -> SftpSession {
+        self.hold(self.bare_command(options), account)
+    }
+
+    fn hold(&self, mut command: Command, account: &str) -> SftpSession {
         let n = self.batches.fetch_add(1, Ordering::Relaxed);
         let (out, err) = (self.file(&format!("out-{n}")), self.file(&format!("err-{n}")));
-        let mut command = self.sftp_command(key, more);
         command.args(["-b", "-"]).arg(format!("{account}@127.0.0.1")).stdin(Stdio::piped());
         command.stdout(File::create(&out).unwrap()).stderr(File::create(&err).unwrap());
         let mut child = command.spawn().expect("sftp (package openssh-client)");

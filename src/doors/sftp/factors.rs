@@ -11,13 +11,12 @@
 
 use std::borrow::Cow;
 
-use russh::keys::ssh_key::PublicKey;
 use russh::server::Auth;
 use russh::{MethodKind, MethodSet};
 use zeroize::Zeroizing;
 
 use super::engine::one_line;
-use super::port::Fault;
+use super::port::{Credential, Fault};
 use super::texts;
 use crate::model::finding::{Language, Text};
 use crate::rules::passwords::{CHARS_MAX, CHARS_MIN};
@@ -33,8 +32,8 @@ pub(crate) const CHANGE_DEVICE: &str = "change";
 #[derive(Debug, Clone)]
 pub(crate) struct First {
     pub(crate) user: String,
-    /// The key, or the key that a certificate is about.
-    pub(crate) key: PublicKey,
+    /// The key or certificate.
+    pub(crate) credential: Credential,
     pub(crate) language: Language,
 }
 
@@ -240,7 +239,7 @@ mod tests {
 
     fn first(user: &str) -> First {
         let key = crate::store::gateway_keys::generate("").unwrap().public_key().clone();
-        First { user: user.to_owned(), key, language: Language::En }
+        First { user: user.to_owned(), credential: Credential::Key(key), language: Language::En }
     }
 
     fn given(texts: &[&str]) -> Vec<Zeroizing<String>> {

@@ -12,19 +12,23 @@ use serde::{Deserialize, Serialize};
 use super::account::WithAccount;
 use super::enrol::{Enrolled, EnrolmentDoor};
 use super::office::{OfficeParts, OfficeTree};
-use super::port::{Entered, Fault, Gate, Link, PasswordAnswer, Second, Status, Tree};
+use super::port::{Admission, Credential, Entered, Fault, Gate, Link, PasswordAnswer, Second, Status, Tree};
 use super::second::SecondFactor;
 use crate::model::application::Application;
+use crate::model::certificate::{Certificate, CertificateStanding};
 use crate::model::finding::Language;
-use crate::model::ids::AccountId;
+use crate::model::ids::{AccountId, CertificateId};
 use crate::model::metric;
-use crate::model::party::{Account, Role, Standing};
+use crate::model::party::{Account, Actor, Role, Standing};
 use crate::model::time::{Clock, Timestamp};
+use crate::signed::certificate::CertificateError;
+use crate::signed::sshcert::Use;
 use crate::signed::sshsig;
 use crate::store::dropbox::Login;
 use crate::store::dropboxes::Dropboxes;
 use crate::store::enrolled;
-use crate::store::ledger::Ledger;
+use crate::store::ledger::{CertificateFilter, Ledger, LedgerError, Op};
+use crate::store::verification::{Certified, NotVerified, Verification};
 
 /// Policy of logins.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,18 +63,50 @@ struct Entry {
     source: IpAddr,
     since: Timestamp,
     tree: Weak<dyn Tree>,
-    connections: HashMap<u64, Arc<dyn Link>>,
+    connections: HashMap<u64, Connected>,
 }
+
+/// One of its connections.
+struct Connected {
+    link: Arc<dyn Link>,
+    /// The certificate that it came by.
+    certificate: Option<CertificateId>,
+}
+
+/// Why somebody is not let in.
+enum No {
+    /// For the log alone: a code and a reason.
+    Quiet(&'static str, &'static str),
+    /// Of somebody who proved to hold a key that is certified for the account: told, in words.
+    Certificate(Box<Account>, NotVerified),
+}
+
+impl From<LedgerError> for No {
+    fn from(_: LedgerError) -> Self {
+        Self::Quiet("INTERNAL", "the ledger failed")
+    }
+}
+
+/// Who was let in, and by which certificate.
+struct Known {
+    account: Account,
+    certified: Option<Certified>,
+}
+
+/// Certificates of an account that are looked at for another way in.
+const CERTIFICATES_LOOKED_AT: usize = 32;
 
 /// Makes the tree of an account's session.
 pub type TreeOf = dyn Fn(&Account) -> Arc<dyn Tree> + Send + Sync;
 
 type Logins = Arc<Mutex<HashMap<AccountId, Vec<Entry>>>>;
 
-/// Lets accounts in by their registered keys.
+/// Lets accounts in by their registered keys and their certificates.
 pub struct KeyGate {
     /// Accounts.
     pub ledger: Arc<dyn Ledger>,
+    /// Judges certificates.
+    pub verification: Arc<Verification>,
     /// Offices' and agents' trees.
     pub office: Arc<OfficeParts>,
     /// Makes an insurer's tree.
@@ -91,8 +127,10 @@ pub struct KeyGate {
 
 impl KeyGate {
     /// A gate with nobody inside.
+    #[allow(clippy::too_many_arguments, reason = "its parts, each once")]
     pub fn new(
         ledger: Arc<dyn Ledger>,
+        verification: Arc<Verification>,
         office: Arc<OfficeParts>,
         insurer: Box<TreeOf>,
         dropboxes: Arc<Dropboxes>,
@@ -105,6 +143,7 @@ impl KeyGate {
         let next_login = AtomicU64::new(1);
         Self {
             ledger,
+            verification,
             office,
             insurer,
             dropboxes,
@@ -127,23 +166,114 @@ impl KeyGate {
         self.logins.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The account, if this key may log in to it; the reason, for the log, if not.
-    fn check(&self, account: &str, key: &PublicKey) -> Result<Account, &'static str> {
-        let id = AccountId::parse(account).map_err(|_| "not an account's name")?;
-        sshsig::require_strong(key.key_data()).map_err(|_| "the key is too weak")?;
-        let found = self.ledger.account(&id).map_err(|_| "the ledger failed")?.ok_or("no such account")?;
-        let fingerprint = key.fingerprint(HashAlg::Sha256).to_string();
-        if !found.keys.iter().any(|k| k.fingerprint == fingerprint) {
-            return Err("the key is not the account's");
-        }
+    /// The account of this name, if it may log in at all.
+    fn account(&self, account: &str) -> Result<Account, No> {
+        let id =
+            AccountId::parse(account).map_err(|_| No::Quiet("LOGIN-ACCOUNT", "not an account's name"))?;
+        let found = self.ledger.account(&id)?.ok_or(No::Quiet("LOGIN-ACCOUNT", "no such account"))?;
         if found.standing != Standing::Active {
-            return Err("the account is suspended or closed");
+            return Err(No::Quiet("LOGIN-STOPPED", "the account is suspended or closed"));
         }
-        let insurer = self.ledger.insurer(&found.insurer).map_err(|_| "the ledger failed")?;
+        let insurer = self.ledger.insurer(&found.insurer)?;
         if insurer.is_none_or(|i| i.standing != Standing::Active) {
-            return Err("the insurer is suspended or closed");
+            return Err(No::Quiet("LOGIN-STOPPED", "the insurer is suspended or closed"));
         }
         Ok(found)
+    }
+
+    /// Whether the key could be the account's: registered, certified whenever, or of some other authority's certificate.
+    fn offered(&self, account: &str, key: &PublicKey) -> Result<(), No> {
+        sshsig::require_strong(key.key_data()).map_err(|_| No::Quiet("WEAK-KEY", "the key is too weak"))?;
+        // Then nothing can be said of any key; nor may the answer tell which accounts there are.
+        if self.verification.trusts_external_openssh()? {
+            return Ok(());
+        }
+        let account = self.account(account)?;
+        let fingerprint = key.fingerprint(HashAlg::Sha256).to_string();
+        if is_registered(&account, &fingerprint) || !self.certified(&account, &fingerprint)?.is_empty() {
+            return Ok(());
+        }
+        Err(No::Quiet("LOGIN-KEY", "the key is not the account's"))
+    }
+
+    /// The account's certificates over this key, oldest first.
+    fn certified(&self, account: &Account, fingerprint: &str) -> Result<Vec<Certificate>, LedgerError> {
+        let mut all = self.ledger.certificates_of_key(fingerprint)?;
+        all.retain(|certificate| certificate.account == account.id);
+        Ok(all)
+    }
+
+    /// The account, if this credential may log in to it.
+    fn check(&self, account: &str, credential: &Credential, from: SocketAddr) -> Result<Known, No> {
+        let key = credential.key();
+        sshsig::require_strong(key.key_data()).map_err(|_| No::Quiet("WEAK-KEY", "the key is too weak"))?;
+        let account = self.account(account)?;
+        let fingerprint = key.fingerprint(HashAlg::Sha256).to_string();
+        let why = match credential {
+            Credential::Key(_) if is_registered(&account, &fingerprint) => {
+                return Ok(Known { account, certified: None });
+            }
+            Credential::Key(_) => match self.certified(&account, &fingerprint)?.pop() {
+                Some(newest) => without_certificate(&newest, self.clock.now()).into(),
+                None => return Err(No::Quiet("LOGIN-KEY", "the key is not the account's")),
+            },
+            Credential::Certificate(certificate) => {
+                let usage = Use::Login(from.ip());
+                match self.verification.openssh(&account, certificate, usage, self.clock.now()) {
+                    Ok(certified) => return Ok(Known { account, certified: Some(certified) }),
+                    Err(NotVerified::Ledger(error)) => return Err(error.into()),
+                    Err(why) => why,
+                }
+            }
+        };
+        // A stranger learns nothing of the account, not even that it is there.
+        if self.certified(&account, &fingerprint)?.is_empty() {
+            return Err(No::Quiet(why.code(), "a certificate over a key that is not the account's"));
+        }
+        Err(No::Certificate(Box::new(account), why))
+    }
+
+    /// Whether the account could log in by something else than this key: then a client that has that as well must be able to go
+    /// on to it, and words that end the login would be in its way.
+    fn has_other_ways(&self, account: &Account, key: &PublicKey) -> bool {
+        let fingerprint = key.fingerprint(HashAlg::Sha256).to_string();
+        if account.keys.iter().any(|own| own.fingerprint != fingerprint) {
+            return true;
+        }
+        let filter = CertificateFilter { account: Some(account.id.clone()), before: None };
+        let now = self.clock.now();
+        let holds = |other: &Certificate| {
+            other.fingerprint != fingerprint
+                && other.openssh.is_some()
+                && other.standing_at(now) == CertificateStanding::Holds
+        };
+        self.ledger.certificates(&filter, CERTIFICATES_LOOKED_AT).is_ok_and(|all| all.iter().any(holds))
+    }
+
+    /// Ends the connections that came by this certificate; says how many.
+    pub fn revoked(&self, id: CertificateId) -> usize {
+        let logins = self.lock();
+        let connections = logins.values().flatten().flat_map(|entry| entry.connections.values());
+        let links: Vec<_> =
+            connections.filter(|c| c.certificate == Some(id)).map(|c| Arc::clone(&c.link)).collect();
+        drop(logins);
+        for link in &links {
+            link.revoked();
+        }
+        if !links.is_empty() {
+            tracing::info!(certificate = %id, connections = links.len(), "sessions by a revoked certificate were ended");
+        }
+        links.len()
+    }
+
+    /// Records the first login (K27). A failure costs nothing: the next login is the first then.
+    fn note_use(&self, known: &Known, now: Timestamp) {
+        let record = known.certified.as_ref().and_then(|certified| certified.record.as_ref());
+        let Some(record) = record.filter(|record| record.first_used_at.is_none()) else { return };
+        let by = Actor::Account(known.account.id.clone());
+        if let Err(error) = self.ledger.commit(Op::UseCertificate(record.id), by, now) {
+            tracing::warn!(certificate = %record.id, %error, "the first use of a certificate was not recorded");
+        }
     }
 
     fn tree(
@@ -191,17 +321,35 @@ fn fault(language: Language, code: &'static str, ja: &str, en: &str) -> Fault {
 }
 
 impl Gate for KeyGate {
-    fn may_enter(&self, account: &str, key: &PublicKey, from: SocketAddr) -> bool {
+    fn may_offer(&self, account: &str, key: &PublicKey, from: SocketAddr) -> bool {
         if self.enrolment_of(account, key).is_some() {
             return true;
         }
-        match self.check(account, key) {
-            Ok(_) => true,
-            Err(reason) => {
-                let account = crate::model::escape::excerpt(account, 32);
-                metrics::counter!(metric::LOGINS, "result" => "refused").increment(1);
-                tracing::info!(%account, %from, reason, "a key was not let in");
+        match self.offered(account, key) {
+            Ok(()) => true,
+            Err(no) => {
+                refused(account, from, &no);
                 false
+            }
+        }
+    }
+
+    fn may_enter(&self, account: &str, credential: &Credential, from: SocketAddr) -> Admission {
+        if self.enrolment_of(account, &credential.key()).is_some() {
+            return Admission::Welcome;
+        }
+        match self.check(account, credential, from) {
+            Ok(_) => Admission::Welcome,
+            Err(no) => {
+                refused(account, from, &no);
+                match no {
+                    No::Certificate(account, why) if !self.has_other_ways(&account, &credential.key()) => {
+                        why.text(self.office.zone).map_or(Admission::Refused, |text| {
+                            Admission::Told(fault(account.language, why.code(), &text.ja, &text.en))
+                        })
+                    }
+                    _ => Admission::Refused,
+                }
             }
         }
     }
@@ -214,12 +362,12 @@ impl Gate for KeyGate {
         }
     }
 
-    fn after_key(&self, account: &str, key: &PublicKey, from: SocketAddr) -> Second {
-        if self.enrolment_of(account, key).is_some() {
+    fn after_key(&self, account: &str, credential: &Credential, from: SocketAddr) -> Second {
+        if self.enrolment_of(account, &credential.key()).is_some() {
             return Second::Enough;
         }
-        match self.proven(account, key, from) {
-            Ok(account) => self.second.after_key(&account, from),
+        match self.proven(account, credential, from) {
+            Ok(known) => self.second.after_key(&known.account, from),
             Err(fault) => Second::Refused(fault),
         }
     }
@@ -228,9 +376,15 @@ impl Gate for KeyGate {
         self.second.without_key(account, from);
     }
 
-    fn password(&self, account: &str, key: &PublicKey, given: &str, from: SocketAddr) -> PasswordAnswer {
-        match self.proven(account, key, from) {
-            Ok(account) => self.second.password(&account, given, from),
+    fn password(
+        &self,
+        account: &str,
+        credential: &Credential,
+        given: &str,
+        from: SocketAddr,
+    ) -> PasswordAnswer {
+        match self.proven(account, credential, from) {
+            Ok(known) => self.second.password(&known.account, given, from),
             Err(fault) => PasswordAnswer::Refused(fault),
         }
     }
@@ -238,13 +392,13 @@ impl Gate for KeyGate {
     fn change_password(
         &self,
         account: &str,
-        key: &PublicKey,
+        credential: &Credential,
         old: &str,
         new: &str,
         from: SocketAddr,
     ) -> PasswordAnswer {
-        match self.proven(account, key, from) {
-            Ok(account) => self.second.change(&account, old, new, from),
+        match self.proven(account, credential, from) {
+            Ok(known) => self.second.change(&known.account, old, new, from),
             Err(fault) => PasswordAnswer::Refused(fault),
         }
     }
@@ -252,20 +406,20 @@ impl Gate for KeyGate {
     fn enter(
         &self,
         account: &str,
-        key: &PublicKey,
+        credential: &Credential,
         with_password: bool,
         from: SocketAddr,
         session: u64,
         link: Arc<dyn Link>,
     ) -> Result<Entered, Fault> {
-        if let Some((door, of)) = self.enrolment_of(account, key)
+        if let Some((door, of)) = self.enrolment_of(account, &credential.key())
             && let Some(entered) = door.enter(&of, from)
         {
             return Ok(entered);
         }
-        let account = self.proven(account, key, from)?;
+        let known = self.proven(account, credential, from)?;
         if !with_password {
-            match self.second.after_key(&account, from) {
+            match self.second.after_key(&known.account, from) {
                 Second::Enough => {}
                 Second::Refused(fault) => return Err(fault),
                 Second::Password(language) => {
@@ -273,9 +427,14 @@ impl Gate for KeyGate {
                 }
             }
         }
+        let certificate = known.certified.as_ref().and_then(Certified::id);
+        let link = Connected { link, certificate };
+        let key = credential.key();
         let policy = self.policy.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let fingerprint = key.fingerprint(HashAlg::Sha256).to_string();
         let now = self.clock.now();
+        self.note_use(&known, now);
+        let account = known.account;
         let max = if account.machine || account.role == Role::Insurer {
             policy.machine_logins_max
         } else {
@@ -308,7 +467,8 @@ impl Gate for KeyGate {
             return Ok(self.entered(account.id, tree, login, session, Vec::new()));
         }
         if entries.len() >= max {
-            let idle = |e: &Entry| e.connections.values().map(|c| c.idle()).min().unwrap_or(Duration::MAX);
+            let idle =
+                |e: &Entry| e.connections.values().map(|c| c.link.idle()).min().unwrap_or(Duration::MAX);
             let patience = Duration::from_secs(policy.replace_idle_seconds.into());
             let dead = entries.iter().position(|e| {
                 e.tree.strong_count() == 0 || (e.fingerprint == fingerprint && idle(e) >= patience)
@@ -331,8 +491,8 @@ impl Gate for KeyGate {
             };
             let replaced = entries.remove(dead);
             tracing::info!(account = %account.id, from = %replaced.source, "an idle login makes way for a new one");
-            for link in replaced.connections.values() {
-                link.evict();
+            for connected in replaced.connections.values() {
+                connected.link.evict();
             }
         }
         let login = self.next_login.fetch_add(1, Ordering::Relaxed);
@@ -348,18 +508,46 @@ impl Gate for KeyGate {
         });
         drop(logins);
         let welcome = self.second.begin(&account, from, send_until);
-        if let Err(error) = enrolled::logged_in(self.ledger.as_ref(), &account.id, None, now) {
+        if let Err(error) = enrolled::logged_in(self.ledger.as_ref(), &account.id, certificate, now) {
             tracing::error!(account = %account.id, %error, "a first login could not be recorded");
         }
         Ok(self.entered(account.id, tree, login, session, welcome))
     }
 }
 
+fn is_registered(account: &Account, fingerprint: &str) -> bool {
+    account.keys.iter().any(|key| key.fingerprint == fingerprint)
+}
+
+/// What to say of a certified key that came alone: its certificate was left out, or `russh` has refused it for its period.
+fn without_certificate(newest: &Certificate, now: Timestamp) -> CertificateError {
+    match newest.standing_at(now) {
+        CertificateStanding::Holds => CertificateError::NotPresented,
+        CertificateStanding::Future => CertificateError::NotYet { from: newest.not_before },
+        CertificateStanding::Ended => CertificateError::Expired { since: newest.not_after },
+        CertificateStanding::Revoked => {
+            CertificateError::Revoked { since: newest.revoked.map(|revocation| revocation.at) }
+        }
+    }
+}
+
+/// For the log and the figures.
+fn refused(account: &str, from: SocketAddr, no: &No) {
+    let account = crate::model::escape::excerpt(account, 32);
+    metrics::counter!(metric::LOGINS, "result" => "refused").increment(1);
+    match no {
+        No::Quiet(code, reason) => tracing::info!(%account, %from, code, reason, "a login was refused"),
+        No::Certificate(_, why) => {
+            tracing::info!(%account, %from, code = why.code(), reason = %why, "a login was refused");
+        }
+    }
+}
+
 impl KeyGate {
-    /// The account of somebody who proved this key.
-    fn proven(&self, account: &str, key: &PublicKey, from: SocketAddr) -> Result<Account, Fault> {
-        self.check(account, key).map_err(|reason| {
-            tracing::info!(%from, reason, "a key was let in and then not");
+    /// The account of somebody who proved this credential.
+    fn proven(&self, account: &str, credential: &Credential, from: SocketAddr) -> Result<Known, Fault> {
+        self.check(account, credential, from).map_err(|no| {
+            refused(account, from, &no);
             fault(Language::Ja, "LOGIN", "ログインできません。", "Login is not possible.")
         })
     }

@@ -19,7 +19,7 @@ use super::connection::{Connection, Login, WeakLink};
 use super::engine::one_line;
 use super::enrol::Enrolled;
 use super::factors::{self, Ask, Factors, First, Step};
-use super::port::{Fault, Gate, PasswordAnswer, Second};
+use super::port::{Admission, Credential, Fault, Gate, PasswordAnswer, Second};
 use super::queue::Pushed;
 use super::session::{self, Channel};
 use super::startups::Startups;
@@ -99,16 +99,25 @@ impl Handler {
         self.requests <= most
     }
 
-    /// Asks the gate about a key, on a thread where it may block.
-    async fn may_enter(&self, user: &str, key: &PublicKey, algorithm: &Algorithm) -> bool {
-        // The same RSA key may be used with SHA-1; that is refused whatever the gate thinks of the key.
-        let sha1 = matches!(algorithm, Algorithm::Rsa { hash: None });
-        if sha1 || !is_account(user) || !self.connection.is_open() {
+    /// Asks the gate about an offered key, on a thread where it may block.
+    async fn may_offer(&self, user: &str, key: &PublicKey, algorithm: &Algorithm) -> bool {
+        if is_sha1(algorithm) || !is_account(user) || !self.connection.is_open() {
             return false;
         }
         let (gate, peer) = (self.gate.clone(), self.connection.peer);
         let (user, key) = (user.to_owned(), key.clone());
-        tokio::task::spawn_blocking(move || gate.may_enter(&user, &key, peer)).await.unwrap_or(false)
+        tokio::task::spawn_blocking(move || gate.may_offer(&user, &key, peer)).await.unwrap_or(false)
+    }
+
+    /// Asks the gate about a credential whose possession was proven.
+    async fn may_enter(&self, user: &str, credential: &Credential) -> Admission {
+        if !is_account(user) || !self.connection.is_open() {
+            return Admission::Refused;
+        }
+        let (gate, peer) = (self.gate.clone(), self.connection.peer);
+        let (user, credential) = (user.to_owned(), credential.clone());
+        let asked = tokio::task::spawn_blocking(move || gate.may_enter(&user, &credential, peer));
+        asked.await.unwrap_or(Admission::Refused)
     }
 
     /// Asks the gate something on a thread where it may block; none when it panicked.
@@ -120,14 +129,22 @@ impl Handler {
         tokio::task::spawn_blocking(move || what(gate.as_ref(), peer)).await.ok()
     }
 
-    /// Somebody proved a key: lets them in, or asks for the second factor.
-    async fn proven(&mut self, user: &str, key: &PublicKey) -> Auth {
-        let (name, of) = (user.to_owned(), key.clone());
+    /// Somebody proved a key or certificate: lets them in, asks for the second factor, or tells why not.
+    async fn proven(&mut self, user: &str, credential: Credential) -> Auth {
+        match self.may_enter(user, &credential).await {
+            Admission::Welcome => {}
+            Admission::Told(fault) => {
+                self.not_admitted(one_line(&fault));
+                return Auth::Accept;
+            }
+            Admission::Refused => return refused(user),
+        }
+        let (name, of) = (user.to_owned(), credential.clone());
         let second = self.ask(move |gate, peer| gate.after_key(&name, &of, peer)).await;
         match second {
-            Some(Second::Enough) => self.enter(user, key, false).await,
+            Some(Second::Enough) => self.enter(user, &credential, false).await,
             Some(Second::Password(language)) => {
-                return self.factors.shown(First { user: user.to_owned(), key: key.clone(), language });
+                return self.factors.shown(First { user: user.to_owned(), credential, language });
             }
             Some(Second::Refused(fault)) => self.not_admitted(one_line(&fault)),
             None => self.not_admitted(texts::INTERNAL.both()),
@@ -141,13 +158,13 @@ impl Handler {
             Ask::Password(given) => given.clone(),
             Ask::Change { old, .. } => old.clone(),
         };
-        let (user, key) = (first.user.clone(), first.key.clone());
+        let (user, credential) = (first.user.clone(), first.credential.clone());
         let answer = self.ask(move |gate, peer| match &ask {
-            Ask::Password(given) => gate.password(&user, &key, given, peer),
-            Ask::Change { old, new } => gate.change_password(&user, &key, old, new, peer),
+            Ask::Password(given) => gate.password(&user, &credential, given, peer),
+            Ask::Change { old, new } => gate.change_password(&user, &credential, old, new, peer),
         });
         match answer.await {
-            Some(PasswordAnswer::Right) => self.enter(&first.user, &first.key, true).await,
+            Some(PasswordAnswer::Right) => self.enter(&first.user, &first.credential, true).await,
             Some(PasswordAnswer::MustChange(why)) => {
                 if let Some(auth) = self.factors.must_change(&first, given, &why) {
                     return Ok(auth);
@@ -201,12 +218,13 @@ impl Handler {
     }
 
     /// Begins the session of someone who showed all that is asked for.
-    async fn enter(&mut self, user: &str, key: &PublicKey, with_password: bool) {
+    async fn enter(&mut self, user: &str, credential: &Credential, with_password: bool) {
         let (gate, connection) = (self.gate.clone(), self.connection.clone());
-        let (user, key) = (user.to_owned(), key.clone());
+        let (user, credential) = (user.to_owned(), credential.clone());
         let begun = tokio::task::spawn_blocking(move || -> Result<Login, Fault> {
             let link = Arc::new(WeakLink(Arc::downgrade(&connection)));
-            let entered = gate.enter(&user, &key, with_password, connection.peer, connection.id, link)?;
+            let entered =
+                gate.enter(&user, &credential, with_password, connection.peer, connection.id, link)?;
             Ok(Login::of(entered))
         });
         match begun.await {
@@ -297,6 +315,11 @@ fn refused(user: &str) -> Auth {
     if is_enrolment(user) { factors::enrolment() } else { factors::key_first() }
 }
 
+/// The same RSA key may be used with SHA-1; that is refused whatever the gate thinks of the key.
+fn is_sha1(algorithm: &Algorithm) -> bool {
+    matches!(algorithm, Algorithm::Rsa { hash: None })
+}
+
 /// A name that the gate may be asked about.
 fn is_account(user: &str) -> bool {
     !user.is_empty() && user.len() <= ACCOUNT_BYTES_MAX && !user.chars().any(char::is_control)
@@ -353,25 +376,31 @@ impl russh::server::Handler for Handler {
         user: &str,
         offer: PublicKeyOffer<'_>,
     ) -> Result<Auth, Self::Error> {
-        if self.count() && self.may_enter(user, offer.public_key, offer.algorithm).await {
+        if self.count() && self.may_offer(user, offer.public_key, offer.algorithm).await {
             return Ok(Auth::Accept);
         }
         Ok(refused(user))
     }
 
     async fn auth_publickey(&mut self, user: &str, key: VerifiedPublicKey<'_>) -> Result<Auth, Self::Error> {
-        if !self.count() || !self.may_enter(user, key.public_key, key.algorithm).await {
+        // The offer was judged for this key and algorithm; a client may leave it out.
+        if !self.count() || is_sha1(key.algorithm) {
             return Ok(refused(user));
         }
-        Ok(self.proven(user, key.public_key).await)
+        Ok(self.proven(user, Credential::Key(key.public_key.clone())).await)
     }
 
-    /// A certificate came: `russh` has checked its own signature, its period and that the client holds the key, and
-    /// nothing else. Whether its authority, kind, principals and options are good is for the gate to say; there is no
-    /// such authority yet. (The probe before it was answered for the bare key inside it.)
-    async fn auth_openssh_certificate(&mut self, _: &str, _: &Certificate) -> Result<Auth, Self::Error> {
-        self.count();
-        Ok(Auth::reject())
+    /// `russh` has checked the certificate's own signature, its period and that the client holds the key, and nothing else;
+    /// one whose period is over it refuses before anybody is asked. (The probe before it was answered for the bare key inside.)
+    async fn auth_openssh_certificate(
+        &mut self,
+        user: &str,
+        certificate: &Certificate,
+    ) -> Result<Auth, Self::Error> {
+        if !self.count() {
+            return Ok(refused(user));
+        }
+        Ok(self.proven(user, Credential::Certificate(Box::new(certificate.clone()))).await)
     }
 
     async fn channel_open_session(

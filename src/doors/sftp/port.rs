@@ -169,10 +169,43 @@ pub trait Tree: Send + Sync {
     fn language(&self) -> Language;
 }
 
+/// What a client holds the key of: the first factor of a login.
+#[derive(Debug, Clone)]
+pub enum Credential {
+    /// A key by itself.
+    Key(ssh_key::PublicKey),
+    /// A key in a certificate, of which the SSH library has looked at its period and at who signed it, and at nothing else.
+    Certificate(Box<ssh_key::Certificate>),
+}
+
+impl Credential {
+    /// The key that is held.
+    pub fn key(&self) -> ssh_key::PublicKey {
+        match self {
+            Self::Key(key) => key.clone(),
+            Self::Certificate(certificate) => ssh_key::PublicKey::new(certificate.public_key().clone(), ""),
+        }
+    }
+}
+
+/// What becomes of a credential whose possession was proven.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Admission {
+    /// It may enter.
+    Welcome,
+    /// It may not, and whoever holds it may be told why: it is known as this account's. The login succeeds as far as SSH goes, so
+    /// that the words reach a person, and goes no further.
+    Told(Fault),
+    /// It may not; like any other that is refused.
+    Refused,
+}
+
 /// The connection that a session came over, as far as a gate needs it.
 pub trait Link: Send + Sync {
     /// Ends it, with the words that another login took its place.
     fn evict(&self);
+    /// Ends it, with the words that the certificate it came by was revoked.
+    fn revoked(&self);
     /// Since when nothing came over it.
     fn idle(&self) -> Duration;
 }
@@ -208,11 +241,14 @@ fn no_passwords() -> Fault {
 
 /// Who may come in. Blocking. Without words of its own, a gate asks for keys alone.
 pub trait Gate: Send + Sync {
-    /// May this key log in as this account? Called when a key is offered (a probe) and again when its possession was
-    /// proven. Refusals are never told apart for the client; the implementation logs the reason.
-    fn may_enter(&self, account: &str, key: &ssh_key::PublicKey, from: SocketAddr) -> bool;
+    /// Is it worth while to have this key's possession proven for this account? Called when a key is offered (a probe), by itself
+    /// or in a certificate: the two cannot be told apart yet. Refusals are never told apart for the client; the implementation
+    /// logs the reason.
+    fn may_offer(&self, account: &str, key: &ssh_key::PublicKey, from: SocketAddr) -> bool;
+    /// May this log in as this account, now that possession of the key was proven?
+    fn may_enter(&self, account: &str, credential: &Credential, from: SocketAddr) -> Admission;
     /// What is asked for after this key's possession was proven.
-    fn after_key(&self, _account: &str, _key: &ssh_key::PublicKey, _from: SocketAddr) -> Second {
+    fn after_key(&self, _account: &str, _credential: &Credential, _from: SocketAddr) -> Second {
         Second::Enough
     }
     /// A password came without a proven key before it.
@@ -221,7 +257,7 @@ pub trait Gate: Send + Sync {
     fn password(
         &self,
         _account: &str,
-        _key: &ssh_key::PublicKey,
+        _credential: &Credential,
         _given: &str,
         _from: SocketAddr,
     ) -> PasswordAnswer {
@@ -231,7 +267,7 @@ pub trait Gate: Send + Sync {
     fn change_password(
         &self,
         _account: &str,
-        _key: &ssh_key::PublicKey,
+        _credential: &Credential,
         _old: &str,
         _new: &str,
         _from: SocketAddr,
@@ -248,7 +284,7 @@ pub trait Gate: Send + Sync {
     fn enter(
         &self,
         account: &str,
-        key: &ssh_key::PublicKey,
+        credential: &Credential,
         with_password: bool,
         from: SocketAddr,
         session: u64,

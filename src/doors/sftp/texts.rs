@@ -101,6 +101,11 @@ pub(crate) const IDLE: Message = Message {
     ja: "操作がない状態が続いたため切断しました。接続し直してください。",
     en: "Nothing was asked for a long time: disconnected. Connect again.",
 };
+pub(crate) const REVOKED: Message = Message {
+    code: "CERTIFICATE-REVOKED",
+    ja: "接続に使った証明書が失効したため、終了しました。再発行された証明書で接続してください。心当たりがないときは、すぐに健康保険組合へご連絡ください。",
+    en: "The certificate that this session came by was revoked. Connect with the one issued in its place; if you do not know why, tell the insurer at once.",
+};
 pub(crate) const EVICTED: Message = Message {
     code: "SESSION-REPLACED",
     ja: "同じアカウントの新しい接続に切り替わったため切断しました。",

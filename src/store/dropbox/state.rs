@@ -243,6 +243,19 @@ impl State {
         gone
     }
 
+    /// Files of these names that this login left alone in folders that a commit emptied.
+    pub(super) fn late(&self, login: Login, names: &[&str]) -> Vec<Place> {
+        let left = |folder: &Folder| {
+            let mut files = folder.files.iter();
+            folder.emptied
+                && !folder.files.is_empty()
+                && files.all(|(name, v)| names.contains(&name.as_str()) && v.login == login && !v.open)
+        };
+        let folders = self.folders.iter().filter(|(_, folder)| left(folder));
+        let place = |folder: &String, name: &String| Place { folder: folder.clone(), name: name.clone() };
+        folders.flat_map(|(name, folder)| folder.files.keys().map(move |file| place(name, file))).collect()
+    }
+
     /// Of the folders that a commit emptied, the one that has been so for longest.
     pub(super) fn oldest_emptied(&self) -> Option<String> {
         let emptied =

@@ -275,6 +275,52 @@ fn a_long_session_may_commit_more_sets_than_there_may_be_folders() {
 }
 
 #[test]
+fn either_signature_completes_a_set_and_both_are_taken() {
+    let world = World::new();
+    let bytes = |bytes: &Option<Vec<u8>>| bytes.as_deref().map(|b| String::from_utf8_lossy(b).into_owned());
+    world.put("a", "one", 1);
+    world.put(MANIFEST, &manifest(&[("a", "one")]), 1);
+    let set = world.put(CMS, "cms", 1).expect("complete");
+    assert_eq!((bytes(&set.sshsig), bytes(&set.cms)), (None, Some("cms".into())));
+    assert!(world.dropbox.give_back(set).unwrap().is_none());
+    assert_eq!(world.names(""), [MANIFEST, CMS, "a"]);
+    let set = world.put(SIGNATURE, "sshsig", 1).expect("both");
+    assert_eq!((bytes(&set.sshsig), bytes(&set.cms)), (Some("sshsig".into()), Some("cms".into())));
+    assert_eq!(world.names(""), [""; 0]);
+    assert!(world.dropbox.stat(&place(CMS), 1).is_some(), "still there for the login that sent it");
+    world.dropbox.consume(&set, &[]).unwrap();
+}
+
+#[test]
+fn a_signature_that_is_being_written_belongs_to_the_set() {
+    let world = World::new();
+    world.put("a", "one", 1);
+    let mut upload = world.begin(CMS, anew(), 1);
+    world.put(MANIFEST, &manifest(&[("a", "one")]), 1);
+    assert!(world.put(SIGNATURE, "sshsig", 1).is_none(), "the other one is under way");
+    world.write(&mut upload, 0, "cms").unwrap();
+    let set = world.dropbox.close(upload.0, 1, NOW).unwrap().expect("complete");
+    assert!(set.sshsig.is_some() && set.cms.is_some());
+}
+
+#[test]
+fn a_second_signature_that_comes_late_goes_with_its_login() {
+    let mut world = World::new();
+    world.put("a", "one", 1);
+    world.put(MANIFEST, &manifest(&[("a", "one")]), 1);
+    let set = world.put(SIGNATURE, "sshsig", 1).expect("complete");
+    world.dropbox.consume(&set, &[]).unwrap();
+    assert!(world.put(CMS, "cms", 1).is_none());
+    assert_eq!(world.names(""), [CMS]);
+    world.dropbox.end_login(2).unwrap();
+    assert_eq!(world.names(""), [CMS], "another login's end");
+    world.dropbox.end_login(1).unwrap();
+    assert_eq!(world.names(""), [""; 0]);
+    world.again(&|_| false);
+    assert_eq!(world.names(""), [""; 0], "the log says so too");
+}
+
+#[test]
 fn an_emptied_folder_stays_for_another_login_that_uses_it() {
     let world = World::new();
     world.dropbox.make_folder("n", 1, NOW).unwrap();

@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Serialize;
 
+use crate::model::authority::Form;
 use crate::model::card::{DecisionCard, SubmissionCard};
 use crate::model::ids::Digest;
 use crate::model::submission::{FileRole, Kind, Submission};
@@ -100,6 +101,65 @@ pub(super) fn files_sha256(submission: &Submission) -> String {
     })
 }
 
+/// `verification.json`: by what signatures by certificate were judged.
+#[derive(Serialize)]
+struct VerificationFile<'a> {
+    schema: &'static str,
+    certificates: Vec<JudgedCertificate<'a>>,
+}
+
+#[derive(Serialize)]
+struct JudgedCertificate<'a> {
+    form: Form,
+    certificate: Option<String>,
+    authority: &'a str,
+    /// It held, and was not revoked, at this time.
+    verified_at: String,
+    /// ... as far as the gateway's journal says, up to this event.
+    journal_event: u64,
+    journal_hash: Digest,
+    /// SHA-256 of the authority's lists of revoked certificates that were looked at, DER.
+    revocation_lists: &'a [Digest],
+}
+
+/// What is needed to check signatures by certificate again without asking anybody: the certificates up to the authority's, the
+/// lists of revoked ones, and the time.
+fn evidence_files(card: &SubmissionCard) -> io::Result<Vec<(&'static str, Vec<u8>)>> {
+    if card.evidence.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut files = Vec::new();
+    for evidence in &card.evidence {
+        let (chain, anchor) = match evidence.form {
+            Form::X509 => ("certificate.pem", "authority.pem"),
+            Form::Openssh => ("certificate.pub", "authority.pub"),
+        };
+        let mut text = evidence.chain.concat();
+        if !text.ends_with('\n') {
+            text.push('\n');
+        }
+        files.push((chain, text.into_bytes()));
+        files.push((anchor, evidence.anchor.clone().into_bytes()));
+        if !evidence.lists.is_empty() {
+            files.push(("revoked.pem", evidence.lists.concat().into_bytes()));
+        }
+    }
+    let judged = card.evidence.iter().map(|evidence| JudgedCertificate {
+        form: evidence.form,
+        certificate: evidence.certificate.map(|id| id.to_string()),
+        authority: evidence.authority.as_str(),
+        verified_at: evidence.verified_at.to_string(),
+        journal_event: evidence.ledger_seq,
+        journal_hash: evidence.ledger_hash,
+        revocation_lists: &evidence.list_digests,
+    });
+    let file = VerificationFile { schema: "todoke-verification/1", certificates: judged.collect() };
+    let mut bytes = serde_json::to_vec_pretty(&file)?;
+    bytes.push(b'\n');
+    files.push(("verification.json", bytes));
+    Ok(files)
+}
+
 /// Writes everything but the payload into the staged folder. Nothing is durable yet.
 pub(super) fn write_around(
     folder: &Folder,
@@ -117,7 +177,14 @@ pub(super) fn write_around(
     write(folder, "FILES.sha256", files_sha256(submission).as_bytes())?;
     let evidence = folder.make("evidence", spool.folder_mode(), spool.group)?;
     write(&evidence, "SHA256SUMS", &bytes_of(&card.manifest)?)?;
-    write(&evidence, "SHA256SUMS.sig", &bytes_of(&card.signature)?)?;
+    for (name, signature) in [("SHA256SUMS.sig", &card.signature), ("SHA256SUMS.p7s", &card.cms)] {
+        if !signature.is_empty() {
+            write(&evidence, name, &bytes_of(signature)?)?;
+        }
+    }
+    for (name, bytes) in evidence_files(card)? {
+        write(&evidence, name, &bytes)?;
+    }
     write(&evidence, "signer.pub", format!("{}\n", card.signer).as_bytes())?;
     write(&evidence, "receipt.json", card.receipt.as_bytes())?;
     write(&evidence, "receipt.json.sig", card.receipt_signature.as_bytes())?;
