@@ -288,6 +288,7 @@ fn beat(house: &House) {
     }
 }
 
+#[allow(clippy::too_many_lines, reason = "one loop after the other, each once")]
 fn start_stages(house: &Arc<House>, loops: &Loops) -> anyhow::Result<Vec<JoinHandle<()>>> {
     let seconds = Duration::from_secs;
     let bells = &house.bells;

@@ -730,50 +730,50 @@ fn expiring_says_what_is_lost_and_when() {
         &notice,
         Language::Ja,
         &expect![[r#"
-        株式会社見本工業 様: 未受信の文書 2件 (受け取り期限 2027年2月1日(月))
-        ---
-        株式会社見本工業 御中
+            株式会社見本工業 様: 未受信の文書 2件 (受け取り期限 2027年2月1日(月))
+            ---
+            株式会社見本工業 御中
 
-        次の文書は、まだ受信されていません。
-        2027年2月1日(月)を過ぎると、自動的に削除されます。
+            次の文書は、まだ受信されていません。
+            2027年2月1日(月)を過ぎると、自動的に削除されます。
 
-        ■ 株式会社見本工業
-          東京見本健康保険組合から  (アカウント K0001)
-          ・納入告知書  2件
-          受け取る場所  /outbox/1234/
-          受け取り期限  2027年2月1日(月)まで
+            ■ 株式会社見本工業
+              東京見本健康保険組合から
+              ・納入告知書  2件
+              受け取る場所  /outbox/1234/
+              受け取り期限  2027年2月1日(月)まで
 
-        期限までに受信し、保存してください。
-        期限を過ぎた文書が必要なときは、下記の窓口へご相談ください。
+            期限までに受信し、保存してください。
+            期限を過ぎた文書が必要なときは、下記の窓口へご相談ください。
 
-        このメールは送信専用です。お問い合わせ先:
-        東京見本健康保険組合 適用課
-        電話 03-0000-0000
-    "#]],
+            このメールは送信専用です。お問い合わせ先:
+            東京見本健康保険組合 適用課
+            電話 03-0000-0000
+        "#]],
     );
     check(
         &notice,
         Language::En,
         &expect![[r#"
-        株式会社見本工業: 2 document(s) not fetched yet (until Mon 1 February 2027)
-        ---
-        To 株式会社見本工業
+            株式会社見本工業: 2 document(s) not fetched yet (until Mon 1 February 2027)
+            ---
+            To 株式会社見本工業
 
-        Nobody has fetched these documents yet.
-        After Mon 1 February 2027 they are deleted automatically.
+            Nobody has fetched these documents yet.
+            After Mon 1 February 2027 they are deleted automatically.
 
-        * 株式会社見本工業
-          from 東京見本健康保険組合  (account K0001)
-          - 納入告知書: 2
-          Where       /outbox/1234/
-          Last day    Mon 1 February 2027
+            * 株式会社見本工業
+              from 東京見本健康保険組合
+              - 納入告知書: 2
+              Where       /outbox/1234/
+              Last day    Mon 1 February 2027
 
-        Please fetch and keep them before. If you need one after that day,
-        please ask the contact below.
+            Please fetch and keep them before. If you need one after that day,
+            please ask the contact below.
 
-        This mailbox is not read. Please ask:
-        東京見本健康保険組合 適用課
-        電話 03-0000-0000
-    "#]],
+            This mailbox is not read. Please ask:
+            東京見本健康保険組合 適用課
+            電話 03-0000-0000
+        "#]],
     );
 }

@@ -31,6 +31,7 @@ pub use withdrawn::WithdrawnNotice;
 
 /// All kinds, in the order of their names.
 pub static KINDS: &[&Kind] = &[
+    &address::KIND,
     &application::CANCELLED,
     &application::EXPIRED,
     &application::ISSUED,
@@ -38,7 +39,6 @@ pub static KINDS: &[&Kind] = &[
     &application::REJECTED,
     &application::REMINDER,
     &application::TAKEN,
-    &address::KIND,
     &arrival::KIND,
     &renewal::ENDED_KIND,
     &renewal::KIND,
