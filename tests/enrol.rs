@@ -127,7 +127,7 @@ fn a_clerk_fetches_a_bundle_and_does_the_first_set_up() {
         .unwrap()
         .map(|e| e.unwrap().file_name().into_string().unwrap())
         .collect();
-    let p12 = fetched.iter().find(|name| name.ends_with(".p12")).unwrap_or_else(|| panic!("{fetched:?}"));
+    let p12 = fetched.iter().find(|name| name.contains(".p12")).unwrap_or_else(|| panic!("{fetched:?}"));
     let opened = Command::new("openssl")
         .args(["pkcs12", "-in", p12, "-nokeys", "-passin", &format!("pass:{password}")])
         .current_dir(gateway.work())

@@ -33,14 +33,11 @@ pub(crate) struct Login {
 
 impl Login {
     async fn enter(&self, session: &mut Handle<Anyone>, user: &str) -> anyhow::Result<()> {
-        let entered = match &self.certificate {
-            Some(certificate) => {
-                session.authenticate_openssh_cert(user, self.key.clone(), certificate.clone()).await
-            }
-            None => {
-                let key = PrivateKeyWithHashAlg::new(self.key.clone(), None::<ssh_key::HashAlg>);
-                session.authenticate_publickey(user, key).await
-            }
+        let entered = if let Some(certificate) = &self.certificate {
+            session.authenticate_openssh_cert(user, self.key.clone(), certificate.clone()).await
+        } else {
+            let key = PrivateKeyWithHashAlg::new(self.key.clone(), None::<ssh_key::HashAlg>);
+            session.authenticate_publickey(user, key).await
         };
         ensure!(entered.context("while logging in")?.success(), "{user} was not let in");
         Ok(())
