@@ -359,13 +359,13 @@ mod tests {
     #[test]
     fn a_login_says_that_the_newest_certificate_ends() {
         let zone = chrono_tz::Asia::Tokyo;
-        let old = certificate(1, "2023-12-01", "2026-12-01");
+        let old = certificate(1, "2023-12-01T00:00:00+09:00", "2026-12-01T00:00:00+09:00");
         let now = at("2026-11-23T10:00:00+09:00");
         let said = login_warning(std::slice::from_ref(&old), 30, now, zone);
         assert_eq!(said.map(|(id, _, left)| (id, left)), Some((old.id, days_left(old.not_after, now, zone))));
         assert_eq!(login_warning(std::slice::from_ref(&old), 0, now, zone), None, "switched off");
         assert_eq!(login_warning(std::slice::from_ref(&old), 3, now, zone), None, "not yet");
-        let new = certificate(2, "2026-11-01", "2029-11-01");
+        let new = certificate(2, "2026-11-01T00:00:00+09:00", "2029-11-01T00:00:00+09:00");
         assert_eq!(login_warning(&[old.clone(), new.clone()], 30, now, zone), None, "renewed");
         assert!(login_warning(&[old, revoked(new)], 30, now, zone).is_some());
         assert_eq!(login_warning(&[], 30, now, zone), None);
