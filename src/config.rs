@@ -18,6 +18,7 @@ use serde::de::DeserializeOwned;
 
 use crate::doors::sftp::Limits;
 use crate::model::ids::InsurerCode;
+use crate::rules::calendar::{BusinessDays, CalendarPolicy, HOLIDAYS_BYTES_MAX, Holidays, JA};
 use crate::rules::policy::{ControlPolicy, GatewayPolicy, SessionsPolicy, SubmitPolicy};
 use crate::work::deliver::DeliveryPolicy;
 use crate::work::purge::PurgePolicy;
@@ -34,7 +35,7 @@ use source::Source;
 pub const DEFAULT_TEXT: &str = include_str!("../conf/todoke.toml");
 
 /// Tables an insurer's file may have; each is read by the module named after it.
-pub const INSURER_TABLES: &[&str] = &["accounts", "documents", "filing"];
+pub const INSURER_TABLES: &[&str] = &["accounts", "calendar", "documents", "filing"];
 
 /// `[sftp]`: where the SFTP door listens.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -184,6 +185,34 @@ impl Config {
         let policy = source.table(table);
         source.finish()?;
         Ok(policy)
+    }
+}
+
+impl Config {
+    /// An insurer's calendar and the business days it counts.
+    pub fn calendar(&self, insurer: &InsurerCode) -> Result<(CalendarPolicy, BusinessDays), ConfigError> {
+        let policy: CalendarPolicy = self.insurer_table(insurer, "calendar")?;
+        let wrong = |key: &str, what: String| ConfigError::at(&self.places.insurer_file(insurer), key, what);
+        policy.check().map_err(|what| wrong("calendar", what))?;
+        let holidays = self.holidays(&policy.holidays).map_err(|what| wrong("calendar.holidays", what))?;
+        let days = policy.business_days(holidays);
+        Ok((policy, days))
+    }
+
+    /// A table of holidays: `conf/holidays/NAME.csv`, else the one that comes with the program.
+    pub fn holidays(&self, name: &str) -> Result<Holidays, String> {
+        if name.is_empty() {
+            return Ok(Holidays::default());
+        }
+        let file = self.places.holidays_file(name);
+        let told = |what: &dyn std::fmt::Display| format!("{}: {what}", file.display());
+        let bytes = match std::fs::metadata(&file) {
+            Ok(about) if about.len() > HOLIDAYS_BYTES_MAX => return Err(told(&"is too large to be one")),
+            Ok(_) => std::fs::read(&file).map_err(|error| told(&error))?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && name == "ja" => JA.into(),
+            Err(error) => return Err(told(&error)),
+        };
+        Holidays::parse(&bytes).map_err(|error| told(&error))
     }
 }
 
