@@ -1,5 +1,7 @@
 //! A small world for the stages' tests: a ledger in memory, blobs in a temporary folder, a spool, parties.
 
+mod certificates;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::unix::fs::FileExt as _;
@@ -9,7 +11,9 @@ use std::sync::{Arc, Mutex};
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, Mode};
 
+use crate::model::authority::Authority;
 use crate::model::card::{CardRef, Salt, SubmissionCard};
+use crate::model::certificate::Certificate;
 use crate::model::document::{Document, RemovalReason};
 use crate::model::event::Series;
 use crate::model::finding::Language;
@@ -52,6 +56,8 @@ struct State_ {
     removing: BTreeMap<DocumentId, RemovalReason>,
     rows: BTreeMap<Digest, DocumentId>,
     sets: BTreeSet<(InsurerCode, Digest)>,
+    authorities: Vec<Authority>,
+    certificates: Vec<Certificate>,
     serial: u64,
     at: Timestamp,
     postponed: BTreeMap<Task, Timestamp>,
@@ -181,6 +187,11 @@ impl Ledger for FakeLedger {
                 }
                 Done::Documents(ids)
             }
+            Op::SetAuthority { .. }
+            | Op::IssueCertificate(_)
+            | Op::RevokeCertificate { .. }
+            | Op::UseCertificate(_)
+            | Op::ForgetBundle(_) => certificates::commit(&mut state, op, now)?,
             other => panic!("the fake ledger does not do {other:?}"),
         })
     }
@@ -333,7 +344,8 @@ impl Ledger for FakeLedger {
         }) || state
             .documents
             .values()
-            .any(|document| document.blob == *blob || document.card.blob == *blob))
+            .any(|document| document.blob == *blob || document.card.blob == *blob)
+            || state.certificates.iter().any(|of| of.bundle.as_ref().is_some_and(|card| card.blob == *blob)))
     }
 }
 

@@ -13,6 +13,7 @@ use crate::config::{self, Config};
 use crate::desk::{Kind, Trouble};
 use crate::doors::clamd::ScannerAddress;
 use crate::doors::smtp::SmtpUrl;
+use crate::rules::notice::KINDS;
 use crate::store::root::Root;
 use crate::store::{durable, gateway_keys};
 
@@ -31,10 +32,7 @@ const CONF: &[(&str, &str)] = &[
     ("forms/README.md", include_str!("../../conf/forms/README.md")),
     ("holidays/ja.csv", include_str!("../../conf/holidays/ja.csv")),
     ("insurers/README.md", include_str!("../../conf/insurers/README.md")),
-    ("notices/arrival.toml", include_str!("../../conf/notices/arrival.toml")),
-    ("notices/recall.toml", include_str!("../../conf/notices/recall.toml")),
-    ("notices/refusal.toml", include_str!("../../conf/notices/refusal.toml")),
-    ("notices/swept.toml", include_str!("../../conf/notices/swept.toml")),
+    ("notices/README.md", include_str!("../../conf/notices/README.md")),
 ];
 
 const SPOOL_README: &str = include_str!("../../spool/README.md");
@@ -71,6 +69,11 @@ impl Init {
         let conf = self.into.join("conf");
         let file = config::file_in(&self.into);
         let fresh = !file.exists();
+        for kind in KINDS {
+            let name = format!("notices/{}", kind.file_name());
+            let text = kind.default_text.as_bytes();
+            made(&out, &conf.join(&name), write_new(&conf.join(&name), text, mode_of(&name)))?;
+        }
         for (name, text) in CONF {
             let text = if *name == "todoke.toml" { self.fill(text) } else { (*text).to_owned() };
             made(&out, &conf.join(name), write_new(&conf.join(name), text.as_bytes(), mode_of(name)))?;
@@ -226,7 +229,11 @@ mod tests {
         let conf = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf");
         let mut there = BTreeSet::new();
         walk(&conf, &mut there);
-        let shipped: BTreeSet<PathBuf> = CONF.iter().map(|(name, _)| conf.join(name)).collect();
+        let shipped: BTreeSet<PathBuf> = CONF
+            .iter()
+            .map(|(name, _)| conf.join(name))
+            .chain(KINDS.iter().map(|kind| conf.join("notices").join(kind.file_name())))
+            .collect();
         assert_eq!(there, shipped);
     }
 

@@ -18,7 +18,7 @@ use crate::filing::RuleBook;
 use crate::model::health::Health;
 use crate::model::ids::BlobId;
 use crate::model::time::{Clock, SystemClock, Timestamp};
-use crate::rules::notice::{NoticeKind, Templates};
+use crate::rules::notice::{KINDS, Templates};
 use crate::rules::policy::SubmitPolicy;
 use crate::signed::manifest::ManifestLimits;
 use crate::store::blobs::Blobs;
@@ -331,7 +331,7 @@ impl House {
 /// Texts of notices: those in `conf/notices/`, and the built-in ones for files that are not there.
 pub(super) fn templates(config: &Config) -> anyhow::Result<Templates> {
     let mut templates = Templates::builtin()?;
-    for kind in [NoticeKind::Arrival, NoticeKind::Refusal, NoticeKind::Swept, NoticeKind::Recall] {
+    for kind in KINDS {
         let file = config.places.conf.join("notices").join(kind.file_name());
         match std::fs::read_to_string(&file) {
             Ok(text) => templates.set(kind, &file.display().to_string(), &text)?,

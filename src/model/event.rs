@@ -4,9 +4,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::authority::Authority;
 use super::card::CardRef;
+use super::certificate::{Certificate, RevocationReason};
 use super::document::{Document, RemovalReason};
-use super::ids::{AccountId, Digest, DocumentId, InsurerCode, MailId, Number, OfficeCode};
+use super::ids::{AccountId, CertificateId, Digest, DocumentId, InsurerCode, MailId, Number, OfficeCode};
 use super::mail::Mail;
 use super::party::{Account, Actor, Insurer, Office};
 use super::submission::{Outcome, StageVerdict, Submission};
@@ -35,6 +37,8 @@ pub enum Series {
     Document,
     /// [`MailId`]
     Mail,
+    /// [`CertificateId`]
+    Certificate,
 }
 
 /// What happened.
@@ -192,6 +196,27 @@ pub enum Event {
         files: u64,
         /// Their size.
         bytes: u64,
+    },
+    /// An authority was added or changed; the whole record, without its private key.
+    AuthoritySet(Box<Authority>),
+    /// A certificate was issued, or one of an external authority was registered for an account.
+    CertificateIssued(Box<Certificate>),
+    /// A certificate holds no more. Its bundle, if there is one, is forgotten with it.
+    CertificateRevoked {
+        /// Which.
+        id: CertificateId,
+        /// Why.
+        reason: RevocationReason,
+    },
+    /// A certificate was used for the first time (K27).
+    CertificateUsed {
+        /// Which.
+        id: CertificateId,
+    },
+    /// A certificate's bundle (its password-protected private key) can be downloaded no more.
+    CertificateBundleForgotten {
+        /// Which.
+        id: CertificateId,
     },
     /// The daemon stopped in order; everything before is applied.
     Stopped,

@@ -105,6 +105,16 @@ text_id!(
 );
 
 text_id!(
+    /// An authority's name: `x509-1`, `ssh-1`, `kenpo-ca-2`. Part of file names, so it can be no path.
+    AuthorityId,
+    "an authority",
+    "a lower-case letter followed by at most 31 lower-case ASCII letters, digits or '-', such as x509-1",
+    |t| t.len() <= 32
+        && t.as_bytes().first().is_some_and(u8::is_ascii_lowercase)
+        && t.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+);
+
+text_id!(
     /// Where immutable bytes lie: the day they were opened for writing and 64 random bits, both chosen by the
     /// server: `20261123-9f3c21aa04b7d001`.
     BlobId,
@@ -241,6 +251,22 @@ numbered_id!(
     "M",
     "a mail number",
     "M and digits as listed, such as M1-000123-6 (the last digit checks the others)"
+);
+
+numbered_id!(
+    /// A certificate's number: `C1-000123-6`.
+    CertificateId,
+    "C",
+    "a certificate number",
+    "C and digits as listed, such as C1-000123-6 (the last digit checks the others)"
+);
+
+numbered_id!(
+    /// An application's number: `A1-000123-6`.
+    ApplicationId,
+    "A",
+    "an application number",
+    "A and digits as listed, such as A1-000123-6 (the last digit checks the others)"
 );
 
 /// A SHA-256 digest; written as 64 lower-case hexadecimal digits (in the index: as its bytes).

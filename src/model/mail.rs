@@ -18,6 +18,14 @@ pub enum Subject {
     Swept,
     /// A document was recalled (誤配信).
     Recall(DocumentId),
+    /// Anything else an account is told.
+    Notice {
+        /// The kind of notice, such as `password-expires`.
+        kind: String,
+        /// What it is about, such as `C1-000012-3 30`: ids and numbers, nobody's name. One of a kind is sealed once for
+        /// each; where it is empty, every time.
+        about: String,
+    },
 }
 
 /// Where a mail is.

@@ -1,6 +1,8 @@
 //! The nouns. No I/O, no async; the one clock is in [`time`].
 
+pub mod authority;
 pub mod card;
+pub mod certificate;
 pub mod document;
 pub mod escape;
 pub mod event;

@@ -1,5 +1,7 @@
 //! From operations to events: what the ledger allows, decided from the tables alone. Writes nothing.
 
+mod certificates;
+
 use std::collections::HashSet;
 
 use super::index::{Index, IndexError};
@@ -135,6 +137,11 @@ pub(super) fn decide<I: Index>(draft: &mut Draft<'_, I>, op: Op, at: Timestamp) 
             Ok((events, Done::Ok))
         }
         Op::DropboxSwept { account, files, bytes } => ok(Event::DropboxSwept { account, files, bytes }),
+        Op::SetAuthority { authority, new } => certificates::set_authority(draft, authority, new),
+        Op::IssueCertificate(certificate) => certificates::issue(draft, certificate),
+        Op::RevokeCertificate { id, reason } => certificates::revoke(draft, id, reason),
+        Op::UseCertificate(id) => certificates::used(draft, id),
+        Op::ForgetBundle(id) => certificates::forget_bundle(draft, id),
         Op::EpochReconciled => {
             if !draft.meta.unreconciled {
                 let why = "this data root waits for no reconciliation";
@@ -200,15 +207,25 @@ fn set_account<I: Index>(draft: &mut Draft<'_, I>, account: Account, new: bool) 
         let holders: Vec<AccountId> =
             draft.fetch(&tables::fingerprint(&key.fingerprint))?.unwrap_or_default();
         for holder in holders.into_iter().filter(|holder| *holder != account.id) {
-            let other: Option<Account> = draft.fetch(&tables::account(&holder))?;
-            let twins = other.is_some_and(|o| o.insurer == account.insurer && o.test != account.test);
-            if !twins {
-                let fingerprint = key.fingerprint.clone();
-                return Err(Refusal::KeyTaken { fingerprint, account: holder }.into());
-            }
+            twins(draft, &account, holder, &key.fingerprint)?;
         }
+        certificates::certified_for(draft, &account, &key.fingerprint)?;
     }
     ok(Event::AccountSet(account))
+}
+
+/// A key of `holder`'s may be `account`'s as well only when one of them is the other's test account.
+fn twins<I: Index>(
+    draft: &mut Draft<'_, I>,
+    account: &Account,
+    holder: AccountId,
+    fingerprint: &str,
+) -> Result<(), No> {
+    let other: Option<Account> = draft.fetch(&tables::account(&holder))?;
+    if other.is_some_and(|o| o.insurer == account.insurer && o.test != account.test) {
+        return Ok(());
+    }
+    Err(Refusal::KeyTaken { fingerprint: fingerprint.to_owned(), account: holder }.into())
 }
 
 fn submission<I: Index>(draft: &mut Draft<'_, I>, number: Number) -> Result<StoredSubmission, No> {
@@ -421,6 +438,12 @@ fn seal<I: Index>(draft: &mut Draft<'_, I>, mut mail: Box<Mail>) -> Decided {
         if stored.is_none_or(|stored| stored.tell_at.is_none()) {
             return Ok((Vec::new(), Done::Sealed(false)));
         }
+    }
+    if let Subject::Notice { kind, about } = &mail.subject
+        && !about.is_empty()
+        && draft.has(&tables::told(kind, about))?
+    {
+        return Ok((Vec::new(), Done::Sealed(false)));
     }
     (mail.state, mail.attempts, mail.last_reply) = (MailState::Queued, 0, None);
     Ok((vec![Event::MailSealed(mail)], Done::Sealed(true)))

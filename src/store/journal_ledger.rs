@@ -11,6 +11,8 @@
 //!   [`Ledger::removing`] does, and it is due in `Expire` at once, so that an interrupted removal is finished.
 //! - **Leases** are in memory: after a restart all is given out again.
 
+mod certificates;
+
 use std::collections::{BinaryHeap, HashMap};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
@@ -43,7 +45,7 @@ pub struct JournalLedger<I: Index> {
     shared: Arc<Shared<I>>,
     requests: Option<SyncSender<Request>>,
     writer: Option<JoinHandle<()>>,
-    serials: Mutex<[Block; 3]>,
+    serials: Mutex<[Block; tables::SERIES]>,
 }
 
 /// Serials reserved and not given out: from `next` to `upto`.
@@ -53,7 +55,8 @@ struct Block {
     upto: u64,
 }
 
-const SERIES: [Series; 3] = [Series::Submission, Series::Document, Series::Mail];
+const SERIES: [Series; tables::SERIES] =
+    [Series::Submission, Series::Document, Series::Mail, Series::Certificate];
 
 impl<I: Index> JournalLedger<I> {
     /// Opens the ledger of this root: checks the journal, brings the index up to it, begins the first epoch in a new one.
@@ -80,7 +83,7 @@ impl<I: Index> JournalLedger<I> {
             shared,
             requests: Some(requests),
             writer: Some(writer),
-            serials: Mutex::new([Block { next: 1, upto: 0 }; 3]),
+            serials: Mutex::new([Block { next: 1, upto: 0 }; tables::SERIES]),
         };
         if new && let Some(epoch) = first {
             ledger
@@ -95,7 +98,7 @@ impl<I: Index> JournalLedger<I> {
     pub fn begin_epoch(&self, by: Actor, now: Timestamp) -> Result<u32, LedgerError> {
         let mut serials = locked(&self.serials);
         self.ask(Ask::BeginEpoch(None), by, now)?;
-        *serials = [Block { next: 1, upto: 0 }; 3];
+        *serials = [Block { next: 1, upto: 0 }; tables::SERIES];
         Ok(locked(&self.shared.meta).epoch)
     }
 
@@ -105,7 +108,7 @@ impl<I: Index> JournalLedger<I> {
         let mut serials = locked(&self.serials);
         let open = SERIES.into_iter().map(|series| (series, serials[series_index(series)]));
         let given = open.filter(|(_, b)| b.next <= b.upto).map(|(s, b)| (s, b.next - 1)).collect();
-        *serials = [Block { next: 1, upto: 0 }; 3];
+        *serials = [Block { next: 1, upto: 0 }; tables::SERIES];
         self.ask(Ask::Close(given), Actor::Daemon, now).map(|_| ())
     }
 

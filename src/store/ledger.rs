@@ -4,14 +4,22 @@
 //! Every change is one [`Op`]: it is decided against the present state and made durable in one step, atomically with
 //! respect to all others, and is durable when [`Ledger::commit`] returns. All calls block.
 
+mod certificates;
+
+use crate::model::authority::Authority;
 use crate::model::card::CardRef;
+use crate::model::certificate::{Certificate, RevocationReason};
 use crate::model::document::{Document, RemovalReason};
 use crate::model::event::{MailResult, Series};
-use crate::model::ids::{AccountId, Digest, DocumentId, InsurerCode, MailId, Number, OfficeCode};
+use crate::model::ids::{
+    AccountId, CertificateId, Digest, DocumentId, InsurerCode, MailId, Number, OfficeCode,
+};
 use crate::model::mail::{Mail, MailState};
 use crate::model::party::{Account, Actor, Insurer, Office};
 use crate::model::submission::{HoldReason, Outcome, StageVerdict, State, Submission};
 use crate::model::time::Timestamp;
+
+pub use certificates::{CertificateFilter, CertificateLedger};
 
 /// A change somebody asks for.
 #[derive(Debug, Clone)]
@@ -31,8 +39,8 @@ pub enum Op {
         /// Must not exist yet (else: must exist).
         new: bool,
     },
-    /// Adds or changes an account; its insurer and offices must exist; none of its keys may belong to another account,
-    /// but for a test account and its production twin of the same insurer.
+    /// Adds or changes an account; its insurer and offices must exist; none of its keys may belong to another account (be
+    /// registered or certified for it), but for a test account and its production twin of the same insurer.
     SetAccount {
         /// The whole record.
         account: Account,
@@ -118,7 +126,8 @@ pub enum Op {
     },
     /// Gone from disk, durably.
     Removed(Vec<DocumentId>),
-    /// Seals a mail. Its arrivals must still wait for an announcement, else nothing is sealed ([`Done::Sealed`]).
+    /// Seals a mail. Its arrivals must still wait for an announcement, and no notice of its kind may have told of the same
+    /// before, else nothing is sealed ([`Done::Sealed`]).
     SealMail(Box<Mail>),
     /// An attempt ended. Only while queued.
     TryMail {
@@ -140,6 +149,28 @@ pub enum Op {
         /// Their size.
         bytes: u64,
     },
+    /// Adds or changes an authority. Form, origin, certificate and insurer never change.
+    SetAuthority {
+        /// The whole record.
+        authority: Box<Authority>,
+        /// Must not exist yet (else: must exist).
+        new: bool,
+    },
+    /// Records a certificate. Its account must exist and not be closed, its authorities must exist, its serials must be new
+    /// to them; its key may belong to no other account, but for a test account and its production twin of the same insurer,
+    /// and must not have been revoked as compromised.
+    IssueCertificate(Box<Certificate>),
+    /// Revokes a certificate and forgets its bundle. Done before: nothing.
+    RevokeCertificate {
+        /// Which.
+        id: CertificateId,
+        /// Why.
+        reason: RevocationReason,
+    },
+    /// A certificate was used; the first use is recorded.
+    UseCertificate(CertificateId),
+    /// A certificate's bundle can be downloaded no more; its blob may go. Done before: nothing.
+    ForgetBundle(CertificateId),
     /// A restored backup was reconciled.
     EpochReconciled,
     /// The daemon stops.
@@ -218,7 +249,15 @@ pub enum Refusal {
     /// Somebody else's.
     #[error("{0} belongs to somebody else")]
     NotYours(String),
-    /// A document or mail is not in a state that allows it.
+    /// A key that was revoked as compromised is never certified again.
+    #[error("key {fingerprint} was revoked as compromised ({id}); a new key is needed")]
+    KeyCompromised {
+        /// The key.
+        fingerprint: String,
+        /// The certificate it was revoked with.
+        id: CertificateId,
+    },
+    /// A document, mail or certificate is not in a state that allows it.
     #[error("{0}")]
     NotNow(String),
 }
@@ -302,7 +341,7 @@ pub struct MailFilter {
 }
 
 /// What is true. See the module's text.
-pub trait Ledger: Send + Sync {
+pub trait Ledger: CertificateLedger + Send + Sync {
     /// Decides and records one change; durable when it returns.
     fn commit(&self, op: Op, by: Actor, now: Timestamp) -> Result<Done, LedgerError>;
 

@@ -1,5 +1,7 @@
 //! What every [`Ledger`] must do. Run by the tests of each implementation.
 
+mod certificates;
+
 use super::ledger::{
     Done, Ledger, LedgerError, MailFilter, Op, Queue, Received, Refusal, SubmissionFilter, Task,
 };
@@ -8,7 +10,7 @@ use super::sample::{self, account_id, digest, insurer_code, office_code};
 use crate::model::document::RemovalReason;
 use crate::model::event::{MailResult, Series};
 use crate::model::ids::{DocumentId, MailId, Number};
-use crate::model::mail::MailState;
+use crate::model::mail::{Mail, MailState, Subject};
 use crate::model::party::Actor;
 use crate::model::submission::{HoldReason, Outcome, State, Submission};
 use crate::model::time::{DAY, Timestamp};
@@ -16,7 +18,7 @@ use crate::model::time::{DAY, Timestamp};
 /// Runs all of it, each part against a fresh ledger; the first of what `make` returns only has to live as long.
 pub(super) fn run<L: Ledger, G>(make: impl Fn() -> (G, L)) {
     type Part = fn(&dyn Ledger);
-    let parts: [Part; 13] = [
+    let parts: [Part; 17] = [
         parties,
         a_life,
         same_manifest,
@@ -30,6 +32,10 @@ pub(super) fn run<L: Ledger, G>(make: impl Fn() -> (G, L)) {
         mails,
         leases,
         serials_and_time,
+        certificates::authorities,
+        certificates::issue_and_find,
+        certificates::one_key_one_account,
+        certificates::revocation,
     ];
     for part in parts {
         let (_keep, ledger) = make();
@@ -502,6 +508,21 @@ fn mails(ledger: &dyn Ledger) {
     assert_eq!(commit(ledger, seal(2, &[3])), Done::Sealed(true));
     assert_eq!(due(ledger, Queue::Mail), [Task::Mail(mail_id(1)), Task::Mail(mail_id(2))]);
 
+    let tell = |serial, about: &str| {
+        let subject = Subject::Notice { kind: "password-expires".into(), about: about.into() };
+        Op::SealMail(Box::new(Mail { subject, ..sample::mail(1, serial, vec![], NOW) }))
+    };
+    assert_eq!(commit(ledger, tell(11, "K0001 7")), Done::Sealed(true));
+    assert_eq!(commit(ledger, tell(12, "K0001 7")), Done::Sealed(false), "told once");
+    for (serial, about) in [(12, "K0001 1"), (13, ""), (14, "")] {
+        assert_eq!(commit(ledger, tell(serial, about)), Done::Sealed(true), "{about:?}");
+    }
+    for serial in 11..=14 {
+        let op = Op::TryMail { id: mail_id(serial), result: MailResult::Dropped };
+        commit(ledger, op);
+        commit(ledger, Op::MailCardErased(vec![mail_id(serial)]));
+    }
+
     let attempt = |serial, result| Op::TryMail { id: mail_id(serial), result };
     let until = NOW.plus(60_000);
     commit(ledger, attempt(1, MailResult::Deferred { reply: "451 4.7.1".into(), until }));
@@ -526,11 +547,11 @@ fn mails(ledger: &dyn Ledger) {
     let list = |filter: MailFilter, limit| -> Vec<u64> {
         ledger.mails(&filter, limit).unwrap().iter().map(|mail| mail.id.serial).collect()
     };
-    assert_eq!(list(MailFilter::default(), 10), [2, 1]);
+    assert_eq!(list(MailFilter::default(), 10), [14, 13, 12, 11, 2, 1]);
     assert_eq!(list(MailFilter { before: Some(mail_id(2)), ..Default::default() }, 10), [1]);
     assert_eq!(list(MailFilter { state: Some(MailState::Sent), ..Default::default() }, 10), [1]);
     let mine = MailFilter { account: Some(account_id("K0001")), ..Default::default() };
-    assert_eq!(list(mine.clone(), 1), [2]);
+    assert_eq!(list(mine.clone(), 1), [14]);
     assert_eq!(list(MailFilter { state: Some(MailState::Sent), ..mine }, 10), [1]);
 
     assert!(ledger.refers_to(&one.card.blob).unwrap());

@@ -1,9 +1,11 @@
 //! From events to tables: the only place that writes them, used alike when an event has just happened and when the index
 //! is rebuilt. Needs nothing but the event and the tables: no card, no clock.
 
+mod certificates;
+
 use super::index::{Index, IndexError};
 use super::tables::{
-    self, Draft, IdUse, Meta, Payload, StoredDocument, StoredMail, StoredSubmission, series_index,
+    self, Draft, IdUse, Meta, Payload, SERIES, StoredDocument, StoredMail, StoredSubmission, series_index,
 };
 use crate::model::card::CardRef;
 use crate::model::document::Document;
@@ -25,7 +27,8 @@ pub(super) fn project<I: Index>(
         Event::EpochBegan { epoch, uuid } => {
             let unreconciled = draft.meta.epoch != 0;
             let meta = std::mem::replace(&mut draft.meta, Meta::empty());
-            draft.meta = Meta { epoch: *epoch, uuid: uuid.clone(), unreconciled, serials: [0; 3], ..meta };
+            draft.meta =
+                Meta { epoch: *epoch, uuid: uuid.clone(), unreconciled, serials: [0; SERIES], ..meta };
         }
         Event::EpochReconciled => reconciled(draft, at)?,
         Event::SerialsReserved { series, upto } => draft.meta.serials[series_index(*series)] = *upto,
@@ -96,6 +99,11 @@ pub(super) fn project<I: Index>(
         Event::DropboxSwept { account, files, bytes } => {
             draft.put(&tables::sweeps(account).time(at).numbered(0, record.seq).done(), &(*files, *bytes))?;
         }
+        Event::AuthoritySet(authority) => certificates::set_authority(draft, authority)?,
+        Event::CertificateIssued(certificate) => certificates::issued(draft, certificate)?,
+        Event::CertificateRevoked { id, reason } => certificates::revoked(draft, *id, *reason, at)?,
+        Event::CertificateUsed { id } => certificates::used(draft, *id, at)?,
+        Event::CertificateBundleForgotten { id } => certificates::bundle_forgotten(draft, *id)?,
         Event::Stopped => {}
     }
     (draft.meta.seq, draft.meta.at, draft.meta.hash) = (record.seq, at, hash);
@@ -317,6 +325,11 @@ fn sealed<I: Index>(draft: &mut Draft<'_, I>, mail: &Mail) -> Result<(), IndexEr
     }
     if let Subject::Refusal(number) = mail.subject {
         change(draft, number, |stored| stored.tell_at = None)?;
+    }
+    if let Subject::Notice { kind, about } = &mail.subject
+        && !about.is_empty()
+    {
+        draft.put(&tables::told(kind, about), &mail.id)?;
     }
     draft.derive(&[], stored.derived());
     draft.put_new(tables::mail(mail.id), &stored)

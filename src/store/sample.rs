@@ -1,10 +1,15 @@
 //! Made-up records for tests and benches.
 #![allow(clippy::unwrap_used, reason = "every text here is well formed")]
 
+use crate::model::authority::{AccountBy, Authority, Form, Origin};
 use crate::model::card::CardRef;
+use crate::model::certificate::{Certificate, OpensshForm, X509Form};
 use crate::model::document::{Document, Format};
 use crate::model::finding::Language;
-use crate::model::ids::{AccountId, BlobId, Digest, DocumentId, InsurerCode, MailId, Number, OfficeCode};
+use crate::model::ids::{
+    AccountId, AuthorityId, BlobId, CertificateId, Digest, DocumentId, InsurerCode, MailId, Number,
+    OfficeCode,
+};
 use crate::model::mail::{Mail, MailState, Subject};
 use crate::model::party::{Account, AccountKey, Insurer, Office, Role, Standing};
 use crate::model::submission::{
@@ -149,5 +154,58 @@ pub fn mail(epoch: u32, serial: u64, arrivals: Vec<DocumentId>, at: Timestamp) -
         attempts: 0,
         due_at: at,
         last_reply: None,
+    }
+}
+
+/// An authority's name.
+pub fn authority_id(id: &str) -> AuthorityId {
+    AuthorityId::parse(id).unwrap()
+}
+
+/// An embedded authority that issues from this time on.
+pub fn authority(id: &str, form: Form, at: Timestamp) -> Authority {
+    Authority {
+        id: authority_id(id),
+        form,
+        origin: Origin::Embedded,
+        label: format!("CN=todoke {id}"),
+        certificate: format!("sample of {id}"),
+        sha256: Digest::of(id.as_bytes()),
+        sha1: "0".repeat(40),
+        ends_at: (form == Form::X509).then(|| at.plus_days(7300)),
+        trusted_from: at,
+        trusted_until: None,
+        issuing_from: Some(at),
+        insurer: None,
+        account_by: AccountBy::CommonName,
+    }
+}
+
+/// A certificate of this account's with this serial over this key, by `x509-1` and `ssh-1`, for three years from this time.
+pub fn certificate(account: &str, serial: u64, fingerprint: &str, at: Timestamp) -> Certificate {
+    Certificate {
+        id: CertificateId { epoch: 1, serial },
+        account: account_id(account),
+        fingerprint: fingerprint.to_owned(),
+        key: "ssh-ed25519 AAAA".to_owned(),
+        x509: Some(X509Form {
+            authority: authority_id("x509-1"),
+            serial: format!("{serial:032x}"),
+            der: "MIIB".to_owned(),
+            sha256: digest(serial * 16 + 10),
+        }),
+        openssh: Some(OpensshForm {
+            authority: authority_id("ssh-1"),
+            serial,
+            line: "ssh-ed25519-cert-v01@openssh.com AAAA".to_owned(),
+        }),
+        not_before: at,
+        not_after: at.plus_days(3 * 365),
+        issued_at: at,
+        revoked: None,
+        first_used_at: None,
+        application: None,
+        predecessor: None,
+        bundle: None,
     }
 }

@@ -1,8 +1,10 @@
 //! What lies in the index under which key, and the draft in which a commit's changes are gathered.
 //!
 //! One byte names the table; texts end with a zero byte; numbers and times are big-endian, so that keys sort as they
-//! count. Records are postcard; all other tables but `manifest`, `id`, `content`, `sweeps` and the places of documents hold keys
+//! count. Records are postcard; all other tables but `manifest`, `id`, `content`, `sweeps`, `told` and the places of documents hold keys
 //! without a value, and follow from the records ([`StoredSubmission::derived`] and its likes).
+
+pub(super) mod certificates;
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher};
@@ -20,7 +22,7 @@ use crate::model::submission::{HoldReason, State, Submission};
 use crate::model::time::Timestamp;
 
 /// Changes with every change of keys or values: an index of another number is rebuilt.
-pub(super) const SCHEMA: u32 = 3;
+pub(super) const SCHEMA: u32 = 4;
 
 pub(super) const META: &[u8] = b"\0meta";
 
@@ -187,6 +189,10 @@ pub(super) fn state_mails(state: MailState) -> Key {
         MailState::Dropped => 3,
     })
 }
+/// The mail of this kind of notice that tells of this.
+pub(super) fn told(kind: &str, about: &str) -> Vec<u8> {
+    Key::of(b'T').text(kind).text(about).done()
+}
 /// Mails that ended, by when, while their card is there.
 pub(super) fn mail_card_erasable() -> Key {
     Key::of(b'x')
@@ -239,8 +245,12 @@ pub(super) fn series_index(series: Series) -> usize {
         Series::Submission => 0,
         Series::Document => 1,
         Series::Mail => 2,
+        Series::Certificate => 3,
     }
 }
+
+/// How many series there are.
+pub(super) const SERIES: usize = 4;
 
 fn state_byte(state: State) -> u8 {
     match state {
@@ -418,7 +428,7 @@ pub(super) struct Meta {
     /// Sum of the hashes of all keys and values.
     pub digest: u64,
     /// Serials reserved in each series.
-    pub serials: [u64; 3],
+    pub serials: [u64; SERIES],
     /// How many wait in each queue.
     pub waiting: [u64; 6],
 }
@@ -435,7 +445,7 @@ impl Meta {
             hash: Digest([0; 32]),
             entries: 0,
             digest: 0,
-            serials: [0; 3],
+            serials: [0; SERIES],
             waiting: [0; 6],
         }
     }

@@ -13,11 +13,15 @@ use super::ports::{Delivery, Envelope, Mailer};
 use crate::model::card::{AccountCard, InsurerCard, MailCard, OfficeCard};
 use crate::model::document::Document;
 use crate::model::event::{MailResult, Series};
-use crate::model::ids::{AccountId, DocumentId, MailId, Number, OfficeCode};
+use crate::model::finding::Language;
+use crate::model::ids::{AccountId, DocumentId, InsurerCode, MailId, Number, OfficeCode};
 use crate::model::mail::{Mail, MailState, Subject};
 use crate::model::party::{Account, Actor};
 use crate::model::time::{SECOND, Timestamp};
-use crate::rules::notice::{self, Letter, Notice, Templates};
+use crate::rules::notice::{
+    self, Addressed, ArrivalNotice, ArrivalPart, Letter, Notice, RecallNotice, RefusalNotice, SweptNotice,
+    Templates,
+};
 use crate::rules::retry::{Retry, Schedule};
 use crate::store::blobs::Blobs;
 use crate::store::cards;
@@ -61,6 +65,17 @@ pub struct Notifier {
     pub alarms: Arc<dyn Alarms>,
     /// Policy; replaced as a whole at reload.
     pub policy: Arc<RwLock<Arc<NoticePolicy>>>,
+}
+
+/// Whose mailbox a notice goes to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recipient {
+    /// The address.
+    pub mail: String,
+    /// Of the text.
+    pub language: Language,
+    /// Whose it is; none for somebody who has no account (yet).
+    pub accounts: Vec<AccountId>,
 }
 
 const LEASE: i64 = 600 * SECOND;
@@ -126,21 +141,38 @@ impl Notifier {
         Ok(())
     }
 
-    fn names(&self, account: &Account, office: Option<&OfficeCode>) -> anyhow::Result<(String, String)> {
-        let insurer = self.ledger.insurer(&account.insurer)?;
-        let insurer = match insurer {
+    /// What a notice to this account says of office, insurer and whom to ask. The office is the account's first unless one
+    /// is given.
+    pub fn addressed(&self, account: &Account, office: Option<&OfficeCode>) -> anyhow::Result<Addressed> {
+        let insurer_name = match self.ledger.insurer(&account.insurer)? {
             Some(insurer) => cards::get::<InsurerCard>(self.blobs.as_ref(), &insurer.card)?.name,
             None => account.insurer.to_string(),
         };
-        let office = office.or(account.offices.first());
-        let office = match office {
+        let office_name = match office.or(account.offices.first()) {
             Some(code) => match self.ledger.office(&account.insurer, code)? {
                 Some(office) => cards::get::<OfficeCard>(self.blobs.as_ref(), &office.card)?.name,
                 None => code.to_string(),
             },
             None => account.id.to_string(),
         };
-        Ok((office, insurer))
+        let contact = match self.policy().contact.as_str() {
+            "" => insurer_name.clone(),
+            contact => contact.to_owned(),
+        };
+        Ok(Addressed { office_name, insurer_name, contact })
+    }
+
+    /// An account's mailbox.
+    pub fn mailbox_of(&self, account: &Account) -> anyhow::Result<Recipient> {
+        let mail = cards::get::<AccountCard>(self.blobs.as_ref(), &account.card)?.mail;
+        Ok(Recipient { mail, language: account.language, accounts: vec![account.id.clone()] })
+    }
+
+    /// Where an insurer wants to be told of trouble; none where it named no address.
+    pub fn mailbox_of_insurer(&self, code: &InsurerCode) -> anyhow::Result<Option<Recipient>> {
+        let Some(insurer) = self.ledger.insurer(code)? else { return Ok(None) };
+        let card: InsurerCard = cards::get(self.blobs.as_ref(), &insurer.card)?;
+        Ok(card.mail.map(|mail| Recipient { mail, language: Language::Ja, accounts: Vec::new() }))
     }
 
     fn account(&self, id: &AccountId) -> anyhow::Result<Account> {
@@ -156,38 +188,39 @@ impl Notifier {
     ) -> anyhow::Result<()> {
         let policy = self.policy();
         let account = self.account(account)?;
-        let (office_name, insurer_name) = self.names(&account, Some(office))?;
+        let to = self.addressed(&account, Some(office))?;
         let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
         for document in documents {
             *counts.entry(&document.kind).or_default() += 1;
         }
         let expires = documents.iter().map(|d| d.expires_at).min().unwrap_or(now);
-        let notice = Notice::Arrival(notice::ArrivalNotice {
-            office_name,
-            insurer_name,
+        let part = ArrivalPart {
+            office_name: to.office_name,
+            insurer_name: to.insurer_name,
+            account: account.id.to_string(),
             counts: counts.into_iter().map(|(kind, n)| (kind.to_owned(), n)).collect(),
             last_day: notice::last_day(expires, policy.zone),
-            contact: policy.contact.clone(),
             folder: format!("/outbox/{office}/"),
-        });
+            contact: to.contact,
+        };
         let ids: Vec<DocumentId> = documents.iter().map(|d| d.id).collect();
-        self.seal(&account, &notice, Subject::Arrival(ids), now)
+        let notice = ArrivalNotice { parts: vec![part] };
+        self.seal(&self.mailbox_of(&account)?, &notice, Subject::Arrival(ids), now)?;
+        Ok(())
     }
 
     fn refusal(&self, number: Number, now: Timestamp) -> anyhow::Result<()> {
         let Some(submission) = self.ledger.submission(number)? else { return Ok(()) };
         let account = self.account(&submission.account)?;
-        let (office_name, insurer_name) = self.names(&account, submission.office.as_ref())?;
         let (findings, _) = self.receipts.findings(&submission)?;
-        let notice = Notice::Refusal(notice::RefusalNotice {
-            office_name,
-            insurer_name,
+        let notice = RefusalNotice {
+            to: self.addressed(&account, submission.office.as_ref())?,
             number,
             reasons: notice::summarise(&findings),
             findings_file: format!("/receipts/{number}.findings.csv"),
-            contact: self.policy().contact.clone(),
-        });
-        self.seal(&account, &notice, Subject::Refusal(number), now)
+        };
+        self.seal(&self.mailbox_of(&account)?, &notice, Subject::Refusal(number), now)?;
+        Ok(())
     }
 
     /// Tells that an unfinished set was removed.
@@ -200,70 +233,64 @@ impl Notifier {
         now: Timestamp,
     ) -> anyhow::Result<()> {
         let account = self.account(account)?;
-        let (office_name, insurer_name) = self.names(&account, None)?;
-        let policy = self.policy();
-        let notice = Notice::Swept(notice::SweptNotice {
-            office_name,
-            insurer_name,
+        let notice = SweptNotice {
+            to: self.addressed(&account, None)?,
             files,
             days,
-            sent_on: sent_at.date_in(policy.zone),
-            contact: policy.contact.clone(),
-        });
-        self.seal(&account, &notice, Subject::Swept, now)
+            sent_on: sent_at.date_in(self.policy().zone),
+        };
+        self.seal(&self.mailbox_of(&account)?, &notice, Subject::Swept, now)?;
+        Ok(())
     }
 
     /// Tells that a document was taken back (誤配信).
     pub fn recalled(&self, document: &Document, now: Timestamp) -> anyhow::Result<()> {
         let account = self.account(&document.account)?;
-        let (office_name, insurer_name) = self.names(&account, Some(&document.office))?;
-        let policy = self.policy();
-        let notice = Notice::Recall(notice::RecallNotice {
-            office_name,
-            insurer_name,
+        let notice = RecallNotice {
+            to: self.addressed(&account, Some(&document.office))?,
             kind: document.kind.clone(),
             file: document.name(),
-            placed_on: document.placed_at.date_in(policy.zone),
+            placed_on: document.placed_at.date_in(self.policy().zone),
             fetched: document.fetched.is_some(),
-            contact: policy.contact.clone(),
-        });
-        self.seal(&account, &notice, Subject::Recall(document.id), now)
+        };
+        self.seal(&self.mailbox_of(&account)?, &notice, Subject::Recall(document.id), now)?;
+        Ok(())
     }
 
-    /// Fixes a mail: text, recipient, Message-ID. From now on every attempt sends these bytes.
-    fn seal(
+    /// Fixes a mail: text, recipient, Message-ID. From now on every attempt sends these bytes. False where the ledger knows
+    /// that it was told before ([`Op::SealMail`]).
+    pub fn seal(
         &self,
-        account: &Account,
-        notice: &Notice,
+        to: &Recipient,
+        notice: &dyn Notice,
         subject: Subject,
         now: Timestamp,
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<bool> {
         let policy = self.policy();
-        let to = cards::get::<AccountCard>(self.blobs.as_ref(), &account.card)?.mail;
         let head = self.ledger.head();
         let id = MailId { epoch: head.epoch, serial: self.ledger.next_serial(Series::Mail, now)? };
         let mut random = [0; 8];
         crate::store::keys::random(&mut random)?;
         let message_id = format!("{id}.{}@{}", hex::encode(random), policy.domain);
         let templates = Arc::clone(&self.templates.read().unwrap_or_else(PoisonError::into_inner));
-        let text = templates.render(notice, account.language);
+        let text = templates.render(notice, to.language);
         let letter = Letter {
             from_name: &policy.from_name,
             from: &policy.from,
-            to: &to,
+            to: &to.mail,
             message_id: &message_id,
             at: now,
-            language: account.language,
+            language: to.language,
         };
         let message = BASE64.encode(notice::compose(&letter, &text)?);
-        let card = MailCard { salt: cards::salt()?, from: policy.from.clone(), to, message };
+        let card = MailCard { salt: cards::salt()?, from: policy.from.clone(), to: to.mail.clone(), message };
         let card = cards::put(self.blobs.as_ref(), &card, now)?;
         self.blobs.sync(std::slice::from_ref(&card.blob))?;
         let blob = card.blob.clone();
         let mail = Mail {
             id,
             message_id,
-            account: Some(account.id.clone()),
+            account: to.accounts.first().cloned(),
             subject,
             card,
             sealed_at: now,
@@ -274,12 +301,13 @@ impl Notifier {
         };
         let done = self.ledger.commit(Op::SealMail(Box::new(mail)), Actor::Daemon, now)?;
         if done == Done::Sealed(false) {
-            // Announced by another mail meanwhile.
+            // Told by another mail meanwhile.
             self.blobs.remove(&[blob])?;
-        } else {
-            tracing::info!(mail = %id, account = %account.id, "a mail was sealed");
+            return Ok(false);
         }
-        Ok(())
+        let account = to.accounts.first().map(ToString::to_string);
+        tracing::info!(mail = %id, account, kind = notice.kind().name, "a mail was sealed");
+        Ok(true)
     }
 
     /// One attempt for each mail that is due.

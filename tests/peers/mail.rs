@@ -11,7 +11,7 @@ use serde_json::Value;
 use todoke::doors::smtp::{Bounds, Login, SmtpConfig, SmtpMailer, TlsMode};
 use todoke::model::finding::Language;
 use todoke::model::time::Timestamp;
-use todoke::rules::notice::{ArrivalNotice, Letter, Notice, Templates, compose};
+use todoke::rules::notice::{ArrivalNotice, ArrivalPart, Letter, Templates, compose};
 use todoke::work::ports::{Delivery, Envelope, Mailer, RecordingMailer};
 use zeroize::Zeroizing;
 
@@ -110,7 +110,8 @@ pub(super) fn read_mail(bytes: &[u8]) -> Value {
 
 /// The arrival notice as it would be sealed.
 pub(super) fn arrival() -> (Vec<u8>, String, String) {
-    let notice = ArrivalNotice {
+    let part = ArrivalPart {
+        account: "K0001".into(),
         office_name: "株式会社 見本工業 (本社・第一工場) Sample Works".into(),
         insurer_name: "東京見本健康保険組合".into(),
         counts: vec![("納入告知書".into(), 1), ("標準賞与額決定通知書".into(), 2)],
@@ -118,7 +119,7 @@ pub(super) fn arrival() -> (Vec<u8>, String, String) {
         contact: "東京見本健康保険組合 適用課\n電話 03-0000-0000".into(),
         folder: "/outbox/1234/".into(),
     };
-    let text = Templates::builtin().unwrap().render(&Notice::Arrival(notice), Language::Ja);
+    let text = Templates::builtin().unwrap().render(&ArrivalNotice { parts: vec![part] }, Language::Ja);
     let letter = Letter {
         from_name: "届け (見本)",
         from: "no-reply@gateway.example.jp",

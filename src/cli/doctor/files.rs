@@ -12,7 +12,7 @@ use crate::config::{Config, source};
 use crate::filing::rules::RuleSet;
 use crate::model::ids::InsurerCode;
 use crate::model::time::{SECOND, Timestamp};
-use crate::rules::notice::{NoticeKind, Templates};
+use crate::rules::notice::{KINDS, Templates};
 use crate::rules::policy::AccountsPolicy;
 use crate::signed::sshsig;
 use crate::store::gateway_keys::{self, HOST_KEY, RECEIPT_KEY};
@@ -52,7 +52,7 @@ fn notices(config: &Config, report: &mut Report) {
             return;
         }
     };
-    for kind in [NoticeKind::Arrival, NoticeKind::Refusal, NoticeKind::Swept, NoticeKind::Recall] {
+    for kind in KINDS {
         let file = config.places.conf.join("notices").join(kind.file_name());
         if !file.exists() {
             continue;

@@ -2,6 +2,8 @@
 
 use serde::Deserialize;
 
+use super::words::{COLUMNS, Values, width};
+
 /// A place that a text may (or must) have.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Slot {
@@ -34,6 +36,26 @@ pub struct TemplateError {
 const SUBJECT_CHARS_MAX: usize = 200;
 /// Characters in a body, before anything is filled in.
 const BODY_CHARS_MAX: usize = 8000;
+
+/// What links begin with.
+const LINKS: [&str; 5] = ["://", "www.", "mailto:", "<a ", "href="];
+
+/// The first line that is too wide, from 1, and how wide it is. Places count nothing: what is filled in is folded.
+fn too_wide(body: &str) -> Option<(usize, usize)> {
+    body.lines().enumerate().find_map(|(at, line)| {
+        let mut open = false;
+        let mut columns = 0;
+        for c in line.chars() {
+            match c {
+                '{' => open = true,
+                '}' => open = false,
+                c if !open => columns += width(c),
+                _ => {}
+            }
+        }
+        (columns > COLUMNS).then_some((at + 1, columns))
+    })
+}
 
 /// The texts of one kind of notice in both languages.
 #[derive(Debug, Clone)]
@@ -81,6 +103,20 @@ impl Template {
             }
             if raw.body.chars().any(|c| c.is_control() && c != '\n') {
                 return Err(wrong(&body, "holds a control character other than a line feed".into()));
+            }
+            for (key, text) in [(&subject, &raw.subject), (&body, &raw.body)] {
+                if let Some(link) = LINKS.iter().find(|link| text.to_ascii_lowercase().contains(**link)) {
+                    let why =
+                        "no mail of the gateway has a link, so that readers know one that has is not ours";
+                    return Err(wrong(key, format!("holds {link:?}, the beginning of a link; {why}")));
+                }
+            }
+            if let Some((at, columns)) = too_wide(&raw.body) {
+                let why = format!(
+                    "line {at} takes {columns} columns without its places; {COLUMNS} are allowed (a Japanese character \
+                     takes two)"
+                );
+                return Err(wrong(&body, why));
             }
             Ok(Both {
                 subject: Pattern::parse(&raw.subject, slots, |s| s.in_subject)
@@ -139,13 +175,12 @@ impl Pattern {
     }
 
     /// Fills in. Values are put in as they are and never looked at for places again.
-    pub(super) fn fill(&self, values: &[(&'static str, String)]) -> String {
-        let value = |name| values.iter().find(|(there, _)| *there == name).map_or("", |(_, value)| value);
+    pub(super) fn fill(&self, values: &Values) -> String {
         self.0
             .iter()
             .map(|piece| match piece {
                 Piece::Text(text) => text.as_str(),
-                Piece::Slot(name) => value(*name),
+                Piece::Slot(name) => values.get(name),
             })
             .collect()
     }

@@ -2,8 +2,17 @@
 
 use expect_test::{Expect, expect};
 
+use chrono::NaiveDate;
+
+use super::words::COLUMNS;
 use super::*;
+use crate::model::finding::{Finding, Severity, Text};
+use crate::model::ids::Number;
 use crate::model::time::DAY;
+
+fn kind(name: &str) -> &'static Kind {
+    KINDS.iter().find(|kind| kind.name == name).unwrap()
+}
 
 const OFFICE: &str = "株式会社見本工業";
 const INSURER: &str = "東京見本健康保険組合";
@@ -13,15 +22,24 @@ fn date(y: i32, m: u32, d: u32) -> NaiveDate {
     NaiveDate::from_ymd_opt(y, m, d).unwrap()
 }
 
-fn arrival() -> ArrivalNotice {
-    ArrivalNotice {
+fn to() -> Addressed {
+    Addressed { office_name: OFFICE.into(), insurer_name: INSURER.into(), contact: CONTACT.into() }
+}
+
+fn part() -> ArrivalPart {
+    ArrivalPart {
         office_name: OFFICE.into(),
         insurer_name: INSURER.into(),
+        account: "K0001".into(),
         counts: vec![("納入告知書".into(), 1), ("決定通知書".into(), 2)],
         last_day: date(2027, 2, 1),
         contact: CONTACT.into(),
         folder: "/outbox/1234/".into(),
     }
+}
+
+fn arrival() -> ArrivalNotice {
+    ArrivalNotice { parts: vec![part()] }
 }
 
 fn refusal() -> RefusalNotice {
@@ -31,8 +49,7 @@ fn refusal() -> RefusalNotice {
         action: Text::new(ja, en),
     };
     RefusalNotice {
-        office_name: OFFICE.into(),
-        insurer_name: INSURER.into(),
+        to: to(),
         number: Number { epoch: 1, serial: 123 },
         reasons: vec![
             reason(
@@ -44,34 +61,24 @@ fn refusal() -> RefusalNotice {
             reason("SET-COVER-MISSING", 1, "総括表を添付してください。", "Attach the cover sheet (総括表)."),
         ],
         findings_file: "/receipts/1-000123-6.findings.csv".into(),
-        contact: CONTACT.into(),
     }
 }
 
 fn swept() -> SweptNotice {
-    SweptNotice {
-        office_name: OFFICE.into(),
-        insurer_name: INSURER.into(),
-        files: 3,
-        days: 7,
-        sent_on: date(2026, 11, 23),
-        contact: CONTACT.into(),
-    }
+    SweptNotice { to: to(), files: 3, days: 7, sent_on: date(2026, 11, 23) }
 }
 
 fn recall(fetched: bool) -> RecallNotice {
     RecallNotice {
-        office_name: OFFICE.into(),
-        insurer_name: INSURER.into(),
+        to: to(),
         kind: "納入告知書".into(),
         file: "2026-11_納入告知書_D1-000123-3.pdf".into(),
         placed_on: date(2026, 11, 23),
         fetched,
-        contact: CONTACT.into(),
     }
 }
 
-fn check(notice: &Notice, language: Language, expected: &Expect) {
+fn check(notice: &dyn Notice, language: Language, expected: &Expect) {
     let rendered = Templates::builtin().unwrap().render(notice, language);
     expected.assert_eq(&format!("{}\n---\n{}", rendered.subject, rendered.body));
 }
@@ -79,122 +86,133 @@ fn check(notice: &Notice, language: Language, expected: &Expect) {
 #[test]
 fn arrival_in_both_languages() {
     check(
-        &Notice::Arrival(arrival()),
+        &arrival(),
         Language::Ja,
         &expect![[r#"
-        株式会社見本工業 様: 東京見本健康保険組合からの文書 3件 (2027年2月1日(月)まで)
-        ---
-        株式会社見本工業 御中
+            株式会社見本工業 様: 東京見本健康保険組合からの文書 3件 (2027年2月1日(月)まで)
+            ---
+            株式会社見本工業 御中
 
-        東京見本健康保険組合から、次の文書が届いています。
+            次の文書が届いています。
 
-          ・納入告知書  1件
-          ・決定通知書  2件
+            ■ 株式会社見本工業
+              東京見本健康保険組合から  (アカウント K0001)
+              ・納入告知書  1件
+              ・決定通知書  2件
+              受け取る場所  /outbox/1234/
+              受け取り期限  2027年2月1日(月)まで
 
-          受け取る場所  /outbox/1234/
-          受け取り期限  2027年2月1日(月)まで
+            期限を過ぎた文書は自動的に削除されます。
+            期限までに受信し、保存してください。
 
-        期限を過ぎた文書は自動的に削除されます。期限までに受信し、保存してください。
-
-        このメールは送信専用です。お問い合わせ先:
-        東京見本健康保険組合 適用課
-        電話 03-0000-0000
-    "#]],
+            このメールは送信専用です。お問い合わせ先:
+            東京見本健康保険組合 適用課
+            電話 03-0000-0000
+        "#]],
     );
     check(
-        &Notice::Arrival(arrival()),
+        &arrival(),
         Language::En,
         &expect![[r#"
-        株式会社見本工業: 3 document(s) from 東京見本健康保険組合 (until Mon 1 February 2027)
-        ---
-        To 株式会社見本工業
+            株式会社見本工業: 3 document(s) from 東京見本健康保険組合 (until Mon 1 February 2027)
+            ---
+            To 株式会社見本工業
 
-        東京見本健康保険組合 has sent you these documents:
+            These documents have arrived:
 
-          - 納入告知書: 1
-          - 決定通知書: 2
+            * 株式会社見本工業
+              from 東京見本健康保険組合  (account K0001)
+              - 納入告知書: 1
+              - 決定通知書: 2
+              Where       /outbox/1234/
+              Last day    Mon 1 February 2027
 
-          Where       /outbox/1234/
-          Last day    Mon 1 February 2027
+            After the last day they are deleted automatically.
+            Please fetch and keep them before.
 
-        After that day they are deleted automatically. Please fetch and keep them before.
-
-        This mailbox is not read. Please ask:
-        東京見本健康保険組合 適用課
-        電話 03-0000-0000
-    "#]],
+            This mailbox is not read. Please ask:
+            東京見本健康保険組合 適用課
+            電話 03-0000-0000
+        "#]],
     );
 }
 
 #[test]
 fn refusal_in_both_languages() {
     check(
-        &Notice::Refusal(refusal()),
+        &refusal(),
         Language::Ja,
         &expect![[r#"
             株式会社見本工業 様: 受付番号 1-000123-6 は受理されませんでした (東京見本健康保険組合)
             ---
             株式会社見本工業 御中
 
-            東京見本健康保険組合あての送信(受付番号 1-000123-6)は、次の理由により受理されませんでした。
-            内容は東京見本健康保険組合に渡っていません。直してから、もう一度お送りください。
+            東京見本健康保険組合あての送信(受付番号 1-000123-6)は、
+            次の理由により受理されませんでした。
+            内容は東京見本健康保険組合に渡っていません。
+            直してから、もう一度お送りください。
 
               KPFD-FIELD-COUNT (12か所)
-                届書作成プログラムまたは給与ソフトで作り直してください。表計算ソフ
-                トで開いて保存すると、項目の数が変わることがあります。
+                届書作成プログラムまたは給与ソフトで作り直してください。表計算ソ
+                フトで開いて保存すると、項目の数が変わることがあります。
               SET-COVER-MISSING
                 総括表を添付してください。
 
             くわしい内容(行と項目)は、次のファイルにあります。
               /receipts/1-000123-6.findings.csv
 
-            このメールは送信専用です。お問い合わせの際は受付番号をお知らせください。
+            このメールは送信専用です。
+            お問い合わせの際は受付番号をお知らせください。
             東京見本健康保険組合 適用課
             電話 03-0000-0000
         "#]],
     );
     check(
-        &Notice::Refusal(refusal()),
+        &refusal(),
         Language::En,
         &expect![[r#"
-        株式会社見本工業: submission 1-000123-6 was refused (東京見本健康保険組合)
-        ---
-        To 株式会社見本工業
+            株式会社見本工業: submission 1-000123-6 was refused (東京見本健康保険組合)
+            ---
+            To 株式会社見本工業
 
-        Your submission 1-000123-6 to 東京見本健康保険組合 was refused for these reasons.
-        It has not reached 東京見本健康保険組合. Please correct it and send it again.
+            Your submission 1-000123-6 to 東京見本健康保険組合 was refused
+            for these reasons. It has not reached 東京見本健康保険組合.
+            Please correct it and send it again.
 
-          KPFD-FIELD-COUNT (12 times)
-            Make the file again with the filing program or the payroll
-            software. Opening and saving it in a spreadsheet can change the
-            number of fields.
-          SET-COVER-MISSING
-            Attach the cover sheet (総括表).
+              KPFD-FIELD-COUNT (12 times)
+                Make the file again with the filing program or the payroll
+                software. Opening and saving it in a spreadsheet can change the
+                number of fields.
+              SET-COVER-MISSING
+                Attach the cover sheet (総括表).
 
-        Lines and fields are named in this file:
-          /receipts/1-000123-6.findings.csv
+            Lines and fields are named in this file:
+              /receipts/1-000123-6.findings.csv
 
-        This mailbox is not read. Please have the number at hand when you ask:
-        東京見本健康保険組合 適用課
-        電話 03-0000-0000
-    "#]],
+            This mailbox is not read. Please have the number at hand
+            when you ask:
+            東京見本健康保険組合 適用課
+            電話 03-0000-0000
+        "#]],
     );
 }
 
 #[test]
 fn swept_in_both_languages() {
     check(
-        &Notice::Swept(swept()),
+        &swept(),
         Language::Ja,
         &expect![[r#"
             株式会社見本工業 様: 送信が完了していないファイルを削除しました (東京見本健康保険組合)
             ---
             株式会社見本工業 御中
 
-            2026年11月23日(月)に東京見本健康保険組合あてに送られた3個のファイルは、7日待っても
-            すべてがそろわなかったため、削除しました。受け付けられたものはありません。
+            2026年11月23日(月)に東京見本健康保険組合あてに送られた3個のファイル
+            は、 7日待ってもすべてがそろわなかったため、削除しました。
+            受け付けられたものはありません。
 
-            目録(SHA256SUMS)、その署名、目録に書かれたすべてのファイルを、もう一度お送りください。
+            目録(SHA256SUMS)、その署名、目録に書かれたすべてのファイルを、
+            もう一度お送りください。
             受け付けられたときは、受付票が /receipts/ にできます。
 
             このメールは送信専用です。お問い合わせ先:
@@ -203,89 +221,95 @@ fn swept_in_both_languages() {
         "#]],
     );
     check(
-        &Notice::Swept(swept()),
+        &swept(),
         Language::En,
         &expect![[r#"
-        株式会社見本工業: unfinished files were removed (東京見本健康保険組合)
-        ---
-        To 株式会社見本工業
+            株式会社見本工業: unfinished files were removed (東京見本健康保険組合)
+            ---
+            To 株式会社見本工業
 
-        3 file(s) that were sent for 東京見本健康保険組合 on Mon 23 November 2026 have been removed: after
-        7 day(s) the set was still incomplete. Nothing of it counts as filed.
+            3 file(s) that were sent for 東京見本健康保険組合 on Mon 23 November
+            2026 have been removed: after 7 day(s) the set was still
+            incomplete. Nothing of it counts as filed.
 
-        Please send the manifest (SHA256SUMS), its signature and every file it names again.
-        Once it is accepted, a receipt appears in /receipts/.
+            Please send the manifest (SHA256SUMS), its signature and every
+            file it names again. Once it is accepted, a receipt appears
+            in /receipts/.
 
-        This mailbox is not read. Please ask:
-        東京見本健康保険組合 適用課
-        電話 03-0000-0000
-    "#]],
+            This mailbox is not read. Please ask:
+            東京見本健康保険組合 適用課
+            電話 03-0000-0000
+        "#]],
     );
 }
 
 #[test]
 fn recall_says_whether_it_was_fetched() {
     check(
-        &Notice::Recall(recall(false)),
+        &recall(false),
         Language::Ja,
         &expect![[r#"
-        株式会社見本工業 様: 文書の取り消し(誤配信)のお知らせ (東京見本健康保険組合)
-        ---
-        株式会社見本工業 御中
+            株式会社見本工業 様: 文書の取り消し(誤配信)のお知らせ (東京見本健康保険組合)
+            ---
+            株式会社見本工業 御中
 
-        2026年11月23日(月)に東京見本健康保険組合からお届けした次の文書は、誤って配信されたものでした。
-        お詫びいたします。文書は取り消され、受け取る場所から削除されています。
+            2026年11月23日(月)に東京見本健康保険組合からお届けした次の文書は、
+            誤って配信されたものでした。お詫びいたします。
+            文書は取り消され、受け取る場所から削除されています。
 
-          2026-11_納入告知書_D1-000123-3.pdf
+              2026-11_納入告知書_D1-000123-3.pdf
 
-        この文書は受信される前に取り消されました。お手続きは必要ありません。
+            この文書は受信される前に取り消されました。お手続きは必要ありません。
 
-        このメールは送信専用です。お問い合わせ先:
-        東京見本健康保険組合 適用課
-        電話 03-0000-0000
-    "#]],
+            このメールは送信専用です。お問い合わせ先:
+            東京見本健康保険組合 適用課
+            電話 03-0000-0000
+        "#]],
     );
     check(
-        &Notice::Recall(recall(true)),
+        &recall(true),
         Language::Ja,
         &expect![[r#"
-        株式会社見本工業 様: 文書の取り消し(誤配信)のお知らせ (東京見本健康保険組合)
-        ---
-        株式会社見本工業 御中
+            株式会社見本工業 様: 文書の取り消し(誤配信)のお知らせ (東京見本健康保険組合)
+            ---
+            株式会社見本工業 御中
 
-        2026年11月23日(月)に東京見本健康保険組合からお届けした次の文書は、誤って配信されたものでした。
-        お詫びいたします。文書は取り消され、受け取る場所から削除されています。
+            2026年11月23日(月)に東京見本健康保険組合からお届けした次の文書は、
+            誤って配信されたものでした。お詫びいたします。
+            文書は取り消され、受け取る場所から削除されています。
 
-          2026-11_納入告知書_D1-000123-3.pdf
+              2026-11_納入告知書_D1-000123-3.pdf
 
-        この文書はすでに受信されています。保存した控えや印刷したものがあれば、
-        内容を見ずに削除・破棄し、下記の窓口へご連絡ください。
+            この文書はすでに受信されています。保存した控えや印刷したものがあれば、
+            内容を見ずに削除・破棄し、下記の窓口へご連絡ください。
 
-        このメールは送信専用です。お問い合わせ先:
-        東京見本健康保険組合 適用課
-        電話 03-0000-0000
-    "#]],
+            このメールは送信専用です。お問い合わせ先:
+            東京見本健康保険組合 適用課
+            電話 03-0000-0000
+        "#]],
     );
     check(
-        &Notice::Recall(recall(true)),
+        &recall(true),
         Language::En,
         &expect![[r#"
-        株式会社見本工業: a document was recalled (東京見本健康保険組合)
-        ---
-        To 株式会社見本工業
+            株式会社見本工業: a document was recalled (東京見本健康保険組合)
+            ---
+            To 株式会社見本工業
 
-        This document from 東京見本健康保険組合, placed on Mon 23 November 2026, had been sent to you by mistake.
-        We apologise. It has been recalled and is no longer in your outbox.
+            This document from 東京見本健康保険組合, placed on Mon 23 November
+            2026, had been sent to you by mistake. We apologise.
+            It has been recalled and is no longer in your outbox.
 
-          2026-11_納入告知書_D1-000123-3.pdf
+              2026-11_納入告知書_D1-000123-3.pdf
 
-        This document had been fetched. If you kept or printed a copy, delete and destroy it
-        without reading it, and tell the contact below.
+            This document had been fetched. If you kept or printed a copy,
+            delete and destroy it without reading it, and tell the contact
+            below.
 
-        This mailbox is not read. Please ask:
-        東京見本健康保険組合 適用課
-        電話 03-0000-0000
-    "#]],
+            This mailbox is not read. Please ask:
+            東京見本健康保険組合 適用課
+            電話 03-0000-0000
+        "#]],
     );
 }
 
@@ -323,15 +347,17 @@ fn alarm_is_english() {
 #[test]
 fn names_cannot_break_out_of_their_line() {
     let nasty = "見本\r\nBcc: everybody@example.jp\r\n\r\nhello\u{202e}gpj\u{200b}{insurer}\u{2028}x";
-    let notice = ArrivalNotice {
+    let nasty_part = ArrivalPart {
         office_name: nasty.into(),
         insurer_name: nasty.into(),
+        account: nasty.into(),
         counts: vec![(nasty.into(), 1)],
         folder: nasty.into(),
         contact: nasty.into(),
-        ..arrival()
+        ..part()
     };
-    let rendered = Templates::builtin().unwrap().render(&Notice::Arrival(notice), Language::Ja);
+    let notice = ArrivalNotice { parts: vec![nasty_part] };
+    let rendered = Templates::builtin().unwrap().render(&notice, Language::Ja);
     assert!(
         !rendered.subject.contains(['\r', '\n', '\u{202e}', '\u{200b}', '\u{2028}']),
         "{:?}",
@@ -384,20 +410,19 @@ fn letters_are_the_same_every_time_and_fit_the_wire() {
         at: Timestamp(1_795_392_000_000),
         language: Language::Ja,
     };
-    let long =
-        ArrivalNotice {
-            office_name: "長".repeat(300), counts: vec![("種".repeat(50), 1); 200], ..arrival()
-        };
+    let long_part =
+        ArrivalPart { office_name: "長".repeat(300), counts: vec![("種".repeat(50), 1); 200], ..part() };
+    let long = ArrivalNotice { parts: vec![long_part; 40] };
     for language in [Language::Ja, Language::En] {
-        let notices = [
-            Notice::Arrival(arrival()),
-            Notice::Arrival(long.clone()),
-            Notice::Refusal(refusal()),
-            Notice::Swept(swept()),
-            Notice::Recall(recall(true)),
+        let notices: [Box<dyn Notice>; 5] = [
+            Box::new(arrival()),
+            Box::new(long.clone()),
+            Box::new(refusal()),
+            Box::new(swept()),
+            Box::new(recall(true)),
         ];
         for notice in notices {
-            let rendered = texts.render(&notice, language);
+            let rendered = texts.render(notice.as_ref(), language);
             let letter = Letter { language, ..letter.clone() };
             let bytes = compose(&letter, &rendered).unwrap();
             assert_eq!(bytes, compose(&letter, &rendered).unwrap());
@@ -409,7 +434,7 @@ fn letters_are_the_same_every_time_and_fit_the_wire() {
             );
         }
     }
-    let rendered = texts.render(&Notice::Arrival(long), Language::Ja);
+    let rendered = texts.render(&long, Language::Ja);
     assert!(rendered.body.contains("ほか170種類") && rendered.body.contains("…"));
 }
 
@@ -449,11 +474,11 @@ fn letters_refuse_addresses_and_ids_that_would_break_headers() {
 #[test]
 fn texts_are_checked_when_they_are_loaded() {
     let mut texts = Templates::builtin().unwrap();
-    let good = NoticeKind::Swept.default_text();
+    let good = kind("swept").default_text;
     let mut check = |from: &str, to: &str, expected: &str| {
         assert!(good.contains(from), "{from}");
         let error =
-            texts.set(NoticeKind::Swept, "conf/notices/swept.toml", &good.replacen(from, to, 1)).unwrap_err();
+            texts.set(kind("swept"), "conf/notices/swept.toml", &good.replacen(from, to, 1)).unwrap_err();
         let told = error.to_string();
         assert!(told.starts_with("conf/notices/swept.toml: ") && told.contains(expected), "{told}");
     };
@@ -474,18 +499,161 @@ fn texts_are_checked_when_they_are_loaded() {
     check("subject = ", "subjekt = ", "toml: ");
     check("[en]", "[fr]", "toml: ");
     check("\"{office} 様", "\"{office} \\n様", "ja.subject: must be one line");
+    check(
+        "送信専用",
+        "送信専用送信専用送信専用送信専用送信専用送信専用送信専用送信専用",
+        "ja.body: line 11 takes 97 columns",
+    );
     check("御中", "\\u001b[2J", "ja.body: holds a control character");
 
     let braces = good.replacen("御中", "{{御中}}", 1);
-    texts.set(NoticeKind::Swept, "x", &braces).unwrap();
-    assert!(texts.render(&Notice::Swept(swept()), Language::Ja).body.contains("見本工業 {御中}"));
+    texts.set(kind("swept"), "x", &braces).unwrap();
+    assert!(texts.render(&swept(), Language::Ja).body.contains("見本工業 {御中}"));
 }
 
 #[test]
 fn no_mail_holds_a_link() {
-    for kind in NoticeKind::ALL {
-        assert!(!kind.default_text().contains("://") && !kind.default_text().contains("www."), "{kind:?}");
+    let good = kind("swept").default_text;
+    let mut texts = Templates::builtin().unwrap();
+    for link in ["https://example.jp/", "WWW.example.jp", "mailto:soumu", "<a href"] {
+        for place in ["このメール", "様: "] {
+            let text = good.replacen(place, &format!("{place} {link}"), 1);
+            let told = texts.set(kind("swept"), "x", &text).unwrap_err().to_string();
+            assert!(told.contains("the beginning of a link"), "{told}");
+        }
     }
+}
+
+#[test]
+fn every_kind_is_complete() {
+    let readme = include_str!("../../../conf/notices/README.md");
+    let texts = Templates::builtin().unwrap();
+    let mut names: Vec<&str> = KINDS.iter().map(|kind| kind.name).collect();
+    assert!(names.is_sorted(), "{names:?}");
+    names.dedup();
+    assert_eq!(names.len(), KINDS.len());
+    for kind in KINDS {
+        let row = readme.lines().find(|line| line.starts_with(&format!("| `{}`", kind.file_name())));
+        let row = row.unwrap_or_else(|| panic!("conf/notices/README.md has no row for {}", kind.name));
+        for place in &kind.places()[1] {
+            assert!(row.contains(&format!("`{{{place}}}`")), "{place} is not in the row of {}", kind.name);
+        }
+        for language in [Language::Ja, Language::En] {
+            let values = (kind.sample)(language);
+            for place in &kind.places()[1] {
+                assert!(
+                    *place == "more" || !values.get(place).is_empty(),
+                    "{}: no sample of {place}",
+                    kind.name
+                );
+            }
+            let text = texts.preview(kind, language);
+            for line in text.body.lines() {
+                assert!(line.chars().map(words::width).sum::<usize>() <= COLUMNS, "{}: {line}", kind.name);
+            }
+            assert!(!text.subject.contains(['{', '}']) && !text.body.contains(['{', '}']), "{}", kind.name);
+        }
+    }
+}
+
+#[test]
+fn a_shared_mailbox_gets_one_mail_for_all() {
+    let parts = vec![
+        part(),
+        ArrivalPart {
+            office_name: "見本商事株式会社".into(),
+            account: "K0002".into(),
+            counts: vec![("納入告知書".into(), 4)],
+            last_day: date(2027, 1, 20),
+            folder: "/outbox/5678/".into(),
+            ..part()
+        },
+        ArrivalPart {
+            office_name: "見本運輸株式会社".into(),
+            insurer_name: "大阪見本健康保険組合".into(),
+            contact: "大阪見本健康保険組合".into(),
+            ..part()
+        },
+    ];
+    let notice = ArrivalNotice { parts };
+    check(
+        &notice,
+        Language::Ja,
+        &expect![[r#"
+        株式会社見本工業 様 ほか2事業所: 東京見本健康保険組合ほか1組合からの文書 10件 (2027年1月20日(水)まで)
+        ---
+        株式会社見本工業 御中 ほか2事業所
+
+        次の文書が届いています。
+
+        ■ 株式会社見本工業
+          東京見本健康保険組合から  (アカウント K0001)
+          ・納入告知書  1件
+          ・決定通知書  2件
+          受け取る場所  /outbox/1234/
+          受け取り期限  2027年2月1日(月)まで
+
+        ■ 見本商事株式会社
+          東京見本健康保険組合から  (アカウント K0002)
+          ・納入告知書  4件
+          受け取る場所  /outbox/5678/
+          受け取り期限  2027年1月20日(水)まで
+
+        ■ 見本運輸株式会社
+          大阪見本健康保険組合から  (アカウント K0001)
+          ・納入告知書  1件
+          ・決定通知書  2件
+          受け取る場所  /outbox/1234/
+          受け取り期限  2027年2月1日(月)まで
+
+        期限を過ぎた文書は自動的に削除されます。
+        期限までに受信し、保存してください。
+
+        このメールは送信専用です。お問い合わせ先:
+        東京見本健康保険組合 適用課
+        電話 03-0000-0000
+        大阪見本健康保険組合
+    "#]],
+    );
+    check(
+        &notice,
+        Language::En,
+        &expect![[r#"
+        株式会社見本工業 and 2 more: 10 document(s) from 東京見本健康保険組合 and 1 more (until Wed 20 January 2027)
+        ---
+        To 株式会社見本工業 and 2 more
+
+        These documents have arrived:
+
+        * 株式会社見本工業
+          from 東京見本健康保険組合  (account K0001)
+          - 納入告知書: 1
+          - 決定通知書: 2
+          Where       /outbox/1234/
+          Last day    Mon 1 February 2027
+
+        * 見本商事株式会社
+          from 東京見本健康保険組合  (account K0002)
+          - 納入告知書: 4
+          Where       /outbox/5678/
+          Last day    Wed 20 January 2027
+
+        * 見本運輸株式会社
+          from 大阪見本健康保険組合  (account K0001)
+          - 納入告知書: 1
+          - 決定通知書: 2
+          Where       /outbox/1234/
+          Last day    Mon 1 February 2027
+
+        After the last day they are deleted automatically.
+        Please fetch and keep them before.
+
+        This mailbox is not read. Please ask:
+        東京見本健康保険組合 適用課
+        電話 03-0000-0000
+        大阪見本健康保険組合
+    "#]],
+    );
 }
 
 #[test]
