@@ -221,9 +221,9 @@ fn the_insurers_page_shows_a_calendar_that_can_be_read() {
     };
     expect![[r#"CONF/insurers/06139999.toml:2: calendar.cut_offs = ["17:00"]: "17:00" must be a cron expression of six fields (second, minute, hour, day, month, weekday), such as 0 0 17 * * Mon-Fri"#]]
         .assert_eq(&told("[calendar]\ncut_offs = [\"17:00\"]\n"));
-    expect![[r#"CONF/insurers/06139999.toml: calendar: documents.day = 32: must be a day, 1 to 31"#]]
+    expect![[r"CONF/insurers/06139999.toml: calendar: documents.day = 32: must be a day, 1 to 31"]]
         .assert_eq(&told("[[calendar.documents]]\ntypes = [\"x\"]\nday = 32\n"));
-    expect![[r#"CONF/insurers/06139999.toml: calendar.holidays: CONF/holidays/en.csv: No such file or directory (os error 2)"#]]
+    expect![[r"CONF/insurers/06139999.toml: calendar.holidays: CONF/holidays/en.csv: No such file or directory (os error 2)"]]
         .assert_eq(&told("[calendar]\nholidays = \"en\"\n"));
     std::fs::create_dir(conf.join("holidays")).unwrap();
     std::fs::write(conf.join("holidays/en.csv"), "2026/1/1,New Year\nx\n").unwrap();
