@@ -102,7 +102,7 @@ mod tests {
         .into();
         let mut all = named.clone();
         for sunday in named.keys().filter(|day| day.weekday() == Weekday::Sun) {
-            let free = (1..).map(|n| *sunday + Days::new(n)).find(|day| !named.contains_key(day));
+            let free = (1..9).map(|n| *sunday + Days::new(n)).find(|day| !named.contains_key(day));
             all.insert(free.unwrap(), "休日".to_owned());
         }
         for before in named.keys() {
