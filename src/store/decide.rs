@@ -1,6 +1,7 @@
 //! From operations to events: what the ledger allows, decided from the tables alone. Writes nothing.
 
 mod certificates;
+mod days;
 
 use std::collections::HashSet;
 
@@ -136,6 +137,9 @@ pub(super) fn decide<I: Index>(draft: &mut Draft<'_, I>, op: Op, at: Timestamp) 
             }
             Ok((events, Done::Ok))
         }
+        Op::BeginCalendar(insurer) => days::begin_calendar(draft, insurer),
+        Op::CloseBatch { insurer, batch } => days::close_batch(draft, insurer, batch, at),
+        Op::CloseDay(day) => days::close_day(draft, day, at),
         Op::DropboxSwept { account, files, bytes } => ok(Event::DropboxSwept { account, files, bytes }),
         Op::SetAuthority { authority, new } => certificates::set_authority(draft, authority, new),
         Op::IssueCertificate(certificate) => certificates::issue(draft, certificate),
@@ -377,11 +381,11 @@ fn place<I: Index>(draft: &mut Draft<'_, I>, documents: Vec<(Document, Digest)>)
         if !draft.has(&tables::account(&document.account))? {
             return Err(missing(format_args!("account {}", document.account)));
         }
-        if draft.has(&tables::document_place(id))? || !ids.insert(id) {
-            return Err(Refusal::Exists(format!("document {id}")).into());
-        }
         if draft.has(&tables::row(&row))? || !rows.insert(row) {
             continue;
+        }
+        if draft.has(&tables::document_place(id))? || !ids.insert(id) {
+            return Err(Refusal::Exists(format!("document {id}")).into());
         }
         done.push(id);
         events.push(Event::DocumentPlaced { document: Box::new(document), row });

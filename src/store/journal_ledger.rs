@@ -12,6 +12,7 @@
 //! - **Leases** are in memory: after a restart all is given out again.
 
 mod certificates;
+mod days;
 
 use std::collections::{BinaryHeap, HashMap};
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -21,7 +22,9 @@ use std::thread::JoinHandle;
 use serde::de::DeserializeOwned;
 
 use super::index::{Index, IndexError};
-use super::ledger::{Done, Head, Ledger, LedgerError, MailFilter, Op, Queue, SubmissionFilter, Swept, Task};
+use super::ledger::{
+    DocumentTrace, Done, Head, Ledger, LedgerError, MailFilter, Op, Queue, SubmissionFilter, Swept, Task,
+};
 use super::recover::{LedgerOptions, OpenError, Recovered, Recovery, recover};
 use super::root::Root;
 use super::tables::{
@@ -194,11 +197,8 @@ impl<I: Index> JournalLedger<I> {
     }
 
     fn stored_document(&self, id: DocumentId) -> Result<Option<StoredDocument>, LedgerError> {
-        let Some((account, office)) = self.fetch::<(AccountId, OfficeCode)>(&tables::document_place(id))?
-        else {
-            return Ok(None);
-        };
-        self.fetch(&tables::outbox_office(&account, &office).document(id).done())
+        let Some(trace) = self.fetch::<DocumentTrace>(&tables::document_place(id))? else { return Ok(None) };
+        self.fetch(&tables::outbox_office(&trace.account, &trace.office).document(id).done())
     }
 
     /// The offices of which an account's outbox has documents.

@@ -1,6 +1,7 @@
 //! What every [`Ledger`] must do. Run by the tests of each implementation.
 
 mod certificates;
+mod days;
 
 use super::ledger::{
     Done, Ledger, LedgerError, MailFilter, Op, Queue, Received, Refusal, SubmissionFilter, Task,
@@ -18,7 +19,7 @@ use crate::model::time::{DAY, Timestamp};
 /// Runs all of it, each part against a fresh ledger; the first of what `make` returns only has to live as long.
 pub(super) fn run<L: Ledger, G>(make: impl Fn() -> (G, L)) {
     type Part = fn(&dyn Ledger);
-    let parts: [Part; 17] = [
+    let parts: [Part; 22] = [
         parties,
         a_life,
         same_manifest,
@@ -36,6 +37,11 @@ pub(super) fn run<L: Ledger, G>(make: impl Fn() -> (G, L)) {
         certificates::issue_and_find,
         certificates::one_key_one_account,
         certificates::revocation,
+        days::acceptances_in_order,
+        days::batches,
+        days::closed_days,
+        days::what_came_last,
+        days::events_of_a_time,
     ];
     for part in parts {
         let (_keep, ledger) = make();

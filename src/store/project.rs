@@ -2,8 +2,10 @@
 //! is rebuilt. Needs nothing but the event and the tables: no card, no clock.
 
 mod certificates;
+mod days;
 
 use super::index::{Index, IndexError};
+use super::ledger::DocumentTrace;
 use super::tables::{
     self, Draft, IdUse, Meta, Payload, SERIES, StoredDocument, StoredMail, StoredSubmission, series_index,
 };
@@ -23,6 +25,7 @@ pub(super) fn project<I: Index>(
     hash: Digest,
 ) -> Result<(), IndexError> {
     let at = record.at;
+    days::mark_hour(draft, record.seq, at)?;
     match &record.event {
         Event::EpochBegan { epoch, uuid } => {
             let unreconciled = draft.meta.epoch != 0;
@@ -35,7 +38,10 @@ pub(super) fn project<I: Index>(
         Event::InsurerSet(insurer) => set_insurer(draft, insurer)?,
         Event::OfficeSet(office) => set_office(draft, office)?,
         Event::AccountSet(account) => set_account(draft, account)?,
-        Event::SubmissionReceived { submission, outcome } => received(draft, submission, outcome, at)?,
+        Event::SubmissionReceived { submission, outcome } => {
+            received(draft, submission, outcome, at)?;
+            days::note_acceptance(draft, submission.number, record.seq, at)?;
+        }
         Event::SubmissionJudged { number, outcome, verdicts, office, forms, decision } => {
             change(draft, *number, |stored| {
                 stored.submission.verdicts.clone_from(verdicts);
@@ -50,6 +56,7 @@ pub(super) fn project<I: Index>(
                 // Its client was told "received" at the time.
                 stored.tell_at = (stored.submission.state == State::Refused).then_some(at);
             })?;
+            days::note_acceptance(draft, *number, record.seq, at)?;
         }
         Event::PublishIntended { number } => {
             change(draft, *number, |stored| enter(stored, State::Publishing, at))?;
@@ -83,10 +90,13 @@ pub(super) fn project<I: Index>(
             let first = stored.document.fetched.map_or(at, |(first, _)| first);
             stored.document.fetched = Some((first, at));
         })?,
-        Event::RemovalIntended { id, reason } => change_document(draft, *id, |stored| {
-            stored.removal = Some((*reason, at));
-            stored.announce_at = None;
-        })?,
+        Event::RemovalIntended { id, reason } => {
+            change_document(draft, *id, |stored| {
+                stored.removal = Some((*reason, at));
+                stored.announce_at = None;
+            })?;
+            days::forget_recalled(draft, *id, *reason)?;
+        }
         Event::Removed { id } => removed(draft, *id)?,
         Event::MailSealed(mail) => sealed(draft, mail)?,
         Event::MailTried { id, result } => change_mail(draft, *id, |stored| tried(stored, result, at))?,
@@ -96,6 +106,9 @@ pub(super) fn project<I: Index>(
             stored.ended_at = None;
         })?,
         Event::MailCardErased { id } => change_mail(draft, *id, |stored| stored.card_gone = true)?,
+        Event::CalendarBegan { insurer } => days::calendar_began(draft, insurer, at)?,
+        Event::BatchClosed { insurer, batch } => days::batch_closed(draft, insurer, batch)?,
+        Event::DayClosed(day) => days::day_closed(draft, day)?,
         Event::DropboxSwept { account, files, bytes } => {
             draft.put(&tables::sweeps(account).time(at).numbered(0, record.seq).done(), &(*files, *bytes))?;
         }
@@ -270,6 +283,7 @@ fn change<I: Index>(
 /// Holds for the epoch end: those submissions are judged again.
 fn reconciled<I: Index>(draft: &mut Draft<'_, I>, at: Timestamp) -> Result<(), IndexError> {
     draft.meta.unreconciled = false;
+    days::calendars_begin_anew(draft, at)?;
     for key in draft.keys(tables::epoch_holds())? {
         let (epoch, serial) = tables::numbered_in(&key).ok_or_else(|| missing("a hold"))?;
         change(draft, Number { epoch, serial }, |stored| stored.due_at = Some(at))?;
@@ -285,7 +299,7 @@ fn placed<I: Index>(
 ) -> Result<(), IndexError> {
     let stored = StoredDocument { document: document.clone(), announce_at: Some(at), removal: None };
     draft.put_new(tables::row(&row), &document.id)?;
-    draft.put_new(tables::document_place(document.id), &(&document.account, &document.office))?;
+    days::trace(draft, document)?;
     draft.derive(&[], stored.derived());
     draft.put_new(stored.key(), &stored)
 }
@@ -295,8 +309,8 @@ pub(super) fn stored_document<I: Index>(
     draft: &mut Draft<'_, I>,
     id: DocumentId,
 ) -> Result<Option<StoredDocument>, IndexError> {
-    let Some((account, office)) = draft.fetch(&tables::document_place(id))? else { return Ok(None) };
-    draft.fetch(&tables::outbox_office(&account, &office).document(id).done())
+    let Some(trace) = draft.fetch::<DocumentTrace>(&tables::document_place(id))? else { return Ok(None) };
+    draft.fetch(&tables::outbox_office(&trace.account, &trace.office).document(id).done())
 }
 
 fn change_document<I: Index>(
@@ -314,8 +328,7 @@ fn change_document<I: Index>(
 fn removed<I: Index>(draft: &mut Draft<'_, I>, id: DocumentId) -> Result<(), IndexError> {
     let stored = stored_document(draft, id)?.ok_or_else(|| missing(format_args!("document {id}")))?;
     draft.derive(&stored.derived(), Vec::new());
-    draft.remove(&stored.key())?;
-    draft.remove(&tables::document_place(id))
+    draft.remove(&stored.key())
 }
 
 fn sealed<I: Index>(draft: &mut Draft<'_, I>, mail: &Mail) -> Result<(), IndexError> {

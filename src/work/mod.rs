@@ -2,6 +2,7 @@
 
 pub mod alarms;
 pub mod assess;
+pub mod batches;
 pub mod deliver;
 pub mod imports;
 pub mod intake;
