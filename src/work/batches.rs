@@ -30,8 +30,8 @@ use crate::store::keys::Keys;
 use crate::store::ledger::{Acceptance, CalendarState, Ledger, LedgerError, Op, Refusal};
 use crate::store::spool::{Folder, InsurerSpool};
 
-/// Gives an insurer's calendar in force; none when it cannot be read.
-pub type Calendars = dyn Fn(&InsurerCode) -> Option<(CalendarPolicy, BusinessDays)> + Send + Sync;
+/// Gives an insurer's calendar in force, or says why it cannot be read.
+pub type Calendars = dyn Fn(&InsurerCode) -> Result<(CalendarPolicy, BusinessDays), String> + Send + Sync;
 
 /// Acceptances asked for at once.
 const PAGE: usize = 1_000;
@@ -84,11 +84,21 @@ impl Batches {
     }
 
     fn keep(&self, code: &InsurerCode, now: Timestamp) -> Result<Progress, WorkError> {
-        let Some((policy, days)) = (self.calendars)(code) else { return Ok(Progress::default()) };
+        let alarm = format!("CALENDAR-UNREADABLE {code}");
+        let calendar = (self.calendars)(code);
         let state = self.ledger.calendar(code)?;
         if let Some(CalendarState { batch: Some(batch), .. }) = &state {
             self.place(code, &batch.name)?;
         }
+        let (policy, days) = match calendar {
+            Ok(calendar) => calendar,
+            Err(why) => {
+                let text = format!("no cut-off is kept and nothing is awaited: {why}; correct the file");
+                self.alarms.raise(&alarm, &text, now);
+                return Ok(Progress::default());
+            }
+        };
+        self.alarms.clear(&alarm);
         if policy.is_empty() {
             return Ok(Progress::default());
         }

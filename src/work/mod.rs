@@ -4,6 +4,7 @@ pub mod alarms;
 pub mod assess;
 pub mod batches;
 pub mod deliver;
+pub mod expected;
 pub mod imports;
 pub mod intake;
 pub mod judge;
@@ -16,6 +17,11 @@ pub mod repeats;
 pub mod retention;
 pub mod step;
 pub mod sweep;
+mod tell;
 
+#[cfg(test)]
+mod batches_tests;
+#[cfg(test)]
+mod expected_tests;
 #[cfg(test)]
 mod whole_tests;

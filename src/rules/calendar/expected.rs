@@ -98,7 +98,7 @@ impl Monthly {
     }
 }
 
-/// Who is told of what is missing. The operator has the alarm in any case.
+/// Who is told of what is missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Tell {

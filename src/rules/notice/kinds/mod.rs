@@ -1,22 +1,27 @@
 //! The kinds of notice, one file each. A new one is a file here (its values, its places, a sample), a line in
 //! [`KINDS`], its texts in `conf/notices/NAME.toml`, and its row in `conf/notices/README.md`.
 
+mod absence;
 mod arrival;
 mod recall;
 mod refusal;
+mod reminder;
 mod swept;
 
 use super::template::{Need, Slot};
 use super::words::Values;
 use crate::model::finding::Language;
 
+pub use absence::AbsenceNotice;
 pub use arrival::{ArrivalNotice, ArrivalPart};
 pub use recall::RecallNotice;
 pub use refusal::{RefusalNotice, RefusalReason, summarise};
+pub use reminder::ReminderNotice;
 pub use swept::SweptNotice;
 
 /// All kinds, in the order of their names.
-pub static KINDS: &[&Kind] = &[&arrival::KIND, &recall::KIND, &refusal::KIND, &swept::KIND];
+pub static KINDS: &[&Kind] =
+    &[&absence::KIND, &arrival::KIND, &recall::KIND, &refusal::KIND, &reminder::KIND, &swept::KIND];
 
 /// One kind of notice.
 #[derive(Debug)]
