@@ -19,7 +19,9 @@ use serde::de::DeserializeOwned;
 use crate::doors::sftp::Limits;
 use crate::model::ids::InsurerCode;
 use crate::rules::calendar::{BusinessDays, CalendarPolicy, HOLIDAYS_BYTES_MAX, Holidays, JA};
-use crate::rules::policy::{ControlPolicy, GatewayPolicy, SessionsPolicy, SubmitPolicy};
+use crate::rules::policy::{
+    ControlPolicy, GatewayPolicy, ReconciliationPolicy, SessionsPolicy, SubmitPolicy,
+};
 use crate::work::deliver::DeliveryPolicy;
 use crate::work::purge::PurgePolicy;
 use crate::work::retention::RetentionPolicy;
@@ -84,6 +86,10 @@ pub struct Config {
     pub purge: PurgePolicy,
     /// `[purge] schedule`: when the purge runs, in the gateway's zone.
     pub purge_schedule: cron::Schedule,
+    /// `[reconciliation]`
+    pub reconciliation: ReconciliationPolicy,
+    /// `[reconciliation] schedule`: when the books of the days before are closed, in the gateway's zone.
+    pub reconciliation_schedule: cron::Schedule,
     /// `[control]`
     pub control: ControlPolicy,
     /// `[metrics] listen`; none means nowhere.
@@ -116,6 +122,8 @@ impl Config {
         let retention: RetentionPolicy = source.table("retention");
         let schedule = source.take("purge", "schedule").unwrap_or_else(|| "0 30 3 * * *".to_owned());
         let purge: PurgePolicy = source.table("purge");
+        let closing = source.take("reconciliation", "schedule").unwrap_or_else(|| "0 10 0 * * *".to_owned());
+        let reconciliation: ReconciliationPolicy = source.table("reconciliation");
         let control: ControlPolicy = source.table("control");
         let metrics: MetricsTable = source.table("metrics");
         let log: LogPolicy = source.table("log");
@@ -131,17 +139,14 @@ impl Config {
         let mail = mail.check(&mut source);
         let metrics_listen = metrics.check(&mut source);
         log.check(&mut source);
-        let purge_schedule = cron::Schedule::from_str(&schedule)
-            .map_err(|_| {
-                let what = "must be a cron expression of six fields (second, minute, hour, day, month, weekday), such as \
-                            0 30 3 * * *";
-                source.reject("purge.schedule", what);
-            })
-            .ok();
+        let purge_schedule = cron(&mut source, "purge.schedule", &schedule);
+        let reconciliation_schedule = cron(&mut source, "reconciliation.schedule", &closing);
+        check_reconciliation(&mut source, &reconciliation);
         let rest = source.finish();
         // A table that did not check left a problem, so that this is one of both.
-        let (mail, purge_schedule) = match (rest, mail, purge_schedule) {
-            (Ok(()), Some(mail), Some(schedule)) => (mail, schedule),
+        let schedules = purge_schedule.zip(reconciliation_schedule);
+        let (mail, (purge_schedule, reconciliation_schedule)) = match (rest, mail, schedules) {
+            (Ok(()), Some(mail), Some(schedules)) => (mail, schedules),
             (Err(error), ..) => return Err(error),
             (Ok(()), ..) => return Err(ConfigError(Vec::new())),
         };
@@ -161,6 +166,8 @@ impl Config {
             retention,
             purge,
             purge_schedule,
+            reconciliation,
+            reconciliation_schedule,
             control,
             metrics_listen,
             log,
@@ -236,6 +243,19 @@ fn check_submit(source: &mut Source<'_>, submit: &SubmitPolicy) {
     at_least_one(source, "submit.unfinished_hours", u64::from(submit.unfinished_hours));
     if !(1..=12).contains(&submit.year_begins_month) {
         source.reject("submit.year_begins_month", "must be a month, 1 to 12");
+    }
+}
+
+fn cron(source: &mut Source<'_>, key: &str, text: &str) -> Option<cron::Schedule> {
+    let schedule = cron::Schedule::from_str(text);
+    let what = "must be a cron expression of six fields (second, minute, hour, day, month, weekday), such as 0 30 3 * * *";
+    schedule.map_err(|_| source.reject(key, what)).ok()
+}
+
+fn check_reconciliation(source: &mut Source<'_>, policy: &ReconciliationPolicy) {
+    at_least_one(source, "reconciliation.keep_days", u64::from(policy.keep_days));
+    if !(1..=400).contains(&policy.shown_days) {
+        source.reject("reconciliation.shown_days", "must be 1 to 400 days");
     }
 }
 

@@ -2,6 +2,7 @@
 //! to the store.
 
 mod account;
+mod calendar;
 mod check;
 mod deliver;
 mod demo;
@@ -112,6 +113,8 @@ enum Verb {
     /// Notices
     #[command(subcommand)]
     Mail(mail::Mail),
+    /// What comes: cut-offs, windows, what is expected
+    Calendar(calendar::Calendar),
     /// Remove documents whose days are over
     Purge(purge::Purge),
     /// The journal and the epoch
@@ -173,6 +176,7 @@ pub fn run(cli: Cli) -> Exit {
         Verb::Outbox(verb) => verb.run(globals),
         Verb::Submission(verb) => verb.run(globals),
         Verb::Mail(verb) => verb.run(globals),
+        Verb::Calendar(verb) => verb.run(globals),
         Verb::Purge(verb) => verb.run(globals),
         Verb::Journal(verb) => verb.run(globals),
     };

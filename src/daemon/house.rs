@@ -35,6 +35,8 @@ use crate::store::root::Root;
 use crate::store::seen::Seen;
 use crate::work::alarms::{AlarmBoard, Alarms};
 use crate::work::assess::Assessor;
+use crate::work::batches::{Batches, Calendars};
+use crate::work::expected::{Expected, Teller};
 use crate::work::imports::Imports;
 use crate::work::intake::{Intake, Refusals};
 use crate::work::judge::Judge;
@@ -112,6 +114,10 @@ pub struct House {
     pub notifier: Arc<Notifier>,
     /// Payloads and cards out of time.
     pub retention: Arc<Retention>,
+    /// Cut-offs.
+    pub batches: Arc<Batches>,
+    /// What did not come.
+    pub expected: Arc<Expected>,
     /// Orphans.
     pub sweep: Arc<Sweep>,
     /// Blobs of unclaimed uploads, as of the sweep that runs.
@@ -279,8 +285,25 @@ impl House {
                 spool_root: root_path.clone(),
                 policy: in_force.retention.clone(),
                 turn: turn.clone(),
-                alarms: alarm_port,
+                alarms: Arc::clone(&alarm_port),
                 points: Points::default(),
+            }),
+            batches: Arc::new(Batches {
+                ledger: Arc::clone(&ledger),
+                keys: Arc::clone(&keys),
+                spool_root: root_path.clone(),
+                calendars: calendars(&config),
+                zone: in_force.gateway.zone,
+                alarms: Arc::clone(&alarm_port),
+                points: Points::default(),
+            }),
+            expected: Arc::new(Expected {
+                ledger: Arc::clone(&ledger),
+                calendars: calendars(&config),
+                zone: in_force.gateway.zone,
+                alarms: Arc::clone(&alarm_port),
+                teller: Arc::clone(&notifier) as Arc<dyn Teller>,
+                told: Mutex::default(),
             }),
             sweep: Arc::new(Sweep {
                 ledger: Arc::clone(&ledger),
@@ -326,6 +349,12 @@ impl House {
     pub fn spool_root(&self) -> PathBuf {
         self.config.get().places.root.clone()
     }
+}
+
+/// Insurers' calendars as their files have them now.
+fn calendars(config: &Arc<ConfigCell>) -> Arc<Calendars> {
+    let config = Arc::clone(config);
+    Arc::new(move |insurer| config.get().calendar(insurer).map_err(|error| error.to_string()))
 }
 
 /// Texts of notices: those in `conf/notices/`, and the built-in ones for files that are not there.

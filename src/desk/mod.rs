@@ -1,6 +1,7 @@
 //! The desk: everything an operator can ask for, once. The command line carries a [`Request`] here, over the control
 //! socket when the daemon runs and by a plain call when it does not; the answer is the same.
 
+mod calendar;
 mod listing;
 mod mails;
 mod outbox;
@@ -23,7 +24,8 @@ use crate::model::time::Timestamp;
 
 pub use parts::{DeliverOrder, Live, Parts, Session, Works};
 pub use request::{
-    Answer, MailRequest, OutboxRequest, PartyRequest, PurgeRequest, Request, Response, SubmissionRequest,
+    Answer, CalendarRequest, MailRequest, OutboxRequest, PartyRequest, PurgeRequest, Request, Response,
+    SubmissionRequest,
 };
 pub use service::DeskService;
 pub use trouble::{Kind, Trouble};
@@ -45,6 +47,7 @@ pub fn execute(
         Request::Mail(request) => mails::answer(parts, request, by, now),
         Request::Purge(request) => outbox::purge(parts, &request, now),
         Request::Deliver(order) => outbox::deliver(parts, &order, payload, by, now),
+        Request::Calendar(request) => calendar::answer(parts, &request, now),
         Request::Reload => parts.live()?.reload().map(Answer::of),
         Request::Reconcile => reconcile(parts, by, now),
     };

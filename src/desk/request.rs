@@ -32,6 +32,8 @@ pub enum Request {
     Purge(PurgeRequest),
     /// Place the document that comes along.
     Deliver(DeliverOrder),
+    /// What comes.
+    Calendar(CalendarRequest),
     /// Read the configuration again (the daemon only).
     Reload,
     /// A restored data root was reconciled.
@@ -149,6 +151,15 @@ pub enum MailRequest {
     Drop(MailId),
     /// Send a test mail there, past the queue.
     Test(String),
+}
+
+/// What comes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CalendarRequest {
+    /// To this insurer.
+    pub insurer: Option<InsurerCode>,
+    /// Within so many days.
+    pub days: u32,
 }
 
 /// About what has expired.

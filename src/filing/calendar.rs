@@ -1,6 +1,6 @@
 //! When filings are taken (E; default always): a window of days in each month, and of hours.
 
-use chrono::{Datelike as _, Days, NaiveDate, NaiveDateTime, NaiveTime};
+use chrono::{Datelike as _, Days, Duration, NaiveDate, NaiveDateTime, NaiveTime};
 use serde::Deserialize;
 
 /// What happens outside the window.
@@ -112,6 +112,28 @@ impl Calendar {
         Window::Closed { opens: opens.unwrap_or(now), outside: self.outside }
     }
 
+    /// When it opens (true) and closes after one reading of the wall clock and up to another.
+    pub fn turns(self, after: NaiveDateTime, until: NaiveDateTime) -> Vec<(NaiveDateTime, bool)> {
+        let mut turns = Vec::new();
+        let mut open = self.is_open(after);
+        let days = (0..).map_while(|n| after.date().checked_add_days(Days::new(n)));
+        for day in days.take_while(|day| *day <= until.date()) {
+            let Hour(to) = self.to_time;
+            let midnight = day.and_time(NaiveTime::MIN);
+            let closes = midnight + Duration::minutes(i64::from(to % DAY_MINUTES));
+            let mut moments = vec![midnight, closes];
+            moments.extend(self.opening(day).map(|time| day.and_time(time)));
+            moments.sort_unstable();
+            for moment in moments.into_iter().filter(|moment| *moment > after && *moment <= until) {
+                if self.is_open(moment) != open {
+                    open = !open;
+                    turns.push((moment, open));
+                }
+            }
+        }
+        turns
+    }
+
     fn is_open(self, now: NaiveDateTime) -> bool {
         let (day, minute) = (now.day(), minute_of(now));
         let (first, last) = self.span(now.date());
@@ -190,6 +212,17 @@ mod tests {
                 assert_eq!(calendar.window(at(now)), expected, "{now} {}", calendar.daily);
             }
         }
+        let turns = |calendar: Calendar, from: &str, until: &str| -> Vec<String> {
+            let turns = calendar.turns(at(from), at(until));
+            turns.into_iter().map(|(at, open)| format!("{} {open}", at.format("%d %H:%M"))).collect()
+        };
+        assert_eq!(turns(span, "2026-11-05 00:00", "2026-12-05 00:00"), ["10 17:30 false", "01 09:00 true"]);
+        assert_eq!(
+            turns(daily, "2026-11-09 12:00", "2026-12-01 09:00"),
+            ["09 17:30 false", "10 09:00 true", "10 17:30 false", "01 09:00 true"]
+        );
+        let whole = Calendar::days(1, 10, Outside::Hold);
+        assert_eq!(turns(whole, "2026-11-05 00:00", "2026-12-05 00:00"), ["11 00:00 false", "01 00:00 true"]);
         let always: Calendar = toml::from_str("from_day = 1\nto_day = 31\noutside = 'hold'").unwrap();
         assert_eq!(always, Calendar::days(1, 31, Outside::Hold));
     }

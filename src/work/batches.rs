@@ -21,6 +21,7 @@ use super::step::{Doing as _, Points, Progress, WorkError};
 use crate::model::day::Batch;
 use crate::model::escape::csv_field;
 use crate::model::ids::{Digest, InsurerCode};
+use crate::model::metric;
 use crate::model::party::{Actor, Standing};
 use crate::model::submission::{Kind, Submission};
 use crate::model::time::{DAY, Timestamp};
@@ -156,6 +157,7 @@ impl Batches {
         }
         self.points.pass("closed")?;
         self.place(code, &batch.name)?;
+        metrics::counter!(metric::BATCHES).increment(1);
         tracing::info!(insurer = %code, batch = batch.name, receipts = batch.rows, "a batch was closed");
         Ok(Some(batch))
     }
