@@ -105,7 +105,7 @@ impl Gather<'_> {
             }
             match slots.last() {
                 Some(last) if slots.len() == calendar::SLOTS_MAX && self.rows.len() < ROWS_MAX => {
-                    from = *last
+                    from = *last;
                 }
                 _ => break,
             }
