@@ -76,7 +76,7 @@ fn each_slip_names_file_line_key_value_and_what_is_allowed() {
         "\n[sftp]\nlisten = \"localhost\"\n[sftb]\nlisten = 1\n",
         &expect![[r#"
             conf/todoke.toml:3: sftp.listen = "localhost": must be ADDRESS:PORT, such as 127.0.0.1:2222, 0.0.0.0:22 or [::]:22
-            conf/todoke.toml:4: sftb: unknown table; allowed are [gateway], [sftp], [sessions], [submit], [scanner], [mail], [delivery], [spool], [retention], [purge], [control], [metrics], [log]"#]],
+            conf/todoke.toml:4: sftb: unknown table; allowed are [gateway], [sftp], [sessions], [submit], [scanner], [mail], [delivery], [spool], [retention], [purge], [reconciliation], [control], [metrics], [log]"#]],
     );
     check(
         "[submit]\nverdict_wait_seconds = 0\naccount_bytes_max = -1\n",
