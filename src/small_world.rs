@@ -12,20 +12,25 @@ use std::sync::{Arc, Mutex};
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, Mode};
 
+use crate::model::account_history::AccountFact;
+use crate::model::application::{Application, ApplicationNotice};
 use crate::model::authority::Authority;
 use crate::model::card::{CardRef, Salt, SubmissionCard};
 use crate::model::certificate::Certificate;
 use crate::model::document::{Document, RemovalReason};
 use crate::model::event::Series;
 use crate::model::finding::Language;
-use crate::model::ids::{AccountId, BlobId, Digest, DocumentId, InsurerCode, MailId, Number, OfficeCode};
+use crate::model::ids::{
+    AccountId, ApplicationId, BlobId, Digest, DocumentId, InsurerCode, MailId, Number, OfficeCode,
+};
 use crate::model::mail::Mail;
 use crate::model::party::{Account, Actor, Insurer, Office, Role, Standing};
 use crate::model::submission::{FileRole, HoldReason, Kind, State, Submission, SubmittedFile};
 use crate::model::time::Timestamp;
 use crate::store::blobs::{BlobReader, BlobWriter, Blobs};
 use crate::store::ledger::{
-    Done, Head, Ledger, LedgerError, MailFilter, Op, Queue, Refusal, SubmissionFilter, Swept, Task,
+    ApplicationFilter, Done, Head, Ledger, LedgerError, MailFilter, Op, Queue, Refusal, SubmissionFilter,
+    Swept, Task,
 };
 use crate::store::spool::{insurer_path, prepare_insurer};
 use crate::work::alarms::AlarmBoard;
@@ -334,7 +339,22 @@ impl Ledger for FakeLedger {
     fn mail_card_erasable(&self, _: Timestamp, _: usize) -> Result<Vec<MailId>, LedgerError> {
         Ok(Vec::new())
     }
+    fn application(&self, _: ApplicationId) -> Result<Option<Application>, LedgerError> {
+        Ok(None)
+    }
+    fn applications(&self, _: &ApplicationFilter, _: usize) -> Result<Vec<Application>, LedgerError> {
+        Ok(Vec::new())
+    }
+    fn application_notices(&self, _: ApplicationId) -> Result<Vec<ApplicationNotice>, LedgerError> {
+        Ok(Vec::new())
+    }
+    fn application_card_erasable(&self, _: Timestamp, _: usize) -> Result<Vec<ApplicationId>, LedgerError> {
+        Ok(Vec::new())
+    }
     fn sweeps(&self, _: &AccountId, _: usize) -> Result<Vec<Swept>, LedgerError> {
+        Ok(Vec::new())
+    }
+    fn account_history(&self, _: &AccountId, _: usize) -> Result<Vec<AccountFact>, LedgerError> {
         Ok(Vec::new())
     }
 

@@ -18,6 +18,7 @@ mod out;
 mod outbox;
 mod party;
 mod purge;
+mod reconcile;
 mod serve;
 mod status;
 mod submission;
@@ -115,6 +116,8 @@ enum Verb {
     Mail(mail::Mail),
     /// What comes: cut-offs, windows, what is expected
     Calendar(calendar::Calendar),
+    /// Hold a day's books and the disk against the ledger
+    Reconcile(reconcile::Reconcile),
     /// Remove documents whose days are over
     Purge(purge::Purge),
     /// The journal and the epoch
@@ -177,6 +180,7 @@ pub fn run(cli: Cli) -> Exit {
         Verb::Submission(verb) => verb.run(globals),
         Verb::Mail(verb) => verb.run(globals),
         Verb::Calendar(verb) => verb.run(globals),
+        Verb::Reconcile(verb) => verb.run(globals),
         Verb::Purge(verb) => verb.run(globals),
         Verb::Journal(verb) => verb.run(globals),
     };

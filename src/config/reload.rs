@@ -15,6 +15,7 @@ const NEEDS_RESTART: &[&str] = &[
     "submit.intake_threads",
     "submit.sets_waiting_max",
     "submit.verdict_wait_seconds",
+    "submit.self_service_file_bytes_max",
     "submit.listed_max",
     "scanner",
     "mail.url",

@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use super::live::decide;
 use super::loops::Bell;
 use crate::config::{Config, ConfigCell};
-use crate::desk::Stages;
+use crate::desk::{ORPHAN_GRACE_DAYS, Stages};
 use crate::doors::clamd;
 use crate::doors::sftp::office::OfficeParts;
 use crate::doors::smtp::SmtpMailer;
@@ -18,10 +18,12 @@ use crate::filing::RuleBook;
 use crate::model::health::Health;
 use crate::model::ids::BlobId;
 use crate::model::time::{Clock, SystemClock, Timestamp};
+use crate::rules::calendar::Cron;
 use crate::rules::notice::{KINDS, Templates};
 use crate::rules::policy::SubmitPolicy;
 use crate::signed::manifest::ManifestLimits;
 use crate::store::blobs::Blobs;
+use crate::store::books::Books;
 use crate::store::dropboxes::Dropboxes;
 use crate::store::handover::Handover;
 use crate::store::index::SledIndex;
@@ -36,14 +38,17 @@ use crate::store::seen::Seen;
 use crate::work::alarms::{AlarmBoard, Alarms};
 use crate::work::assess::Assessor;
 use crate::work::batches::{Batches, Calendars};
+use crate::work::books::DayBooks;
 use crate::work::expected::{Expected, Teller};
 use crate::work::imports::Imports;
 use crate::work::intake::{Intake, Refusals};
 use crate::work::judge::Judge;
 use crate::work::notify::{NoticePolicy, Notifier};
+use crate::work::parties::Parties;
 use crate::work::ports::{Mailer, Scanner};
 use crate::work::repeats::Repeats;
 use crate::work::retention::Retention;
+use crate::work::self_service::AccountFiles;
 use crate::work::step::Points;
 use crate::work::sweep::Sweep;
 
@@ -102,6 +107,8 @@ pub struct House {
     pub handover: Arc<Handover>,
     /// Drop-boxes.
     pub dropboxes: Arc<Dropboxes>,
+    /// Who sets parties.
+    pub parties: Arc<Parties>,
     /// Intake.
     pub intake: Arc<Intake>,
     /// Held submissions.
@@ -114,6 +121,8 @@ pub struct House {
     pub notifier: Arc<Notifier>,
     /// Payloads and cards out of time.
     pub retention: Arc<Retention>,
+    /// The books of each day.
+    pub day_books: Arc<DayBooks>,
     /// Cut-offs.
     pub batches: Arc<Batches>,
     /// What did not come.
@@ -256,7 +265,18 @@ impl House {
             Arc::clone(&blobs),
             Arc::clone(&ledger),
         ));
+        let claims = Arc::clone(&dropboxes);
+        stages.unclaimed = Some(Box::new(move || claims.blobs()));
+        let books = Books::new(root_path.join("books"));
         let handover = Arc::new(Handover::new(in_force.submit.sets_waiting_max));
+        let parties = Arc::new(Parties::new(Arc::clone(&ledger), Arc::clone(&blobs), root_path.clone()));
+        let service = Arc::new(AccountFiles {
+            ledger: Arc::clone(&ledger),
+            blobs: Arc::clone(&blobs),
+            parties: Arc::clone(&parties),
+            notifier: Arc::clone(&notifier),
+            zone: in_force.gateway.zone,
+        });
         let board = Arc::clone(&alarms);
         let alarm_clock = Arc::clone(&clock);
         let office = Arc::new(OfficeParts {
@@ -269,6 +289,10 @@ impl House {
             listed_max: in_force.submit.listed_max,
             alarm: Box::new(move |code, text| board.raise(code, &text, alarm_clock.now())),
             zone: in_force.gateway.zone,
+            books: books.clone(),
+            books_shown: in_force.reconciliation.shown_days as usize,
+            service,
+            self_service_file_bytes_max: in_force.submit.self_service_file_bytes_max,
         });
         Ok(Self {
             imports: Arc::new(Imports {
@@ -285,6 +309,17 @@ impl House {
                 spool_root: root_path.clone(),
                 policy: in_force.retention.clone(),
                 turn: turn.clone(),
+                alarms: Arc::clone(&alarm_port),
+                points: Points::default(),
+            }),
+            day_books: Arc::new(DayBooks {
+                ledger: Arc::clone(&ledger),
+                keys: Arc::clone(&keys),
+                books,
+                spool_root: root_path.clone(),
+                zone: in_force.gateway.zone,
+                schedule: Cron::of(in_force.reconciliation_schedule.clone()),
+                policy: in_force.reconciliation.clone(),
                 alarms: Arc::clone(&alarm_port),
                 points: Points::default(),
             }),
@@ -309,7 +344,7 @@ impl House {
                 ledger: Arc::clone(&ledger),
                 blobs: Arc::clone(&blobs),
                 spool_root: root_path,
-                grace_days: 1,
+                grace_days: ORPHAN_GRACE_DAYS,
                 keep: Arc::new(move |id| kept.lock().unwrap_or_else(PoisonError::into_inner).contains(id)),
                 turn,
             }),
@@ -324,6 +359,7 @@ impl House {
             bells,
             handover,
             dropboxes,
+            parties,
             intake,
             judge,
             stages: Arc::new(stages),

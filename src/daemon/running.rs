@@ -171,13 +171,15 @@ fn gate(house: &Arc<House>, config: &Config) -> KeyGate {
 }
 
 fn open_control(house: &Arc<House>, config: &Config, live: Arc<LiveDaemon>) -> anyhow::Result<ControlDoor> {
-    let parts = Parts::new(
+    let mut parts = Parts::new(
         Arc::clone(&house.ledger),
         Arc::clone(&house.blobs),
         Arc::clone(&house.config),
         Arc::clone(&house.stages) as Arc<dyn Works>,
         Some(live),
     );
+    // One for all: reading a record and writing it back is one step.
+    parts.parties = Arc::clone(&house.parties);
     let service = DeskService::new(Arc::new(parts), Arc::clone(&house.clock));
     let policy = &config.control;
     let group = match policy.group.as_str() {
@@ -287,6 +289,13 @@ fn start_stages(house: &Arc<House>, loops: &Loops) -> anyhow::Result<Vec<JoinHan
     threads.push(loops.spawn("cut-offs", Bell::default(), seconds(5), seconds(900), move |now| {
         Ok(batches.step(now)?.more)
     })?);
+
+    let books = Arc::clone(&house.day_books);
+    threads.push(
+        loops.spawn("books", Bell::default(), seconds(20), seconds(1800), move |now| {
+            Ok(books.step(now)?.more)
+        })?,
+    );
 
     let expected = Arc::clone(&house.expected);
     threads.push(loops.spawn("expected", Bell::default(), seconds(60), seconds(900), move |now| {

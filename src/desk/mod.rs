@@ -2,6 +2,7 @@
 //! socket when the daemon runs and by a plain call when it does not; the answer is the same.
 
 mod calendar;
+mod compare;
 mod listing;
 mod mails;
 mod outbox;
@@ -24,12 +25,12 @@ use crate::model::time::Timestamp;
 
 pub use parts::{DeliverOrder, Live, Parts, Session, Works};
 pub use request::{
-    Answer, CalendarRequest, MailRequest, OutboxRequest, PartyRequest, PurgeRequest, Request, Response,
-    SubmissionRequest,
+    Answer, CalendarRequest, CompareRequest, MailRequest, OutboxRequest, PartyRequest, PurgeRequest, Request,
+    Response, SubmissionRequest,
 };
 pub use service::DeskService;
 pub use trouble::{Kind, Trouble};
-pub use works::{Judge, Stages, TellRecall};
+pub use works::{Judge, ORPHAN_GRACE_DAYS, Stages, TellRecall, Unclaimed};
 
 /// Does what is asked. `payload` is the file that came along (`deliver`); requests without one leave it unread.
 pub fn execute(
@@ -48,6 +49,7 @@ pub fn execute(
         Request::Purge(request) => outbox::purge(parts, &request, now),
         Request::Deliver(order) => outbox::deliver(parts, &order, payload, by, now),
         Request::Calendar(request) => calendar::answer(parts, &request, now),
+        Request::Compare(request) => compare::answer(parts, request, now),
         Request::Reload => parts.live()?.reload().map(Answer::of),
         Request::Reconcile => reconcile(parts, by, now),
     };

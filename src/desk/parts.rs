@@ -9,12 +9,14 @@ use serde_json::Value;
 
 use super::trouble::{Kind, Trouble};
 use crate::config::ConfigCell;
+use crate::model::day::ClosedDay;
 use crate::model::ids::{AccountId, DocumentId, InsurerCode, Number, OfficeCode};
 use crate::model::party::Actor;
 use crate::model::time::Timestamp;
 use crate::rules::policy::{AccountsPolicy, SecondAccount};
 use crate::store::blobs::Blobs;
 use crate::store::ledger::Ledger;
+use crate::work::compare::{Compared, Scope};
 use crate::work::parties::Parties;
 
 /// A document an operator places by hand.
@@ -61,6 +63,8 @@ pub trait Works: Send + Sync {
     fn judge(&self, number: Number, release: bool, by: &Actor, now: Timestamp) -> Result<(), Trouble>;
     /// Removes what is due now; how many documents went.
     fn purge(&self, now: Timestamp) -> Result<u64, Trouble>;
+    /// Holds a closed day's books, and the disk, against the ledger.
+    fn compare(&self, day: Option<&ClosedDay>, scope: &Scope, now: Timestamp) -> Result<Compared, Trouble>;
     /// A paused purge may go on; whether it was paused.
     fn confirm_purge(&self, now: Timestamp) -> Result<bool, Trouble>;
     /// Sends a test mail at once; the mail server's answer.
@@ -115,7 +119,7 @@ pub struct Parts {
     /// The configuration in force.
     pub config: Arc<ConfigCell>,
     /// Who sets parties.
-    pub parties: Parties,
+    pub parties: Arc<Parties>,
     /// The stages of work.
     pub works: Arc<dyn Works>,
     /// The daemon; none when the command line works by itself.
@@ -132,7 +136,7 @@ impl Parts {
         live: Option<Arc<dyn Live>>,
     ) -> Self {
         let root = config.get().places.root.clone();
-        let parties = Parties::new(Arc::clone(&ledger), Arc::clone(&blobs), root);
+        let parties = Arc::new(Parties::new(Arc::clone(&ledger), Arc::clone(&blobs), root));
         Self { ledger, blobs, config, parties, works, live }
     }
 

@@ -34,6 +34,8 @@ pub enum Request {
     Deliver(DeliverOrder),
     /// What comes.
     Calendar(CalendarRequest),
+    /// A day's books and the disk against the ledger.
+    Compare(CompareRequest),
     /// Read the configuration again (the daemon only).
     Reload,
     /// A restored data root was reconciled.
@@ -151,6 +153,19 @@ pub enum MailRequest {
     Drop(MailId),
     /// Send a test mail there, past the queue.
     Test(String),
+}
+
+/// What to compare.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CompareRequest {
+    /// The books of this day; of the last one that is closed.
+    pub day: Option<String>,
+    /// Only this insurer's.
+    pub insurer: Option<InsurerCode>,
+    /// Only this account's.
+    pub account: Option<AccountId>,
+    /// The hash of everything.
+    pub deep: bool,
 }
 
 /// What comes.

@@ -52,6 +52,28 @@ pub struct AccountCard {
     pub mail: String,
 }
 
+/// What an application registers: the first set-up is held against it (K18).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApplicationCard {
+    /// Makes the digest unguessable.
+    pub salt: Salt,
+    /// Name of the office (an agent's: of its own office), as registered.
+    pub office_name: String,
+    /// User name (利用者名); may be a department (K4).
+    pub user_name: String,
+    /// Exactly one mail address (K5).
+    pub mail: String,
+}
+
+/// Why an application was rejected or cancelled, in somebody's own words.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReasonCard {
+    /// Makes the digest unguessable.
+    pub salt: Salt,
+    /// One line.
+    pub reason: String,
+}
+
 /// One submission as its sender named things, with everything needed to prove later what was signed and answered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SubmissionCard {

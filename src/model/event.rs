@@ -4,12 +4,16 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::account_history::ProfileField;
+use super::application::{Application, ApplicationStep};
 use super::authority::Authority;
 use super::card::CardRef;
 use super::certificate::{Certificate, RevocationReason};
 use super::day::{Batch, ClosedDay};
 use super::document::{Document, RemovalReason};
-use super::ids::{AccountId, CertificateId, Digest, DocumentId, InsurerCode, MailId, Number, OfficeCode};
+use super::ids::{
+    AccountId, ApplicationId, CertificateId, Digest, DocumentId, InsurerCode, MailId, Number, OfficeCode,
+};
 use super::mail::Mail;
 use super::party::{Account, Actor, Insurer, Office};
 use super::submission::{Outcome, StageVerdict, Submission};
@@ -38,6 +42,8 @@ pub enum Series {
     Document,
     /// [`MailId`]
     Mail,
+    /// [`ApplicationId`]
+    Application,
     /// [`CertificateId`]
     Certificate,
 }
@@ -211,6 +217,22 @@ pub enum Event {
         files: u64,
         /// Their size.
         bytes: u64,
+    },
+    /// An application for an account, or for another certificate of one, was taken (K3).
+    ApplicationMade(Box<Application>),
+    /// An application went one step on.
+    ApplicationMoved {
+        /// Which.
+        id: ApplicationId,
+        /// What happened to it.
+        step: ApplicationStep,
+    },
+    /// An account changed its own registration (K36 H24).
+    ProfileChanged {
+        /// The whole record.
+        account: Box<Account>,
+        /// What differs.
+        fields: Vec<ProfileField>,
     },
     /// An authority was added or changed; the whole record, without its private key.
     AuthoritySet(Box<Authority>),

@@ -105,6 +105,14 @@ text_id!(
 );
 
 text_id!(
+    /// A class of use (証明書利用区分) that a fee is set for (E14), such as `standard`: a name from the insurer's policy.
+    UseClass,
+    "a class of use",
+    "1 to 40 characters without control characters, such as standard",
+    |t| !t.trim().is_empty() && t.chars().count() <= 40 && !t.chars().any(crate::model::escape::is_hidden)
+);
+
+text_id!(
     /// An authority's name: `x509-1`, `ssh-1`, `kenpo-ca-2`. Part of file names, so it can be no path.
     AuthorityId,
     "an authority",

@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::application::ApplicationNotice;
 use super::card::CardRef;
-use super::ids::{AccountId, DocumentId, MailId, Number};
+use super::ids::{AccountId, ApplicationId, DocumentId, MailId, Number};
 use super::time::Timestamp;
 
 /// What a mail is about.
@@ -18,6 +19,8 @@ pub enum Subject {
     Swept,
     /// A document was recalled (誤配信).
     Recall(DocumentId),
+    /// An application went on; to the address it registered.
+    Application(ApplicationId, ApplicationNotice),
     /// Anything else an account is told.
     Notice {
         /// The kind of notice, such as `password-expires`.

@@ -1,5 +1,7 @@
 //! The nouns. No I/O, no async; the one clock is in [`time`].
 
+pub mod account_history;
+pub mod application;
 pub mod authority;
 pub mod card;
 pub mod certificate;

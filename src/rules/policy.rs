@@ -119,6 +119,8 @@ pub struct SubmitPolicy {
     pub hold_same_content: bool,
     /// A receipt's `# id:` is reserved for a filing year that begins in this month.
     pub year_begins_month: u32,
+    /// Bytes of a file that is put into `/account`.
+    pub self_service_file_bytes_max: usize,
     /// Newest submissions or documents that `/receipts` and `/history` show.
     pub listed_max: usize,
 }
@@ -138,6 +140,7 @@ impl Default for SubmitPolicy {
             unfinished_hours: 72,
             hold_same_content: true,
             year_begins_month: 4,
+            self_service_file_bytes_max: 64 << 10,
             listed_max: 10_000,
         }
     }

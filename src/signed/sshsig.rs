@@ -208,15 +208,21 @@ pub fn require_strong(key: &KeyData) -> Result<(), SignatureError> {
         KeyData::Ed25519(_) | KeyData::Ecdsa(_) | KeyData::SkEd25519(_) | KeyData::SkEcdsaSha2NistP256(_) => {
             Ok(())
         }
-        KeyData::Rsa(rsa) => {
-            let bits = rsa.n().as_positive_bytes().map_or(0, |n| {
-                let zeros = n.first().map_or(0, |first| first.leading_zeros());
-                u32::try_from(n.len()).unwrap_or(u32::MAX / 8).saturating_mul(8).saturating_sub(zeros)
-            });
+        KeyData::Rsa(_) => {
+            let bits = rsa_bits(key);
             if (RSA_BITS_MIN..=RSA_BITS_MAX).contains(&bits) { Ok(()) } else { weak(format!("RSA-{bits}")) }
         }
         other => weak(excerpt(other.algorithm().as_str(), 64)),
     }
+}
+
+/// Bits of an RSA key's modulus; 0 of other keys.
+pub fn rsa_bits(key: &KeyData) -> u32 {
+    let KeyData::Rsa(rsa) = key else { return 0 };
+    rsa.n().as_positive_bytes().map_or(0, |n| {
+        let zeros = n.first().map_or(0, |first| first.leading_zeros());
+        u32::try_from(n.len()).unwrap_or(u32::MAX / 8).saturating_mul(8).saturating_sub(zeros)
+    })
 }
 
 /// Signs the way `ssh-keygen -Y sign` does, with SHA-512 as the message hash.

@@ -20,6 +20,9 @@ impl DayLedger for FakeLedger {
     ) -> Result<Vec<Acceptance>, LedgerError> {
         Ok(Vec::new())
     }
+    fn began(&self) -> Result<Option<Timestamp>, LedgerError> {
+        Ok(None)
+    }
     fn closed_day(&self) -> Result<Option<ClosedDay>, LedgerError> {
         Ok(None)
     }

@@ -18,9 +18,16 @@ use std::path::{Path, PathBuf};
 use chrono::NaiveDate;
 
 use super::durable;
+use super::keys::Keys;
 use crate::model::day::ClosedDay;
 use crate::model::ids::{AccountId, Digest, InsurerCode};
 use crate::model::time::Timestamp;
+use crate::signed::sshsig::RECONCILIATION_NAMESPACE;
+
+/// How the sheets of books begin: UTF-8 with BOM, CRLF. Japanese and English side by side, since what is signed has one
+/// language.
+pub const HEAD: &str = "\u{feff}日時 at,出来事 event,内容 what,番号 id,保険者 insurer,アカウント account,事業所 office,種類 kind,\
+                        件数 count,バイト bytes,SHA-256 sha256\r\n";
 
 const MAGIC: &str = "todoke-books 1";
 const EXTENSION: &str = "books";
@@ -93,13 +100,51 @@ impl Books {
         let ClosedDay { day: name, from, until } = day;
         let mut file = format!("{MAGIC} {name} {} {} {}\n{list}", from.0, until.0, list.len()).into_bytes();
         file.reserve(offset);
-        parts.iter().for_each(|(_, bytes)| file.extend_from_slice(bytes));
+        for (_, bytes) in parts {
+            file.extend_from_slice(bytes);
+        }
         durable::replace(&self.file(name), &file, 0o600)
     }
 
     /// Opens a day's; `NotFound` when there are none.
     pub fn open(&self, day: &str) -> io::Result<Book> {
         Book::open(&self.file(day))
+    }
+
+    /// What an account is shown of a day, or the signature over it. An account for which nothing happened has a sheet without rows.
+    pub fn of_account(
+        &self,
+        account: &AccountId,
+        day: NaiveDate,
+        signature: bool,
+        keys: &Keys,
+    ) -> io::Result<Shown> {
+        let book = self.open(&day.to_string())?;
+        let name = account_part(account);
+        let name = if signature { signature_of(&name) } else { name };
+        let bytes = match book.find(&name) {
+            Some(part) => book.read(part)?,
+            None if signature => {
+                let made = keys.sign(RECONCILIATION_NAMESPACE, HEAD.as_bytes());
+                made.map_err(io::Error::other)?.into_bytes()
+            }
+            None => HEAD.as_bytes().to_vec(),
+        };
+        Ok(Shown { bytes, until: book.day.until })
+    }
+
+    /// Sizes of a day's sheet and its signature, as [`Books::of_account`] gives them, and when the day ended.
+    pub fn sizes(
+        &self,
+        account: &AccountId,
+        day: NaiveDate,
+        empty: (usize, usize),
+    ) -> io::Result<(usize, usize, Timestamp)> {
+        let book = self.open(&day.to_string())?;
+        let name = account_part(account);
+        let size = |name: &str| book.find(name).map(|part| part.length);
+        let sizes = size(&name).zip(size(&signature_of(&name))).unwrap_or(empty);
+        Ok((sizes.0, sizes.1, book.day.until))
     }
 
     /// Removes what is older than this day; gives how many days went.
@@ -110,6 +155,15 @@ impl Books {
         }
         Ok(old.len())
     }
+}
+
+/// A file of an account's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shown {
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    /// When the day ended.
+    pub until: Timestamp,
 }
 
 /// One day's books, open.

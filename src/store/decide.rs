@@ -1,7 +1,9 @@
 //! From operations to events: what the ledger allows, decided from the tables alone. Writes nothing.
 
+mod applications;
 mod certificates;
 mod days;
+mod profile;
 
 use std::collections::HashSet;
 
@@ -141,6 +143,10 @@ pub(super) fn decide<I: Index>(draft: &mut Draft<'_, I>, op: Op, at: Timestamp) 
         Op::CloseBatch { insurer, batch } => days::close_batch(draft, insurer, batch, at),
         Op::CloseDay(day) => days::close_day(draft, day, at),
         Op::DropboxSwept { account, files, bytes } => ok(Event::DropboxSwept { account, files, bytes }),
+        Op::Apply(group) => applications::apply(draft, group),
+        Op::MoveApplications(steps) => applications::go_on(draft, steps, at),
+        Op::AdmitApplication { id, account } => applications::admit(draft, id, *account, at),
+        Op::ChangeProfile { account, fields, mails } => profile::change(draft, account, fields, mails),
         Op::SetAuthority { authority, new } => certificates::set_authority(draft, authority, new),
         Op::IssueCertificate(certificate) => certificates::issue(draft, certificate),
         Op::RevokeCertificate { id, reason } => certificates::revoke(draft, id, reason),
@@ -442,6 +448,11 @@ fn seal<I: Index>(draft: &mut Draft<'_, I>, mut mail: Box<Mail>) -> Decided {
         if stored.is_none_or(|stored| stored.tell_at.is_none()) {
             return Ok((Vec::new(), Done::Sealed(false)));
         }
+    }
+    if let Subject::Application(id, notice) = mail.subject
+        && !applications::waits_to_be_told(draft, id, notice)?
+    {
+        return Ok((Vec::new(), Done::Sealed(false)));
     }
     if let Subject::Notice { kind, about } = &mail.subject
         && !about.is_empty()

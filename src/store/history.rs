@@ -6,9 +6,10 @@ use chrono_tz::Tz;
 use super::blobs::Blobs;
 use super::cards;
 use super::ledger::{Ledger, LedgerError, SubmissionFilter, Swept};
+use crate::model::account_history::AccountFactKind;
 use crate::model::card::{DocumentCard, SubmissionCard};
 use crate::model::escape;
-use crate::model::finding::Language;
+use crate::model::finding::{Language, Text};
 use crate::model::party::Account;
 use crate::model::submission::{Kind, State};
 use crate::model::time::Timestamp;
@@ -40,6 +41,19 @@ pub fn state_word(state: State, language: Language) -> &'static str {
     match language {
         Language::Ja => ja,
         Language::En => en,
+    }
+}
+
+/// An account's event, what it is about, and more about it.
+fn fact_words(what: &AccountFactKind) -> (Text, String, Text) {
+    match what {
+        AccountFactKind::ProfileChanged(fields) => {
+            let join = |of: fn(&Text) -> &str, with: &str| {
+                fields.iter().map(|field| of(&field.words()).to_owned()).collect::<Vec<_>>().join(with)
+            };
+            let details = Text::new(join(|text| &text.ja, "、"), join(|text| &text.en, ", "));
+            (Text::new("登録内容の変更", "registration changed"), String::new(), details)
+        }
     }
 }
 
@@ -150,6 +164,19 @@ impl Reader<'_> {
         cells[7] = swept.files.to_string();
         cells[8] = self.local(Some(swept.at));
         row(out, &cells);
+    }
+
+    /// What happened to the account itself, newest first: what was changed, never what it was changed to.
+    pub fn account(&self, account: &Account) -> Result<String, LedgerError> {
+        let language = account.language;
+        let mut out =
+            head(language, &["日時", "できごと", "対象", "内容"], &["at", "event", "about", "details"]);
+        for fact in self.ledger.account_history(&account.id, self.rows_max)? {
+            let (event, about, details) = fact_words(&fact.what);
+            let say = |text: &Text| text.get(language).to_owned();
+            row(&mut out, &[self.local(Some(fact.at)), say(&event), about, say(&details)]);
+        }
+        Ok(out)
     }
 
     /// What lies in an account's outbox, oldest first.

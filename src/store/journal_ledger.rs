@@ -4,8 +4,8 @@
 //! - **Queues.** A hold for the scanner or the calendar is due in `Judge` at once (the worker postpones it). One for the
 //!   same content is in no queue: somebody must look, and judges it by number. One for the epoch enters `Judge` when the
 //!   epoch is reconciled.
-//! - **Restored roots.** Until they are reconciled nothing leaves: `claim` gives nothing of `Publish`, `Announce` and
-//!   `Mail`, since what the backup still has waiting may have gone out long ago; an acceptance becomes a hold, and
+//! - **Restored roots.** Until they are reconciled nothing leaves: `claim` gives nothing of `Publish`, `Announce`, `Mail` and
+//!   `Enrol`, since what the backup still has waiting may have gone out long ago; an acceptance becomes a hold, and
 //!   judging or publishing one is refused with "not now".
 //! - **Removal.** From its intent on a document is in no listing and [`Ledger::document`] does not have it;
 //!   [`Ledger::removing`] does, and it is due in `Expire` at once, so that an interrupted removal is finished.
@@ -21,9 +21,11 @@ use std::thread::JoinHandle;
 
 use serde::de::DeserializeOwned;
 
+use super::applications::StoredApplication;
 use super::index::{Index, IndexError};
 use super::ledger::{
-    DocumentTrace, Done, Head, Ledger, LedgerError, MailFilter, Op, Queue, SubmissionFilter, Swept, Task,
+    ApplicationFilter, DocumentTrace, Done, Head, Ledger, LedgerError, MailFilter, Op, Queue,
+    SubmissionFilter, Swept, Task,
 };
 use super::recover::{LedgerOptions, OpenError, Recovered, Recovery, recover};
 use super::root::Root;
@@ -31,9 +33,13 @@ use super::tables::{
     self, IdUse, Key, StoredDocument, StoredMail, StoredSubmission, queue_byte, series_index,
 };
 use super::writer::{Answer, Ask, Request, Shared, Writer, locked};
+use crate::model::account_history::AccountFact;
+use crate::model::application::{Application, ApplicationNotice};
 use crate::model::document::{Document, RemovalReason};
 use crate::model::event::Series;
-use crate::model::ids::{AccountId, BlobId, Digest, DocumentId, InsurerCode, MailId, Number, OfficeCode};
+use crate::model::ids::{
+    AccountId, ApplicationId, BlobId, Digest, DocumentId, InsurerCode, MailId, Number, OfficeCode,
+};
 use crate::model::mail::Mail;
 use crate::model::party::{Account, Actor, Insurer, Office};
 use crate::model::submission::{State, Submission};
@@ -59,7 +65,7 @@ struct Block {
 }
 
 const SERIES: [Series; tables::SERIES] =
-    [Series::Submission, Series::Document, Series::Mail, Series::Certificate];
+    [Series::Submission, Series::Document, Series::Mail, Series::Certificate, Series::Application];
 
 impl<I: Index> JournalLedger<I> {
     /// Opens the ledger of this root: checks the journal, brings the index up to it, begins the first epoch in a new one.
@@ -234,7 +240,7 @@ impl<I: Index> JournalLedger<I> {
 
     /// A restored root waits to be reconciled: nothing that leaves the house is given out.
     fn waits(&self, queue: Queue) -> bool {
-        matches!(queue, Queue::Publish | Queue::Announce | Queue::Mail)
+        matches!(queue, Queue::Publish | Queue::Announce | Queue::Mail | Queue::Enrol)
             && locked(&self.shared.meta).unreconciled
     }
 }
@@ -590,6 +596,59 @@ impl<I: Index> Ledger for JournalLedger<I> {
         Ok(found.into_iter().map(|(epoch, serial)| MailId { epoch, serial }).collect())
     }
 
+    fn application(&self, id: ApplicationId) -> Result<Option<Application>, LedgerError> {
+        let _gate = self.gate();
+        Ok(self.fetch::<StoredApplication>(&tables::application(id))?.map(|stored| stored.application))
+    }
+
+    fn applications(
+        &self,
+        filter: &ApplicationFilter,
+        limit: usize,
+    ) -> Result<Vec<Application>, LedgerError> {
+        let _gate = self.gate();
+        let lists = if let Some(account) = &filter.account {
+            vec![tables::account_applications(account)]
+        } else if !filter.states.is_empty() {
+            let states: std::collections::BTreeSet<_> = filter.states.iter().copied().collect();
+            states.into_iter().map(tables::state_applications).collect()
+        } else if let Some(insurer) = &filter.insurer {
+            vec![tables::insurer_applications(insurer)]
+        } else {
+            vec![Key::of(b'p')]
+        };
+        let mut found = Vec::new();
+        for number in self.newest_first(lists, filter.before.map(|id| (id.epoch, id.serial))) {
+            if found.len() >= limit {
+                break;
+            }
+            let (epoch, serial) = number?;
+            let key = tables::application(ApplicationId { epoch, serial });
+            let stored: Option<StoredApplication> = self.fetch(&key)?;
+            found.extend(stored.map(|stored| stored.application).filter(|of| {
+                filter.insurer.as_ref().is_none_or(|insurer| *insurer == of.insurer)
+                    && (filter.states.is_empty() || filter.states.contains(&of.state))
+            }));
+        }
+        Ok(found)
+    }
+
+    fn application_notices(&self, id: ApplicationId) -> Result<Vec<ApplicationNotice>, LedgerError> {
+        let _gate = self.gate();
+        let stored: Option<StoredApplication> = self.fetch(&tables::application(id))?;
+        Ok(stored.map(|stored| stored.tell).unwrap_or_default())
+    }
+
+    fn application_card_erasable(
+        &self,
+        before: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<ApplicationId>, LedgerError> {
+        let _gate = self.gate();
+        let found = self.older(vec![tables::application_card_erasable()], before, limit)?;
+        Ok(found.into_iter().map(|(epoch, serial)| ApplicationId { epoch, serial }).collect())
+    }
+
     fn sweeps(&self, account: &AccountId, limit: usize) -> Result<Vec<Swept>, LedgerError> {
         let _gate = self.gate();
         let list = tables::sweeps(account);
@@ -603,6 +662,21 @@ impl<I: Index> Ledger for JournalLedger<I> {
                     Some(Swept { at: tables::time_in(&key)?, files, bytes })
                 };
                 swept().ok_or_else(|| malformed("a sweep"))
+            })
+            .collect()
+    }
+
+    fn account_history(&self, account: &AccountId, limit: usize) -> Result<Vec<AccountFact>, LedgerError> {
+        let _gate = self.gate();
+        let list = tables::account_facts(account);
+        let pairs = self.shared.index.range(&list.clone().done(), &list.end(), true);
+        pairs
+            .take(limit)
+            .map(|pair| {
+                let (key, value) = pair.map_err(index_error)?;
+                let at = tables::time_in(&key).ok_or_else(|| malformed("an account's history"))?;
+                let what = tables::decode(&value).map_err(index_error)?;
+                Ok(AccountFact { at, what })
             })
             .collect()
     }

@@ -7,6 +7,8 @@
 mod certificates;
 mod days;
 
+use crate::model::account_history::{AccountFact, ProfileField};
+use crate::model::application::{Application, ApplicationNotice, ApplicationState, ApplicationStep};
 use crate::model::authority::Authority;
 use crate::model::card::CardRef;
 use crate::model::certificate::{Certificate, RevocationReason};
@@ -14,7 +16,7 @@ use crate::model::day::{Batch, ClosedDay};
 use crate::model::document::{Document, RemovalReason};
 use crate::model::event::{MailResult, Series};
 use crate::model::ids::{
-    AccountId, CertificateId, Digest, DocumentId, InsurerCode, MailId, Number, OfficeCode,
+    AccountId, ApplicationId, CertificateId, Digest, DocumentId, InsurerCode, MailId, Number, OfficeCode,
 };
 use crate::model::mail::{Mail, MailState};
 use crate::model::party::{Account, Actor, Insurer, Office};
@@ -164,6 +166,29 @@ pub enum Op {
         /// Their size.
         bytes: u64,
     },
+    /// Takes applications that belong together, all or none: offices must be enrolled (K8), the account to be must be free
+    /// (or left over from an application that came to nothing), and has one open application at most.
+    Apply(Vec<Application>),
+    /// These go a step on, in this order, all or none; see [`crate::rules::enrolment::allowed`]. What a step means for the
+    /// account of a new one happens in the same commit: the set-up lets it in, an end before the first login closes it.
+    MoveApplications(Vec<(ApplicationId, ApplicationStep)>),
+    /// Makes the account of a new application, suspended until the first set-up (or active, where none is asked for).
+    AdmitApplication {
+        /// Which.
+        id: ApplicationId,
+        /// The account; its name, insurer, role and offices are the application's.
+        account: Box<Account>,
+    },
+    /// An account changes its own registration; the mails that say so are sealed in the same step, so that no change goes
+    /// unsaid.
+    ChangeProfile {
+        /// The whole record; must exist.
+        account: Box<Account>,
+        /// What differs.
+        fields: Vec<ProfileField>,
+        /// Confirmations.
+        mails: Vec<Mail>,
+    },
     /// Adds or changes an authority. Form, origin, certificate and insurer never change.
     SetAuthority {
         /// The whole record.
@@ -292,6 +317,8 @@ pub enum Queue {
     Tell,
     /// Sealed mails. Key: mail.
     Mail,
+    /// Applications: to be collected, issued, reminded of, expired, cleared away, or told of. Key: application.
+    Enrol,
 }
 
 /// One thing that is due.
@@ -303,6 +330,8 @@ pub enum Task {
     Document(DocumentId),
     /// Of `Mail`.
     Mail(MailId),
+    /// Of `Enrol`.
+    Application(ApplicationId),
 }
 
 /// Files of an unfinished set that were removed ([`Op::DropboxSwept`]).
@@ -353,6 +382,19 @@ pub struct MailFilter {
     pub state: Option<MailState>,
     /// Before this one (for the next page).
     pub before: Option<MailId>,
+}
+
+/// Which applications to list; newest first.
+#[derive(Debug, Clone, Default)]
+pub struct ApplicationFilter {
+    /// For this account.
+    pub account: Option<AccountId>,
+    /// With this insurer.
+    pub insurer: Option<InsurerCode>,
+    /// In one of these states; empty means all.
+    pub states: Vec<ApplicationState>,
+    /// Before this one (for the next page).
+    pub before: Option<ApplicationId>,
 }
 
 /// What is true. See the module's text.
@@ -440,8 +482,25 @@ pub trait Ledger: CertificateLedger + DayLedger + Send + Sync {
     /// Mails that ended (sent, failed, dropped) before this: their cards may go.
     fn mail_card_erasable(&self, before: Timestamp, limit: usize) -> Result<Vec<MailId>, LedgerError>;
 
+    /// One application.
+    fn application(&self, id: ApplicationId) -> Result<Option<Application>, LedgerError>;
+    /// Newest first, at most `limit`.
+    fn applications(&self, filter: &ApplicationFilter, limit: usize)
+    -> Result<Vec<Application>, LedgerError>;
+    /// What is still to be told of it by mail, in order.
+    fn application_notices(&self, id: ApplicationId) -> Result<Vec<ApplicationNotice>, LedgerError>;
+    /// Applications that came to their end before this and have nothing to hand out: their cards may go.
+    fn application_card_erasable(
+        &self,
+        before: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<ApplicationId>, LedgerError>;
+
     /// Unfinished sets that were removed from this account's drop-box, newest first, at most `limit`.
     fn sweeps(&self, account: &AccountId, limit: usize) -> Result<Vec<Swept>, LedgerError>;
+
+    /// What happened to this account itself, newest first, at most `limit`.
+    fn account_history(&self, account: &AccountId, limit: usize) -> Result<Vec<AccountFact>, LedgerError>;
 
     /// Whether anything in the ledger refers to this blob (a payload file, a card, a document, a mail). Orphans are removed
     /// by the sweep.

@@ -1,5 +1,6 @@
 //! What every [`Ledger`] must do. Run by the tests of each implementation.
 
+mod applications;
 mod certificates;
 mod days;
 
@@ -8,6 +9,7 @@ use super::ledger::{
 };
 pub(super) use super::sample::NOW;
 use super::sample::{self, account_id, digest, insurer_code, office_code};
+use crate::model::account_history::{AccountFact, AccountFactKind, ProfileField};
 use crate::model::document::RemovalReason;
 use crate::model::event::{MailResult, Series};
 use crate::model::ids::{DocumentId, MailId, Number};
@@ -19,7 +21,7 @@ use crate::model::time::{DAY, Timestamp};
 /// Runs all of it, each part against a fresh ledger; the first of what `make` returns only has to live as long.
 pub(super) fn run<L: Ledger, G>(make: impl Fn() -> (G, L)) {
     type Part = fn(&dyn Ledger);
-    let parts: [Part; 22] = [
+    let parts: [Part; 24] = [
         parties,
         a_life,
         same_manifest,
@@ -33,6 +35,8 @@ pub(super) fn run<L: Ledger, G>(make: impl Fn() -> (G, L)) {
         mails,
         leases,
         serials_and_time,
+        applications::applications,
+        profiles,
         certificates::authorities,
         certificates::issue_and_find,
         certificates::one_key_one_account,
@@ -627,4 +631,31 @@ fn serials_and_time(ledger: &dyn Ledger) {
     let newest = ledger.sweeps(&account_id("K0001"), 1).unwrap();
     assert_eq!(newest.iter().map(|s| (s.files, s.bytes)).collect::<Vec<_>>(), [(3, 4)]);
     assert_eq!(ledger.sweeps(&account_id("K0002"), 10).unwrap(), []);
+}
+
+fn profiles(ledger: &dyn Ledger) {
+    prepare(ledger);
+    let mut account = sample::account("K0001", "SHA256:one");
+    let change = |account: &crate::model::party::Account, serials: [u64; 2]| Op::ChangeProfile {
+        account: Box::new(account.clone()),
+        fields: vec![ProfileField::Mail],
+        mails: serials.map(|serial| sample::mail(1, serial, Vec::new(), NOW)).to_vec(),
+    };
+    account.card = sample::card(901);
+    let by = Actor::Account(account.id.clone());
+    ledger.commit(change(&account, [1, 2]), by, NOW).unwrap();
+    assert_eq!(ledger.account(&account.id).unwrap().unwrap(), account);
+    assert_eq!(due(ledger, Queue::Mail).len(), 2, "both are told by the same step");
+    let fact = |at| AccountFact { at, what: AccountFactKind::ProfileChanged(vec![ProfileField::Mail]) };
+    assert_eq!(ledger.account_history(&account.id, 10).unwrap(), [fact(NOW)]);
+
+    account.card = sample::card(902);
+    assert!(matches!(refused(ledger, change(&account, [3, 2])), Refusal::Exists(_)));
+    assert_ne!(ledger.account(&account.id).unwrap().unwrap(), account, "all of it or nothing");
+    at(ledger, change(&account, [3, 4]), NOW.plus(5));
+    assert_eq!(ledger.account_history(&account.id, 10).unwrap(), [fact(NOW.plus(5)), fact(NOW)]);
+    assert_eq!(ledger.account_history(&account.id, 1).unwrap(), [fact(NOW.plus(5))]);
+    assert_eq!(ledger.account_history(&account_id("K000"), 10).unwrap(), []);
+    account.id = account_id("K0009");
+    assert!(matches!(refused(ledger, change(&account, [5, 6])), Refusal::Missing(_)));
 }

@@ -5,6 +5,7 @@ pub mod root;
 
 pub mod journal;
 
+mod applications;
 mod decide;
 pub mod index;
 pub mod journal_ledger;
@@ -15,6 +16,7 @@ mod tables;
 mod writer;
 
 pub mod blobs;
+pub mod books;
 pub mod cards;
 pub mod local_blobs;
 

@@ -1,6 +1,7 @@
 //! From events to tables: the only place that writes them, used alike when an event has just happened and when the index
 //! is rebuilt. Needs nothing but the event and the tables: no card, no clock.
 
+mod applications;
 mod certificates;
 mod days;
 
@@ -9,10 +10,11 @@ use super::ledger::DocumentTrace;
 use super::tables::{
     self, Draft, IdUse, Meta, Payload, SERIES, StoredDocument, StoredMail, StoredSubmission, series_index,
 };
+use crate::model::account_history::{AccountFact, AccountFactKind};
 use crate::model::card::CardRef;
-use crate::model::document::Document;
+use crate::model::document::{Document, RemovalReason};
 use crate::model::event::{Event, MailResult, Record};
-use crate::model::ids::{Digest, DocumentId, MailId, Number};
+use crate::model::ids::{AccountId, Digest, DocumentId, MailId, Number};
 use crate::model::mail::{Mail, MailState, Subject};
 use crate::model::party::{Account, Insurer, Office};
 use crate::model::submission::{HoldReason, Outcome, State, Submission};
@@ -90,13 +92,7 @@ pub(super) fn project<I: Index>(
             let first = stored.document.fetched.map_or(at, |(first, _)| first);
             stored.document.fetched = Some((first, at));
         })?,
-        Event::RemovalIntended { id, reason } => {
-            change_document(draft, *id, |stored| {
-                stored.removal = Some((*reason, at));
-                stored.announce_at = None;
-            })?;
-            days::forget_recalled(draft, *id, *reason)?;
-        }
+        Event::RemovalIntended { id, reason } => removal_intended(draft, *id, *reason, at)?,
         Event::Removed { id } => removed(draft, *id)?,
         Event::MailSealed(mail) => sealed(draft, mail)?,
         Event::MailTried { id, result } => change_mail(draft, *id, |stored| tried(stored, result, at))?,
@@ -106,11 +102,18 @@ pub(super) fn project<I: Index>(
             stored.ended_at = None;
         })?,
         Event::MailCardErased { id } => change_mail(draft, *id, |stored| stored.card_gone = true)?,
-        Event::CalendarBegan { insurer } => days::calendar_began(draft, insurer, at)?,
-        Event::BatchClosed { insurer, batch } => days::batch_closed(draft, insurer, batch)?,
-        Event::DayClosed(day) => days::day_closed(draft, day)?,
+        event @ (Event::CalendarBegan { .. } | Event::BatchClosed { .. } | Event::DayClosed(_)) => {
+            days::project(draft, event, at)?;
+        }
         Event::DropboxSwept { account, files, bytes } => {
             draft.put(&tables::sweeps(account).time(at).numbered(0, record.seq).done(), &(*files, *bytes))?;
+        }
+        Event::ApplicationMade(application) => applications::made(draft, application, at, &record.by)?,
+        Event::ApplicationMoved { id, step } => applications::moved(draft, *id, step, at, &record.by)?,
+        Event::ProfileChanged { account, fields } => {
+            set_account(draft, account)?;
+            let what = AccountFactKind::ProfileChanged(fields.clone());
+            account_fact(draft, &account.id, &AccountFact { at, what }, record.seq)?;
         }
         Event::AuthoritySet(authority) => certificates::set_authority(draft, authority)?,
         Event::CertificateIssued(certificate) => certificates::issued(draft, certificate)?,
@@ -121,6 +124,16 @@ pub(super) fn project<I: Index>(
     }
     (draft.meta.seq, draft.meta.at, draft.meta.hash) = (record.seq, at, hash);
     Ok(())
+}
+
+/// A line of the account's history.
+fn account_fact<I: Index>(
+    draft: &mut Draft<'_, I>,
+    account: &AccountId,
+    fact: &AccountFact,
+    seq: u64,
+) -> Result<(), IndexError> {
+    draft.put_new(tables::account_facts(account).time(fact.at).numbered(0, seq).done(), &fact.what)
 }
 
 fn missing(what: impl std::fmt::Display) -> IndexError {
@@ -325,6 +338,19 @@ fn change_document<I: Index>(
     draft.put(&stored.key(), &stored)
 }
 
+fn removal_intended<I: Index>(
+    draft: &mut Draft<'_, I>,
+    id: DocumentId,
+    reason: RemovalReason,
+    at: Timestamp,
+) -> Result<(), IndexError> {
+    change_document(draft, id, |stored| {
+        stored.removal = Some((reason, at));
+        stored.announce_at = None;
+    })?;
+    days::forget_recalled(draft, id, reason)
+}
+
 fn removed<I: Index>(draft: &mut Draft<'_, I>, id: DocumentId) -> Result<(), IndexError> {
     let stored = stored_document(draft, id)?.ok_or_else(|| missing(format_args!("document {id}")))?;
     draft.derive(&stored.derived(), Vec::new());
@@ -338,6 +364,9 @@ fn sealed<I: Index>(draft: &mut Draft<'_, I>, mail: &Mail) -> Result<(), IndexEr
     }
     if let Subject::Refusal(number) = mail.subject {
         change(draft, number, |stored| stored.tell_at = None)?;
+    }
+    if let Subject::Application(id, notice) = mail.subject {
+        applications::told(draft, id, notice)?;
     }
     if let Subject::Notice { kind, about } = &mail.subject
         && !about.is_empty()

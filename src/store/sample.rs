@@ -1,14 +1,15 @@
 //! Made-up records for tests and benches.
 #![allow(clippy::unwrap_used, reason = "every text here is well formed")]
 
+use crate::model::application::{Application, ApplicationKind, ApplicationState, Material, Payment};
 use crate::model::authority::{AccountBy, Authority, Form, Origin};
 use crate::model::card::CardRef;
 use crate::model::certificate::{Certificate, OpensshForm, X509Form};
 use crate::model::document::{Document, Format};
 use crate::model::finding::Language;
 use crate::model::ids::{
-    AccountId, AuthorityId, BlobId, CertificateId, Digest, DocumentId, InsurerCode, MailId, Number,
-    OfficeCode,
+    AccountId, ApplicationId, AuthorityId, BlobId, CertificateId, Digest, DocumentId, InsurerCode, MailId,
+    Number, OfficeCode, UseClass,
 };
 use crate::model::mail::{Mail, MailState, Subject};
 use crate::model::party::{Account, AccountKey, Insurer, Office, Role, Standing};
@@ -138,6 +139,40 @@ pub fn document(epoch: u32, serial: u64, office: &str, at: Timestamp) -> Documen
         placed_at: at,
         expires_at: at.plus_days(70),
         fetched: None,
+    }
+}
+
+/// An application for this account of office `1234`, for a bundle, to be collected after a day.
+pub fn application(serial: u64, account: &str) -> Application {
+    Application {
+        id: ApplicationId { epoch: 1, serial },
+        kind: ApplicationKind::New,
+        insurer: insurer_code(),
+        account: account_id(account),
+        role: Role::Office,
+        offices: vec![office_code("1234")],
+        group: None,
+        class: UseClass::parse("standard").unwrap(),
+        test: false,
+        machine: false,
+        language: Language::Ja,
+        material: Material::P12,
+        fee: 7_800,
+        payment: Payment::Setoff,
+        predecessor: None,
+        card: card(serial * 16 + 7),
+        state: ApplicationState::Applied,
+        entered: Vec::new(),
+        collect_at: NOW.plus_days(1),
+        admitted: false,
+        certificate: None,
+        bundle: false,
+        keep: false,
+        use_before: None,
+        remind_at: Vec::new(),
+        downloads: 0,
+        consent: None,
+        reason: None,
     }
 }
 

@@ -1,8 +1,8 @@
 //! What lies in the index under which key, and the draft in which a commit's changes are gathered.
 //!
 //! One byte names the table; texts end with a zero byte; numbers and times are big-endian, so that keys sort as they
-//! count. Records are postcard; all other tables but `manifest`, `id`, `content`, `sweeps`, `told` and the places of documents hold keys
-//! without a value, and follow from the records ([`StoredSubmission::derived`] and its likes).
+//! count. Records are postcard; all other tables but `manifest`, `id`, `content`, `sweeps`, `told`, `account_facts` and the
+//! places of documents hold keys without a value, and follow from the records ([`StoredSubmission::derived`] and its likes).
 
 pub(super) mod certificates;
 pub(super) mod days;
@@ -15,9 +15,12 @@ use serde::{Deserialize, Serialize};
 
 use super::index::{Change, Index, IndexError};
 use super::ledger::{Queue, Task};
+use crate::model::application::ApplicationState;
 use crate::model::document::{Document, RemovalReason};
 use crate::model::event::Series;
-use crate::model::ids::{AccountId, BlobId, Digest, DocumentId, InsurerCode, MailId, Number, OfficeCode};
+use crate::model::ids::{
+    AccountId, ApplicationId, BlobId, Digest, DocumentId, InsurerCode, MailId, Number, OfficeCode,
+};
 use crate::model::mail::{Mail, MailState, Subject};
 use crate::model::submission::{HoldReason, State, Submission};
 use crate::model::time::Timestamp;
@@ -124,6 +127,10 @@ pub(super) fn fingerprint(fingerprint: &str) -> Vec<u8> {
 pub(super) fn sweeps(account: &AccountId) -> Key {
     Key::of(b'z').text(account.as_str())
 }
+/// What happened to an account itself, by time.
+pub(super) fn account_facts(account: &AccountId) -> Key {
+    Key::of(b'l').text(account.as_str())
+}
 pub(super) fn submission(number: Number) -> Vec<u8> {
     Key::of(b's').number(number).done()
 }
@@ -198,6 +205,23 @@ pub(super) fn told(kind: &str, about: &str) -> Vec<u8> {
 pub(super) fn mail_card_erasable() -> Key {
     Key::of(b'x')
 }
+/// [`StoredApplication`]
+pub(super) fn application(id: ApplicationId) -> Vec<u8> {
+    Key::of(b'p').numbered(id.epoch, id.serial).done()
+}
+pub(super) fn account_applications(account: &AccountId) -> Key {
+    Key::of(b'P').text(account.as_str())
+}
+pub(super) fn insurer_applications(insurer: &InsurerCode) -> Key {
+    Key::of(b'J').text(insurer.as_str())
+}
+pub(super) fn state_applications(state: ApplicationState) -> Key {
+    Key::of(b'j').byte(state as u8)
+}
+/// Applications that ended, by when, while their cards are there and nothing is to be handed out any more.
+pub(super) fn application_card_erasable() -> Key {
+    Key::of(b'Y')
+}
 /// Who refers to a blob.
 pub(super) fn blob(id: &BlobId) -> Key {
     let text = id.as_str().as_bytes();
@@ -210,12 +234,12 @@ pub(super) fn queue(queue: Queue) -> Key {
 }
 const QUEUE: u8 = b'q';
 
-fn queued(which: Queue, due: Timestamp, epoch: u32, serial: u64) -> Vec<u8> {
+pub(super) fn queued(which: Queue, due: Timestamp, epoch: u32, serial: u64) -> Vec<u8> {
     queue(which).time(due).numbered(epoch, serial).done()
 }
 
-const QUEUES: [Queue; 6] =
-    [Queue::Judge, Queue::Publish, Queue::Expire, Queue::Announce, Queue::Mail, Queue::Tell];
+const QUEUES: [Queue; 7] =
+    [Queue::Judge, Queue::Publish, Queue::Expire, Queue::Announce, Queue::Mail, Queue::Tell, Queue::Enrol];
 
 pub(super) fn queue_byte(queue: Queue) -> u8 {
     match queue {
@@ -225,6 +249,7 @@ pub(super) fn queue_byte(queue: Queue) -> u8 {
         Queue::Announce => 3,
         Queue::Mail => 4,
         Queue::Tell => 5,
+        Queue::Enrol => 6,
     }
 }
 
@@ -237,6 +262,7 @@ pub(super) fn task_in(key: &[u8]) -> Option<(Queue, Task)> {
         Queue::Judge | Queue::Publish | Queue::Tell => Task::Submission(Number { epoch, serial }),
         Queue::Expire | Queue::Announce => Task::Document(DocumentId { epoch, serial }),
         Queue::Mail => Task::Mail(MailId { epoch, serial }),
+        Queue::Enrol => Task::Application(ApplicationId { epoch, serial }),
     };
     Some((queue, task))
 }
@@ -247,11 +273,12 @@ pub(super) fn series_index(series: Series) -> usize {
         Series::Document => 1,
         Series::Mail => 2,
         Series::Certificate => 3,
+        Series::Application => 4,
     }
 }
 
 /// How many series there are.
-pub(super) const SERIES: usize = 4;
+pub(super) const SERIES: usize = 5;
 
 fn state_byte(state: State) -> u8 {
     match state {
@@ -432,7 +459,7 @@ pub(super) struct Meta {
     /// Serials reserved in each series.
     pub serials: [u64; SERIES],
     /// How many wait in each queue.
-    pub waiting: [u64; 6],
+    pub waiting: [u64; 7],
 }
 
 impl Meta {
@@ -448,7 +475,7 @@ impl Meta {
             entries: 0,
             digest: 0,
             serials: [0; SERIES],
-            waiting: [0; 6],
+            waiting: [0; 7],
         }
     }
 }

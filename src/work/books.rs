@@ -34,7 +34,7 @@ use crate::store::spool::{InsurerSpool, is_lone_file};
 
 mod sheet;
 
-pub use sheet::{Sheet, Sheets, empty_sheet};
+pub use sheet::{Sheet, Sheets, Total};
 
 /// Without a closed day, so many days are looked back for the first.
 const FIRST_DAYS_MAX: u64 = 31;

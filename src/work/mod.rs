@@ -3,6 +3,8 @@
 pub mod alarms;
 pub mod assess;
 pub mod batches;
+pub mod books;
+pub mod compare;
 pub mod deliver;
 pub mod expected;
 pub mod imports;
@@ -15,12 +17,15 @@ pub mod publish;
 pub mod purge;
 pub mod repeats;
 pub mod retention;
+pub mod self_service;
 pub mod step;
 pub mod sweep;
 mod tell;
 
 #[cfg(test)]
 mod batches_tests;
+#[cfg(test)]
+mod books_tests;
 #[cfg(test)]
 mod expected_tests;
 #[cfg(test)]

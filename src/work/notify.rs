@@ -266,6 +266,27 @@ impl Notifier {
         subject: Subject,
         now: Timestamp,
     ) -> anyhow::Result<bool> {
+        let mail = self.write(to, notice, subject, now)?;
+        let (id, blob) = (mail.id, mail.card.blob.clone());
+        let done = self.ledger.commit(Op::SealMail(Box::new(mail)), Actor::Daemon, now)?;
+        if done == Done::Sealed(false) {
+            // Told by another mail meanwhile.
+            self.blobs.remove(&[blob])?;
+            return Ok(false);
+        }
+        let account = to.accounts.first().map(ToString::to_string);
+        tracing::info!(mail = %id, account, kind = notice.kind().name, "a mail was sealed");
+        Ok(true)
+    }
+
+    /// Writes a mail, its card durable, for an operation that seals it with what it says.
+    pub fn write(
+        &self,
+        to: &Recipient,
+        notice: &dyn Notice,
+        subject: Subject,
+        now: Timestamp,
+    ) -> anyhow::Result<Mail> {
         let policy = self.policy();
         let head = self.ledger.head();
         let id = MailId { epoch: head.epoch, serial: self.ledger.next_serial(Series::Mail, now)? };
@@ -286,8 +307,7 @@ impl Notifier {
         let card = MailCard { salt: cards::salt()?, from: policy.from.clone(), to: to.mail.clone(), message };
         let card = cards::put(self.blobs.as_ref(), &card, now)?;
         self.blobs.sync(std::slice::from_ref(&card.blob))?;
-        let blob = card.blob.clone();
-        let mail = Mail {
+        Ok(Mail {
             id,
             message_id,
             account: to.accounts.first().cloned(),
@@ -298,16 +318,7 @@ impl Notifier {
             attempts: 0,
             due_at: now,
             last_reply: None,
-        };
-        let done = self.ledger.commit(Op::SealMail(Box::new(mail)), Actor::Daemon, now)?;
-        if done == Done::Sealed(false) {
-            // Told by another mail meanwhile.
-            self.blobs.remove(&[blob])?;
-            return Ok(false);
-        }
-        let account = to.accounts.first().map(ToString::to_string);
-        tracing::info!(mail = %id, account, kind = notice.kind().name, "a mail was sealed");
-        Ok(true)
+        })
     }
 
     /// One attempt for each mail that is due.

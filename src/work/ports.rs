@@ -1,6 +1,8 @@
 //! What the stages need from outside: a virus scanner and a mail host. Doors implement these, so that no stage names a
 //! door. All calls block and end within bounds that the implementation names.
 
+pub mod self_service;
+
 use std::collections::VecDeque;
 use std::io::Read;
 use std::sync::{Mutex, PoisonError};

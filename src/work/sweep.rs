@@ -136,12 +136,18 @@ impl Sweep {
     }
 }
 
+/// When the sweep takes a blob that nothing refers to.
+pub(super) fn orphan_due(id: &BlobId, grace_days: u32) -> Option<Timestamp> {
+    let begins = day_of(id)?.and_time(chrono::NaiveTime::MIN).and_utc();
+    Some(Timestamp(begins.timestamp_millis()).plus_days(grace_days + 1))
+}
+
 /// Whether it was written less than an hour ago.
 fn is_young(stat: &rustix::fs::Stat, now: Timestamp) -> bool {
     now.since(Timestamp(stat.st_mtime.saturating_mul(1000))) < 3_600_000
 }
 
-fn number_in(name: &str) -> Option<Number> {
+pub(super) fn number_in(name: &str) -> Option<Number> {
     Number::parse(name).ok()
 }
 

@@ -13,6 +13,7 @@
 
 pub mod dir;
 pub mod gateway;
+pub mod mailhost;
 pub mod raw;
 pub mod scanner;
 pub mod served;

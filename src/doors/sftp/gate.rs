@@ -9,6 +9,7 @@ use std::time::Duration;
 use russh::keys::ssh_key::{HashAlg, PublicKey};
 use serde::{Deserialize, Serialize};
 
+use super::account::WithAccount;
 use super::office::{OfficeParts, OfficeTree};
 use super::port::{Entered, Fault, Gate, Link, Status, Tree};
 use crate::model::finding::Language;
@@ -120,6 +121,11 @@ impl KeyGate {
     }
 
     fn tree(&self, account: &Account, login: Login) -> Result<Arc<dyn Tree>, Fault> {
+        let tree = self.own_tree(account, login)?;
+        Ok(Arc::new(WithAccount::new(tree, Arc::clone(&self.office), account.id.clone())))
+    }
+
+    fn own_tree(&self, account: &Account, login: Login) -> Result<Arc<dyn Tree>, Fault> {
         if account.role == Role::Insurer {
             return Ok((self.insurer)(account));
         }

@@ -118,6 +118,15 @@ impl InsurerTree {
         )
     }
 
+    fn failed(&self) -> Fault {
+        self.fault(
+            Status::Failure,
+            "INSURER-FAILED",
+            "操作できませんでした。しばらくしてからやり直してください。",
+            "That did not work. Try again later.",
+        )
+    }
+
     /// A stranger's words for an error of the file system; the log has the rest.
     fn io(&self, error: &io::Error) -> Fault {
         match error.kind() {
@@ -132,12 +141,7 @@ impl InsurerTree {
             ),
             _ => {
                 tracing::warn!(insurer = %self.code, account = %self.account, %error, "a request on the spool failed");
-                self.fault(
-                    Status::Failure,
-                    "INSURER-FAILED",
-                    "操作できませんでした。しばらくしてからやり直してください。",
-                    "That did not work. Try again later.",
-                )
+                self.failed()
             }
         }
     }
@@ -355,9 +359,15 @@ impl Tree for InsurerTree {
         let root = matches!(self.spot(path)?, Spot::Root);
         let folder = self.folder(&path.0).map_err(io)?;
         let names = folder.names().map_err(io)?;
-        let failed = self.io(&io::Error::other("a listing broke off"));
+        let (failed, account) = (self.failed(), self.account.clone());
         Ok(Box::new(names.filter_map(move |name| {
-            let Ok(name) = name else { return Some(Err(failed.clone())) };
+            let name = match name {
+                Ok(name) => name,
+                Err(error) => {
+                    tracing::warn!(%account, %error, "a listing of the spool broke off");
+                    return Some(Err(failed.clone()));
+                }
+            };
             // What is no UTF-8 has no name here.
             let name = name.into_string().ok()?;
             if name.starts_with('.') || (root && !OPEN_FOLDERS.contains(&name.as_str())) {

@@ -6,6 +6,7 @@
 //! through its `engine` on a blocking thread, and a pump writes the `output` back. The engine parses and answers by
 //! [`wire`], resolves names by [`path`], and keeps open files in `handles`.
 
+pub mod account;
 pub mod config;
 pub mod gate;
 pub mod insurer;

@@ -1,7 +1,11 @@
 //! What an office or agent sees over SFTP: `/submit`, `/receipts`, `/outbox/OFFICE`, `/history`.
 
+mod books;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
+
+use chrono::NaiveDate;
 
 use super::port::{
     Answer, Attributes, Entry, Fault, Listing, OpenFile, OpenFlags, SetAttributes, Space, Tree, VirtualPath,
@@ -16,11 +20,13 @@ use crate::model::party::Account;
 use crate::model::submission::Submission;
 use crate::model::time::Clock;
 use crate::store::blobs::Blobs;
+use crate::store::books::Books;
 use crate::store::dropbox::{Begin, Dropbox, Login, Place, Shown};
 use crate::store::handover::Handover;
 use crate::store::history;
 use crate::store::ledger::{Ledger, SubmissionFilter};
 use crate::store::receipts::{Made, Receipts};
+use crate::work::ports::self_service::SelfService;
 
 /// Tells the operator: code and text.
 pub type Alarm = dyn Fn(&str, String) + Send + Sync;
@@ -45,6 +51,14 @@ pub struct OfficeParts {
     pub alarm: Box<Alarm>,
     /// The gateway's zone, for histories.
     pub zone: chrono_tz::Tz,
+    /// `/history/reconciliation`
+    pub books: Books,
+    /// Days of them that are shown.
+    pub books_shown: usize,
+    /// `/account`
+    pub service: Arc<dyn SelfService>,
+    /// Bytes of a file that is put into `/account` (`submit.self_service_file_bytes_max`).
+    pub self_service_file_bytes_max: usize,
 }
 
 /// One session of an office's or agent's account.
@@ -73,6 +87,10 @@ enum At<'a> {
     Document(OfficeCode, DocumentId),
     History,
     HistoryFile(History),
+    /// The books of days.
+    Books,
+    /// One day's, or the signature over it.
+    Book(NaiveDate, bool),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,8 +104,11 @@ enum ReceiptOf {
 enum History {
     Sent,
     Received,
+    Account,
 }
 
+/// The folder of the books of days.
+const BOOKS: &str = "reconciliation";
 const ALLOWED_SIGNERS: &str = "allowed_signers";
 
 fn folder(modified: u64, mode: u32) -> Attributes {
@@ -129,8 +150,14 @@ impl OfficeTree {
                 Document::id_in(name).ok_or_else(missing)?,
             ),
             ["history"] => At::History,
+            ["history", BOOKS] => At::Books,
+            ["history", BOOKS, name] => {
+                let (day, signature) = books::day_in(name).ok_or_else(missing)?;
+                At::Book(day, signature)
+            }
             ["history", "sent.csv"] => At::HistoryFile(History::Sent),
             ["history", "received.csv"] => At::HistoryFile(History::Received),
+            ["history", "account.csv"] => At::HistoryFile(History::Account),
             _ => return Err(missing()),
         })
     }
@@ -174,6 +201,7 @@ impl OfficeTree {
         let text = match which {
             History::Sent => reader.sent(&self.account),
             History::Received => reader.received(&self.account),
+            History::Account => reader.account(&self.account),
         }
         .map_err(|e| self.words.ledger(&e))?;
         Ok(Made { bytes: text.into_bytes(), at: parts.ledger.head().at })
@@ -294,7 +322,7 @@ impl Tree for OfficeTree {
     fn stat(&self, path: &VirtualPath) -> Result<Attributes, Fault> {
         let made = |made: Made| file(made.bytes.len() as u64, made.at.unix_seconds(), 0o440);
         Ok(match self.find(path)? {
-            At::Root | At::Receipts | At::ByManifest | At::ById | At::Outbox | At::History => {
+            At::Root | At::Receipts | At::ByManifest | At::ById | At::Outbox | At::History | At::Books => {
                 folder(self.parts.ledger.head().at.unix_seconds(), 0o550)
             }
             At::Submit => folder(self.dropbox.folder("").unwrap_or_default().unix_seconds(), 0o750),
@@ -321,6 +349,7 @@ impl Tree for OfficeTree {
                 file(document.size, document.placed_at.unix_seconds(), 0o440)
             }
             At::HistoryFile(which) => made(self.history(which)?),
+            At::Book(day, signature) => made(self.book(day, signature)?),
         })
     }
 
@@ -430,16 +459,23 @@ impl Tree for OfficeTree {
                 }))
             }
             At::History => {
-                let files = [("sent.csv", History::Sent), ("received.csv", History::Received)];
+                let files = [
+                    ("sent.csv", History::Sent),
+                    ("received.csv", History::Received),
+                    ("account.csv", History::Account),
+                ];
                 let mut entries = Vec::new();
                 for (name, which) in files {
                     let size = self.history(which)?.bytes.len() as u64;
                     entries.push(Ok(Entry { name: name.into(), attributes: file(size, at, 0o440) }));
                 }
+                let attributes = folder(at, 0o550);
+                entries.push(Ok(Entry { name: BOOKS.into(), attributes }));
                 Box::new(entries.into_iter())
             }
+            At::Books => Box::new(self.book_entries()?.into_iter().map(Ok)),
             At::OutboxOf(_) => return Err(self.words.missing()),
-            At::Upload(_) | At::Receipt(..) | At::Document(..) | At::HistoryFile(_) => {
+            At::Upload(_) | At::Receipt(..) | At::Document(..) | At::HistoryFile(_) | At::Book(..) => {
                 return Err(self.words.not_a_folder());
             }
         })
@@ -456,6 +492,7 @@ impl Tree for OfficeTree {
             return Ok(match at {
                 At::Receipt(of, name) => Box::new(MadeFile::new(self.made(of, name)?, self.words)),
                 At::HistoryFile(which) => Box::new(MadeFile::new(self.history(which)?, self.words)),
+                At::Book(day, signature) => Box::new(MadeFile::new(self.book(day, signature)?, self.words)),
                 At::Document(office, id) => {
                     let document = self.document(&office, id)?;
                     let reader = self.parts.blobs.open(&document.blob).map_err(|e| self.words.io(&e))?;

@@ -4,11 +4,12 @@ use std::borrow::Cow;
 use std::io;
 
 use super::port::{Fault, Status};
-use crate::model::finding::Language;
+use crate::model::finding::{Language, Text};
 use crate::signed::names::{FileName, NameError};
 use crate::store::dropbox::{DropboxError, MANIFEST, SIGNATURE};
 use crate::store::ledger::LedgerError;
 use crate::store::receipts::ReceiptsError;
+use crate::work::ports::self_service::PUT_NAMES;
 
 /// Speaks one language.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,6 +103,29 @@ impl Words {
             "送信したファイルは読み戻せません。結果は /receipts、履歴は /history/sent.csv をご覧ください。",
             "What was sent cannot be read back. See /receipts for results and /history/sent.csv for the history.",
         )
+    }
+
+    pub(super) fn account_names(self) -> Fault {
+        let names = PUT_NAMES.join(", ");
+        self.fault(
+            Status::PermissionDenied,
+            "ACCOUNT-NAME",
+            true,
+            format!("/account に置けるのは {names} だけです。ほかのファイルは取り出し専用で、削除や変更はできません。"),
+            format!("Only {names} can be put into /account. Other files there are for fetching: they can be neither removed nor changed."),
+        )
+    }
+
+    /// What somebody further in said, in both languages.
+    pub(super) fn refused(self, code: &'static str, text: &Text) -> Fault {
+        self.fault(Status::Failure, code, true, text.ja.as_str(), text.en.as_str())
+    }
+
+    /// A fault of the gateway's own; the chain goes to the log.
+    pub(super) fn failed(self, chain: &str) -> Fault {
+        let id = crate::model::incident::id();
+        tracing::error!(incident = %id, error = chain, "a request about an account failed");
+        self.internal(&id)
     }
 
     pub(super) fn key_exposed(self, name: &str) -> Fault {

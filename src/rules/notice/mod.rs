@@ -15,8 +15,8 @@ use crate::model::finding::Language;
 use crate::model::time::Timestamp;
 
 pub use kinds::{
-    AbsenceNotice, Addressed, ArrivalNotice, ArrivalPart, KINDS, Kind, Notice, RecallNotice, RefusalNotice,
-    RefusalReason, ReminderNotice, SweptNotice, summarise,
+    AbsenceNotice, Addressed, ArrivalNotice, ArrivalPart, KINDS, Kind, Notice, ProfileNotice, RecallNotice,
+    RefusalNotice, RefusalReason, ReminderNotice, SweptNotice, summarise,
 };
 pub use letter::{Letter, LetterError, compose};
 use template::Template;

@@ -40,6 +40,12 @@ impl<I: Index> DayLedger for JournalLedger<I> {
         found.take_while(before).take(limit).collect()
     }
 
+    fn began(&self) -> Result<Option<Timestamp>, LedgerError> {
+        let _gate = self.gate();
+        let first = self.pairs(table::hours()).next().transpose()?;
+        Ok(first.and_then(|(key, _)| tables::time_in(&key)))
+    }
+
     fn closed_day(&self) -> Result<Option<ClosedDay>, LedgerError> {
         let _gate = self.gate();
         self.fetch(&table::closed_day())

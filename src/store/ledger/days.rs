@@ -69,6 +69,8 @@ pub trait DayLedger {
         before: Timestamp,
         limit: usize,
     ) -> Result<Vec<Acceptance>, LedgerError>;
+    /// When the first event was recorded; none in an empty journal.
+    fn began(&self) -> Result<Option<Timestamp>, LedgerError>;
     /// The last day whose books are closed.
     fn closed_day(&self) -> Result<Option<ClosedDay>, LedgerError>;
     /// What is known of a document, also of one that is gone.

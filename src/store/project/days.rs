@@ -1,7 +1,8 @@
 //! Calendars, batches, days, and what books look up.
 
-use crate::model::day::{Batch, ClosedDay};
+use crate::model::day::Batch;
 use crate::model::document::{Document, RemovalReason};
+use crate::model::event::Event;
 use crate::model::ids::{DocumentId, InsurerCode, Number};
 use crate::model::submission::State;
 use crate::model::time::Timestamp;
@@ -36,12 +37,20 @@ pub(super) fn note_acceptance<I: Index>(
     draft.put_new(table::acceptances(&of.insurer).seq(seq).done(), &(at, number))
 }
 
-pub(super) fn calendar_began<I: Index>(
+/// What happened to calendars and days.
+pub(super) fn project<I: Index>(
     draft: &mut Draft<'_, I>,
-    insurer: &InsurerCode,
+    event: &Event,
     at: Timestamp,
 ) -> Result<(), IndexError> {
-    draft.put(&table::calendar(insurer), &CalendarState { began: at, batch: None })
+    match event {
+        Event::CalendarBegan { insurer } => {
+            draft.put(&table::calendar(insurer), &CalendarState { began: at, batch: None })
+        }
+        Event::BatchClosed { insurer, batch } => batch_closed(draft, insurer, batch),
+        Event::DayClosed(day) => draft.put(&table::closed_day(), day),
+        _ => Ok(()),
+    }
 }
 
 /// What a restored root's calendars missed is not caught up: what had gone out before is not known.
@@ -57,7 +66,7 @@ pub(super) fn calendars_begin_anew<I: Index>(
     Ok(())
 }
 
-pub(super) fn batch_closed<I: Index>(
+fn batch_closed<I: Index>(
     draft: &mut Draft<'_, I>,
     insurer: &InsurerCode,
     batch: &Batch,
@@ -66,10 +75,6 @@ pub(super) fn batch_closed<I: Index>(
     let state: Option<CalendarState> = draft.fetch(&key)?;
     let began = state.map_or(batch.slot, |state| state.began);
     draft.put(&key, &CalendarState { began, batch: Some(batch.clone()) })
-}
-
-pub(super) fn day_closed<I: Index>(draft: &mut Draft<'_, I>, day: &ClosedDay) -> Result<(), IndexError> {
-    draft.put(&table::closed_day(), day)
 }
 
 /// What stays of a document that was placed.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use chrono_tz::Tz;
+use serde::Serialize;
 use serde_json::json;
 
 use crate::model::day::ClosedDay;
@@ -13,11 +14,8 @@ use crate::model::ids::{AccountId, Digest, DocumentId, InsurerCode, MailId, Numb
 use crate::model::party::Standing;
 use crate::model::submission::{Kind, Outcome, Submission};
 use crate::model::time::Timestamp;
+use crate::store::books::HEAD;
 use crate::store::ledger::{Ledger, LedgerError};
-
-/// UTF-8 with BOM, CRLF, formula characters escaped. Japanese and English side by side: what is signed has one language.
-const HEAD: &str = "\u{feff}日時 at,出来事 event,内容 what,番号 id,保険者 insurer,アカウント account,事業所 office,種類 kind,\
-                    件数 count,バイト bytes,SHA-256 sha256\r\n";
 
 /// What can happen, with its words.
 type What = (&'static str, &'static str);
@@ -68,7 +66,7 @@ pub struct Sheet {
 }
 
 /// Of one kind of event.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Total {
     /// Rows.
     pub rows: u64,
@@ -84,11 +82,6 @@ impl Default for Sheet {
     }
 }
 
-/// The sheet of somebody for whom nothing happened.
-pub fn empty_sheet() -> String {
-    HEAD.to_owned()
-}
-
 impl Sheet {
     /// The file.
     pub fn text(&self) -> &str {
@@ -102,13 +95,6 @@ impl Sheet {
 
     /// `reconciliation-DAY.json`: the totals, and the file they are of.
     pub fn totals_json(&self, day: &ClosedDay, insurer: &InsurerCode) -> serde_json::Result<Vec<u8>> {
-        let totals: BTreeMap<&str, serde_json::Value> = self
-            .totals
-            .iter()
-            .map(|(word, total)| {
-                (*word, json!({ "rows": total.rows, "count": total.count, "bytes": total.bytes }))
-            })
-            .collect();
         let mut bytes = serde_json::to_vec_pretty(&json!({
             "schema": "todoke-reconciliation-1",
             "day": day.day,
@@ -116,7 +102,7 @@ impl Sheet {
             "until": day.until.to_string(),
             "insurer": insurer,
             "csv_sha256": Digest::of(self.text.as_bytes()),
-            "totals": totals,
+            "totals": self.totals,
         }))?;
         bytes.push(b'\n');
         Ok(bytes)
@@ -143,8 +129,13 @@ pub struct Sheets {
 impl Sheets {
     /// Reads the day's part of the journal.
     pub fn make(ledger: &dyn Ledger, day: &ClosedDay, zone: Tz) -> Result<Self, LedgerError> {
-        let mut writer =
-            Writer { ledger, zone, sheets: Self::default(), submissions: HashMap::new(), accounts: HashMap::new() };
+        let mut writer = Writer {
+            ledger,
+            zone,
+            sheets: Self::default(),
+            submissions: HashMap::new(),
+            accounts: HashMap::new(),
+        };
         for insurer in ledger.insurers()?.into_iter().filter(|insurer| insurer.standing != Standing::Closed) {
             writer.sheets.insurers.insert(insurer.code, Sheet::default());
         }

@@ -5,6 +5,7 @@ pub mod csv;
 pub mod import;
 pub mod keys;
 mod plan;
+pub mod profile;
 pub mod rows;
 mod standing;
 

@@ -3,23 +3,19 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use lettre::Address;
 use serde::{Deserialize, Serialize};
-use unicode_normalization::UnicodeNormalization as _;
 
 use super::{AccountForm, AccountRules, Change, InsurerForm, OfficeForm, PartyError, Told, keys};
 use crate::model::card::{AccountCard, CardRef, InsurerCard, OfficeCard};
-use crate::model::escape::is_hidden;
 use crate::model::finding::Language;
 use crate::model::ids::{AccountId, BlobId, Digest, InsurerCode, OfficeCode};
 use crate::model::party::{Account, Insurer, Office, Role, Standing};
+use crate::rules::names::{self, NameFault};
 use crate::rules::policy::SecondAccount;
 use crate::store::blobs::Blobs;
 use crate::store::cards;
 use crate::store::ledger::{Ledger, Op};
 
-/// Characters of a name.
-const NAME_CHARS_MAX: usize = 100;
 /// Keys of one account.
 const KEYS_MAX: usize = 20;
 /// Offices of one account (an agent's, mostly).
@@ -111,32 +107,27 @@ fn no_card() -> Result<CardRef, PartyError> {
     Ok(CardRef { blob, digest: Digest([0; 32]) })
 }
 
-/// A name of a party: NFC, trimmed, nothing hidden, nothing a spreadsheet would compute.
+/// A name of a party, with words for the operator's option.
 fn name(option: &str, text: &str) -> Result<String, PartyError> {
-    let text: String = text.trim().nfc().collect();
-    if text.is_empty() || text.chars().count() > NAME_CHARS_MAX {
-        return refused("NAME-LENGTH", format!("--{option} must be 1 to {NAME_CHARS_MAX} characters"));
-    }
-    if text.chars().any(is_hidden) {
-        return refused("NAME-HIDDEN", format!("--{option} contains control or invisible characters"));
-    }
-    if text.starts_with(['=', '+', '-', '@', '＝', '＋', '－', '＠']) {
-        return refused(
+    names::name(text).or_else(|fault| match fault {
+        NameFault::Length => {
+            let max = names::NAME_CHARS_MAX;
+            refused("NAME-LENGTH", format!("--{option} must be 1 to {max} characters"))
+        }
+        NameFault::Hidden => {
+            refused("NAME-HIDDEN", format!("--{option} contains control or invisible characters"))
+        }
+        NameFault::Formula => refused(
             "NAME-FORMULA",
             format!("--{option} begins with a character that spreadsheets compute (= + - @)"),
-        );
-    }
-    Ok(text)
+        ),
+    })
 }
 
-/// Exactly one mail address (K5), as a mail server takes it.
+/// Exactly one mail address (K5).
 fn mail(text: &str) -> Result<String, PartyError> {
-    let text = text.trim();
-    let plain = text.is_ascii() && text.len() <= 254 && !text.chars().any(|c| is_hidden(c) || c == ' ');
-    if plain && !text.contains([',', ';', '<', '>', '"']) && text.parse::<Address>().is_ok() {
-        return Ok(text.to_owned());
-    }
-    refused("MAIL-ADDRESS", "--mail must be exactly one mail address in ASCII, such as soumu@example.jp")
+    let words = "--mail must be exactly one mail address in ASCII, such as soumu@example.jp";
+    names::mail(text).ok_or_else(|| PartyError::new("MAIL-ADDRESS", words))
 }
 
 fn told(change: Change, fields: Vec<&str>, notes: Vec<String>) -> Told {

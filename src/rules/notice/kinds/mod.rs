@@ -3,6 +3,7 @@
 
 mod absence;
 mod arrival;
+mod profile;
 mod recall;
 mod refusal;
 mod reminder;
@@ -14,14 +15,23 @@ use crate::model::finding::Language;
 
 pub use absence::AbsenceNotice;
 pub use arrival::{ArrivalNotice, ArrivalPart};
+pub use profile::ProfileNotice;
 pub use recall::RecallNotice;
 pub use refusal::{RefusalNotice, RefusalReason, summarise};
 pub use reminder::ReminderNotice;
 pub use swept::SweptNotice;
 
 /// All kinds, in the order of their names.
-pub static KINDS: &[&Kind] =
-    &[&absence::KIND, &arrival::KIND, &recall::KIND, &refusal::KIND, &reminder::KIND, &swept::KIND];
+pub static KINDS: &[&Kind] = &[
+    &absence::KIND,
+    &arrival::KIND,
+    &profile::KIND,
+    &profile::FORMER_KIND,
+    &recall::KIND,
+    &refusal::KIND,
+    &reminder::KIND,
+    &swept::KIND,
+];
 
 /// One kind of notice.
 #[derive(Debug)]
