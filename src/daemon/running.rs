@@ -298,7 +298,7 @@ fn start_stages(house: &Arc<House>, loops: &Loops) -> anyhow::Result<Vec<JoinHan
     );
 
     let expected = Arc::clone(&house.expected);
-    threads.push(loops.spawn("expected", Bell::default(), seconds(60), seconds(900), move |now| {
+    threads.push(loops.spawn("expected", Bell::default(), seconds(20), seconds(900), move |now| {
         expected.step(now)?;
         Ok(false)
     })?);

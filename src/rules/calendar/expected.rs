@@ -89,11 +89,12 @@ impl Monthly {
             .filter(move |found| found.deadline > now)
     }
 
-    /// The one that is looked after at this time: whose deadline was over last, until the next one opens.
+    /// The one that is looked after at this time: whose deadline was over last, until the next one opens; where that opened
+    /// before the deadline, until its own.
     pub fn watched(&self, now: Timestamp, days: &BusinessDays, zone: Tz) -> Option<Occurrence> {
         let over = self.over(now, days, zone)?;
         let opened =
-            self.next(now, days, zone).is_some_and(|next| next.opens > over.opens && next.opens <= now);
+            self.next(now, days, zone).is_some_and(|next| next.opens >= over.deadline && next.opens <= now);
         (!opened).then_some(over)
     }
 }
