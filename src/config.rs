@@ -37,7 +37,7 @@ use source::Source;
 pub const DEFAULT_TEXT: &str = include_str!("../conf/todoke.toml");
 
 /// Tables an insurer's file may have; each is read by the module named after it.
-pub const INSURER_TABLES: &[&str] = &["accounts", "calendar", "documents", "filing"];
+pub const INSURER_TABLES: &[&str] = &["accounts", "calendar", "documents", "filing", "renewal"];
 
 /// `[sftp]`: where the SFTP door listens.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -56,6 +56,11 @@ impl Default for SftpPolicy {
         Self { listen: "127.0.0.1:2222".to_owned(), drain_seconds: 30, limits: Limits::default() }
     }
 }
+
+/// `[renewal]` but for its schedule, which is taken out before.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RenewalTable {}
 
 /// The checked configuration.
 #[derive(Debug, Clone)]
@@ -90,6 +95,8 @@ pub struct Config {
     pub reconciliation: ReconciliationPolicy,
     /// `[reconciliation] schedule`: when the books of the days before are closed, in the gateway's zone.
     pub reconciliation_schedule: cron::Schedule,
+    /// `[renewal] report`: when the operator gets the list of certificates that end; none means never.
+    pub renewal_report: Option<cron::Schedule>,
     /// `[control]`
     pub control: ControlPolicy,
     /// `[metrics] listen`; none means nowhere.
@@ -124,6 +131,8 @@ impl Config {
         let purge: PurgePolicy = source.table("purge");
         let closing = source.take("reconciliation", "schedule").unwrap_or_else(|| "0 10 0 * * *".to_owned());
         let reconciliation: ReconciliationPolicy = source.table("reconciliation");
+        let report: Option<String> = source.take("renewal", "report");
+        let RenewalTable {} = source.table("renewal");
         let control: ControlPolicy = source.table("control");
         let metrics: MetricsTable = source.table("metrics");
         let log: LogPolicy = source.table("log");
@@ -142,6 +151,10 @@ impl Config {
         let purge_schedule = cron(&mut source, "purge.schedule", &schedule);
         let reconciliation_schedule = cron(&mut source, "reconciliation.schedule", &closing);
         check_reconciliation(&mut source, &reconciliation);
+        let renewal_report = match report.as_deref().unwrap_or("0 0 9 * * Mon") {
+            "" => None,
+            text => cron(&mut source, "renewal.report", text),
+        };
         let rest = source.finish();
         // A table that did not check left a problem, so that this is one of both.
         let schedules = purge_schedule.zip(reconciliation_schedule);
@@ -168,6 +181,7 @@ impl Config {
             purge_schedule,
             reconciliation,
             reconciliation_schedule,
+            renewal_report,
             control,
             metrics_listen,
             log,

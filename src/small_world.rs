@@ -21,10 +21,12 @@ use crate::model::document::{Document, RemovalReason};
 use crate::model::event::Series;
 use crate::model::finding::Language;
 use crate::model::ids::{
-    AccountId, ApplicationId, BlobId, Digest, DocumentId, InsurerCode, MailId, Number, OfficeCode,
+    AccountId, ApplicationId, BlobId, CertificateId, Digest, DocumentId, InsurerCode, MailId, Number,
+    OfficeCode,
 };
 use crate::model::mail::Mail;
 use crate::model::party::{Account, Actor, Insurer, Office, Role, Standing};
+use crate::model::renewal::RenewalStage;
 use crate::model::submission::{FileRole, HoldReason, Kind, State, Submission, SubmittedFile};
 use crate::model::time::Timestamp;
 use crate::store::blobs::{BlobReader, BlobWriter, Blobs};
@@ -353,6 +355,9 @@ impl Ledger for FakeLedger {
     }
     fn sweeps(&self, _: &AccountId, _: usize) -> Result<Vec<Swept>, LedgerError> {
         Ok(Vec::new())
+    }
+    fn renewal_told(&self, _: CertificateId) -> Result<Option<RenewalStage>, LedgerError> {
+        Ok(None)
     }
     fn account_history(&self, _: &AccountId, _: usize) -> Result<Vec<AccountFact>, LedgerError> {
         Ok(Vec::new())

@@ -62,6 +62,7 @@ fn print(out: &Out, status: &Value) -> Result<(), Trouble> {
             out.line(&format!("queue      {name:<9}{}{late}", out.cell("waiting", &queue["waiting"])))?;
         }
     }
+    certificates(out, &status["certificates"])?;
     for key in ["scanner", "purge", "health"] {
         if !status[key].is_null() {
             out.line(&format!("{key:<11}{}", text(key)))?;
@@ -88,6 +89,33 @@ fn print(out: &Out, status: &Value) -> Result<(), Trouble> {
     }
     if status["running"] != true {
         out::note("The daemon does not run; `todoke serve` starts it.");
+    }
+    Ok(())
+}
+
+/// Certificates that wait for renewal; nothing where none do.
+fn certificates(out: &Out, of: &Value) -> Result<(), Trouble> {
+    let count = |key: &str| of[key].as_u64().unwrap_or(0);
+    if count("within_90_days") == 0 {
+        return Ok(());
+    }
+    out.line(&format!(
+        "renewal    {} end by tomorrow (or have ended), {} within 7, {} within 30, {} within 90 days; {} new ones not used yet",
+        count("within_1_day"),
+        count("within_7_days"),
+        count("within_30_days"),
+        count("within_90_days"),
+        count("unused")
+    ))?;
+    for urgent in of["urgent"].as_array().into_iter().flatten() {
+        let cell = |key: &str| out.cell(key, &urgent[key]);
+        out.line(&format!(
+            "RENEWAL    {} {} ends {}: {}",
+            cell("account"),
+            cell("certificate"),
+            out.local_cell(&urgent["ends_at"]),
+            cell("need")
+        ))?;
     }
     Ok(())
 }

@@ -30,6 +30,7 @@ fn the_default_file_says_what_the_defaults_are() {
         (format!("{:?}", shipped.retention), format!("{:?}", empty.retention)),
         (format!("{:?}", shipped.purge), format!("{:?}", empty.purge)),
         (shipped.purge_schedule.to_string(), empty.purge_schedule.to_string()),
+        (format!("{:?}", shipped.renewal_report), format!("{:?}", empty.renewal_report)),
     ] {
         assert_eq!(shipped, empty);
     }
@@ -76,7 +77,7 @@ fn each_slip_names_file_line_key_value_and_what_is_allowed() {
         "\n[sftp]\nlisten = \"localhost\"\n[sftb]\nlisten = 1\n",
         &expect![[r#"
             conf/todoke.toml:3: sftp.listen = "localhost": must be ADDRESS:PORT, such as 127.0.0.1:2222, 0.0.0.0:22 or [::]:22
-            conf/todoke.toml:4: sftb: unknown table; allowed are [gateway], [sftp], [sessions], [submit], [scanner], [mail], [delivery], [spool], [retention], [purge], [reconciliation], [control], [metrics], [log]"#]],
+            conf/todoke.toml:4: sftb: unknown table; allowed are [gateway], [sftp], [sessions], [submit], [scanner], [mail], [delivery], [spool], [retention], [purge], [reconciliation], [renewal], [control], [metrics], [log]"#]],
     );
     check(
         "[submit]\nverdict_wait_seconds = 0\naccount_bytes_max = -1\n",
@@ -195,7 +196,7 @@ fn an_insurer_may_have_a_policy_of_its_own() {
     let text = text.replace(&conf.display().to_string(), "CONF");
     expect![[r#"
         CONF/insurers/06139999.toml:2: accounts.second_account = "never": unknown variant `never`, expected one of `allow`, `warn`, `refuse`
-        CONF/insurers/06139999.toml:3: acounts: unknown table; allowed are [accounts], [calendar], [documents], [filing]"#]].assert_eq(&text);
+        CONF/insurers/06139999.toml:3: acounts: unknown table; allowed are [accounts], [calendar], [documents], [filing], [renewal]"#]].assert_eq(&text);
 }
 
 #[test]

@@ -16,11 +16,12 @@ use crate::doors::sftp::office::OfficeParts;
 use crate::doors::smtp::SmtpMailer;
 use crate::filing::RuleBook;
 use crate::model::health::Health;
-use crate::model::ids::BlobId;
+use crate::model::ids::{BlobId, InsurerCode};
 use crate::model::time::{Clock, SystemClock, Timestamp};
 use crate::rules::calendar::Cron;
 use crate::rules::notice::{KINDS, Templates};
 use crate::rules::policy::SubmitPolicy;
+use crate::rules::renewal::RenewalPolicy;
 use crate::signed::manifest::ManifestLimits;
 use crate::store::blobs::Blobs;
 use crate::store::books::Books;
@@ -46,6 +47,7 @@ use crate::work::judge::Judge;
 use crate::work::notify::{NoticePolicy, Notifier};
 use crate::work::parties::Parties;
 use crate::work::ports::{Mailer, Scanner};
+use crate::work::renewals::Renewals;
 use crate::work::repeats::Repeats;
 use crate::work::retention::Retention;
 use crate::work::self_service::AccountFiles;
@@ -109,6 +111,8 @@ pub struct House {
     pub dropboxes: Arc<Dropboxes>,
     /// Who sets parties.
     pub parties: Arc<Parties>,
+    /// Who tells of certificates that end.
+    pub renewals: Arc<Renewals>,
     /// Intake.
     pub intake: Arc<Intake>,
     /// Held submissions.
@@ -270,6 +274,17 @@ impl House {
         let books = Books::new(root_path.join("books"));
         let handover = Arc::new(Handover::new(in_force.submit.sets_waiting_max));
         let parties = Arc::new(Parties::new(Arc::clone(&ledger), Arc::clone(&blobs), root_path.clone()));
+        let (policies, uptime) = (Arc::clone(&config), Arc::clone(&world.uptime));
+        let renewals = Arc::new(Renewals {
+            ledger: Arc::clone(&ledger),
+            blobs: Arc::clone(&blobs),
+            notifier: Arc::clone(&notifier),
+            alarms: Arc::clone(&alarm_port),
+            policy: Box::new(move |insurer| renewal_policy(&policies.get(), insurer)),
+            uptime,
+            last: Mutex::default(),
+            zone: in_force.gateway.zone,
+        });
         let service = Arc::new(AccountFiles {
             ledger: Arc::clone(&ledger),
             blobs: Arc::clone(&blobs),
@@ -360,6 +375,7 @@ impl House {
             handover,
             dropboxes,
             parties,
+            renewals,
             intake,
             judge,
             stages: Arc::new(stages),
@@ -391,6 +407,14 @@ impl House {
 fn calendars(config: &Arc<ConfigCell>) -> Arc<Calendars> {
     let config = Arc::clone(config);
     Arc::new(move |insurer| config.get().calendar(insurer).map_err(|error| error.to_string()))
+}
+
+/// An insurer's policy of renewals; the usual one when it cannot be read (`doctor` names its error).
+fn renewal_policy(config: &Config, insurer: &InsurerCode) -> RenewalPolicy {
+    config.insurer_table(insurer, "renewal").unwrap_or_else(|error| {
+        tracing::error!(%error, "an insurer's policy cannot be read");
+        RenewalPolicy::default()
+    })
 }
 
 /// Texts of notices: those in `conf/notices/`, and the built-in ones for files that are not there.

@@ -310,6 +310,12 @@ fn start_stages(house: &Arc<House>, loops: &Loops) -> anyhow::Result<Vec<JoinHan
     })?);
 
     let own = Arc::clone(house);
+    threads.push(loops.spawn("renewals", Bell::default(), seconds(600), seconds(1800), move |now| {
+        renewals(&own, now)?;
+        Ok(false)
+    })?);
+
+    let own = Arc::clone(house);
     threads.push(loops.spawn("retention", Bell::default(), seconds(600), seconds(3600), move |now| {
         own.retention.step(now).map(|p| p.more).map_err(Into::into)
     })?);
@@ -334,6 +340,19 @@ fn start_stages(house: &Arc<House>, loops: &Loops) -> anyhow::Result<Vec<JoinHan
         Ok(false)
     })?);
     Ok(threads)
+}
+
+/// Tells of certificates that end: the accounts, and by its schedule the operator.
+fn renewals(house: &House, now: Timestamp) -> anyhow::Result<()> {
+    let config = house.config.get();
+    let mut told = house.renewals.step(now)? > 0;
+    if let (Some(schedule), Some(to)) = (&config.renewal_report, &config.mail.operator) {
+        told |= house.renewals.report(to, &config.gateway.name, schedule, now)?;
+    }
+    if told {
+        house.bells.notify.ring();
+    }
+    Ok(())
 }
 
 /// Runs the purge when its schedule says so, and at start if a time was missed while the daemon was down.

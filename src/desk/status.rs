@@ -7,7 +7,9 @@ use super::parts::Parts;
 use super::request::{Answer, Response};
 use super::trouble::Trouble;
 use crate::model::time::Timestamp;
+use crate::rules::renewal::Need;
 use crate::store::ledger::Queue;
+use crate::work::renewals::{need_words, survey};
 
 const QUEUES: [(&str, Queue); 5] = [
     ("judge", Queue::Judge),
@@ -33,6 +35,7 @@ pub(super) fn answer(parts: &Parts, now: Timestamp) -> Response {
         "queues": queues(parts, now)?,
         "disk_free_bytes": parts.blobs.free_bytes()?,
     });
+    status["certificates"] = certificates(parts, now)?;
     if let Some(live) = &parts.live {
         status["started_at"] = time(live.started_at());
         status["sftp"] = live.sftp().to_string().into();
@@ -43,6 +46,31 @@ pub(super) fn answer(parts: &Parts, now: Timestamp) -> Response {
         status["health"] = live.health();
     }
     Ok(Answer::of(status))
+}
+
+/// Accounts that are named in the status; all are in `cert renewals`.
+const NAMED_MAX: usize = 20;
+
+/// How many certificates end within so many days (or have ended) with no successor in use, how many successors wait for their
+/// first use, and which accounts have until tomorrow.
+fn certificates(parts: &Parts, now: Timestamp) -> Result<Value, Trouble> {
+    let all = survey(parts.ledger.as_ref(), 90, now, parts.config.get().gateway.zone)?;
+    let within = |days: i64| all.iter().filter(|ending| ending.days <= days).count();
+    let urgent = all.iter().filter(|ending| ending.days <= 1).take(NAMED_MAX);
+    Ok(json!({
+        "ended": all.iter().filter(|ending| ending.certificate.not_after <= now).count(),
+        "within_1_day": within(1),
+        "within_7_days": within(7),
+        "within_30_days": within(30),
+        "within_90_days": within(90),
+        "unused": all.iter().filter(|ending| matches!(ending.need, Need::Use(_))).count(),
+        "urgent": urgent.map(|ending| json!({
+            "account": ending.certificate.account,
+            "certificate": ending.certificate.id,
+            "ends_at": time(ending.certificate.not_after),
+            "need": need_words(ending.need).en,
+        })).collect::<Vec<_>>(),
+    }))
 }
 
 /// How many wait, since when the first was due, and for how many seconds that is.

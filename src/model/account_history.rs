@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::finding::Text;
+use super::ids::CertificateId;
+use super::renewal::RenewalStage;
 use super::time::Timestamp;
 
 /// What an account may change about itself (K36 H24).
@@ -52,4 +54,13 @@ pub struct AccountFact {
 pub enum AccountFactKind {
     /// The account changed these about itself.
     ProfileChanged(Vec<ProfileField>),
+    /// It was said that a certificate ends (証明書有効期限切れ事前通知).
+    CertificateEnds {
+        /// Which.
+        id: CertificateId,
+        /// When.
+        ends_at: Timestamp,
+        /// How near that was.
+        stage: RenewalStage,
+    },
 }

@@ -16,6 +16,7 @@ use super::ids::{
 };
 use super::mail::Mail;
 use super::party::{Account, Actor, Insurer, Office};
+use super::renewal::RenewalStage;
 use super::submission::{Outcome, StageVerdict, Submission};
 use super::time::Timestamp;
 
@@ -217,6 +218,15 @@ pub enum Event {
         files: u64,
         /// Their size.
         bytes: u64,
+    },
+    /// It was said that a certificate ends, or has ended (C).
+    RenewalNoted {
+        /// Which.
+        id: CertificateId,
+        /// What was said.
+        stage: RenewalStage,
+        /// By mail too; an account without an address finds it in its history alone.
+        mailed: bool,
     },
     /// An application for an account, or for another certificate of one, was taken (K3).
     ApplicationMade(Box<Application>),

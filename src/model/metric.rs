@@ -41,3 +41,7 @@ pub const BATCHES: &str = "todoke_batches_total";
 pub const DAYS_OPEN: &str = "todoke_days_open";
 /// Gauge: 1 when the scanner answered last, else 0.
 pub const SCANNER_UP: &str = "todoke_scanner_up";
+/// Gauge, label `days` (1, 7, 30, 90): certificates that end within so many days, or have ended, with no successor in use.
+pub const CERTIFICATES_ENDING: &str = "todoke_certificates_ending";
+/// Gauge: certificates among them whose successor is issued and was not used yet.
+pub const CERTIFICATES_UNUSED: &str = "todoke_certificates_unused";

@@ -16,6 +16,7 @@ pub mod incident;
 pub mod mail;
 pub mod metric;
 pub mod party;
+pub mod renewal;
 pub mod span;
 pub mod submission;
 pub mod time;

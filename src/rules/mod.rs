@@ -6,5 +6,6 @@ pub mod names;
 pub mod notice;
 pub mod policy;
 pub mod profile;
+pub mod renewal;
 pub mod retention;
 pub mod retry;

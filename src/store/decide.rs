@@ -143,6 +143,7 @@ pub(super) fn decide<I: Index>(draft: &mut Draft<'_, I>, op: Op, at: Timestamp) 
         Op::CloseBatch { insurer, batch } => days::close_batch(draft, insurer, batch, at),
         Op::CloseDay(day) => days::close_day(draft, day, at),
         Op::DropboxSwept { account, files, bytes } => ok(Event::DropboxSwept { account, files, bytes }),
+        Op::NoteRenewal { id, stage, mail } => profile::note_renewal(draft, id, stage, mail),
         Op::Apply(group) => applications::apply(draft, group),
         Op::MoveApplications(steps) => applications::go_on(draft, steps, at),
         Op::AdmitApplication { id, account } => applications::admit(draft, id, *account, at),

@@ -11,6 +11,7 @@ use crate::model::card::{DocumentCard, SubmissionCard};
 use crate::model::escape;
 use crate::model::finding::{Language, Text};
 use crate::model::party::Account;
+use crate::model::renewal::RenewalStage;
 use crate::model::submission::{Kind, State};
 use crate::model::time::Timestamp;
 
@@ -45,8 +46,17 @@ pub fn state_word(state: State, language: Language) -> &'static str {
 }
 
 /// An account's event, what it is about, and more about it.
-fn fact_words(what: &AccountFactKind) -> (Text, String, Text) {
+fn fact_words(what: &AccountFactKind, zone: Tz) -> (Text, String, Text) {
     match what {
+        AccountFactKind::CertificateEnds { id, ends_at, stage } => {
+            let day = ends_at.date_in(zone);
+            let event = match stage {
+                RenewalStage::Before(_) => Text::new("証明書有効期限切れ事前通知", "certificate ends"),
+                RenewalStage::Ended => Text::new("証明書有効期限切れ通知", "certificate has ended"),
+            };
+            let details = Text::new(format!("有効期限 {day}"), format!("valid until {day}"));
+            (event, id.to_string(), details)
+        }
         AccountFactKind::ProfileChanged(fields) => {
             let join = |of: fn(&Text) -> &str, with: &str| {
                 fields.iter().map(|field| of(&field.words()).to_owned()).collect::<Vec<_>>().join(with)
@@ -172,7 +182,7 @@ impl Reader<'_> {
         let mut out =
             head(language, &["日時", "できごと", "対象", "内容"], &["at", "event", "about", "details"]);
         for fact in self.ledger.account_history(&account.id, self.rows_max)? {
-            let (event, about, details) = fact_words(&fact.what);
+            let (event, about, details) = fact_words(&fact.what, self.zone);
             let say = |text: &Text| text.get(language).to_owned();
             row(&mut out, &[self.local(Some(fact.at)), say(&event), about, say(&details)]);
         }

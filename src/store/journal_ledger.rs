@@ -38,10 +38,12 @@ use crate::model::application::{Application, ApplicationNotice};
 use crate::model::document::{Document, RemovalReason};
 use crate::model::event::Series;
 use crate::model::ids::{
-    AccountId, ApplicationId, BlobId, Digest, DocumentId, InsurerCode, MailId, Number, OfficeCode,
+    AccountId, ApplicationId, BlobId, CertificateId, Digest, DocumentId, InsurerCode, MailId, Number,
+    OfficeCode,
 };
 use crate::model::mail::Mail;
 use crate::model::party::{Account, Actor, Insurer, Office};
+use crate::model::renewal::RenewalStage;
 use crate::model::submission::{State, Submission};
 use crate::model::time::Timestamp;
 
@@ -664,6 +666,11 @@ impl<I: Index> Ledger for JournalLedger<I> {
                 swept().ok_or_else(|| malformed("a sweep"))
             })
             .collect()
+    }
+
+    fn renewal_told(&self, id: CertificateId) -> Result<Option<RenewalStage>, LedgerError> {
+        let _gate = self.gate();
+        self.fetch(&tables::renewal_told(id))
     }
 
     fn account_history(&self, account: &AccountId, limit: usize) -> Result<Vec<AccountFact>, LedgerError> {

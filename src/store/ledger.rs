@@ -20,6 +20,7 @@ use crate::model::ids::{
 };
 use crate::model::mail::{Mail, MailState};
 use crate::model::party::{Account, Actor, Insurer, Office};
+use crate::model::renewal::RenewalStage;
 use crate::model::submission::{HoldReason, Outcome, StageVerdict, State, Submission};
 use crate::model::time::Timestamp;
 
@@ -166,6 +167,16 @@ pub enum Op {
         /// Their size.
         bytes: u64,
     },
+    /// Says that a certificate ends, with the mail sealed in the same step. Said before, or something later: nothing
+    /// ([`Done::Sealed`]).
+    NoteRenewal {
+        /// Which.
+        id: CertificateId,
+        /// What is said.
+        stage: RenewalStage,
+        /// None for an account without an address.
+        mail: Option<Box<Mail>>,
+    },
     /// Takes applications that belong together, all or none: offices must be enrolled (K8), the account to be must be free
     /// (or left over from an application that came to nothing), and has one open application at most.
     Apply(Vec<Application>),
@@ -228,7 +239,7 @@ pub enum Done {
     Numbers(Vec<Number>),
     /// Those it was done for.
     Documents(Vec<DocumentId>),
-    /// Of `SealMail`: whether it was sealed.
+    /// Of `SealMail` and `NoteRenewal`: whether it was sealed.
     Sealed(bool),
 }
 
@@ -498,6 +509,9 @@ pub trait Ledger: CertificateLedger + DayLedger + Send + Sync {
 
     /// Unfinished sets that were removed from this account's drop-box, newest first, at most `limit`.
     fn sweeps(&self, account: &AccountId, limit: usize) -> Result<Vec<Swept>, LedgerError>;
+
+    /// What was last said of this certificate's end.
+    fn renewal_told(&self, id: CertificateId) -> Result<Option<RenewalStage>, LedgerError>;
 
     /// What happened to this account itself, newest first, at most `limit`.
     fn account_history(&self, account: &AccountId, limit: usize) -> Result<Vec<AccountFact>, LedgerError>;

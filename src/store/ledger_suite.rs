@@ -15,13 +15,14 @@ use crate::model::event::{MailResult, Series};
 use crate::model::ids::{DocumentId, MailId, Number};
 use crate::model::mail::{Mail, MailState, Subject};
 use crate::model::party::Actor;
+use crate::model::renewal::RenewalStage;
 use crate::model::submission::{HoldReason, Outcome, State, Submission};
 use crate::model::time::{DAY, Timestamp};
 
 /// Runs all of it, each part against a fresh ledger; the first of what `make` returns only has to live as long.
 pub(super) fn run<L: Ledger, G>(make: impl Fn() -> (G, L)) {
     type Part = fn(&dyn Ledger);
-    let parts: [Part; 24] = [
+    let parts: [Part; 25] = [
         parties,
         a_life,
         same_manifest,
@@ -37,6 +38,7 @@ pub(super) fn run<L: Ledger, G>(make: impl Fn() -> (G, L)) {
         serials_and_time,
         applications::applications,
         profiles,
+        renewal_notices,
         certificates::authorities,
         certificates::issue_and_find,
         certificates::one_key_one_account,
@@ -658,4 +660,32 @@ fn profiles(ledger: &dyn Ledger) {
     assert_eq!(ledger.account_history(&account_id("K000"), 10).unwrap(), []);
     account.id = account_id("K0009");
     assert!(matches!(refused(ledger, change(&account, [5, 6])), Refusal::Missing(_)));
+}
+
+fn renewal_notices(ledger: &dyn Ledger) {
+    use RenewalStage::{Before, Ended};
+    certificates::with_authorities(ledger);
+    let certificate = sample::certificate("K0001", 1, "SHA256:cert", NOW);
+    let (id, ends_at) = (certificate.id, certificate.not_after);
+    commit(ledger, Op::IssueCertificate(Box::new(certificate)));
+    let note = |stage, serial| {
+        let mail = Some(Box::new(sample::mail(1, serial, Vec::new(), NOW)));
+        Op::NoteRenewal { id, stage, mail }
+    };
+    assert_eq!(ledger.renewal_told(id).unwrap(), None);
+    assert_eq!(commit(ledger, note(Before(30), 1)), Done::Sealed(true));
+    for stage in [Before(30), Before(90)] {
+        assert_eq!(commit(ledger, note(stage, 2)), Done::Sealed(false), "{stage:?}");
+    }
+    assert_eq!(commit(ledger, Op::NoteRenewal { id, stage: Ended, mail: None }), Done::Sealed(true));
+    assert_eq!(commit(ledger, note(Before(1), 2)), Done::Sealed(false));
+    assert_eq!(ledger.renewal_told(id).unwrap(), Some(Ended));
+    assert_eq!(due(ledger, Queue::Mail).len(), 1);
+    let told: Vec<_> =
+        ledger.account_history(&account_id("K0001"), 10).unwrap().into_iter().map(|fact| fact.what).collect();
+    let fact = |stage| AccountFactKind::CertificateEnds { id, ends_at, stage };
+    assert_eq!(told, [fact(Ended), fact(Before(30))]);
+    let other = crate::model::ids::CertificateId { serial: 9, ..id };
+    let op = Op::NoteRenewal { id: other, stage: Ended, mail: None };
+    assert!(matches!(refused(ledger, op), Refusal::Missing(_)));
 }

@@ -12,6 +12,7 @@ use super::tables::{
 };
 use crate::model::account_history::{AccountFact, AccountFactKind};
 use crate::model::card::CardRef;
+use crate::model::certificate::Certificate;
 use crate::model::document::{Document, RemovalReason};
 use crate::model::event::{Event, MailResult, Record};
 use crate::model::ids::{AccountId, Digest, DocumentId, MailId, Number};
@@ -107,6 +108,13 @@ pub(super) fn project<I: Index>(
         }
         Event::DropboxSwept { account, files, bytes } => {
             draft.put(&tables::sweeps(account).time(at).numbered(0, record.seq).done(), &(*files, *bytes))?;
+        }
+        Event::RenewalNoted { id, stage, mailed: _ } => {
+            draft.put(&tables::renewal_told(*id), stage)?;
+            let of: Option<Certificate> = draft.fetch(&tables::certificates::certificate(*id))?;
+            let of = of.ok_or_else(|| missing(format_args!("certificate {id}")))?;
+            let what = AccountFactKind::CertificateEnds { id: *id, ends_at: of.not_after, stage: *stage };
+            account_fact(draft, &of.account, &AccountFact { at, what }, record.seq)?;
         }
         Event::ApplicationMade(application) => applications::made(draft, application, at, &record.by)?,
         Event::ApplicationMoved { id, step } => applications::moved(draft, *id, step, at, &record.by)?,

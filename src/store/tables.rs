@@ -1,7 +1,7 @@
 //! What lies in the index under which key, and the draft in which a commit's changes are gathered.
 //!
 //! One byte names the table; texts end with a zero byte; numbers and times are big-endian, so that keys sort as they
-//! count. Records are postcard; all other tables but `manifest`, `id`, `content`, `sweeps`, `told`, `account_facts` and the
+//! count. Records are postcard; all other tables but `manifest`, `id`, `content`, `sweeps`, `told`, `account_facts`, `renewal_told` and the
 //! places of documents hold keys without a value, and follow from the records ([`StoredSubmission::derived`] and its likes).
 
 pub(super) mod certificates;
@@ -130,6 +130,10 @@ pub(super) fn sweeps(account: &AccountId) -> Key {
 /// What happened to an account itself, by time.
 pub(super) fn account_facts(account: &AccountId) -> Key {
     Key::of(b'l').text(account.as_str())
+}
+/// What was last said of a certificate's end.
+pub(super) fn renewal_told(id: crate::model::ids::CertificateId) -> Vec<u8> {
+    Key::of(b'L').numbered(id.epoch, id.serial).done()
 }
 pub(super) fn submission(number: Number) -> Vec<u8> {
     Key::of(b's').number(number).done()

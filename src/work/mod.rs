@@ -15,6 +15,7 @@ pub mod parties;
 pub mod ports;
 pub mod publish;
 pub mod purge;
+pub mod renewals;
 pub mod repeats;
 pub mod retention;
 pub mod self_service;

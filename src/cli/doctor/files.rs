@@ -14,6 +14,7 @@ use crate::model::ids::InsurerCode;
 use crate::model::time::{SECOND, Timestamp};
 use crate::rules::notice::{KINDS, Templates};
 use crate::rules::policy::AccountsPolicy;
+use crate::rules::renewal::RenewalPolicy;
 use crate::signed::sshsig;
 use crate::store::gateway_keys::{self, HOST_KEY, RECEIPT_KEY};
 use crate::store::spool::{OPEN_FOLDERS, PRIVATE_FOLDERS};
@@ -87,12 +88,13 @@ pub(super) fn insurers(config: &Config, rules: Option<&RuleSet>, now: Timestamp,
             continue;
         };
         let accounts = config.insurer_table::<AccountsPolicy>(&code, "accounts").map(|_| ());
+        let renewal = config.insurer_table::<RenewalPolicy>(&code, "renewal").map(|_| ());
         let documents = config.insurer_table::<DocumentTable>(&code, "documents");
         let calendar = config.calendar(&code);
         if let Ok((policy, days)) = &calendar {
             holidays(&policy.holidays, days.holidays.ends(), now.date_in(config.gateway.zone), report);
         }
-        let checked = match (&accounts, &documents, &calendar) {
+        let checked = match (&accounts.and(renewal), &documents, &calendar) {
             (Err(error), ..) | (_, Err(error), _) | (.., Err(error)) => Err(error.to_string()),
             (Ok(()), Ok(table), Ok(_)) => table
                 .check()

@@ -15,8 +15,9 @@ use crate::model::finding::Language;
 use crate::model::time::Timestamp;
 
 pub use kinds::{
-    AbsenceNotice, Addressed, ArrivalNotice, ArrivalPart, KINDS, Kind, Notice, ProfileNotice, RecallNotice,
-    RefusalNotice, RefusalReason, ReminderNotice, SweptNotice, summarise,
+    AbsenceNotice, Addressed, ArrivalNotice, ArrivalPart, CertificateEndsNotice, KINDS, Kind, Notice,
+    ProfileNotice, RecallNotice, RefusalNotice, RefusalReason, ReminderNotice, RenewalList, RenewalRow,
+    SweptNotice, summarise,
 };
 pub use letter::{Letter, LetterError, compose};
 use template::Template;

@@ -9,7 +9,7 @@ use crate::model::party::Standing;
 use crate::model::time::{DAY, Timestamp};
 use crate::store::ledger::{CertificateFilter, Ledger, Op, Refusal};
 
-fn with_authorities(ledger: &dyn Ledger) {
+pub(super) fn with_authorities(ledger: &dyn Ledger) {
     prepare(ledger);
     for (id, form) in [("ssh-1", Form::Openssh), ("x509-1", Form::X509)] {
         let authority = Box::new(sample::authority(id, form, NOW));

@@ -7,6 +7,7 @@ mod profile;
 mod recall;
 mod refusal;
 mod reminder;
+mod renewal;
 mod swept;
 
 use super::template::{Need, Slot};
@@ -19,17 +20,21 @@ pub use profile::ProfileNotice;
 pub use recall::RecallNotice;
 pub use refusal::{RefusalNotice, RefusalReason, summarise};
 pub use reminder::ReminderNotice;
+pub use renewal::{CertificateEndsNotice, RenewalList, RenewalRow};
 pub use swept::SweptNotice;
 
 /// All kinds, in the order of their names.
 pub static KINDS: &[&Kind] = &[
     &absence::KIND,
     &arrival::KIND,
+    &renewal::ENDED_KIND,
+    &renewal::KIND,
     &profile::KIND,
     &profile::FORMER_KIND,
     &recall::KIND,
     &refusal::KIND,
     &reminder::KIND,
+    &renewal::LIST_KIND,
     &swept::KIND,
 ];
 
