@@ -22,6 +22,7 @@ use crate::model::submission::{HoldReason, Outcome, State, Submission};
 use crate::model::time::Timestamp;
 
 /// Applies one event to the draft. `hash` is its link in the journal's chain.
+#[allow(clippy::too_many_lines, reason = "a table: one short arm for each event")]
 pub(super) fn project<I: Index>(
     draft: &mut Draft<'_, I>,
     record: &Record,
