@@ -34,6 +34,8 @@ pub struct Occurrence {
     pub deadline: Timestamp,
 }
 
+/// What is missing is looked after for so many days at least.
+const WATCH_DAYS_MIN: u32 = 7;
 /// Further ahead and behind than this nobody looks.
 const MONTHS_MAX: u32 = 24;
 
@@ -89,13 +91,12 @@ impl Monthly {
             .filter(move |found| found.deadline > now)
     }
 
-    /// The one that is looked after at this time: whose deadline was over last, until the next one opens; where that opened
-    /// before the deadline, until its own.
+    /// The one that is looked after at this time: whose deadline was over last, until the next one opens, and for a week at
+    /// least.
     pub fn watched(&self, now: Timestamp, days: &BusinessDays, zone: Tz) -> Option<Occurrence> {
         let over = self.over(now, days, zone)?;
-        let opened =
-            self.next(now, days, zone).is_some_and(|next| next.opens >= over.deadline && next.opens <= now);
-        (!opened).then_some(over)
+        let next = self.next(now, days, zone).map_or(Timestamp(i64::MAX), |next| next.opens);
+        (now < next.max(over.deadline.plus_days(WATCH_DAYS_MIN))).then_some(over)
     }
 }
 

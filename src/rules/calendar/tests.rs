@@ -140,9 +140,16 @@ fn documents_of_the_tenth_are_missed_after_their_grace_and_until_the_next_open()
         assert_eq!(found, watched.map(day), "{now}");
     }
     let wide = Monthly { early_days: 30, grace_days: 0, shift: Shift::None, ..tenth.clone() };
-    for now in ["2026-10-11T00:00:00+09:00", "2026-11-10T23:59:59+09:00"] {
-        let found = wide.watched(at(now), &days, zone).map(|found| found.day);
-        assert_eq!(found, Some(day("2026-10-10")), "the next one opened before this one was over: {now}");
+    for (now, watched) in [
+        ("2026-10-11T00:00:00+09:00", Some(day("2026-10-10"))),
+        ("2026-10-17T23:59:59+09:00", Some(day("2026-10-10"))),
+        ("2026-10-18T00:00:00+09:00", None),
+    ] {
+        assert_eq!(
+            wide.watched(at(now), &days, zone).map(|found| found.day),
+            watched,
+            "the next one is open: {now}"
+        );
     }
     let filings = &policy.filings[0];
     let coming: Vec<_> = filings.when.coming(at("2026-06-01T00:00:00+09:00"), &days, zone).take(3).collect();

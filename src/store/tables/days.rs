@@ -6,7 +6,7 @@ use crate::model::submission::Kind;
 use crate::model::time::Timestamp;
 
 fn table(which: u8) -> Key {
-    Key::of(b'Y').byte(which)
+    Key::of(b'V').byte(which)
 }
 
 /// The first event of each hour that has one, by time; no value. Where the journal is read from.
