@@ -2,6 +2,7 @@
 
 use chrono::NaiveDate;
 
+use super::listing::time_or_null;
 use super::parts::Parts;
 use super::request::{Answer, CompareRequest, Response};
 use super::trouble::{Kind, Trouble};
@@ -35,7 +36,11 @@ pub(super) fn answer(parts: &Parts, request: CompareRequest, now: Timestamp) -> 
         notes.push(format!("{} more were found and are not listed.", found.more));
     }
     let findings = found.differences > 0;
-    Ok(Answer { notes, findings, ..Answer::of(serde_json::to_value(&found)?) })
+    let mut value = serde_json::to_value(&found)?;
+    for (row, finding) in value["findings"].as_array_mut().into_iter().flatten().zip(&found.findings) {
+        row["goes_at"] = time_or_null(finding.goes_at);
+    }
+    Ok(Answer { notes, findings, ..Answer::of(value) })
 }
 
 /// The day that is meant, if its books are closed.
