@@ -1,7 +1,12 @@
 //! The insurer's day with the real daemon: cut-offs, what is expected, the books of a day, reconciliation; signatures checked by
 //! stock `ssh-keygen`.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may end where it fails")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    reason = "a test may end where it fails, and plays the importer"
+)]
 
 mod support;
 
