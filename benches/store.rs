@@ -32,12 +32,13 @@ use todoke::store::sample::{self, NOW};
 
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
-    let figures: [(&str, fn()); 5] = [
+    let figures: [(&str, fn()); 6] = [
         ("commits", commits),
         ("rebuild", rebuild),
         ("listing", listing),
         ("purge", purge),
         ("blobs", blobs),
+        ("reconciliation", reconciliation),
     ];
     for (name, figure) in figures {
         if wanted.is_empty() || wanted.iter().any(|want| want == name) {
@@ -292,4 +293,52 @@ fn blobs() {
             say(&format!("blobs-{durability:?}-{callers}-callers"), "files/s", rate);
         }
     }
+}
+
+/// The books of a day with 100,000 events, behind a year of others.
+fn reconciliation() {
+    use todoke::model::day::ClosedDay;
+    use todoke::model::time::DAY;
+    use todoke::work::books::Sheets;
+    let events: u64 =
+        std::env::var("TODOKE_BENCH_EVENTS").ok().and_then(|n| n.parse().ok()).unwrap_or(100_000);
+    let dir = dir();
+    let ledger = open(&dir.path().join("root"));
+    for op in [
+        Op::SetInsurer { insurer: sample::insurer(), new: true },
+        Op::SetOffice { office: sample::office("1234"), new: true },
+        Op::SetAccount { account: sample::account("K0001", "SHA256:one"), new: true },
+    ] {
+        commit(&ledger, op);
+    }
+    let mut serial = 0;
+    let mut busy = |day: u32, events: u64| {
+        let now = NOW.plus_days(day);
+        let at = |op| ledger.commit(op, Actor::Daemon, now).unwrap();
+        let mut left = events / 3;
+        while left > 0 {
+            let count = left.min(500);
+            let ids: Vec<DocumentId> =
+                (1..=count).map(|n| DocumentId { epoch: 1, serial: serial + n }).collect();
+            let place = |id: &DocumentId| {
+                (sample::document(1, id.serial, "1234", now), sample::digest(id.serial << 8))
+            };
+            at(Op::Place(ids.iter().map(place).collect()));
+            at(Op::RemovalIntend { ids: ids.clone(), reason: RemovalReason::Expired });
+            at(Op::Removed(ids));
+            (serial, left) = (serial + count, left - count);
+        }
+    };
+    for day in 0..20 {
+        busy(day, 10_000);
+    }
+    busy(20, events);
+    busy(21, 10_000);
+    let begins = NOW.plus_days(20);
+    let day = ClosedDay { day: "2026-12-13".to_owned(), from: begins, until: begins.plus(DAY) };
+    let began = Instant::now();
+    let sheets = Sheets::make(&ledger, &day, chrono_tz::Asia::Tokyo).unwrap();
+    let took = began.elapsed().as_secs_f64();
+    assert_eq!(sheets.insurers.len(), 1);
+    say(&format!("reconciliation-{events}-events"), "s", took);
 }

@@ -20,10 +20,13 @@ use serde::de::DeserializeOwned;
 use crate::doors::sftp::Limits;
 use crate::model::ids::InsurerCode;
 use crate::model::span::Span;
+use crate::rules::calendar::{BusinessDays, CalendarPolicy, HOLIDAYS_BYTES_MAX, Holidays, JA};
 use crate::rules::certificates::AuthoritiesPolicy;
 use crate::rules::notice::{KINDS, Templates};
 use crate::rules::passwords::PasswordsPolicy;
-use crate::rules::policy::{ControlPolicy, GatewayPolicy, SessionsPolicy, SignaturesPolicy, SubmitPolicy};
+use crate::rules::policy::{
+    ControlPolicy, GatewayPolicy, ReconciliationPolicy, SessionsPolicy, SignaturesPolicy, SubmitPolicy,
+};
 use crate::work::deliver::DeliveryPolicy;
 use crate::work::purge::PurgePolicy;
 use crate::work::retention::RetentionPolicy;
@@ -41,6 +44,7 @@ pub const DEFAULT_TEXT: &str = include_str!("../conf/todoke.toml");
 /// Tables an insurer's file may have; each is read by the module named after it.
 pub const INSURER_TABLES: &[&str] = &[
     "accounts",
+    "calendar",
     "certificates",
     "delegations",
     "documents",
@@ -109,6 +113,10 @@ pub struct Config {
     pub purge_schedule: cron::Schedule,
     /// `[certificates]`
     pub certificates: AuthoritiesPolicy,
+    /// `[reconciliation]`
+    pub reconciliation: ReconciliationPolicy,
+    /// `[reconciliation] schedule`: when the books of the days before are closed, in the gateway's zone.
+    pub reconciliation_schedule: cron::Schedule,
     /// `[renewal] report`: when the operator gets the list of certificates that end; none means never.
     pub renewal_report: Option<cron::Schedule>,
     /// `[control]`
@@ -146,6 +154,8 @@ impl Config {
         let schedule = source.take("purge", "schedule").unwrap_or_else(|| "0 30 3 * * *".to_owned());
         let purge: PurgePolicy = source.table("purge");
         let certificates: AuthoritiesPolicy = source.table("certificates");
+        let closing = source.take("reconciliation", "schedule").unwrap_or_else(|| "0 10 0 * * *".to_owned());
+        let reconciliation: ReconciliationPolicy = source.table("reconciliation");
         let report: Option<String> = source.take("renewal", "report");
         let RenewalTable {} = source.table("renewal");
         let control: ControlPolicy = source.table("control");
@@ -165,28 +175,18 @@ impl Config {
         let mail = mail.check(&mut source);
         let metrics_listen = metrics.check(&mut source);
         log.check(&mut source);
-        let purge_schedule = cron::Schedule::from_str(&schedule)
-            .map_err(|_| {
-                let what = "must be a cron expression of six fields (second, minute, hour, day, month, weekday), such as \
-                            0 30 3 * * *";
-                source.reject("purge.schedule", what);
-            })
-            .ok();
+        let purge_schedule = cron(&mut source, "purge.schedule", &schedule);
+        let reconciliation_schedule = cron(&mut source, "reconciliation.schedule", &closing);
+        check_reconciliation(&mut source, &reconciliation);
         let renewal_report = match report.as_deref().unwrap_or("0 0 9 * * Mon") {
             "" => None,
-            text => cron::Schedule::from_str(text)
-                .map_err(|_| {
-                    source.reject(
-                        "renewal.report",
-                        "must be empty, or a cron expression of six fields, such as 0 0 9 * * Mon",
-                    );
-                })
-                .ok(),
+            text => cron(&mut source, "renewal.report", text),
         };
         let rest = source.finish();
         // A table that did not check left a problem, so that this is one of both.
-        let (mail, purge_schedule) = match (rest, mail, purge_schedule) {
-            (Ok(()), Some(mail), Some(schedule)) => (mail, schedule),
+        let schedules = purge_schedule.zip(reconciliation_schedule);
+        let (mail, (purge_schedule, reconciliation_schedule)) = match (rest, mail, schedules) {
+            (Ok(()), Some(mail), Some(schedules)) => (mail, schedules),
             (Err(error), ..) => return Err(error),
             (Ok(()), ..) => return Err(ConfigError(Vec::new())),
         };
@@ -209,6 +209,8 @@ impl Config {
             purge,
             purge_schedule,
             certificates,
+            reconciliation,
+            reconciliation_schedule,
             renewal_report,
             control,
             metrics_listen,
@@ -268,6 +270,32 @@ impl Config {
         }
         Ok(tables)
     }
+
+    /// An insurer's calendar and the business days it counts.
+    pub fn calendar(&self, insurer: &InsurerCode) -> Result<(CalendarPolicy, BusinessDays), ConfigError> {
+        let policy: CalendarPolicy = self.insurer_table(insurer, "calendar")?;
+        let wrong = |key: &str, what: String| ConfigError::at(&self.places.insurer_file(insurer), key, what);
+        policy.check().map_err(|what| wrong("calendar", what))?;
+        let holidays = self.holidays(&policy.holidays).map_err(|what| wrong("calendar.holidays", what))?;
+        let days = policy.business_days(holidays);
+        Ok((policy, days))
+    }
+
+    /// A table of holidays: `conf/holidays/NAME.csv`, else the one that comes with the program.
+    pub fn holidays(&self, name: &str) -> Result<Holidays, String> {
+        if name.is_empty() {
+            return Ok(Holidays::default());
+        }
+        let file = self.places.holidays_file(name);
+        let told = |what: &dyn std::fmt::Display| format!("{}: {what}", file.display());
+        let bytes = match std::fs::metadata(&file) {
+            Ok(about) if about.len() > HOLIDAYS_BYTES_MAX => return Err(told(&"is too large to be one")),
+            Ok(_) => std::fs::read(&file).map_err(|error| told(&error))?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && name == "ja" => JA.into(),
+            Err(error) => return Err(told(&error)),
+        };
+        Holidays::parse(&bytes).map_err(|error| told(&error))
+    }
 }
 
 fn check_gateway(source: &mut Source<'_>, gateway: &GatewayPolicy) {
@@ -322,6 +350,19 @@ fn check_certificates(source: &mut Source<'_>, policy: &AuthoritiesPolicy) {
             "certificates.crl_url",
             "must be an http URL in ASCII, such as http://crl.example.jp/todoke, or empty",
         );
+    }
+}
+
+fn cron(source: &mut Source<'_>, key: &str, text: &str) -> Option<cron::Schedule> {
+    let schedule = cron::Schedule::from_str(text);
+    let what = "must be a cron expression of six fields (second, minute, hour, day, month, weekday), such as 0 30 3 * * *";
+    schedule.map_err(|_| source.reject(key, what)).ok()
+}
+
+fn check_reconciliation(source: &mut Source<'_>, policy: &ReconciliationPolicy) {
+    at_least_one(source, "reconciliation.keep_days", u64::from(policy.keep_days));
+    if !(1..=400).contains(&policy.shown_days) {
+        source.reject("reconciliation.shown_days", "must be 1 to 400 days");
     }
 }
 

@@ -1,6 +1,7 @@
 //! A small world for the stages' tests: a ledger in memory, blobs in a temporary folder, a spool, parties.
 
 mod certificates;
+mod days;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;

@@ -22,6 +22,7 @@ use crate::model::escape::{excerpt, terminal};
 use crate::model::finding::{Finding, Language, Severity, Text};
 use crate::model::ids::InsurerCode;
 use crate::model::time::{Clock as _, SystemClock};
+use crate::rules::calendar;
 use crate::signed::manifest::{Manifest, ManifestLimits};
 use crate::signed::names::FileName;
 
@@ -191,8 +192,8 @@ impl Check {
             cover: manifest.cover.as_ref(),
             files: &files,
         };
-        let today = SystemClock.now().date_in(chrono_tz::Asia::Tokyo);
-        set::check_set(&set, summary.as_ref(), rules, today, &mut own);
+        let clock = calendar::reading(SystemClock.now(), chrono_tz::Asia::Tokyo);
+        set::check_set(&set, summary.as_ref(), rules, clock, &mut own);
         if summary.is_none() {
             checked.push(Checked { path: folder.to_owned(), summary: None });
         }

@@ -86,7 +86,7 @@ impl Doctor {
 fn examine(config: &Config, now: Timestamp, report: &mut Report) {
     report.ok("configuration", config.places.file.display().to_string());
     let rules = files::tables(config, report);
-    files::insurers(config, rules.as_ref(), report);
+    files::insurers(config, rules.as_ref(), now, report);
     files::root(config, report);
     files::keys(config, report);
     files::authorities(config, now, report);

@@ -30,6 +30,7 @@ const CONF: &[(&str, &str)] = &[
     ("forms/claims-data.toml", include_str!("../../conf/forms/claims-data.toml")),
     ("forms/claims-end.toml", include_str!("../../conf/forms/claims-end.toml")),
     ("forms/README.md", include_str!("../../conf/forms/README.md")),
+    ("holidays/ja.csv", include_str!("../../conf/holidays/ja.csv")),
     ("insurers/README.md", include_str!("../../conf/insurers/README.md")),
     ("notices/README.md", include_str!("../../conf/notices/README.md")),
 ];

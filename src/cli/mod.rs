@@ -4,6 +4,7 @@
 mod account;
 mod announce;
 mod application;
+mod calendar;
 mod cert;
 mod check;
 mod deliver;
@@ -21,6 +22,7 @@ mod outbox;
 mod party;
 mod password;
 mod purge;
+mod reconcile;
 mod serve;
 mod status;
 mod submission;
@@ -122,6 +124,10 @@ enum Verb {
     /// Notices
     #[command(subcommand)]
     Mail(mail::Mail),
+    /// What comes: cut-offs, windows, what is expected
+    Calendar(calendar::Calendar),
+    /// Hold a day's books and the disk against the ledger
+    Reconcile(reconcile::Reconcile),
     /// Remove documents whose days are over
     Purge(purge::Purge),
     /// The journal and the epoch
@@ -185,6 +191,8 @@ pub fn run(cli: Cli) -> Exit {
         Verb::Outbox(verb) => verb.run(globals),
         Verb::Submission(verb) => verb.run(globals),
         Verb::Mail(verb) => verb.run(globals),
+        Verb::Calendar(verb) => verb.run(globals),
+        Verb::Reconcile(verb) => verb.run(globals),
         Verb::Purge(verb) => verb.run(globals),
         Verb::Journal(verb) => verb.run(globals),
     };

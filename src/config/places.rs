@@ -49,6 +49,11 @@ impl Places {
         self.conf.join("insurers").join(format!("{code}.toml"))
     }
 
+    /// A table of holidays.
+    pub fn holidays_file(&self, name: &str) -> PathBuf {
+        self.conf.join("holidays").join(format!("{name}.csv"))
+    }
+
     /// Private keys of the gateway itself.
     pub fn keys(&self) -> PathBuf {
         self.root.join("keys")

@@ -49,10 +49,15 @@ pub struct ConfigError(pub Vec<Problem>);
 
 impl ConfigError {
     fn one(file: &Path, what: impl Into<String>) -> Self {
+        Self::at(file, "", what)
+    }
+
+    /// One thing that shows only when a table is looked at as a whole.
+    pub(super) fn at(file: &Path, key: &str, what: impl Into<String>) -> Self {
         Self(vec![Problem {
             file: file.to_owned(),
             line: None,
-            key: String::new(),
+            key: key.to_owned(),
             value: None,
             what: what.into(),
         }])

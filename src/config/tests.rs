@@ -197,5 +197,37 @@ fn an_insurer_may_have_a_policy_of_its_own() {
     let text = text.replace(&conf.display().to_string(), "CONF");
     expect![[r#"
         CONF/insurers/06139999.toml:2: accounts.second_account = "never": unknown variant `never`, expected one of `allow`, `warn`, `refuse`
-        CONF/insurers/06139999.toml:3: acounts: unknown table; allowed are [accounts], [certificates], [delegations], [documents], [enrolment], [filing], [login], [other], [renewal]"#]].assert_eq(&text);
+        CONF/insurers/06139999.toml:3: acounts: unknown table; allowed are [accounts], [calendar], [documents], [filing], [renewal]"#]].assert_eq(&text);
+}
+
+#[test]
+fn the_insurers_page_shows_a_calendar_that_can_be_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let conf = dir.path().join("conf");
+    std::fs::create_dir_all(conf.join("insurers")).unwrap();
+    std::fs::write(conf.join("todoke.toml"), "").unwrap();
+    let config = Config::load(&conf.join("todoke.toml")).unwrap();
+    let code = InsurerCode::parse("06139999").unwrap();
+    let (none, days) = config.calendar(&code).unwrap();
+    assert!(none.is_empty() && days.holidays.ends().is_some());
+    let page = include_str!("../../conf/insurers/README.md");
+    let table = page.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+    let file = conf.join("insurers/06139999.toml");
+    std::fs::write(&file, table).unwrap();
+    let (policy, _) = config.calendar(&code).unwrap();
+    assert_eq!((policy.cut_offs.len(), policy.documents.len(), policy.filings.len()), (1, 2, 1));
+
+    let told = |text: &str| {
+        std::fs::write(&file, text).unwrap();
+        config.calendar(&code).unwrap_err().to_string().replace(&conf.display().to_string(), "CONF")
+    };
+    expect![[r#"CONF/insurers/06139999.toml:2: calendar.cut_offs = ["17:00"]: "17:00" must be a cron expression of six fields (second, minute, hour, day, month, weekday), such as 0 0 17 * * Mon-Fri"#]]
+        .assert_eq(&told("[calendar]\ncut_offs = [\"17:00\"]\n"));
+    expect![[r"CONF/insurers/06139999.toml: calendar: documents.day = 32: must be a day, 1 to 31"]]
+        .assert_eq(&told("[[calendar.documents]]\ntypes = [\"x\"]\nday = 32\n"));
+    expect![[r"CONF/insurers/06139999.toml: calendar.holidays: CONF/holidays/en.csv: No such file or directory (os error 2)"]]
+        .assert_eq(&told("[calendar]\nholidays = \"en\"\n"));
+    std::fs::create_dir(conf.join("holidays")).unwrap();
+    std::fs::write(conf.join("holidays/en.csv"), "2026/1/1,New Year\nx\n").unwrap();
+    assert!(told("[calendar]\nholidays = \"en\"\n").contains("en.csv: line 2"));
 }

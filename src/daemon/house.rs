@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use super::live::decide;
 use super::loops::Bell;
 use crate::config::{Config, ConfigCell};
-use crate::desk::{self, Stages, delegation_policy};
+use crate::desk::{self, ORPHAN_GRACE_DAYS, Stages, delegation_policy};
 use crate::doors::clamd;
 use crate::doors::sftp::office::OfficeParts;
 use crate::doors::smtp::SmtpMailer;
@@ -18,12 +18,14 @@ use crate::filing::RuleBook;
 use crate::model::health::Health;
 use crate::model::ids::{BlobId, InsurerCode};
 use crate::model::time::{Clock, SystemClock, Timestamp};
+use crate::rules::calendar::Cron;
 use crate::rules::login::LoginRules;
 use crate::rules::notice::Templates;
 use crate::rules::policy::SubmitPolicy;
 use crate::signed::manifest::ManifestLimits;
 use crate::store::attempts::Attempts;
 use crate::store::blobs::Blobs;
+use crate::store::books::Books;
 use crate::store::credentials::Credentials;
 use crate::store::dropboxes::Dropboxes;
 use crate::store::handover::Handover;
@@ -39,9 +41,12 @@ use crate::store::seen::Seen;
 use crate::store::verification::{Lists, Verification};
 use crate::work::alarms::{AlarmBoard, Alarms};
 use crate::work::assess::Assessor;
+use crate::work::batches::{Batches, Calendars};
+use crate::work::books::DayBooks;
 use crate::work::bounces::{BouncePolicy, Bounces};
 use crate::work::certificates::Certificates;
 use crate::work::enrol::Enrolment;
+use crate::work::expected::{Expected, Teller};
 use crate::work::imports::Imports;
 use crate::work::intake::{Intake, Refusals};
 use crate::work::judge::Judge;
@@ -140,6 +145,12 @@ pub struct House {
     pub sender: Arc<Sender>,
     /// Payloads and cards out of time.
     pub retention: Arc<Retention>,
+    /// The books of each day.
+    pub day_books: Arc<DayBooks>,
+    /// Cut-offs.
+    pub batches: Arc<Batches>,
+    /// What did not come.
+    pub expected: Arc<Expected>,
     /// Orphans.
     pub sweep: Arc<Sweep>,
     /// Blobs of unclaimed uploads, as of the sweep that runs.
@@ -332,6 +343,9 @@ impl House {
             Arc::clone(&blobs),
             Arc::clone(&ledger),
         ));
+        let claims = Arc::clone(&dropboxes);
+        stages.unclaimed = Some(Box::new(move || claims.blobs()));
+        let books = Books::new(root_path.join("books"));
         let handover = Arc::new(Handover::new(in_force.submit.sets_waiting_max));
         let parties = Arc::new(Parties::new(Arc::clone(&ledger), Arc::clone(&blobs), root_path.clone()));
         let (policies, uptime) = (Arc::clone(&config), Arc::clone(&world.uptime));
@@ -372,6 +386,8 @@ impl House {
             alarm: Box::new(move |code, text| board.raise(code, &text, alarm_clock.now())),
             zone: in_force.gateway.zone,
             delegations: Box::new(move |insurer| delegation_policy(&policies.get(), insurer)),
+            books: books.clone(),
+            books_shown: in_force.reconciliation.shown_days as usize,
             service,
             self_service_file_bytes_max: in_force.submit.self_service_file_bytes_max,
         });
@@ -391,14 +407,42 @@ impl House {
                 spool_root: root_path.clone(),
                 policy: in_force.retention.clone(),
                 turn: turn.clone(),
-                alarms: alarm_port,
+                alarms: Arc::clone(&alarm_port),
                 points: Points::default(),
+            }),
+            day_books: Arc::new(DayBooks {
+                ledger: Arc::clone(&ledger),
+                keys: Arc::clone(&keys),
+                books,
+                spool_root: root_path.clone(),
+                zone: in_force.gateway.zone,
+                schedule: Cron::of(in_force.reconciliation_schedule.clone()),
+                policy: in_force.reconciliation.clone(),
+                alarms: Arc::clone(&alarm_port),
+                points: Points::default(),
+            }),
+            batches: Arc::new(Batches {
+                ledger: Arc::clone(&ledger),
+                keys: Arc::clone(&keys),
+                spool_root: root_path.clone(),
+                calendars: calendars(&config),
+                zone: in_force.gateway.zone,
+                alarms: Arc::clone(&alarm_port),
+                points: Points::default(),
+            }),
+            expected: Arc::new(Expected {
+                ledger: Arc::clone(&ledger),
+                calendars: calendars(&config),
+                zone: in_force.gateway.zone,
+                alarms: Arc::clone(&alarm_port),
+                teller: Arc::clone(&notifier) as Arc<dyn Teller>,
+                told: Mutex::default(),
             }),
             sweep: Arc::new(Sweep {
                 ledger: Arc::clone(&ledger),
                 blobs: Arc::clone(&blobs),
                 spool_root: root_path,
-                grace_days: 1,
+                grace_days: ORPHAN_GRACE_DAYS,
                 keep: Arc::new(move |id| kept.lock().unwrap_or_else(PoisonError::into_inner).contains(id)),
                 turn,
             }),
@@ -450,6 +494,12 @@ impl House {
     pub fn spool_root(&self) -> PathBuf {
         self.config.get().places.root.clone()
     }
+}
+
+/// Insurers' calendars as their files have them now.
+fn calendars(config: &Arc<ConfigCell>) -> Arc<Calendars> {
+    let config = Arc::clone(config);
+    Arc::new(move |insurer| config.get().calendar(insurer).map_err(|error| error.to_string()))
 }
 
 /// Texts of notices: those in `conf/notices/`, and the built-in ones for files that are not there.

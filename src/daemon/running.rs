@@ -395,6 +395,25 @@ fn start_stages(house: &Arc<House>, loops: &Loops) -> anyhow::Result<Vec<JoinHan
         loops.spawn("mail", bells.mail.clone(), seconds(2), seconds(900), move |now| sender.feed(now))?,
     );
 
+    // A cut-off is kept within seconds.
+    let batches = Arc::clone(&house.batches);
+    threads.push(loops.spawn("cut-offs", Bell::default(), seconds(5), seconds(900), move |now| {
+        Ok(batches.step(now)?.more)
+    })?);
+
+    let books = Arc::clone(&house.day_books);
+    threads.push(
+        loops.spawn("books", Bell::default(), seconds(20), seconds(1800), move |now| {
+            Ok(books.step(now)?.more)
+        })?,
+    );
+
+    let expected = Arc::clone(&house.expected);
+    threads.push(loops.spawn("expected", Bell::default(), seconds(20), seconds(900), move |now| {
+        expected.step(now)?;
+        Ok(false)
+    })?);
+
     let own = Arc::clone(house);
     let mut next = None;
     threads.push(loops.spawn("purge", Bell::default(), seconds(20), seconds(1800), move |now| {

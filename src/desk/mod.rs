@@ -2,7 +2,9 @@
 //! socket when the daemon runs and by a plain call when it does not; the answer is the same.
 
 pub mod applications;
+mod calendar;
 pub mod certificates;
+mod compare;
 mod listing;
 mod logins;
 mod mails;
@@ -29,11 +31,12 @@ pub use applications::ApplicationRequest;
 pub use certificates::{CertificateRequest, IssuePassword, KeyMaterial};
 pub use parts::{AnnounceOrder, DeliverOrder, Live, Parts, Session, Works};
 pub use request::{
-    Answer, MailRequest, OutboxRequest, PartyRequest, PurgeRequest, Request, Response, SubmissionRequest,
+    Answer, CalendarRequest, CompareRequest, MailRequest, OutboxRequest, PartyRequest, PurgeRequest, Request,
+    Response, SubmissionRequest,
 };
 pub use service::DeskService;
 pub use trouble::{Kind, Trouble};
-pub use works::{Judge, Stages, TellWithdrawal, delegation_policy};
+pub use works::{Judge, ORPHAN_GRACE_DAYS, Stages, TellWithdrawal, Unclaimed, delegation_policy};
 
 /// Does what is asked. `payload` is the file that came along (`deliver`); requests without one leave it unread.
 pub fn execute(
@@ -54,6 +57,8 @@ pub fn execute(
         Request::Purge(request) => outbox::purge(parts, &request, now),
         Request::Deliver(order) => outbox::deliver(parts, &order, payload, by, now),
         Request::Announce(order) => outbox::announce(parts, &order, payload, by, now),
+        Request::Calendar(request) => calendar::answer(parts, &request, now),
+        Request::Compare(request) => compare::answer(parts, request, now),
         Request::Reload => parts.live()?.reload().map(Answer::of),
         Request::Reconcile => reconcile(parts, by, now),
     };

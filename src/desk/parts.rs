@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::applications;
 use super::trouble::{Kind, Trouble};
 use crate::config::ConfigCell;
+use crate::model::day::ClosedDay;
 use crate::model::ids::{AccountId, DocumentId, InsurerCode, Number, OfficeCode};
 use crate::model::party::Actor;
 use crate::model::time::Timestamp;
@@ -20,6 +21,7 @@ use crate::store::credentials::Credentials;
 use crate::store::ledger::Ledger;
 use crate::work::alarms::{AlarmBoard, Alarms};
 use crate::work::certificates::Certificates;
+use crate::work::compare::{Compared, Scope};
 use crate::work::deliver::Placement;
 use crate::work::enrol::Enrolment;
 use crate::work::parties::Parties;
@@ -99,6 +101,8 @@ pub trait Works: Send + Sync {
     fn judge(&self, number: Number, release: bool, by: &Actor, now: Timestamp) -> Result<(), Trouble>;
     /// Removes what is due now; how many documents went.
     fn purge(&self, now: Timestamp) -> Result<u64, Trouble>;
+    /// Holds a closed day's books, and the disk, against the ledger.
+    fn compare(&self, day: Option<&ClosedDay>, scope: &Scope, now: Timestamp) -> Result<Compared, Trouble>;
     /// A paused purge may go on; whether it was paused.
     fn confirm_purge(&self, now: Timestamp) -> Result<bool, Trouble>;
     /// Sends a test mail at once; the mail server's answer.

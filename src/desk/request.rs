@@ -43,6 +43,10 @@ pub enum Request {
     Deliver(DeliverOrder),
     /// Announce the document that comes along.
     Announce(AnnounceOrder),
+    /// What comes.
+    Calendar(CalendarRequest),
+    /// A day's books and the disk against the ledger.
+    Compare(CompareRequest),
     /// Read the configuration again (the daemon only).
     Reload,
     /// A restored data root was reconciled.
@@ -242,6 +246,28 @@ pub enum MailRequest {
     },
     /// Send to it again: an address, an account, or the beginning of its digest.
     Resume(String),
+}
+
+/// What to compare.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CompareRequest {
+    /// The books of this day; of the last one that is closed.
+    pub day: Option<String>,
+    /// Only this insurer's.
+    pub insurer: Option<InsurerCode>,
+    /// Only this account's.
+    pub account: Option<AccountId>,
+    /// The hash of everything.
+    pub deep: bool,
+}
+
+/// What comes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CalendarRequest {
+    /// To this insurer.
+    pub insurer: Option<InsurerCode>,
+    /// Within so many days.
+    pub days: u32,
 }
 
 /// About what has expired.

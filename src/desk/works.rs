@@ -7,14 +7,20 @@ use super::parts::{AnnounceOrder, DeliverOrder, Works};
 use super::test_mail::send_test_mail;
 use super::trouble::{Kind, Trouble};
 use crate::config::{Config, ConfigCell};
-use crate::model::ids::{DocumentId, InsurerCode, Number};
+use crate::model::day::ClosedDay;
+use crate::model::ids::{BlobId, DocumentId, InsurerCode, Number};
 use crate::model::party::Actor;
 use crate::model::submission::Submission;
 use crate::model::time::Timestamp;
 use crate::rules::policy::DelegationPolicy;
+use crate::signed::manifest::ManifestLimits;
 use crate::store::blobs::Blobs;
+use crate::store::books::Books;
+use crate::store::dropboxes::Dropboxes;
+use crate::store::keys::Keys;
 use crate::store::ledger::Ledger;
 use crate::work::alarms::Alarms;
+use crate::work::compare::{Compare, Compared, Scope};
 use crate::work::deliver::{
     Address, AnnounceRequest, Announced, Audience, Deliveries, DocumentTable, PlaceRequest, PlacedOne,
     Placement,
@@ -32,6 +38,12 @@ pub type Judge = dyn Fn(Number, bool, &Actor, Timestamp) -> Result<(), Trouble> 
 /// Tells of a submission that the operator withdrew, and why.
 pub type TellWithdrawal = dyn Fn(&Submission, Option<&str>, Timestamp) + Send + Sync;
 
+/// Names the blobs of unclaimed uploads.
+pub type Unclaimed = dyn Fn() -> std::io::Result<Vec<BlobId>> + Send + Sync;
+
+/// Whole days that the sweep leaves orphans alone.
+pub const ORPHAN_GRACE_DAYS: u32 = 1;
+
 /// The stages.
 pub struct Stages {
     /// Deliveries.
@@ -46,6 +58,12 @@ pub struct Stages {
     pub judge: Box<Judge>,
     /// Tells the sender of a withdrawal by the operator, where there is somebody to do so.
     pub withdrawn: Option<Box<TellWithdrawal>>,
+    /// Blobs of unclaimed uploads, where drop-boxes are open already.
+    pub unclaimed: Option<Box<Unclaimed>>,
+    /// The ledger.
+    pub ledger: Arc<dyn Ledger>,
+    /// Blobs.
+    pub blobs: Arc<dyn Blobs>,
     /// The configuration in force.
     pub config: Arc<ConfigCell>,
 }
@@ -113,6 +131,9 @@ impl Stages {
             purge,
             judge,
             withdrawn: None,
+            unclaimed: None,
+            ledger: Arc::clone(ledger),
+            blobs: Arc::clone(blobs),
             config: Arc::clone(config),
         }
     }
@@ -270,6 +291,40 @@ impl Works for Stages {
                 return Ok(removed);
             }
         }
+    }
+
+    fn compare(&self, day: Option<&ClosedDay>, scope: &Scope, now: Timestamp) -> Result<Compared, Trouble> {
+        let config = self.config.get();
+        let root = &config.places.root;
+        let keys =
+            Keys::load_or_make(&config.places.keys()).map_err(|error| Trouble::fault(error.to_string()))?;
+        let compare = Compare {
+            ledger: Arc::clone(&self.ledger),
+            blobs: Arc::clone(&self.blobs),
+            keys: Arc::new(keys),
+            books: Books::new(root.join("books")),
+            spool_root: root.clone(),
+            zone: config.gateway.zone,
+            turn: self.publisher.turn.clone(),
+            sample: config.reconciliation.sample as usize,
+        };
+        let mut found = compare.run(day, scope, now)?;
+        // Orphans are nobody's.
+        if scope.insurer.is_none() && scope.account.is_none() {
+            let unclaimed = match &self.unclaimed {
+                Some(unclaimed) => unclaimed()?,
+                None => Dropboxes::new(
+                    root.join("uploads"),
+                    config.submit.clone(),
+                    ManifestLimits::default(),
+                    Arc::clone(&self.blobs),
+                    Arc::clone(&self.ledger),
+                )
+                .blobs()?,
+            };
+            compare.orphans(&unclaimed.into_iter().collect(), ORPHAN_GRACE_DAYS, &mut found)?;
+        }
+        Ok(found)
     }
 
     fn confirm_purge(&self, now: Timestamp) -> Result<bool, Trouble> {

@@ -66,6 +66,9 @@ fn describe() {
     describe_gauge!(names::DISK_FREE_BYTES, Unit::Bytes, "Free space where the data root lies.");
     describe_gauge!(names::JOURNAL_SEQUENCE, "Sequence number of the journal's last event.");
     describe_gauge!(names::PATTERN_AGE_DAYS, "Days since the virus patterns were made; -1 when unknown.");
+    describe_gauge!(names::ALARMS, "Alarms that hold now, by code.");
+    describe_counter!(names::BATCHES, "Batches closed at cut-offs.");
+    describe_gauge!(names::DAYS_OPEN, "Local days that ended and whose books are not closed.");
     describe_gauge!(names::SCANNER_UP, "1 when the scanner answered last.");
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 
-use chrono::NaiveDate;
+use chrono::NaiveDateTime;
 use unicode_normalization::UnicodeNormalization as _;
 
 use super::calendar::{Outside, Window};
@@ -67,7 +67,7 @@ pub struct SetVerdict {
     /// What each file is.
     pub roles: Roles,
     /// Outside the window, by policy: to be held until this day.
-    pub held_until: Option<NaiveDate>,
+    pub held_until: Option<NaiveDateTime>,
 }
 
 /// Lower case and half width, for comparing names and words.
@@ -146,12 +146,12 @@ impl Report<'_> {
     }
 }
 
-/// Judges a set. `summary` is the filing's, when it was checked; `today` is the insurer's date.
+/// Judges a set. `summary` is the filing's, when it was checked; `now` is what the insurer's wall clock shows.
 pub fn check_set(
     set: &Set<'_>,
     summary: Option<&Summary>,
     rules: &RuleSet,
-    today: NaiveDate,
+    now: NaiveDateTime,
     sink: &mut Findings,
 ) -> SetVerdict {
     let mut report = Report { rules, sink };
@@ -167,12 +167,12 @@ pub fn check_set(
     }
     // The window is one for filings (E).
     let calendar = rules.policy().calendar.filter(|_| set.kind == Kind::Filing);
-    let window = calendar.map_or(Window::Open, |calendar| calendar.window(today));
+    let window = calendar.map_or(Window::Open, |calendar| calendar.window(now));
     let held_until = match window {
         Window::Open => None,
         Window::Closed { opens, outside } => {
             let rule = if outside == Outside::Hold { Rule::SetHeld } else { Rule::SetClosed };
-            report.say(rule, None, &[&opens.to_string()]);
+            report.say(rule, None, &[&opens.format("%Y-%m-%d %H:%M").to_string()]);
             (outside == Outside::Hold).then_some(opens)
         }
     };

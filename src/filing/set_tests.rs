@@ -1,11 +1,13 @@
 use std::collections::BTreeSet;
 
+use chrono::NaiveDate;
+
 use super::*;
 use crate::filing::FormCount;
 use crate::filing::calendar::Calendar;
 
-fn today() -> NaiveDate {
-    NaiveDate::from_ymd_opt(2026, 11, 23).unwrap()
+fn now() -> NaiveDateTime {
+    NaiveDate::from_ymd_opt(2026, 11, 23).unwrap().and_hms_opt(9, 0, 0).unwrap()
 }
 
 const SOUND: PdfFacts = PdfFacts { bytes: 9, begins: true, ends: true, encrypted: false };
@@ -21,7 +23,7 @@ fn set(files: &[SetFile]) -> Set<'_> {
 
 fn ids(set: &Set<'_>, summary: Option<&Summary>, rules: &RuleSet) -> Vec<String> {
     let mut sink = Findings::default();
-    check_set(set, summary, rules, today(), &mut sink);
+    check_set(set, summary, rules, now(), &mut sink);
     for finding in sink.listed() {
         assert!(!finding.message.ja.contains('{') && !finding.action.en.contains('{'), "{finding:?}");
     }
@@ -110,9 +112,9 @@ fn every_rule_of_a_set_has_a_passing_and_a_failing_case() {
     one("SET-COVER-COUNTS", ids(&set(&files), Some(&summary(3)), &rules));
 
     let mut closed = rules.clone();
-    closed.policy_mut().calendar = Some(Calendar { from_day: 1, to_day: 10, outside: Outside::Hold });
+    closed.policy_mut().calendar = Some(Calendar::days(1, 10, Outside::Hold));
     one("SET-HELD", ids(&set(&sound), None, &closed));
-    closed.policy_mut().calendar = Some(Calendar { from_day: 1, to_day: 10, outside: Outside::Refuse });
+    closed.policy_mut().calendar = Some(Calendar::days(1, 10, Outside::Refuse));
     one("SET-CLOSED", ids(&set(&sound), None, &closed));
     let earlier = Number { epoch: 1, serial: 7 };
     for (held, id) in [(false, "SET-REPEATED"), (true, "SET-REPEATED-HELD")] {
@@ -137,9 +139,10 @@ fn roles_are_told_by_comment_or_name() {
     let named = Set { cover: Some(&cover), ..set(&files) };
     assert_eq!(roles_of(&named, &rules), Roles { filing: Some(1), cover: Some(0), attachments: vec![2] });
     let mut held = rules.clone();
-    held.policy_mut().calendar = Some(Calendar { from_day: 1, to_day: 10, outside: Outside::Hold });
-    let verdict = check_set(&set(&files), None, &held, today(), &mut Findings::default());
-    assert_eq!(verdict.held_until, NaiveDate::from_ymd_opt(2026, 12, 1));
+    held.policy_mut().calendar = Some(Calendar::days(1, 10, Outside::Hold));
+    let verdict = check_set(&set(&files), None, &held, now(), &mut Findings::default());
+    let opens = NaiveDate::from_ymd_opt(2026, 12, 1).and_then(|day| day.and_hms_opt(0, 0, 0));
+    assert_eq!(verdict.held_until, opens);
 }
 
 #[test]

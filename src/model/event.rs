@@ -9,6 +9,7 @@ use super::application::{Application, ApplicationStep};
 use super::authority::Authority;
 use super::card::CardRef;
 use super::certificate::{Certificate, RevocationReason};
+use super::day::{Batch, ClosedDay};
 use super::document::{Document, RemovalReason};
 use super::ids::{
     AccountId, ApplicationId, CertificateId, Digest, DocumentId, InsurerCode, MailId, Number, OfficeCode,
@@ -246,6 +247,20 @@ pub enum Event {
         /// Which.
         id: MailId,
     },
+    /// The gateway keeps this insurer's calendar from here on: no cut-off before counts as missed.
+    CalendarBegan {
+        /// Whose.
+        insurer: InsurerCode,
+    },
+    /// A batch was closed at a cut-off: what was accepted before it is in this one or an earlier one.
+    BatchClosed {
+        /// Whose.
+        insurer: InsurerCode,
+        /// The batch.
+        batch: Batch,
+    },
+    /// The books of a local day are closed.
+    DayClosed(ClosedDay),
     /// Files of an unfinished set were removed from an account's drop-box.
     DropboxSwept {
         /// Whose.

@@ -33,6 +33,12 @@ pub const DISK_FREE_BYTES: &str = "todoke_disk_free_bytes";
 pub const JOURNAL_SEQUENCE: &str = "todoke_journal_sequence";
 /// Gauge: days since the virus patterns were made; -1 when the scanner tells no date.
 pub const PATTERN_AGE_DAYS: &str = "todoke_pattern_age_days";
+/// Gauge, label `code`: alarms that hold now.
+pub const ALARMS: &str = "todoke_alarms";
+/// Counter: batches closed at cut-offs.
+pub const BATCHES: &str = "todoke_batches_total";
+/// Gauge: local days that ended and whose books are not closed.
+pub const DAYS_OPEN: &str = "todoke_days_open";
 /// Gauge: 1 when the scanner answered last, else 0.
 pub const SCANNER_UP: &str = "todoke_scanner_up";
 /// Gauge, label `days` (1, 7, 30, 90): certificates that end within so many days, or have ended, with no successor in use.

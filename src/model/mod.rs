@@ -5,6 +5,7 @@ pub mod application;
 pub mod authority;
 pub mod card;
 pub mod certificate;
+pub mod day;
 pub mod document;
 pub mod escape;
 pub mod event;

@@ -1,6 +1,7 @@
 //! Decisions from values: no I/O, no clock.
 
 pub mod bounce;
+pub mod calendar;
 pub mod certificates;
 pub mod delegation;
 pub mod enrolment;

@@ -57,6 +57,24 @@ impl Default for ControlPolicy {
     }
 }
 
+/// `[reconciliation]`: the books of each day.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ReconciliationPolicy {
+    /// So many days' books are shown to accounts in `/history/reconciliation`.
+    pub shown_days: u32,
+    /// Books are kept for so many days.
+    pub keep_days: u32,
+    /// Blobs whose hash `todoke reconcile` looks at, of those that are there, unless it is told to look at all.
+    pub sample: u32,
+}
+
+impl Default for ReconciliationPolicy {
+    fn default() -> Self {
+        Self { shown_days: 93, keep_days: 3_660, sample: 200 }
+    }
+}
+
 /// `[sessions]`: logins at the same time (K14).
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]

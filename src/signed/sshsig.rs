@@ -19,6 +19,11 @@ pub const SUBMISSION_NAMESPACE: &str = "todoke";
 /// The namespace of the gateway's signature over a receipt.
 pub const RECEIPT_NAMESPACE: &str = "todoke-receipt";
 
+/// The namespace of the gateway's signature over a batch.
+pub const BATCH_NAMESPACE: &str = "todoke-batch";
+/// The namespace of the gateway's signature over a day's books.
+pub const RECONCILIATION_NAMESPACE: &str = "todoke-reconciliation";
+
 /// Most bytes of an armored signature; an RSA-8192 certificate with long principals needs about 8 KiB.
 pub const SIGNATURE_BYTES_MAX: usize = 32 * 1024;
 /// Fewest bits of an RSA modulus.

@@ -2,6 +2,7 @@
 
 mod applications;
 mod certificates;
+mod days;
 mod logins;
 mod mails;
 mod profile;
@@ -148,6 +149,9 @@ pub(super) fn decide<I: Index>(draft: &mut Draft<'_, I>, op: Op, at: Timestamp) 
         Op::ResumeAddress(tag) => mails::resume(draft, tag),
         Op::RetryMail(id) => mails::retry(draft, id),
         Op::MailCardErased(ids) => mails::card_erased(draft, ids),
+        Op::BeginCalendar(insurer) => days::begin_calendar(draft, insurer),
+        Op::CloseBatch { insurer, batch } => days::close_batch(draft, insurer, batch, at),
+        Op::CloseDay(day) => days::close_day(draft, day, at),
         Op::DropboxSwept { account, files, bytes } => ok(Event::DropboxSwept { account, files, bytes }),
         Op::NoteRenewal { id, stage, mail } => profile::note_renewal(draft, id, stage, mail),
         Op::Apply(group) => applications::apply(draft, group),
@@ -398,11 +402,11 @@ fn place<I: Index>(draft: &mut Draft<'_, I>, documents: Vec<(Document, Digest)>)
         if !draft.has(&tables::account(&document.account))? {
             return Err(missing(format_args!("account {}", document.account)));
         }
-        if draft.has(&tables::document_place(id))? || !ids.insert(id) {
-            return Err(Refusal::Exists(format!("document {id}")).into());
-        }
         if draft.has(&tables::row(&row))? || !rows.insert(row) {
             continue;
+        }
+        if draft.has(&tables::document_place(id))? || !ids.insert(id) {
+            return Err(Refusal::Exists(format!("document {id}")).into());
         }
         done.push(id);
         events.push(Event::DocumentPlaced { document: Box::new(document), row });

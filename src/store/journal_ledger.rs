@@ -12,6 +12,7 @@
 //! - **Leases** are in memory: after a restart all is given out again.
 
 mod certificates;
+mod days;
 
 use std::collections::{BinaryHeap, HashMap};
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -23,7 +24,8 @@ use serde::de::DeserializeOwned;
 use super::applications::StoredApplication;
 use super::index::{Index, IndexError};
 use super::ledger::{
-    ApplicationFilter, Done, Head, Ledger, LedgerError, MailFilter, Op, Queue, SubmissionFilter, Swept, Task,
+    ApplicationFilter, DocumentTrace, Done, Head, Ledger, LedgerError, MailFilter, Op, Queue,
+    SubmissionFilter, Swept, Task,
 };
 use super::recover::{LedgerOptions, OpenError, Recovered, Recovery, recover};
 use super::root::Root;
@@ -204,11 +206,8 @@ impl<I: Index> JournalLedger<I> {
     }
 
     fn stored_document(&self, id: DocumentId) -> Result<Option<StoredDocument>, LedgerError> {
-        let Some((account, office)) = self.fetch::<(AccountId, OfficeCode)>(&tables::document_place(id))?
-        else {
-            return Ok(None);
-        };
-        self.fetch(&tables::outbox_office(&account, &office).document(id).done())
+        let Some(trace) = self.fetch::<DocumentTrace>(&tables::document_place(id))? else { return Ok(None) };
+        self.fetch(&tables::outbox_office(&trace.account, &trace.office).document(id).done())
     }
 
     /// The offices of which an account's outbox has documents.

@@ -9,12 +9,17 @@ use zeroize::Zeroizing;
 
 use super::{durable, gateway_keys};
 use crate::model::ids::Digest;
-use crate::signed::sshsig::{self, RECEIPT_NAMESPACE, SignatureError};
+use crate::signed::sshsig::{
+    self, BATCH_NAMESPACE, RECEIPT_NAMESPACE, RECONCILIATION_NAMESPACE, SignatureError,
+};
 
 /// Files in `keys/`.
 const TAG_KEY: &str = "tag_key";
 /// Former receipt keys, as lines of `allowed_signers` with their periods.
 const FORMER_SIGNERS: &str = "former_signers";
+
+/// What the gateway signs.
+const NAMESPACES: [&str; 3] = [RECEIPT_NAMESPACE, BATCH_NAMESPACE, RECONCILIATION_NAMESPACE];
 
 /// Why the keys cannot be used: a file is not readable or writable, or others could read it.
 #[derive(Debug, thiserror::Error)]
@@ -60,14 +65,25 @@ impl Keys {
 
     /// Signs a receipt; armored.
     pub fn sign_receipt(&self, receipt: &[u8]) -> Result<String, SignatureError> {
-        sshsig::sign(receipt, RECEIPT_NAMESPACE, &self.receipt)
+        self.sign(RECEIPT_NAMESPACE, receipt)
+    }
+
+    /// Signs something else that the gateway states, under its own namespace; armored. The same bytes give the same
+    /// signature.
+    pub fn sign(&self, namespace: &'static str, bytes: &[u8]) -> Result<String, SignatureError> {
+        sshsig::sign(bytes, namespace, &self.receipt)
+    }
+
+    /// The key that signs, without comment.
+    pub fn signer(&self) -> String {
+        public_line(self.receipt.public_key())
     }
 
     /// `/receipts/allowed_signers`: the receipt keys for `ssh-keygen -Y verify -I todoke`, former ones with their
     /// periods.
     pub fn allowed_signers(&self) -> String {
-        let public = public_line(self.receipt.public_key());
-        format!("todoke namespaces=\"{RECEIPT_NAMESPACE}\" {public}\n{}", self.former_signers)
+        let (namespaces, public) = (NAMESPACES.join(","), self.signer());
+        format!("todoke namespaces=\"{namespaces}\" {public}\n{}", self.former_signers)
     }
 
     /// A keyed digest over parts: the same parts give the same tag on this gateway, and nobody without the key can try

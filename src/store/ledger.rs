@@ -5,12 +5,14 @@
 //! respect to all others, and is durable when [`Ledger::commit`] returns. All calls block.
 
 mod certificates;
+mod days;
 
 use crate::model::account_history::{AccountFact, ProfileField};
 use crate::model::application::{Application, ApplicationNotice, ApplicationState, ApplicationStep};
 use crate::model::authority::Authority;
 use crate::model::card::CardRef;
 use crate::model::certificate::{Certificate, RevocationReason};
+use crate::model::day::{Batch, ClosedDay};
 use crate::model::document::{Document, RemovalReason, RemovedDocument};
 use crate::model::event::{MailResult, Series};
 use crate::model::ids::{
@@ -24,6 +26,7 @@ use crate::model::submission::{HoldReason, Outcome, StageVerdict, State, Submiss
 use crate::model::time::Timestamp;
 
 pub use certificates::{CertificateFilter, CertificateLedger};
+pub use days::{Acceptance, CalendarState, DayLedger, DocumentTrace, LastDocument};
 
 /// A change somebody asks for.
 #[derive(Debug, Clone)]
@@ -191,6 +194,18 @@ pub enum Op {
     RetryMail(MailId),
     /// The mail's card is gone, durably.
     MailCardErased(Vec<MailId>),
+    /// Keeps this insurer's calendar from now on. Nothing if it is kept already.
+    BeginCalendar(InsurerCode),
+    /// Closes a batch. Refused ([`Refusal::NotNow`]) when something was accepted before the cut-off that is in no batch: then it is
+    /// made again.
+    CloseBatch {
+        /// Whose.
+        insurer: InsurerCode,
+        /// The batch, its file staged durably.
+        batch: Batch,
+    },
+    /// Closes the books of a day that has ended, right after the one closed last.
+    CloseDay(ClosedDay),
     /// Files of an unfinished set were removed.
     DropboxSwept {
         /// Whose.
@@ -485,7 +500,7 @@ pub struct ApplicationFilter {
 }
 
 /// What is true. See the module's text.
-pub trait Ledger: CertificateLedger + Send + Sync {
+pub trait Ledger: CertificateLedger + DayLedger + Send + Sync {
     /// Decides and records one change; durable when it returns.
     fn commit(&self, op: Op, by: Actor, now: Timestamp) -> Result<Done, LedgerError>;
 

@@ -2,6 +2,7 @@
 
 mod applications;
 mod certificates;
+mod days;
 
 use super::ledger::{
     Done, LOGIN_SOURCES_MAX, Ledger, LedgerError, MailFilter, Op, Queue, Received, Refusal, SubmissionFilter,
@@ -46,6 +47,11 @@ pub(super) fn run<L: Ledger, G>(make: impl Fn() -> (G, L)) {
         certificates::issue_and_find,
         certificates::one_key_one_account,
         certificates::revocation,
+        days::acceptances_in_order,
+        days::batches,
+        days::closed_days,
+        days::what_came_last,
+        days::events_of_a_time,
     ];
     for part in parts {
         let (_keep, ledger) = make();

@@ -17,6 +17,7 @@ mod tables;
 mod writer;
 
 pub mod blobs;
+pub mod books;
 pub mod cards;
 pub mod local_blobs;
 

@@ -3,10 +3,12 @@
 
 mod applications;
 mod certificates;
+mod days;
 mod logins;
 mod mails;
 
 use super::index::{Index, IndexError};
+use super::ledger::DocumentTrace;
 use super::tables::{
     self, Draft, IdUse, Meta, Payload, SERIES, StoredDocument, StoredSubmission, series_index,
 };
@@ -29,6 +31,7 @@ pub(super) fn project<I: Index>(
     hash: Digest,
 ) -> Result<(), IndexError> {
     let at = record.at;
+    days::mark_hour(draft, record.seq, at)?;
     match &record.event {
         Event::EpochBegan { epoch, uuid } => {
             let unreconciled = draft.meta.epoch != 0;
@@ -41,7 +44,10 @@ pub(super) fn project<I: Index>(
         Event::InsurerSet(insurer) => set_insurer(draft, insurer)?,
         Event::OfficeSet(office) => set_office(draft, office)?,
         Event::AccountSet(account) => set_account(draft, account)?,
-        Event::SubmissionReceived { submission, outcome } => received(draft, submission, outcome, at)?,
+        Event::SubmissionReceived { submission, outcome } => {
+            received(draft, submission, outcome, at)?;
+            days::note_acceptance(draft, submission.number, record.seq, at)?;
+        }
         Event::SubmissionJudged { number, outcome, verdicts, office, forms, decision } => {
             change(draft, *number, |stored| {
                 stored.submission.verdicts.clone_from(verdicts);
@@ -56,6 +62,7 @@ pub(super) fn project<I: Index>(
                 // Its client was told "received" at the time.
                 stored.tell_at = (stored.submission.state == State::Refused).then_some(at);
             })?;
+            days::note_acceptance(draft, *number, record.seq, at)?;
         }
         Event::PublishIntended { number } => {
             change(draft, *number, |stored| enter(stored, State::Publishing, at))?;
@@ -96,10 +103,7 @@ pub(super) fn project<I: Index>(
             stored.document.hold = Some(DocumentHold { legal: *legal, since: at, card: card.clone() });
         })?,
         Event::DocumentReleased { id } => change_document(draft, *id, |s| s.document.hold = None)?,
-        Event::RemovalIntended { id, reason } => change_document(draft, *id, |stored| {
-            stored.removal = Some((*reason, at));
-            stored.announce_at = None;
-        })?,
+        Event::RemovalIntended { id, reason } => removal_intended(draft, *id, *reason, at)?,
         Event::Removed { id } => removed(draft, *id, at)?,
         Event::MailSealed(_)
         | Event::MailTried { .. }
@@ -108,6 +112,9 @@ pub(super) fn project<I: Index>(
         | Event::AddressMarked { .. }
         | Event::AddressResumed { .. }
         | Event::MailCardErased { .. } => mails::project(draft, &record.event, at)?,
+        event @ (Event::CalendarBegan { .. } | Event::BatchClosed { .. } | Event::DayClosed(_)) => {
+            days::project(draft, event, at)?;
+        }
         Event::DropboxSwept { account, files, bytes } => {
             draft.put(&tables::sweeps(account).time(at).numbered(0, record.seq).done(), &(*files, *bytes))?;
         }
@@ -325,6 +332,7 @@ fn change<I: Index>(
 /// Holds for the epoch end: those submissions are judged again.
 fn reconciled<I: Index>(draft: &mut Draft<'_, I>, at: Timestamp) -> Result<(), IndexError> {
     draft.meta.unreconciled = false;
+    days::calendars_begin_anew(draft, at)?;
     for key in draft.keys(tables::epoch_holds())? {
         let (epoch, serial) = tables::numbered_in(&key).ok_or_else(|| missing("a hold"))?;
         change(draft, Number { epoch, serial }, |stored| stored.due_at = Some(at))?;
@@ -340,7 +348,7 @@ fn placed<I: Index>(
 ) -> Result<(), IndexError> {
     let stored = StoredDocument { document: document.clone(), announce_at: Some(at), removal: None };
     draft.put_new(tables::row(&row), &document.id)?;
-    draft.put_new(tables::document_place(document.id), &(&document.account, &document.office))?;
+    days::trace(draft, document)?;
     draft.derive(&[], stored.derived());
     draft.put_new(stored.key(), &stored)
 }
@@ -350,8 +358,8 @@ pub(super) fn stored_document<I: Index>(
     draft: &mut Draft<'_, I>,
     id: DocumentId,
 ) -> Result<Option<StoredDocument>, IndexError> {
-    let Some((account, office)) = draft.fetch(&tables::document_place(id))? else { return Ok(None) };
-    draft.fetch(&tables::outbox_office(&account, &office).document(id).done())
+    let Some(trace) = draft.fetch::<DocumentTrace>(&tables::document_place(id))? else { return Ok(None) };
+    draft.fetch(&tables::outbox_office(&trace.account, &trace.office).document(id).done())
 }
 
 fn change_document<I: Index>(
@@ -370,7 +378,6 @@ fn removed<I: Index>(draft: &mut Draft<'_, I>, id: DocumentId, at: Timestamp) ->
     let stored = stored_document(draft, id)?.ok_or_else(|| missing(format_args!("document {id}")))?;
     draft.derive(&stored.derived(), Vec::new());
     draft.remove(&stored.key())?;
-    draft.remove(&tables::document_place(id))?;
     let document = stored.document;
     let of = RemovedDocument {
         id,
@@ -386,4 +393,17 @@ fn removed<I: Index>(draft: &mut Draft<'_, I>, id: DocumentId, at: Timestamp) ->
     };
     draft.derive(&[], vec![tables::insurer_removed(&of.insurer).time(at).document(id).done()]);
     draft.put_new(tables::removed_document(id), &of)
+}
+
+fn removal_intended<I: Index>(
+    draft: &mut Draft<'_, I>,
+    id: DocumentId,
+    reason: RemovalReason,
+    at: Timestamp,
+) -> Result<(), IndexError> {
+    change_document(draft, id, |stored| {
+        stored.removal = Some((reason, at));
+        stored.announce_at = None;
+    })?;
+    days::forget_recalled(draft, id, reason)
 }

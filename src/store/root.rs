@@ -101,7 +101,7 @@ pub struct Root {
 }
 
 /// Folders nobody else may look into.
-const PRIVATE: [&str; 7] = ["journal", "index", "blobs", "keys", "credentials", "uploads", "seen"];
+const PRIVATE: [&str; 8] = ["journal", "index", "blobs", "books", "keys", "credentials", "uploads", "seen"];
 
 impl Root {
     /// Opens and locks a data root; makes what is missing of its layout.
@@ -161,6 +161,10 @@ impl Root {
     /// Keyed tags of records that were filed (K53).
     pub fn seen(&self) -> PathBuf {
         self.path.join("seen")
+    }
+    /// What each closed day's books say.
+    pub fn books(&self) -> PathBuf {
+        self.path.join("books")
     }
     /// The spool.
     pub fn insurers(&self) -> PathBuf {

@@ -5,6 +5,7 @@
 //! places of documents hold keys without a value, and follow from the records ([`StoredSubmission::derived`] and its likes).
 
 pub(super) mod certificates;
+pub(super) mod days;
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher};
@@ -207,6 +208,7 @@ pub(super) fn announced(insurer: &InsurerCode) -> Key {
     Key::of(b'6').text(insurer.as_str())
 }
 /// Account and office of a document: where its record lies.
+/// [`super::ledger::DocumentTrace`]: where a document's record lies; stays when that is gone.
 pub(super) fn document_place(id: DocumentId) -> Vec<u8> {
     Key::of(b'D').document(id).done()
 }
@@ -406,6 +408,7 @@ impl StoredSubmission {
         keys.extend(self.tell_at.map(|due| queued(Queue::Tell, due, number.epoch, number.serial)));
         let refer = |id: &BlobId| blob(id).byte(b's').number(number).done();
         keys.extend(of.files.iter().map(|file| refer(&file.blob)));
+        keys.extend(days::filing_keys(of));
         if self.payload != Payload::CardGone {
             keys.push(refer(&of.card.blob));
             keys.extend(of.decision.iter().map(|card| refer(&card.blob)));
@@ -722,12 +725,17 @@ impl<'a, I: Index> Draft<'a, I> {
 
     /// All keys that begin so, in order. For rare questions: looks at the whole draft.
     pub(super) fn keys(&self, beginning: Key) -> Result<Vec<Vec<u8>>, IndexError> {
-        let (from, to) = (beginning.clone().done(), beginning.end());
+        self.keys_between(&beginning.clone().done(), &beginning.end())
+    }
+
+    /// All keys from this one on and before that one, in order. Looks at the whole draft.
+    pub(super) fn keys_between(&self, from: &[u8], to: &[u8]) -> Result<Vec<Vec<u8>>, IndexError> {
         let mut keys = std::collections::BTreeSet::new();
-        for pair in self.index.range(&from, &to, false) {
+        for pair in self.index.range(from, to, false) {
             keys.insert(pair?.0);
         }
-        for (key, entry) in self.entries.iter().filter(|(key, _)| key.starts_with(&from)) {
+        let within = |key: &[u8]| from <= key && key < to;
+        for (key, entry) in self.entries.iter().filter(|(key, _)| within(key.as_slice())) {
             if entry.now.is_some() {
                 keys.insert(key.clone());
             } else {

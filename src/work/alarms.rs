@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
 
+use crate::model::metric;
 use crate::model::time::Timestamp;
 
 /// Distinct alarms kept; further ones are only counted under `ALARMS-OVERFLOW`.
@@ -61,13 +62,21 @@ impl Alarms for AlarmBoard {
         tracing::error!(code, text, "alarm");
         let alarm = Alarm { code: code.to_owned(), text, first: now, last: now, count: 1 };
         alarms.insert(code.to_owned(), alarm);
+        gauge(code).increment(1.0);
     }
 
     fn clear(&self, code: &str) {
         if self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(code).is_some() {
+            gauge(code).decrement(1.0);
             tracing::info!(code, "alarm is over");
         }
     }
+}
+
+/// Without what it concerns, which would be a label without bound.
+fn gauge(code: &str) -> metrics::Gauge {
+    let word = code.split(' ').next().unwrap_or_default().to_owned();
+    metrics::gauge!(metric::ALARMS, "code" => word)
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ use crate::model::ids::{BlobId, InsurerCode, Number, OfficeCode};
 use crate::model::party::{Account, Standing};
 use crate::model::submission::{FileRole, HoldReason, Kind, Outcome, Stage, StageVerdict, Verdict};
 use crate::model::time::{Clock, Day, SECOND, Timestamp};
+use crate::rules::calendar;
 use crate::rules::delegation::{self, Acting};
 use crate::signed::names::FileName;
 use crate::store::blobs::Blobs;
@@ -343,7 +344,8 @@ impl Assessor {
     ) -> anyhow::Result<(bool, Vec<OfficeCode>)> {
         let book = self.book();
         let rules = book.of(&candidate.account.insurer);
-        let today = now.date_in(self.zone);
+        let clock = calendar::reading(now, self.zone);
+        let today = clock.date();
         let mut findings = Findings::listing(LISTED_MAX);
         let mut summary: Option<Summary> = None;
         let mut records = Records::default();
@@ -393,7 +395,7 @@ impl Assessor {
             files.push(facts);
         }
         let verdict =
-            set::check_set(&set_of(candidate, &files), summary.as_ref(), rules, today, &mut findings);
+            set::check_set(&set_of(candidate, &files), summary.as_ref(), rules, clock, &mut findings);
         let summary = summary.unwrap_or_default();
         assessment.office = summary.office.or_else(|| candidate.office.clone());
         assessment.forms = summary.forms.into_iter().map(|f| (f.code, f.count)).collect();

@@ -184,6 +184,8 @@ impl Imports {
     ) -> Result<Progress, WorkError> {
         let mut progress = Progress::default();
         let mut oldest: Option<(Timestamp, Number)> = None;
+        let (mut waiting, mut late) = (0_u64, 0_u64);
+        let patience = i64::from(self.policy.uncollected_hours_max) * 3600 * SECOND;
         let mut filter = SubmissionFilter {
             insurer: Some(code.clone()),
             states: vec![State::Published],
@@ -195,6 +197,8 @@ impl Imports {
                 let number = submission.number;
                 if found.contains_key(&number) {
                     let since = submission.decided_at.unwrap_or(submission.received_at);
+                    waiting += 1;
+                    late += u64::from(now.since(since) > patience);
                     oldest = oldest.into_iter().chain([(since, number)]).min();
                 } else if find(spool, &number.to_string())
                     .doing(|| format!("looking for {number}"))?
@@ -211,11 +215,13 @@ impl Imports {
             }
         }
         let alarm = format!("SPOOL-NOT-COLLECTED {code}");
-        let patience = i64::from(self.policy.uncollected_hours_max) * 3600 * SECOND;
         match oldest {
             Some((since, number)) if now.since(since) > patience => {
-                let words =
-                    format!("{number} waits in new/ since {since}; is the insurer's importer running?");
+                let words = format!(
+                    "{late} of {waiting} submissions in new/ have waited for more than {} hours, the oldest ({number}) since \
+                     {since}; is the insurer's importer running?",
+                    self.policy.uncollected_hours_max
+                );
                 self.alarms.raise(&alarm, &words, now);
             }
             _ => self.alarms.clear(&alarm),

@@ -3,10 +3,14 @@
 pub mod alarms;
 pub mod announce;
 pub mod assess;
+pub mod batches;
+pub mod books;
 pub mod bounces;
 pub mod certificates;
+pub mod compare;
 pub mod deliver;
 pub mod enrol;
+pub mod expected;
 pub mod imports;
 pub mod intake;
 pub mod judge;
@@ -24,7 +28,14 @@ pub mod self_service;
 pub mod sender;
 pub mod step;
 pub mod sweep;
+mod tell;
 
+#[cfg(test)]
+mod batches_tests;
+#[cfg(test)]
+mod books_tests;
+#[cfg(test)]
+mod expected_tests;
 #[cfg(test)]
 mod mail_tests;
 #[cfg(test)]

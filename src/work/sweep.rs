@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use chrono::NaiveDate;
 
+use super::batches::is_closed_stage;
 use super::publish::SpoolTurn;
 use super::retention::erase_leftover;
 use super::step::{Doing as _, Progress, WorkError};
-use crate::model::ids::{BlobId, Number};
+use crate::model::ids::{BlobId, InsurerCode, Number};
 use crate::model::submission::State;
 use crate::model::time::{DAY, Timestamp};
 use crate::store::blobs::Blobs;
@@ -78,7 +79,7 @@ impl Sweep {
         let mut progress = Progress::default();
         for insurer in self.ledger.insurers()? {
             match InsurerSpool::open(&self.spool_root, &insurer.code) {
-                Ok(spool) => progress.done += self.sweep_tmp(&spool, now)?,
+                Ok(spool) => progress.done += self.sweep_tmp(&insurer.code, &spool, now)?,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error).doing(|| format!("opening the spool of {}", insurer.code)),
             }
@@ -88,8 +89,9 @@ impl Sweep {
 
     /// Stages of `Accepted` and `Publishing` ones are the publisher's own; withdrawals of `Published` ones are
     /// [`super::publish::Publisher::recover`]'s.
-    fn sweep_tmp(&self, spool: &InsurerSpool, now: Timestamp) -> Result<u64, WorkError> {
+    fn sweep_tmp(&self, code: &InsurerCode, spool: &InsurerSpool, now: Timestamp) -> Result<u64, WorkError> {
         let mut done = 0;
+        let calendar = self.ledger.calendar(code)?;
         let names: Vec<_> = spool.tmp.names().and_then(Iterator::collect).doing(|| "reading .tmp/".into())?;
         for name in names {
             let text = name.to_string_lossy();
@@ -98,6 +100,9 @@ impl Sweep {
                     Some(State::Published) => continue,
                     _ => "its withdrawal is recorded",
                 }
+            } else if is_closed_stage(calendar.as_ref(), &text) {
+                // Complete, and promised: the next step places it.
+                continue;
             } else if erase_leftover(&text).is_some() {
                 "its erasure was under way"
             } else if let Some(number) = number_in(&text) {
@@ -131,12 +136,18 @@ impl Sweep {
     }
 }
 
+/// When the sweep takes a blob that nothing refers to.
+pub(super) fn orphan_due(id: &BlobId, grace_days: u32) -> Option<Timestamp> {
+    let begins = day_of(id)?.and_time(chrono::NaiveTime::MIN).and_utc();
+    Some(Timestamp(begins.timestamp_millis()).plus_days(grace_days + 1))
+}
+
 /// Whether it was written less than an hour ago.
 fn is_young(stat: &rustix::fs::Stat, now: Timestamp) -> bool {
     now.since(Timestamp(stat.st_mtime.saturating_mul(1000))) < 3_600_000
 }
 
-fn number_in(name: &str) -> Option<Number> {
+pub(super) fn number_in(name: &str) -> Option<Number> {
     Number::parse(name).ok()
 }
 

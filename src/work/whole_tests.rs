@@ -31,17 +31,17 @@ use crate::store::root::Root;
 use crate::store::spool::{insurer_path, prepare_insurer};
 
 /// One run of a gateway over a data root; dropped without ceremony, as by a crash.
-struct Run<'a> {
-    root: &'a Path,
-    ledger: Arc<JournalLedger<MemoryIndex>>,
-    blobs: Arc<LocalBlobs>,
-    alarms: Arc<AlarmBoard>,
-    turn: SpoolTurn,
-    now: Timestamp,
+pub(super) struct Run<'a> {
+    pub(super) root: &'a Path,
+    pub(super) ledger: Arc<JournalLedger<MemoryIndex>>,
+    pub(super) blobs: Arc<LocalBlobs>,
+    pub(super) alarms: Arc<AlarmBoard>,
+    pub(super) turn: SpoolTurn,
+    pub(super) now: Timestamp,
 }
 
 impl<'a> Run<'a> {
-    fn start(root: &'a Path, now: Timestamp) -> Self {
+    pub(super) fn start(root: &'a Path, now: Timestamp) -> Self {
         let opened = Root::open(root).unwrap();
         let blobs = Arc::new(LocalBlobs::open(&opened.blobs(), BlobOptions::default()).unwrap());
         let (ledger, _) = JournalLedger::open(opened, &LedgerOptions::default(), now).unwrap();
@@ -55,7 +55,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn found(root: &'a Path, now: Timestamp) -> Self {
+    pub(super) fn found(root: &'a Path, now: Timestamp) -> Self {
         let run = Self::start(root, now);
         prepare_insurer(root, &code(INSURER), None).unwrap();
         let card = || {
@@ -75,16 +75,20 @@ impl<'a> Run<'a> {
         run
     }
 
-    fn commit(&self, op: Op) {
+    pub(super) fn commit(&self, op: Op) {
         self.ledger.commit(op, Actor::Daemon, self.now).unwrap();
     }
 
-    fn accept(&self, seed: u8) -> Number {
+    pub(super) fn accept(&self, seed: u8) -> Number {
+        self.accept_tagged(u64::from(seed))
+    }
+
+    pub(super) fn accept_tagged(&self, seed: u64) -> Number {
         let serial = self.ledger.next_serial(Series::Submission, self.now).unwrap();
         let number = Number { epoch: 1, serial };
         let mut submission = submission(&*self.blobs, number, "K0001", "1234", self.now);
-        submission.manifest = Digest([seed; 32]);
-        submission.content_tag = Digest([seed; 32]);
+        submission.manifest = Digest::of(&seed.to_be_bytes());
+        submission.content_tag = Digest::of(&seed.to_be_bytes());
         let mut blobs: Vec<BlobId> = submission.files.iter().map(|file| file.blob.clone()).collect();
         blobs.push(submission.card.blob.clone());
         self.blobs.sync(&blobs).unwrap();
@@ -97,7 +101,12 @@ impl<'a> Run<'a> {
         number
     }
 
-    fn publisher(&self, points: Points) -> Publisher {
+    /// Everything accepted into `new/`.
+    pub(super) fn publish(&self) {
+        self.publisher(Points::default()).step(self.now).unwrap();
+    }
+
+    pub(super) fn publisher(&self, points: Points) -> Publisher {
         Publisher {
             ledger: self.ledger.clone(),
             blobs: self.blobs.clone(),
@@ -109,7 +118,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn imports(&self) -> Imports {
+    pub(super) fn imports(&self) -> Imports {
         Imports {
             ledger: self.ledger.clone(),
             spool_root: self.root.to_owned(),
@@ -120,7 +129,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn retention(&self, points: Points) -> Retention {
+    pub(super) fn retention(&self, points: Points) -> Retention {
         Retention {
             ledger: self.ledger.clone(),
             blobs: self.blobs.clone(),
@@ -132,7 +141,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn deliveries(&self, points: Points) -> Deliveries {
+    pub(super) fn deliveries(&self, points: Points) -> Deliveries {
         Deliveries {
             ledger: self.ledger.clone(),
             blobs: self.blobs.clone(),
@@ -150,22 +159,22 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn purge(&self, points: Points) -> Purge {
+    pub(super) fn purge(&self, points: Points) -> Purge {
         let (ledger, blobs, alarms) = (self.ledger.clone(), self.blobs.clone(), self.alarms.clone());
         let policy = PurgePolicy { clock_leap_hours_max: 24 * 365, ..PurgePolicy::default() };
         Purge::new(ledger, blobs, policy, alarms, || 0, self.root.to_owned()).with_points(points)
     }
 
-    fn state(&self, number: Number) -> State {
+    pub(super) fn state(&self, number: Number) -> State {
         self.ledger.submission(number).unwrap().unwrap().state
     }
 
-    fn blob_count(&self) -> usize {
+    pub(super) fn blob_count(&self) -> usize {
         self.blobs.scan().count()
     }
 }
 
-fn at_point(point: &'static str) -> Points {
+pub(super) fn at_point(point: &'static str) -> Points {
     Points::stopping(move |at| at == point)
 }
 

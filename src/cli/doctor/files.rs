@@ -5,6 +5,8 @@ use std::io::{self, BufRead as _, Seek as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
+use chrono::{Days, NaiveDate};
+
 use super::Report;
 use crate::config::{Config, source};
 use crate::filing::rules::RuleSet;
@@ -71,7 +73,7 @@ fn notices(config: &Config, report: &mut Report) {
 }
 
 /// Policies of single insurers.
-pub(super) fn insurers(config: &Config, rules: Option<&RuleSet>, report: &mut Report) {
+pub(super) fn insurers(config: &Config, rules: Option<&RuleSet>, now: Timestamp, report: &mut Report) {
     let folder = config.places.conf.join("insurers");
     let Ok(entries) = std::fs::read_dir(&folder) else { return };
     for entry in entries.take(INSURERS_MAX).flatten() {
@@ -95,9 +97,13 @@ pub(super) fn insurers(config: &Config, rules: Option<&RuleSet>, report: &mut Re
             .map(|_| ());
         let renewal = config.insurer_table::<RenewalPolicy>(&code, "renewal").map(|_| ());
         let documents = config.insurer_table::<DocumentTable>(&code, "documents");
-        let checked = match (&accounts.and(renewal), &documents) {
-            (Err(error), _) | (_, Err(error)) => Err(error.to_string()),
-            (Ok(()), Ok(table)) => table
+        let calendar = config.calendar(&code);
+        if let Ok((policy, days)) = &calendar {
+            holidays(&policy.holidays, days.holidays.ends(), now.date_in(config.gateway.zone), report);
+        }
+        let checked = match (&accounts.and(renewal), &documents, &calendar) {
+            (Err(error), ..) | (_, Err(error), _) | (.., Err(error)) => Err(error.to_string()),
+            (Ok(()), Ok(table), Ok(_)) => table
                 .check()
                 .map_err(|text| format!("{}: documents.{text}", path.display()))
                 .and_then(|()| certificates(config, &code, &path))
@@ -134,6 +140,22 @@ fn enrolment(config: &Config, code: &InsurerCode, path: &Path) -> Result<(), Str
     }
     let lines = faults.iter().map(|(key, what)| format!("{}: {key}: {what}", path.display()));
     Err(lines.collect::<Vec<_>>().join("\n"))
+}
+
+/// A table of holidays that ends soon makes business days of holidays then.
+fn holidays(name: &str, ends: Option<NaiveDate>, today: NaiveDate, report: &mut Report) {
+    let soon = today.checked_add_days(Days::new(366)).unwrap_or(today);
+    match ends {
+        None if name.is_empty() => {}
+        Some(ends) if ends > soon => {}
+        ends => {
+            let ends = ends.map_or_else(|| "is empty".to_owned(), |day| format!("ends on {day}"));
+            let found = format!("holidays/{name}.csv {ends}");
+            let action =
+                "put the table that the Cabinet Office publishes in its place (syukujitsu.csv, as it is)";
+            report.warn("holidays", found, action);
+        }
+    }
 }
 
 /// The `[filing]` table over the rules.

@@ -1,7 +1,11 @@
 //! What an office or agent sees over SFTP: `/submit`, `/receipts`, `/outbox/OFFICE`, `/history`.
 
+mod books;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
+
+use chrono::NaiveDate;
 
 use super::port::{
     Answer, Attributes, Entry, Fault, Listing, OpenFile, OpenFlags, SetAttributes, Space, Tree, VirtualPath,
@@ -18,6 +22,7 @@ use crate::model::time::{Clock, Day, Timestamp};
 use crate::rules::delegation;
 use crate::rules::policy::{DelegationPolicy, EndedOutbox};
 use crate::store::blobs::Blobs;
+use crate::store::books::Books;
 use crate::store::dropbox::{Begin, Dropbox, Login, Place, Shown};
 use crate::store::handover::Handover;
 use crate::store::history;
@@ -53,6 +58,10 @@ pub struct OfficeParts {
     pub zone: chrono_tz::Tz,
     /// What an insurer wants with ended delegations.
     pub delegations: Box<DelegationPolicies>,
+    /// `/history/reconciliation`
+    pub books: Books,
+    /// Days of them that are shown.
+    pub books_shown: usize,
     /// `/account`
     pub service: Arc<dyn SelfService>,
     /// Bytes of a file that is put into `/account` (`submit.self_service_file_bytes_max`).
@@ -89,6 +98,10 @@ enum At<'a> {
     Announcement(DocumentId),
     History,
     HistoryFile(History),
+    /// The books of days.
+    Books,
+    /// One day's, or the signature over it.
+    Book(NaiveDate, bool),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,6 +120,8 @@ enum History {
     Account,
 }
 
+/// The folder of the books of days.
+const BOOKS: &str = "reconciliation";
 const ALLOWED_SIGNERS: &str = "allowed_signers";
 
 fn folder(modified: u64, mode: u32) -> Attributes {
@@ -167,6 +182,11 @@ impl OfficeTree {
             ["announcements"] => At::Announcements,
             ["announcements", name] => At::Announcement(Document::id_in(name).ok_or_else(missing)?),
             ["history"] => At::History,
+            ["history", BOOKS] => At::Books,
+            ["history", BOOKS, name] => {
+                let (day, signature) = books::day_in(name).ok_or_else(missing)?;
+                At::Book(day, signature)
+            }
             ["history", "sent.csv"] => At::HistoryFile(History::Sent),
             ["history", "received.csv"] => At::HistoryFile(History::Received),
             ["history", "mails.csv"] => At::HistoryFile(History::Mails),
@@ -362,6 +382,7 @@ impl Tree for OfficeTree {
             | At::ById
             | At::Outbox
             | At::Announcements
+            | At::Books
             | At::History => folder(self.parts.ledger.head().at.unix_seconds(), 0o550),
             At::Submit => folder(self.dropbox.folder("").unwrap_or_default().unix_seconds(), 0o750),
             At::InSubmit(name) => match self.dropbox.folder(name) {
@@ -391,6 +412,7 @@ impl Tree for OfficeTree {
                 file(document.size, document.placed_at.unix_seconds(), 0o440)
             }
             At::HistoryFile(which) => made(self.history(which)?),
+            At::Book(day, signature) => made(self.book(day, signature)?),
         })
     }
 
@@ -526,10 +548,18 @@ impl Tree for OfficeTree {
                     let size = self.history(which)?.bytes.len() as u64;
                     entries.push(Ok(Entry { name: name.into(), attributes: file(size, at, 0o440) }));
                 }
+                let attributes = folder(at, 0o550);
+                entries.push(Ok(Entry { name: BOOKS.into(), attributes }));
                 Box::new(entries.into_iter())
             }
+            At::Books => Box::new(self.book_entries()?.into_iter().map(Ok)),
             At::OutboxOf(_) => return Err(self.words.missing()),
-            At::Upload(_) | At::Receipt(..) | At::Document(..) | At::Announcement(_) | At::HistoryFile(_) => {
+            At::Upload(_)
+            | At::Receipt(..)
+            | At::Document(..)
+            | At::Announcement(_)
+            | At::HistoryFile(_)
+            | At::Book(..) => {
                 return Err(self.words.not_a_folder());
             }
         })
@@ -546,6 +576,7 @@ impl Tree for OfficeTree {
             return Ok(match at {
                 At::Receipt(of, name) => Box::new(MadeFile::new(self.made(of, name)?, self.words)),
                 At::HistoryFile(which) => Box::new(MadeFile::new(self.history(which)?, self.words)),
+                At::Book(day, signature) => Box::new(MadeFile::new(self.book(day, signature)?, self.words)),
                 At::Document(office, id) => {
                     let document = self.document(&office, id)?;
                     let reader = self.parts.blobs.open(&document.blob).map_err(|e| self.words.io(&e))?;

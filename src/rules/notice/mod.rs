@@ -17,9 +17,10 @@ use crate::model::time::Timestamp;
 
 pub use dkim::{Dkim, DkimError};
 pub use kinds::{
-    AddressNotice, Addressed, ApplicationMail, ArrivalNotice, ArrivalPart, CertificateEndsNotice,
-    ExpiringNotice, KINDS, Kind, LoginNotice, Notice, ProfileNotice, RecallNotice, RefusalNotice,
-    RefusalReason, RenewalList, RenewalRow, SweptNotice, WithdrawnNotice, summarise,
+    AbsenceNotice, AddressNotice, Addressed, ApplicationMail, ArrivalNotice, ArrivalPart,
+    CertificateEndsNotice, ExpiringNotice, KINDS, Kind, LoginNotice, Notice, ProfileNotice, RecallNotice,
+    RefusalNotice, RefusalReason, ReminderNotice, RenewalList, RenewalRow, SweptNotice, WithdrawnNotice,
+    summarise,
 };
 pub use letter::{Letter, LetterError, compose};
 use template::Template;

@@ -277,7 +277,7 @@ impl Journal {
 
     /// Reads on from the segment that holds the event after `seq`; for replay right after opening.
     pub fn read_after(&self, seq: u64) -> Result<Reader, JournalError> {
-        Reader::checked_after(&self.folder, seq)
+        Reader::after(&self.folder, seq)
     }
 }
 

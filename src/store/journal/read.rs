@@ -62,9 +62,15 @@ pub struct Batch {
 impl Batch {
     /// Its events with their links, in order.
     pub fn records(&self) -> impl Iterator<Item = Result<(Record, Digest), serde_json::Error>> + '_ {
-        self.records
-            .iter()
-            .map(|(range, hash)| Ok((serde_json::from_slice(&self.bytes[range.clone()])?, *hash)))
+        self.records_from(0)
+    }
+    /// The same but for the first so many.
+    pub fn records_from(
+        &self,
+        skip: usize,
+    ) -> impl Iterator<Item = Result<(Record, Digest), serde_json::Error>> + '_ {
+        let rest = self.records.get(skip..).unwrap_or_default();
+        rest.iter().map(|(range, hash)| Ok((serde_json::from_slice(&self.bytes[range.clone()])?, *hash)))
     }
     /// The link of this event, if the commit that ends with `last` has it.
     pub(super) fn link_of(&self, seq: u64, last: u64) -> Option<Digest> {
@@ -134,8 +140,8 @@ impl Reader {
     }
 
     /// From the segment on that holds the event after `seq`, which begins somewhat earlier. For a journal that was
-    /// checked just before: links are not checked again.
-    pub(super) fn checked_after(folder: &Path, seq: u64) -> Result<Self, JournalError> {
+    /// checked when it was opened: links are not checked again.
+    pub fn after(folder: &Path, seq: u64) -> Result<Self, JournalError> {
         let mut reader = Self { check_links: false, ..Self::from_start(folder) };
         if let Some((first, _)) = segments(folder)?.into_iter().rev().find(|(first, _)| *first <= seq + 1) {
             reader.position.seq = first - 1;

@@ -1,6 +1,7 @@
 //! The kinds of notice, one file each. A new one is a file here (its values, its places, a sample), a line in
 //! [`KINDS`], its texts in `conf/notices/NAME.toml`, and its row in `conf/notices/README.md`.
 
+mod absence;
 mod address;
 mod application;
 mod arrival;
@@ -9,6 +10,7 @@ mod login;
 mod profile;
 mod recall;
 mod refusal;
+mod reminder;
 mod renewal;
 mod swept;
 mod withdrawn;
@@ -17,6 +19,7 @@ use super::template::{Need, Slot};
 use super::words::Values;
 use crate::model::finding::Language;
 
+pub use absence::AbsenceNotice;
 pub use address::AddressNotice;
 pub use application::ApplicationMail;
 pub use arrival::{ArrivalNotice, ArrivalPart};
@@ -25,12 +28,14 @@ pub use login::LoginNotice;
 pub use profile::ProfileNotice;
 pub use recall::RecallNotice;
 pub use refusal::{RefusalNotice, RefusalReason, summarise};
+pub use reminder::ReminderNotice;
 pub use renewal::{CertificateEndsNotice, RenewalList, RenewalRow};
 pub use swept::SweptNotice;
 pub use withdrawn::WithdrawnNotice;
 
 /// All kinds, in the order of their names.
 pub static KINDS: &[&Kind] = &[
+    &absence::KIND,
     &address::KIND,
     &application::CANCELLED,
     &application::EXPIRED,
@@ -48,6 +53,7 @@ pub static KINDS: &[&Kind] = &[
     &profile::FORMER_KIND,
     &recall::KIND,
     &refusal::KIND,
+    &reminder::KIND,
     &renewal::LIST_KIND,
     &swept::KIND,
     &withdrawn::KIND,

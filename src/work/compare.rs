@@ -1,0 +1,681 @@
+//! `todoke reconcile`: recomputes a day's books from the journal, and holds the ledger against the disk. Names each difference, and
+//! each leftover with the sweep that will take it and when. Changes nothing.
+
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashSet};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use chrono_tz::Tz;
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+
+use super::batches::is_closed_stage;
+use super::books::{Sheets, Total, read};
+use super::publish::SpoolTurn;
+use super::retention::erase_leftover;
+use super::step::{Doing as _, WorkError};
+use super::sweep::{number_in, orphan_due};
+use crate::model::card::CardRef;
+use crate::model::day::ClosedDay;
+use crate::model::document::Document;
+use crate::model::escape;
+use crate::model::ids::{AccountId, BlobId, Digest, InsurerCode, Number};
+use crate::model::submission::{State, Submission};
+use crate::model::time::Timestamp;
+use crate::signed::sshsig::{self, RECONCILIATION_NAMESPACE};
+use crate::store::blobs::Blobs;
+use crate::store::books::{Book, Books, HEAD, account_part, insurer_part, signature_of};
+use crate::store::keys::Keys;
+use crate::store::ledger::{Ledger, SubmissionFilter};
+use crate::store::spool::{InsurerSpool, Place, is_folder};
+
+/// What is compared.
+#[derive(Debug, Clone, Default)]
+pub struct Scope {
+    /// Only this insurer's.
+    pub insurer: Option<InsurerCode>,
+    /// Only this account's.
+    pub account: Option<AccountId>,
+    /// The hash of every blob, rather than of a sample.
+    pub deep: bool,
+}
+
+/// How bad it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Journal and disk, or books, do not agree.
+    Difference,
+    /// What a crash left; it goes by itself.
+    Leftover,
+}
+
+/// One thing that was found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// How bad.
+    pub severity: Severity,
+    /// ASCII and stable, such as `DOCUMENT-WITHOUT-BLOB`.
+    pub code: &'static str,
+    /// What it is about: a number, a place.
+    pub what: String,
+    /// What is wrong, and what to do.
+    pub text: String,
+    /// When the sweep takes it.
+    pub goes_at: Option<Timestamp>,
+}
+
+/// What was compared, and what was found.
+#[derive(Debug, Default, Serialize)]
+pub struct Compared {
+    /// The day of the books; none when only the disk was looked at.
+    pub day: Option<String>,
+    /// Books compared.
+    pub books: u64,
+    /// Rows in them.
+    pub rows: u64,
+    /// Totals of the day as the journal has them.
+    pub totals: BTreeMap<&'static str, Total>,
+    /// Submissions looked at.
+    pub submissions: u64,
+    /// Documents looked at.
+    pub documents: u64,
+    /// Blobs that must be there.
+    pub blobs: u64,
+    /// Blobs whose hash was checked.
+    pub hashed: u64,
+    /// Folders in insurers' spools.
+    pub folders: u64,
+    /// The first of what was found.
+    pub findings: Vec<Finding>,
+    /// How much more there is.
+    pub more: u64,
+    /// Differences in all, leftovers not counted.
+    pub differences: u64,
+}
+
+/// Findings listed.
+const FINDINGS_MAX: usize = 1_000;
+const PAGE: usize = 1_000;
+
+/// What comparing is made of.
+pub struct Compare {
+    /// What is true.
+    pub ledger: Arc<dyn Ledger>,
+    /// Where bytes lie.
+    pub blobs: Arc<dyn Blobs>,
+    /// Who signed the books.
+    pub keys: Arc<Keys>,
+    /// The books.
+    pub books: Books,
+    /// `spool/`
+    pub spool_root: PathBuf,
+    /// Days are counted here.
+    pub zone: Tz,
+    /// Shared with publication: nothing moves while a spool is looked at.
+    pub turn: SpoolTurn,
+    /// Blobs whose hash is checked, unless all are.
+    pub sample: usize,
+}
+
+/// A blob whose hash may be checked: the order is random, and the same for the same blobs.
+type Candidate = (u64, BlobId, Digest, String);
+
+/// One comparison under way.
+struct Run<'a> {
+    of: &'a Compare,
+    scope: &'a Scope,
+    now: Timestamp,
+    found: Compared,
+    sample: BinaryHeap<Candidate>,
+}
+
+impl Compared {
+    fn say(
+        &mut self,
+        severity: Severity,
+        code: &'static str,
+        what: impl Into<String>,
+        text: impl Into<String>,
+    ) {
+        self.add(Finding { severity, code, what: what.into(), text: text.into(), goes_at: None });
+    }
+
+    fn differs(&mut self, code: &'static str, what: impl Into<String>, text: impl Into<String>) {
+        self.say(Severity::Difference, code, what, text);
+    }
+
+    fn sum(&mut self, totals: &BTreeMap<&'static str, Total>) {
+        for (word, total) in totals {
+            let sum = self.totals.entry(word).or_default();
+            sum.rows += total.rows;
+            sum.count += total.count;
+            sum.bytes += total.bytes;
+            self.rows += total.rows;
+        }
+    }
+
+    fn add(&mut self, finding: Finding) {
+        self.differences += u64::from(finding.severity == Severity::Difference);
+        if self.findings.len() < FINDINGS_MAX {
+            self.findings.push(finding);
+        } else {
+            self.more += 1;
+        }
+    }
+}
+
+impl Compare {
+    /// Compares a closed day's books (if one is meant) and the disk.
+    pub fn run(&self, day: Option<&ClosedDay>, scope: &Scope, now: Timestamp) -> Result<Compared, WorkError> {
+        let mut run = Run { of: self, scope, now, found: Compared::default(), sample: BinaryHeap::new() };
+        if let Some(day) = day {
+            run.books(day)?;
+        }
+        run.submissions()?;
+        run.documents()?;
+        run.hashes()?;
+        run.spools()?;
+        Ok(run.found)
+    }
+
+    /// Blobs that nothing refers to, with when the sweep takes them. `unclaimed` are somebody's uploads.
+    pub fn orphans(
+        &self,
+        unclaimed: &HashSet<BlobId>,
+        grace_days: u32,
+        found: &mut Compared,
+    ) -> Result<(), WorkError> {
+        for id in self.blobs.scan() {
+            let id = id.doing(|| "listing blobs".into())?;
+            if unclaimed.contains(&id) || self.ledger.refers_to(&id)? {
+                continue;
+            }
+            let text = "nothing refers to it; the hourly sweep of blobs takes it".to_owned();
+            let (code, what, goes_at) = ("BLOB-ORPHAN", id.to_string(), orphan_due(&id, grace_days));
+            found.add(Finding { severity: Severity::Leftover, code, what, text, goes_at });
+        }
+        Ok(())
+    }
+}
+
+impl Run<'_> {
+    fn wants(&self, insurer: &InsurerCode, account: Option<&AccountId>) -> bool {
+        self.scope.insurer.as_ref().is_none_or(|wanted| wanted == insurer)
+            && (self.scope.account.is_none() || self.scope.account.as_ref() == account)
+    }
+
+    fn books(&mut self, day: &ClosedDay) -> Result<(), WorkError> {
+        let of = self.of;
+        self.found.day = Some(day.day.clone());
+        let book = match of.books.open(&day.day) {
+            Ok(book) => Some(book),
+            Err(error) => {
+                let text = match error.kind() {
+                    io::ErrorKind::NotFound => {
+                        "the day is closed, but its books are not there; the daemon makes those \
+                                                of the last day anew"
+                            .to_owned()
+                    }
+                    _ => format!("{error}; restore the file from a backup"),
+                };
+                self.found.differs("BOOKS-MISSING", format!("books/{}.books", day.day), text);
+                None
+            }
+        };
+        // The day as it was closed: the zone may have changed since.
+        let day = book.as_ref().map_or(day, |book| &book.day).clone();
+        let sheets = Sheets::make(&*of.ledger, &day, of.zone)?;
+        let mut expected: BTreeMap<String, (&str, &BTreeMap<&'static str, Total>)> = BTreeMap::new();
+        for (code, sheet) in &sheets.insurers {
+            if self.wants(code, None) {
+                expected.insert(insurer_part(code), (sheet.text(), sheet.totals()));
+                self.found.sum(sheet.totals());
+            }
+        }
+        for (account, sheet) in &sheets.accounts {
+            let insurer = of.ledger.account(account)?.map(|account| account.insurer);
+            if insurer.is_some_and(|insurer| self.wants(&insurer, Some(account))) {
+                expected.insert(account_part(account), (sheet.text(), sheet.totals()));
+                if self.scope.account.is_some() {
+                    self.found.sum(sheet.totals());
+                }
+            }
+        }
+        let Some(book) = book else { return Ok(()) };
+        let named: BTreeSet<String> = book.parts().map(|(name, _)| name.to_owned()).collect();
+        for name in named.iter().filter(|name| is_part(name)) {
+            if let Some((text, totals)) = expected.remove(name) {
+                self.part(&book, name, text, Some(totals));
+            } else if self.scope.insurer.is_none() && self.scope.account.is_none() {
+                self.part(&book, name, HEAD, None);
+            }
+        }
+        for (name, (_, totals)) in expected {
+            if !totals.is_empty() {
+                let text = "the journal has events of that day for it, its books have none";
+                self.found.differs("BOOKS-DIFFER", name, text);
+            }
+        }
+        self.reports(&day, &book)
+    }
+
+    /// One part against what the journal says today.
+    fn part(
+        &mut self,
+        book: &Book,
+        name: &str,
+        expected: &str,
+        totals: Option<&BTreeMap<&'static str, Total>>,
+    ) {
+        self.found.books += 1;
+        let get = |name: &str| book.find(name).map(|part| book.read(part));
+        let bytes = match get(name) {
+            Some(Ok(bytes)) => bytes,
+            Some(Err(error)) => {
+                self.found.differs("BOOKS-DAMAGED", name, format!("{error}; restore the file from a backup"));
+                return;
+            }
+            None => return,
+        };
+        let signature = get(&signature_of(name)).and_then(Result::ok).unwrap_or_default();
+        let signer = sshsig::verify(&signature, RECONCILIATION_NAMESPACE, &bytes);
+        let ours = |signer: &sshsig::Signer| {
+            self.of.keys.allowed_signers().contains(&crate::store::keys::public_line(&signer.key))
+        };
+        if !signer.is_ok_and(|signer| ours(&signer)) {
+            self.found.differs("BOOKS-UNSIGNED", name, "its signature is not the gateway's over this text");
+        }
+        if bytes != expected.as_bytes() {
+            let text = String::from_utf8_lossy(&bytes);
+            let told = count_differences(&text, totals);
+            self.found.differs(
+                "BOOKS-DIFFER",
+                name,
+                format!("the signed file and the journal do not agree: {told}"),
+            );
+        }
+    }
+
+    /// What insurers still have in `reports/` must be what was signed.
+    fn reports(&mut self, day: &ClosedDay, book: &Book) -> Result<(), WorkError> {
+        for insurer in self.of.ledger.insurers()? {
+            let code = insurer.code;
+            let (true, Some(part)) = (self.wants(&code, None), book.find(&insurer_part(&code))) else {
+                continue;
+            };
+            let Ok(spool) = InsurerSpool::open(&self.of.spool_root, &code) else { continue };
+            let name = format!("reconciliation-{}.csv", day.day);
+            let there = read(&spool, &name).doing(|| format!("reading reports/{name} of {code}"))?;
+            if there.is_some_and(|bytes| Digest::of(&bytes) != part.sha256) {
+                let text = "it is not what was signed; take the gateway's copy (its books) as the true one";
+                self.found.differs("REPORT-CHANGED", format!("{code}/reports/{name}"), text);
+            }
+        }
+        Ok(())
+    }
+
+    fn submissions(&mut self) -> Result<(), WorkError> {
+        let mut filter = SubmissionFilter {
+            account: self.scope.account.clone(),
+            insurer: self.scope.insurer.clone(),
+            ..SubmissionFilter::default()
+        };
+        loop {
+            let page = self.of.ledger.submissions(&filter, PAGE)?;
+            for submission in &page {
+                self.submission(submission)?;
+            }
+            filter.before = page.last().map(|last| last.number);
+            if page.len() < PAGE {
+                return Ok(());
+            }
+        }
+    }
+
+    fn submission(&mut self, of: &Submission) -> Result<(), WorkError> {
+        self.found.submissions += 1;
+        let what = format!("submission {}", of.number);
+        for file in &of.files {
+            let still = || -> Result<bool, WorkError> {
+                let now = self.of.ledger.submission(of.number)?;
+                Ok(now.is_some_and(|now| now.files.iter().any(|other| other.blob == file.blob)))
+            };
+            if !self.there(&file.blob, Some(file.size)) && still()? {
+                let text = format!(
+                    "{} ({}) is gone or has another size: restore it from a backup",
+                    file.export_name, file.blob
+                );
+                self.found.differs("SUBMISSION-WITHOUT-BLOB", &what, text);
+            } else {
+                self.candidate(&file.blob, file.sha256, &what);
+            }
+        }
+        for card in std::iter::once(&of.card).chain(&of.decision) {
+            self.card(card, &what)?;
+        }
+        Ok(())
+    }
+
+    fn documents(&mut self) -> Result<(), WorkError> {
+        let accounts = match &self.scope.account {
+            Some(id) => self.of.ledger.account(id)?.into_iter().collect(),
+            None => self.of.ledger.accounts(self.scope.insurer.as_ref())?,
+        };
+        for account in accounts {
+            let mut after = None;
+            loop {
+                let page = self.of.ledger.documents(&account.id, None, after, PAGE)?;
+                for document in &page {
+                    self.document(document)?;
+                }
+                after = page.last().map(|last| last.id);
+                if page.len() < PAGE {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn document(&mut self, of: &Document) -> Result<(), WorkError> {
+        self.found.documents += 1;
+        let what = format!("document {}", of.id);
+        if !self.there(&of.blob, Some(of.size)) && self.of.ledger.document(of.id)?.is_some() {
+            let text =
+                format!("{} is gone or has another size: restore it from a backup, or recall it", of.blob);
+            self.found.differs("DOCUMENT-WITHOUT-BLOB", &what, text);
+        } else {
+            self.candidate(&of.blob, of.sha256, &what);
+        }
+        self.card(&of.card, &what)
+    }
+
+    fn card(&mut self, card: &CardRef, what: &str) -> Result<(), WorkError> {
+        // Erased cards are referred to no more.
+        if self.there(&card.blob, None) {
+            self.candidate(&card.blob, card.digest, what);
+        } else if self.of.ledger.refers_to(&card.blob)? {
+            let text = format!("its card {} is gone: restore it from a backup", card.blob);
+            self.found.differs("CARD-MISSING", what, text);
+        }
+        Ok(())
+    }
+
+    fn there(&mut self, blob: &BlobId, size: Option<u64>) -> bool {
+        self.found.blobs += 1;
+        self.of.blobs.open(blob).is_ok_and(|reader| size.is_none_or(|size| reader.size() == size))
+    }
+
+    fn candidate(&mut self, blob: &BlobId, sha256: Digest, what: &str) {
+        if self.scope.deep {
+            self.hash(blob, sha256, what);
+            return;
+        }
+        let mut order = Sha256::new();
+        order.update(blob.as_str());
+        order.update(self.now.date_in(self.of.zone).to_string());
+        let order: [u8; 32] = order.finalize().into();
+        let order = u64::from_be_bytes(order[..8].try_into().unwrap_or_default());
+        let fits = self.sample.len() < self.of.sample
+            || self.sample.peek().is_some_and(|(worst, ..)| order < *worst);
+        if fits {
+            self.sample.push((order, blob.clone(), sha256, what.to_owned()));
+            if self.sample.len() > self.of.sample {
+                self.sample.pop();
+            }
+        }
+    }
+
+    fn hashes(&mut self) -> Result<(), WorkError> {
+        for (_, blob, sha256, what) in std::mem::take(&mut self.sample) {
+            // Erased meanwhile is fine.
+            if self.of.ledger.refers_to(&blob)? {
+                self.hash(&blob, sha256, &what);
+            }
+        }
+        Ok(())
+    }
+
+    fn hash(&mut self, blob: &BlobId, sha256: Digest, what: &str) {
+        self.found.hashed += 1;
+        match self.of.blobs.open(blob).and_then(|reader| hash_of(&mut *reader.stream())) {
+            Ok(found) if found == sha256 => {}
+            Ok(_) => {
+                let text = format!("{blob} has another hash than the journal says: restore it from a backup");
+                self.found.differs("BLOB-CHANGED", what, text);
+            }
+            Err(error) => self.found.differs("BLOB-UNREADABLE", what, format!("{blob}: {error}")),
+        }
+    }
+
+    fn spools(&mut self) -> Result<(), WorkError> {
+        if self.scope.account.is_some() {
+            return Ok(());
+        }
+        for insurer in self.of.ledger.insurers()? {
+            let code = insurer.code;
+            if !self.wants(&code, None) {
+                continue;
+            }
+            let _turn = self.of.turn.take();
+            match InsurerSpool::open(&self.of.spool_root, &code) {
+                Ok(spool) => {
+                    self.spool(&code, &spool).doing(|| format!("looking at the spool of {code}"))??;
+                }
+                Err(error) => {
+                    let text = format!("it cannot be opened: {error}; run `todoke doctor`");
+                    self.found.differs("SPOOL-UNAVAILABLE", code.to_string(), text);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn spool(&mut self, code: &InsurerCode, spool: &InsurerSpool) -> io::Result<Result<(), WorkError>> {
+        let mut seen: BTreeMap<Number, Place> = BTreeMap::new();
+        for place in [Place::New, Place::Cur, Place::Done, Place::Failed] {
+            for name in spool.place(place).names()? {
+                let name = name?;
+                let text = name.to_string_lossy();
+                let number = number_in(&text);
+                let reason = text.strip_suffix(".reason").and_then(number_in);
+                match number {
+                    Some(number) => {
+                        seen.insert(number, place);
+                    }
+                    None if place == Place::Failed && reason.is_some() => continue,
+                    None => {
+                        let what = format!("{code}/{}/{}", place.folder(), escape::excerpt(&text, 80));
+                        self.found.differs("SPOOL-UNKNOWN", what, "it is not the gateway's: remove it");
+                    }
+                }
+                self.found.folders += 1;
+            }
+        }
+        if let Err(error) = self.places(code, spool, &seen) {
+            return Ok(Err(error));
+        }
+        Ok(self.stages(code, spool))
+    }
+
+    /// What lies at its place against what the ledger says, both ways.
+    fn places(
+        &mut self,
+        code: &InsurerCode,
+        spool: &InsurerSpool,
+        seen: &BTreeMap<Number, Place>,
+    ) -> Result<(), WorkError> {
+        for (number, place) in seen {
+            let what = format!("{code}/{}/{number}", place.folder());
+            let known = self.of.ledger.submission(*number)?.filter(|of| of.insurer == *code && !of.test);
+            let Some(known) = known else {
+                self.found.differs(
+                    "SPOOL-UNKNOWN",
+                    what,
+                    "the ledger has no such submission of this insurer's: remove it",
+                );
+                continue;
+            };
+            match (known.state, place) {
+                (
+                    State::Publishing
+                    | State::Published
+                    | State::Collected
+                    | State::Imported
+                    | State::ImportFailed,
+                    Place::Cur | Place::Done | Place::Failed,
+                )
+                | (State::Publishing | State::Published, Place::New) => {
+                    if *place == Place::New {
+                        self.published(&what, spool, &known);
+                    }
+                }
+                (State::Collected | State::Imported | State::ImportFailed, Place::New) => {
+                    self.found.differs(
+                        "SPOOL-BACK-IN-NEW",
+                        what,
+                        "it was collected before: the importer takes it by its number",
+                    );
+                }
+                (state, _) => {
+                    let text = format!("it is {} and has no place there: remove it", word(state));
+                    self.found.differs("SPOOL-LEFT-OVER", what, text);
+                }
+            }
+        }
+        let mut filter = SubmissionFilter {
+            insurer: Some(code.clone()),
+            states: vec![State::Published],
+            ..SubmissionFilter::default()
+        };
+        loop {
+            let page = self.of.ledger.submissions(&filter, PAGE)?;
+            for submission in page.iter().filter(|of| !seen.contains_key(&of.number)) {
+                // An importer may just have moved it, by way of no lock of ours.
+                let number = submission.number.to_string();
+                let moved = [Place::New, Place::Cur, Place::Done, Place::Failed]
+                    .iter()
+                    .any(|place| spool.place(*place).stat(&number).is_ok_and(|stat| stat.is_some()));
+                let state = self.of.ledger.submission(submission.number)?.map(|now| now.state);
+                if !moved && state == Some(State::Published) {
+                    let text = "it is published, but neither in new/ nor where importers move it; a running daemon takes that \
+                                for collected";
+                    self.found.differs("PUBLISHED-NOT-IN-NEW", format!("{code}/new/{number}"), text);
+                }
+            }
+            filter.before = page.last().map(|last| last.number);
+            if page.len() < PAGE {
+                return Ok(());
+            }
+        }
+    }
+
+    /// A folder in `new/` holds what was accepted.
+    fn published(&mut self, what: &str, spool: &InsurerSpool, of: &Submission) {
+        let Ok(folder) = spool.new.sub(of.number.to_string()) else {
+            self.found.differs("SPOOL-CHANGED", what, "it is no folder that can be opened");
+            return;
+        };
+        for file in &of.files {
+            let name = &file.export_name;
+            let size =
+                folder.stat(name).ok().flatten().filter(|stat| !is_folder(stat)).map(|stat| stat.st_size);
+            if size.and_then(|size| u64::try_from(size).ok()) != Some(file.size) {
+                self.found.differs("SPOOL-CHANGED", what, format!("{name} is not there as it was published"));
+            }
+        }
+    }
+
+    /// What lies in `.tmp/`, and who takes it.
+    fn stages(&mut self, code: &InsurerCode, spool: &InsurerSpool) -> Result<(), WorkError> {
+        let calendar = self.of.ledger.calendar(code)?;
+        let names: Vec<_> =
+            spool.tmp.names().and_then(Iterator::collect).doing(|| format!("reading .tmp/ of {code}"))?;
+        for name in names {
+            let text = name.to_string_lossy();
+            let number = text.strip_prefix("withdrawn-").and_then(number_in).or_else(|| number_in(&text));
+            let state = match number {
+                Some(number) => self.of.ledger.submission(number)?.map(|of| of.state),
+                None => None,
+            };
+            let under_way = match state {
+                Some(State::Accepted | State::Publishing) => Some("publication goes on with it"),
+                Some(State::Published) if text.starts_with("withdrawn-") => {
+                    Some("the next start puts it back")
+                }
+                _ if is_closed_stage(calendar.as_ref(), &text) => {
+                    Some("the next step puts the batch into batches/")
+                }
+                _ => None,
+            };
+            let takes = under_way.unwrap_or(if erase_leftover(&text).is_some() {
+                "an erasure under way; the hourly sweep of .tmp/ takes it"
+            } else {
+                "the hourly sweep of .tmp/ takes it, an hour after it was written"
+            });
+            let what = format!("{code}/.tmp/{}", escape::excerpt(&text, 80));
+            self.found.say(Severity::Leftover, "STAGE", what, takes);
+        }
+        self.batch(code, spool)
+    }
+
+    /// The last batch, while the importer has left it where it is.
+    fn batch(&mut self, code: &InsurerCode, spool: &InsurerSpool) -> Result<(), WorkError> {
+        let batch = self.of.ledger.calendar(code)?.and_then(|state| state.batch);
+        let Some(batch) = batch else { return Ok(()) };
+        let open = || spool.root.sub("batches")?.open_file(&batch.name, rustix::fs::OFlags::RDONLY);
+        let Ok(mut file) = open() else { return Ok(()) };
+        let found = hash_of(&mut file).doing(|| format!("reading batches/{} of {code}", batch.name))?;
+        if found != batch.sha256 {
+            let what = format!("{code}/batches/{}", batch.name);
+            self.found.differs(
+                "BATCH-CHANGED",
+                what,
+                "it is not what the gateway wrote: its signature tells",
+            );
+        }
+        Ok(())
+    }
+}
+
+fn is_part(name: &str) -> bool {
+    name.strip_suffix(".sig").is_none()
+}
+
+/// A state as JSON has it.
+fn word(state: State) -> String {
+    serde_json::to_value(state).ok().and_then(|word| word.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+fn hash_of(from: &mut dyn io::Read) -> io::Result<Digest> {
+    let (mut hash, mut buffer) = (Sha256::new(), vec![0; 128 << 10]);
+    loop {
+        let read = from.read(&mut buffer)?;
+        if read == 0 {
+            return Ok(Digest(hash.finalize().into()));
+        }
+        hash.update(&buffer[..read]);
+    }
+}
+
+/// Which counts of a signed file are not those of the journal.
+fn count_differences(text: &str, totals: Option<&BTreeMap<&'static str, Total>>) -> String {
+    let mut counts: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
+    for line in text.lines().skip(1) {
+        let word = line.split(',').nth(1).unwrap_or_default();
+        counts.entry(word).or_default().0 += 1;
+    }
+    for (word, total) in totals.into_iter().flatten() {
+        counts.entry(word).or_default().1 = total.rows;
+    }
+    let told: Vec<String> = counts
+        .iter()
+        .filter(|(_, (signed, now))| signed != now)
+        .map(|(word, (signed, now))| {
+            format!("{} {signed} signed, {now} in the journal", escape::excerpt(word, 40))
+        })
+        .collect();
+    if told.is_empty() { "the counts agree, the rows do not".to_owned() } else { told.join("; ") }
+}
