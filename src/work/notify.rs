@@ -237,7 +237,8 @@ impl Notifier {
     /// Whether it is for test identities alone.
     fn all_test(&self, accounts: &[AccountId]) -> anyhow::Result<bool> {
         for id in accounts {
-            if !self.account(id)?.test {
+            // One that is applied for is not there yet.
+            if !self.ledger.account(id)?.is_some_and(|account| account.test) {
                 return Ok(false);
             }
         }
