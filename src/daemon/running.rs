@@ -30,8 +30,12 @@ use crate::doors::sftp::second::SecondFactor;
 use crate::doors::sftp::{self, ServerHandle};
 use crate::doors::systemd::{self, Notifier as Systemd};
 use crate::model::application::Application;
+use crate::model::finding::Language;
+use crate::model::party::Account;
 use crate::model::time::{DAY, Timestamp};
 use crate::rules::notice::AlarmNotice;
+use crate::rules::renewal::{self, RenewalPolicy};
+use crate::store::ledger::{CertificateFilter, Ledger};
 use crate::store::seen::Month;
 use crate::work::enrol::files::EnrolmentFiles;
 use crate::work::imports::SpoolWatch;
@@ -191,8 +195,33 @@ fn gate(house: &Arc<House>, config: &Config) -> KeyGate {
         service: Arc::new(EnrolmentFiles { enrolment: Arc::clone(&house.enrolment), fetched }),
         office: Arc::clone(&house.office),
     });
+    let (ledger, in_force) = (Arc::clone(&house.ledger), Arc::clone(&house.config));
+    gate.warning =
+        Some(Box::new(move |account, now| ends_soon(ledger.as_ref(), &in_force.get(), account, now)));
     gate
 }
+
+/// What a login says of certificates that end soon: nobody reads mails, but somebody may read a job's log.
+fn ends_soon(ledger: &dyn Ledger, config: &Config, account: &Account, now: Timestamp) -> Option<String> {
+    let policy: RenewalPolicy = config.insurer_table(&account.insurer, "renewal").ok()?;
+    let filter = CertificateFilter { account: Some(account.id.clone()), before: None };
+    let certificates = ledger.certificates(&filter, CERTIFICATES_LOOKED_AT).ok()?;
+    let (id, last, left) =
+        renewal::login_warning(&certificates, policy.login_days, now, config.gateway.zone)?;
+    Some(match account.language {
+        Language::Ja => format!(
+            "CERTIFICATE-ENDS 証明書 {id} は {last} まで(あと {left} 日)です。/account/ から更新してください。"
+        ),
+        Language::En => {
+            format!(
+                "CERTIFICATE-ENDS certificate {id} ends after {last} ({left} days left); renew it in /account/."
+            )
+        }
+    })
+}
+
+/// Certificates of an account that are looked at.
+const CERTIFICATES_LOOKED_AT: usize = 64;
 
 /// Passwords, with the policies in force.
 fn second_factor(house: &Arc<House>) -> SecondFactor {

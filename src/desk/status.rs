@@ -55,7 +55,7 @@ pub(super) fn answer(parts: &Parts, now: Timestamp) -> Response {
     Ok(Answer::of(status))
 }
 
-/// Accounts that are named in the status; all are in `cert renewals`.
+/// Accounts that are named in the status; all are in `cert list --ending-before`.
 const NAMED_MAX: usize = 20;
 
 /// How many certificates end within so many days (or have ended) with no successor in use, how many successors wait for their

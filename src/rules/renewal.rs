@@ -24,8 +24,6 @@ pub struct RenewalPolicy {
     pub approval: Approval,
     /// Whether the key may stay the same; else a new one is asked for.
     pub same_key: bool,
-    /// Whether a certificate that is re-issued after loss is revoked.
-    pub reissue_revokes: bool,
     /// From so many days before the end the login itself says so (SFTP, on standard error); 0: never.
     pub login_days: u32,
 }
@@ -47,10 +45,25 @@ impl Default for RenewalPolicy {
             notice_days: vec![90, 30, 7, 1],
             approval: Approval::Automatic,
             same_key: false,
-            reissue_revokes: true,
             login_days: 30,
         }
     }
+}
+
+/// What a login says of certificates: the last day of the account's newest one, and how many days are left, from `days` before
+/// the end on. None while a later one holds, or where it is said not to.
+pub fn login_warning(
+    certificates: &[Certificate],
+    days: u32,
+    now: Timestamp,
+    zone: Tz,
+) -> Option<(CertificateId, NaiveDate, i64)> {
+    let stands = |certificate: &&Certificate| {
+        matches!(certificate.standing_at(now), CertificateStanding::Holds | CertificateStanding::Future)
+    };
+    let newest = certificates.iter().filter(stands).max_by_key(|certificate| certificate.not_after)?;
+    let left = days_left(newest.not_after, now, zone);
+    (left <= i64::from(days) && days > 0).then(|| (newest.id, last_day(newest.not_after, zone), left))
 }
 
 /// The day before which renewal is not open.
@@ -341,5 +354,20 @@ mod tests {
         );
         assert_eq!(id(&[revoked(next), one], None, "2029-10-01T00:00:00Z"), Ok(1));
         assert_eq!(id(&[revoked(two)], None, "2029-10-01T00:00:00Z"), Err(Closed::NoCertificate));
+    }
+
+    #[test]
+    fn a_login_says_that_the_newest_certificate_ends() {
+        let zone = chrono_tz::Asia::Tokyo;
+        let old = certificate(1, "2023-12-01T00:00:00+09:00", "2026-12-01T00:00:00+09:00");
+        let now = at("2026-11-23T10:00:00+09:00");
+        let said = login_warning(std::slice::from_ref(&old), 30, now, zone);
+        assert_eq!(said.map(|(id, _, left)| (id, left)), Some((old.id, days_left(old.not_after, now, zone))));
+        assert_eq!(login_warning(std::slice::from_ref(&old), 0, now, zone), None, "switched off");
+        assert_eq!(login_warning(std::slice::from_ref(&old), 3, now, zone), None, "not yet");
+        let new = certificate(2, "2026-11-01T00:00:00+09:00", "2029-11-01T00:00:00+09:00");
+        assert_eq!(login_warning(&[old.clone(), new.clone()], 30, now, zone), None, "renewed");
+        assert!(login_warning(&[old, revoked(new)], 30, now, zone).is_some());
+        assert_eq!(login_warning(&[], 30, now, zone), None);
     }
 }

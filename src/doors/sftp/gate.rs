@@ -99,6 +99,9 @@ const CERTIFICATES_LOOKED_AT: usize = 32;
 /// Makes the tree of an account's session.
 pub type TreeOf = dyn Fn(&Account) -> Arc<dyn Tree> + Send + Sync;
 
+/// A line for who logs in; none when there is nothing to say.
+pub type LoginWarning = dyn Fn(&Account, Timestamp) -> Option<String> + Send + Sync;
+
 type Logins = Arc<Mutex<HashMap<AccountId, Vec<Entry>>>>;
 
 /// Lets accounts in by their registered keys and their certificates.
@@ -121,6 +124,8 @@ pub struct KeyGate {
     pub second: SecondFactor,
     /// Enrolment logins, where there are any.
     pub enrolment: Option<EnrolmentDoor>,
+    /// What a login says of certificates that end soon.
+    pub warning: Option<Box<LoginWarning>>,
     logins: Logins,
     next_login: AtomicU64,
 }
@@ -151,6 +156,7 @@ impl KeyGate {
             policy,
             second,
             enrolment: None,
+            warning: None,
             logins: Logins::default(),
             next_login,
         }
@@ -507,7 +513,8 @@ impl Gate for KeyGate {
             connections: HashMap::from([(session, link)]),
         });
         drop(logins);
-        let welcome = self.second.begin(&account, from, send_until);
+        let mut welcome = self.second.begin(&account, from, send_until);
+        welcome.extend(self.warning.as_ref().and_then(|warning| warning(&account, now)));
         if let Err(error) = enrolled::logged_in(self.ledger.as_ref(), &account.id, certificate, now) {
             tracing::error!(account = %account.id, %error, "a first login could not be recorded");
         }

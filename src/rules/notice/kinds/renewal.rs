@@ -121,16 +121,10 @@ impl CertificateEndsNotice {
                 format!("The registered SSH key still logs in.\n{}", how.en),
             ),
             (RenewalStage::Ended, false) => Text::new(
-                "この証明書では、もうログインできません。新しい鍵を作り、その公開鍵に\n\
-                 これまでの鍵で署名して、次の2つのファイルを下記へ届けてください。\n\
-                 \u{3000}ssh-keygen -Y sign -n todoke-renew -f これまでの鍵 renew.pub\n\
-                 \u{3000}→ renew.pub と renew.pub.sig\n\
-                 これまでの鍵がないときは、再発行をお申し出ください。",
-                "It logs in no more. Make a new key, sign its public half with the\n\
-                 former key and hand both files to the contact below:\n\
-                 \u{20} ssh-keygen -Y sign -n todoke-renew -f FORMER_KEY renew.pub\n\
-                 \u{20} -> renew.pub and renew.pub.sig\n\
-                 If you have the former key no more, ask for a re-issue.",
+                "この証明書では、もうログインできません。新しい鍵を作り、その公開鍵を\n\
+                 下記の窓口へ届けて、証明書の再発行をお申し出ください。",
+                "It logs in no more. Make a new key, hand its public half to the\n\
+                 contact below and ask for another certificate.",
             ),
         }
     }
