@@ -69,7 +69,7 @@ impl SecondFactor {
     }
 
     fn local(&self, at: Timestamp) -> String {
-        at.utc().with_timezone(&self.zone).format("%Y-%m-%d %H:%M:%S").to_string()
+        at.shown_in(self.zone)
     }
 
     fn locked(&self, account: &Account, until: Timestamp) -> Fault {
