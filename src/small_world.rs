@@ -126,21 +126,6 @@ impl State_ {
     }
 }
 
-fn removed_of(document: Document, reason: RemovalReason, removed_at: Timestamp) -> RemovedDocument {
-    RemovedDocument {
-        id: document.id,
-        insurer: document.insurer,
-        account: document.account,
-        office: document.office,
-        kind: document.kind,
-        month: document.month,
-        placed_at: document.placed_at,
-        fetched: document.fetched,
-        reason,
-        removed_at,
-    }
-}
-
 impl Ledger for FakeLedger {
     fn commit(&self, op: Op, _: Actor, now: Timestamp) -> Result<Done, LedgerError> {
         use State::{Accepted, Collected, Held, ImportFailed, Imported, Published, Publishing, Withdrawn};
@@ -220,7 +205,7 @@ impl Ledger for FakeLedger {
                 for id in &ids {
                     let Some(document) = state.documents.remove(id) else { continue };
                     let reason = state.removing.remove(id).unwrap_or(RemovalReason::Expired);
-                    state.removed.push(removed_of(document, reason, now));
+                    state.removed.push(RemovedDocument::of(document, reason, now));
                 }
                 Done::Documents(ids)
             }

@@ -120,7 +120,7 @@ fn a_row_of_a_delivery_announces_to_everybody() {
     let sheet = "account,office,in_reply_to,file,type,title\n*,,,a.pdf,お知らせ,休業のお知らせ\nK0001,,,a.pdf,納入告知書,11月\n*,1234,,a.pdf,お知らせ,t\n";
     fs::write(job.join("delivery.csv"), sheet).unwrap();
     until("it is announced", || listed(&gateway, "K0002").len() == 1);
-    until("the set is taken", || !job.exists());
+    until("the set is taken", || !job.join("delivery.csv").exists());
     assert_eq!(listed(&gateway, "S0001").len(), 1);
     let reports = files_under(&gateway.insurer_spool().join("reports"));
     let report = reports.iter().find(|path| path.to_string_lossy().contains("delivery-")).unwrap();

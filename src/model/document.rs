@@ -110,6 +110,24 @@ pub struct RemovedDocument {
     pub removed_at: Timestamp,
 }
 
+impl RemovedDocument {
+    /// What is kept of this one.
+    pub fn of(document: Document, reason: RemovalReason, removed_at: Timestamp) -> Self {
+        Self {
+            id: document.id,
+            insurer: document.insurer,
+            account: document.account,
+            office: document.office,
+            kind: document.kind,
+            month: document.month,
+            placed_at: document.placed_at,
+            fetched: document.fetched,
+            reason,
+            removed_at,
+        }
+    }
+}
+
 impl Document {
     /// Its file name in the outbox: readable, unique, safe on Windows, and without a person:
     /// `2026-11_納入告知書_D1-000123-6.pdf`.

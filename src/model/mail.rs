@@ -33,6 +33,17 @@ pub enum Subject {
     },
 }
 
+impl Subject {
+    /// Kind and matter of what is sealed once only; none for what other facts hold back, or nothing does.
+    pub fn once(&self) -> Option<(&str, String)> {
+        match self {
+            Self::Recall(document) => Some(("recall", document.to_string())),
+            Self::Notice { kind, about } if !about.is_empty() => Some((kind, about.clone())),
+            _ => None,
+        }
+    }
+}
+
 /// Where a mail is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -45,6 +45,11 @@ impl Timestamp {
         self.utc().with_timezone(&zone).date_naive()
     }
 
+    /// As clerks read it: local date and time, `2026-11-23 09:00:00`.
+    pub fn shown_in(self, zone: Tz) -> String {
+        self.utc().with_timezone(&zone).format("%Y-%m-%d %H:%M:%S").to_string()
+    }
+
     /// When this local day begins: midnight, or where the clocks skip that, the first moment after it.
     pub fn day_begins(day: NaiveDate, zone: Tz) -> Self {
         let quarters = (0..=25 * 4).map(|quarter| Duration::minutes(15 * quarter));

@@ -4,7 +4,7 @@
 mod policy;
 mod setup;
 
-use chrono::{Days, NaiveTime, TimeZone as _};
+use chrono::Days;
 use chrono_tz::Tz;
 
 use crate::model::application::{
@@ -148,14 +148,8 @@ pub fn due(application: &Application, since: Timestamp) -> Option<Timestamp> {
 
 /// The end of the last whole local day of `days` days after `at`: "within 60 days" is never a moment too short (K27).
 pub fn use_before(at: Timestamp, days: u32, zone: Tz) -> Timestamp {
-    let last = at.date_in(zone).checked_add_days(Days::new(u64::from(days) + 1));
-    let midnight = last.map(|day| day.and_time(NaiveTime::MIN));
-    // A midnight that a change of summer time leaves out: an hour later is there.
-    let local = midnight.and_then(|midnight| {
-        let later = midnight + chrono::TimeDelta::hours(1);
-        zone.from_local_datetime(&midnight).earliest().or_else(|| zone.from_local_datetime(&later).earliest())
-    });
-    local.map_or_else(|| at.plus_days(days), |local| Timestamp(local.timestamp_millis()))
+    let after = at.date_in(zone).checked_add_days(Days::new(u64::from(days) + 1));
+    after.map_or_else(|| at.plus_days(days), |day| Timestamp::day_begins(day, zone))
 }
 
 /// When reminders are due: so many days before the end, those that are still to come, soonest first.

@@ -3,14 +3,14 @@
 //! A certificate is *followed* by another that names it as its predecessor and holds or will hold. It needs nothing more when
 //! that other one was used: until then its owner has not put the new key to work, and keeps being told.
 
-use chrono::{Days, Months, NaiveDate, NaiveTime, TimeZone as _};
+use chrono::{Days, Months, NaiveDate};
 use chrono_tz::Tz;
 use serde::Deserialize;
 
 use crate::model::certificate::{Certificate, CertificateStanding};
 use crate::model::ids::CertificateId;
 use crate::model::renewal::RenewalStage;
-use crate::model::time::{DAY, Timestamp};
+use crate::model::time::Timestamp;
 
 /// `[renewal]` of an insurer's file.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -70,14 +70,7 @@ pub fn login_warning(
 pub fn opens_at(not_after: Timestamp, months: u32, zone: Tz) -> Timestamp {
     let last = not_after.date_in(zone);
     let opens = last.checked_sub_months(Months::new(months)).unwrap_or(NaiveDate::MIN);
-    midnight(opens, zone).unwrap_or(not_after.plus(-DAY.saturating_mul(31 * i64::from(months))))
-}
-
-fn midnight(day: NaiveDate, zone: Tz) -> Option<Timestamp> {
-    // A zone whose clock is set on at midnight begins that day later.
-    let hours = (0..4).filter_map(|hour| NaiveTime::from_hms_opt(hour, 0, 0));
-    let mut begins = hours.filter_map(|time| zone.from_local_datetime(&day.and_time(time)).earliest());
-    begins.next().map(|at| Timestamp(at.timestamp_millis()))
+    Timestamp::day_begins(opens, zone)
 }
 
 /// The last local day on which it holds from morning to night: to say "until that day" is then never too late.

@@ -100,8 +100,7 @@ fn head(language: Language, ja: &[&str], en: &[&str]) -> String {
 
 impl Reader<'_> {
     fn local(&self, at: Option<Timestamp>) -> String {
-        at.map(|at| at.utc().with_timezone(&self.zone).format("%Y-%m-%d %H:%M:%S").to_string())
-            .unwrap_or_default()
+        at.map(|at| at.shown_in(self.zone)).unwrap_or_default()
     }
 
     /// What an account sent, newest first.

@@ -378,19 +378,8 @@ fn removed<I: Index>(draft: &mut Draft<'_, I>, id: DocumentId, at: Timestamp) ->
     let stored = stored_document(draft, id)?.ok_or_else(|| missing(format_args!("document {id}")))?;
     draft.derive(&stored.derived(), Vec::new());
     draft.remove(&stored.key())?;
-    let document = stored.document;
-    let of = RemovedDocument {
-        id,
-        insurer: document.insurer,
-        account: document.account,
-        office: document.office,
-        kind: document.kind,
-        month: document.month,
-        placed_at: document.placed_at,
-        fetched: document.fetched,
-        reason: stored.removal.map_or(RemovalReason::Expired, |(reason, _)| reason),
-        removed_at: at,
-    };
+    let reason = stored.removal.map_or(RemovalReason::Expired, |(reason, _)| reason);
+    let of = RemovedDocument::of(stored.document, reason, at);
     draft.derive(&[], vec![tables::insurer_removed(&of.insurer).time(at).document(id).done()]);
     draft.put_new(tables::removed_document(id), &of)
 }

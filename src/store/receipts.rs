@@ -263,7 +263,7 @@ fn page_head(submission: &Submission, language: Language, zone: Tz) -> report::P
         Language::En => en.to_owned(),
     };
     let office = submission.office.as_ref().map(ToString::to_string).unwrap_or_default();
-    let received = submission.received_at.utc().with_timezone(&zone).format("%Y-%m-%d %H:%M:%S").to_string();
+    let received = submission.received_at.shown_in(zone);
     let number = if submission.test {
         format!(
             "{} {}",

@@ -11,7 +11,7 @@
 //! `outgoing/` only when every row that names it was placed: what was refused, or is for paper, stays there for the insurer
 //! to look at, as do files that no row names; all are named in the report, and an alarm tells of what stays long.
 //!
-//! `outgoing/JOB/recall.csv` takes documents back (誤配信): [`recall`].
+//! `outgoing/JOB/recall.csv` takes documents back (誤配信): `recall.rs` beside this file.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{self, Read as _};

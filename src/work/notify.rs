@@ -29,7 +29,7 @@ use crate::rules::notice::{
 };
 use crate::store::blobs::Blobs;
 use crate::store::cards;
-use crate::store::ledger::{Done, Ledger, MailFilter, Op, Queue, Task};
+use crate::store::ledger::{Done, Ledger, Op, Queue, Task};
 use crate::store::receipts::Receipts;
 
 /// Policy of notices.
@@ -199,9 +199,10 @@ impl Notifier {
     /// Tells that a document was taken back (誤配信); once, however often it is called.
     pub fn recalled(&self, document: &Document, now: Timestamp) -> anyhow::Result<()> {
         let subject = Subject::Recall(document.id);
-        let of = MailFilter { account: Some(document.account.clone()), ..MailFilter::default() };
-        // A repetition follows a crash: the mail is among the newest.
-        if self.ledger.mails(&of, BATCH)?.iter().any(|mail| mail.subject == subject) {
+        // Asked first, as a repetition after a crash would write a card for nothing.
+        if let Some((kind, about)) = subject.once()
+            && self.ledger.told(kind, &about)?
+        {
             return Ok(());
         }
         let account = self.account(&document.account)?;
@@ -237,7 +238,8 @@ impl Notifier {
     /// Whether it is for test identities alone.
     fn all_test(&self, accounts: &[AccountId]) -> anyhow::Result<bool> {
         for id in accounts {
-            if !self.account(id)?.test {
+            // One that is applied for is not there yet.
+            if !self.ledger.account(id)?.is_some_and(|account| account.test) {
                 return Ok(false);
             }
         }

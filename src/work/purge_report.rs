@@ -74,10 +74,7 @@ impl PurgeReports {
         let tests: BTreeSet<_> = accounts.iter().filter(|a| a.test).map(|account| &account.id).collect();
         gone.retain(|document| !tests.contains(&document.account));
         gone.sort_by_key(|document| (document.fetched.is_some(), document.id));
-        let local = |at: Option<Timestamp>| {
-            at.map(|at| at.utc().with_timezone(&self.zone).format("%Y-%m-%d %H:%M:%S").to_string())
-                .unwrap_or_default()
-        };
+        let local = |at: Option<Timestamp>| at.map(|at| at.shown_in(self.zone)).unwrap_or_default();
         let mut text = String::from(
             "\u{feff}fetched,document,account,office,type,month,placed,removed,reason,first_fetched,last_fetched\r\n",
         );

@@ -26,6 +26,10 @@ use crate::store::credentials::{Checked, CredentialError, Credentials};
 use crate::store::keys::Keys;
 use crate::store::ledger::{Ledger, Op};
 
+/// Codes of what a login says.
+const LAST_LOGIN: &str = "LAST-LOGIN";
+const PASSWORD_EXPIRES: &str = "PASSWORD-EXPIRES";
+
 /// From how many days before its end on a login says that the password must be changed soon.
 const WARN_DAYS: i64 = 14;
 
@@ -65,7 +69,7 @@ impl SecondFactor {
     }
 
     fn local(&self, at: Timestamp) -> String {
-        at.utc().with_timezone(&self.zone).format("%Y-%m-%d %H:%M:%S").to_string()
+        at.shown_in(self.zone)
     }
 
     fn locked(&self, account: &Account, until: Timestamp) -> Fault {
@@ -276,7 +280,7 @@ impl SecondFactor {
                 format!("前回のログイン: {at} ({} から)", last.from),
                 format!("Last login: {at} from {}", last.from),
             );
-            lines.push(format!("LAST-LOGIN {}", text.get(account.language)));
+            lines.push(format!("{LAST_LOGIN} {}", text.get(account.language)));
         }
         if let Some(until) = send_until
             && passwords::days_left(until, now) <= WARN_DAYS
@@ -286,7 +290,7 @@ impl SecondFactor {
                 format!("パスワードの有効期限は {at} です(あと{days}日)。それまでに変更してください。"),
                 format!("The password expires at {at} ({days} days left). Change it before then."),
             );
-            lines.push(format!("PASSWORD-EXPIRES {}", text.get(account.language)));
+            lines.push(format!("{PASSWORD_EXPIRES} {}", text.get(account.language)));
         }
         lines
     }

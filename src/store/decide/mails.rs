@@ -69,11 +69,6 @@ fn is_new<I: Index>(draft: &mut Draft<'_, I>, mail: &Mail, seen: &mut Seen) -> R
                 return Ok(false);
             }
         }
-        Subject::Notice { kind, about } if !about.is_empty() => {
-            if draft.has(&tables::told(kind, about))? || !seen.told.insert((kind.clone(), about.clone())) {
-                return Ok(false);
-            }
-        }
         Subject::Login(seq) if !draft.has(&tables::login_news(*seq))? || !seen.logins.insert(*seq) => {
             return Ok(false);
         }
@@ -85,6 +80,11 @@ fn is_new<I: Index>(draft: &mut Draft<'_, I>, mail: &Mail, seen: &mut Seen) -> R
             }
         }
         Subject::Notice { .. } | Subject::Swept | Subject::Recall(_) | Subject::Login(_) => {}
+    }
+    if let Some((kind, about)) = mail.subject.once()
+        && (draft.has(&tables::told(kind, &about))? || !seen.told.insert((kind.to_owned(), about)))
+    {
+        return Ok(false);
     }
     Ok(true)
 }

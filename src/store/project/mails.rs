@@ -104,10 +104,8 @@ fn sealed<I: Index>(draft: &mut Draft<'_, I>, mail: &Mail, at: Timestamp) -> Res
     if let Subject::Application(id, notice) = mail.subject {
         super::applications::told(draft, id, notice)?;
     }
-    if let Subject::Notice { kind, about } = &mail.subject
-        && !about.is_empty()
-    {
-        draft.put(&tables::told(kind, about), &mail.id)?;
+    if let Some((kind, about)) = mail.subject.once() {
+        draft.put(&tables::told(kind, &about), &mail.id)?;
     }
     if let Some(tag) = &mail.mailbox
         && !stored.arrivals().is_empty()

@@ -157,9 +157,7 @@ impl Deliveries {
             Ok(reached) => reached,
             Err(fault) => return Ok(Announced::Not(fault)),
         };
-        let of = |_: &Document, account: &AccountId| {
-            digest(b"todoke-announcement-row/1\0", &[&row.0, account.as_str().as_bytes()])
-        };
+        let of = |_: &Document, account: &AccountId| announced_digest(row, account);
         let by = Actor::Importer(insurer.clone());
         self.announce_to(insurer, targets, without, content, expected, &of, &by, now)
     }
@@ -243,6 +241,11 @@ impl Deliveries {
         }
         Ok(Announced::Placed(placement))
     }
+}
+
+/// Of a row for everybody and one account that it reached.
+pub(super) fn announced_digest(row: Digest, account: &AccountId) -> Digest {
+    digest(b"todoke-announcement-row/1\0", &[&row.0, account.as_str().as_bytes()])
 }
 
 fn digest(purpose: &[u8], parts: &[&[u8]]) -> Digest {

@@ -147,10 +147,7 @@ impl Deliveries {
     }
 
     fn line(&self, text: &mut String, line: &str, document: &str, outcome: &Outcome) {
-        let local = |at: Option<Timestamp>| {
-            at.map(|at| at.utc().with_timezone(&self.zone).format("%Y-%m-%d %H:%M:%S").to_string())
-                .unwrap_or_default()
-        };
+        let local = |at: Option<Timestamp>| at.map(|at| at.shown_in(self.zone)).unwrap_or_default();
         let cells = match outcome {
             Outcome::Recalled { at, account, fetched } => {
                 let read = if fetched.is_some() { "yes" } else { "no" };

@@ -9,7 +9,7 @@ use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 
-use super::announce::{Announced, Placement};
+use super::announce::{Announced, Placement, announced_digest};
 use super::place::Batch;
 use super::report::{Outcome, Report};
 use super::resolve::Parties;
@@ -282,6 +282,22 @@ impl Deliveries {
         self.prepare(code, target, request, expected, now)
     }
 
+    /// Whether a row reached an outbox: the one it was for, or, for everybody, any.
+    fn is_placed(&self, code: &InsurerCode, row: &Row, digest: Digest) -> Result<bool, WorkError> {
+        if self.ledger.delivered_row(digest)?.is_some() {
+            return Ok(true);
+        }
+        if row.cells[0] != "*" {
+            return Ok(false);
+        }
+        for account in self.ledger.accounts(Some(code))? {
+            if self.ledger.delivered_row(announced_digest(digest, &account.id))?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Removes the files of which every row was placed; what the ledger does not have in an outbox stays.
     fn clear_away(
         &self,
@@ -301,7 +317,7 @@ impl Deliveries {
         if let Some(folder) = folder.filter(|_| !reused) {
             let mut going = sheet::file_names(rows);
             for row in rows {
-                if self.ledger.delivered_row(row_digest(code, begun.set, row))?.is_none() {
+                if !self.is_placed(code, row, row_digest(code, begun.set, row))? {
                     going.remove(row.file());
                 }
             }

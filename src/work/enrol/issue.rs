@@ -14,6 +14,9 @@ use crate::store::ledger::{CertificateFilter, LedgerError, Op};
 /// Certificates of one account that are looked through for one that answers an application.
 const CERTIFICATES_MAX: usize = 100;
 
+/// Days after which a renewal that nobody logged in with counts as over, so that the next one may be asked for.
+const ANOTHER_USED_DAYS: u32 = 730;
+
 impl Enrolment {
     /// Issues what an application asks for. `password` seals the bundle of [`Material::P12`], which needs one.
     pub fn issue(
@@ -45,7 +48,9 @@ impl Enrolment {
             return Err(PartyError::new("PASSWORD-MISSING", text).into());
         }
         let policy = (self.policy)(&of.insurer);
-        let use_before = enrolment::use_before(now, policy.use_within_days, self.zone);
+        // An account that is at work already may put its next certificate in use when it likes.
+        let days = if of.kind == ApplicationKind::New { policy.use_within_days } else { ANOTHER_USED_DAYS };
+        let use_before = enrolment::use_before(now, days, self.zone);
         let step = |certificate| ApplicationStep::Issued {
             certificate,
             bundle,
@@ -123,7 +128,10 @@ impl Enrolment {
 
     /// Not used in time (K27): its certificate holds no more, its account is closed.
     pub(super) fn expire(&self, of: &Application, now: Timestamp) -> Result<(), Halt> {
-        self.withdraw_certificate(of, &Actor::Daemon, now)?;
+        // What another certificate of an account at work was not used for says nothing against it.
+        if of.kind == ApplicationKind::New {
+            self.withdraw_certificate(of, &Actor::Daemon, now)?;
+        }
         self.points.pass("revoked")?;
         self.go(of.id, ApplicationStep::Expired, &Actor::Daemon, now)?;
         tracing::info!(application = %of.id, account = %of.account, "an application was not used in time");
