@@ -78,7 +78,7 @@ fn each_slip_names_file_line_key_value_and_what_is_allowed() {
         "\n[sftp]\nlisten = \"localhost\"\n[sftb]\nlisten = 1\n",
         &expect![[r#"
             conf/todoke.toml:3: sftp.listen = "localhost": must be ADDRESS:PORT, such as 127.0.0.1:2222, 0.0.0.0:22 or [::]:22
-            conf/todoke.toml:4: sftb: unknown table; allowed are [gateway], [sftp], [sessions], [passwords], [submit], [signatures], [scanner], [mail], [delivery], [spool], [retention], [purge], [certificates], [renewal], [control], [metrics], [log]"#]],
+            conf/todoke.toml:4: sftb: unknown table; allowed are [gateway], [sftp], [sessions], [passwords], [submit], [signatures], [scanner], [mail], [delivery], [spool], [retention], [purge], [certificates], [reconciliation], [renewal], [control], [metrics], [log]"#]],
     );
     check(
         "[submit]\nverdict_wait_seconds = 0\naccount_bytes_max = -1\n",
@@ -197,7 +197,7 @@ fn an_insurer_may_have_a_policy_of_its_own() {
     let text = text.replace(&conf.display().to_string(), "CONF");
     expect![[r#"
         CONF/insurers/06139999.toml:2: accounts.second_account = "never": unknown variant `never`, expected one of `allow`, `warn`, `refuse`
-        CONF/insurers/06139999.toml:3: acounts: unknown table; allowed are [accounts], [calendar], [documents], [filing], [renewal]"#]].assert_eq(&text);
+        CONF/insurers/06139999.toml:3: acounts: unknown table; allowed are [accounts], [calendar], [certificates], [delegations], [documents], [enrolment], [filing], [login], [other], [renewal]"#]].assert_eq(&text);
 }
 
 #[test]

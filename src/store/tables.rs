@@ -267,7 +267,7 @@ pub(super) fn application(id: ApplicationId) -> Vec<u8> {
     Key::of(b'p').numbered(id.epoch, id.serial).done()
 }
 pub(super) fn account_applications(account: &AccountId) -> Key {
-    Key::of(b'V').text(account.as_str())
+    Key::of(b'v').text(account.as_str())
 }
 pub(super) fn insurer_applications(insurer: &InsurerCode) -> Key {
     Key::of(b'J').text(insurer.as_str())

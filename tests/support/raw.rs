@@ -48,6 +48,13 @@ pub async fn connect(port: u16) -> (Handle<Client>, LastWords) {
     (session, words)
 }
 
+/// Waits for the session's own end, as it says it is closed before it hands its last words over.
+pub async fn last_words(session: Handle<Client>, words: &LastWords) -> String {
+    let ended = timeout(Duration::from_secs(30), session).await;
+    assert!(ended.is_ok(), "the connection is still there");
+    words.lock().unwrap().clone().unwrap_or_default()
+}
+
 pub async fn log_in(session: &mut Handle<Client>, account: &str, key: &Arc<PrivateKey>) -> AuthResult {
     let hash = key.algorithm().is_rsa().then_some(ssh_key::HashAlg::Sha256);
     session
@@ -215,13 +222,6 @@ impl Raw {
     /// Waits until the server has ended the connection; its words.
     pub async fn goodbye(mut self) -> String {
         while self.content().await.is_some() {}
-        for _ in 0..500 {
-            if self.session.is_closed() {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        assert!(self.session.is_closed(), "the connection is still there");
-        self.words.lock().unwrap().clone().unwrap_or_default()
+        last_words(self.session, &self.words).await
     }
 }
