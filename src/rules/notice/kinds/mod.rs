@@ -7,6 +7,7 @@ mod application;
 mod arrival;
 mod expiring;
 mod login;
+mod password;
 mod profile;
 mod recall;
 mod refusal;
@@ -25,6 +26,7 @@ pub use application::ApplicationMail;
 pub use arrival::{ArrivalNotice, ArrivalPart};
 pub use expiring::ExpiringNotice;
 pub use login::LoginNotice;
+pub use password::PasswordEndsNotice;
 pub use profile::ProfileNotice;
 pub use recall::RecallNotice;
 pub use refusal::{RefusalNotice, RefusalReason, summarise};
@@ -49,6 +51,7 @@ pub static KINDS: &[&Kind] = &[
     &renewal::KIND,
     &expiring::KIND,
     &login::KIND,
+    &password::KIND,
     &profile::KIND,
     &profile::FORMER_KIND,
     &recall::KIND,
