@@ -53,6 +53,7 @@ use crate::work::intake::{Intake, Refusals};
 use crate::work::judge::Judge;
 use crate::work::notify::{NoticePolicy, Notifier};
 use crate::work::parties::Parties;
+use crate::work::password_ends::{PasswordEnds, PasswordRules};
 use crate::work::ports::{Mailer, Scanner};
 use crate::work::remind::Reminders;
 use crate::work::renewals::Renewals;
@@ -126,6 +127,8 @@ pub struct House {
     pub parties: Arc<Parties>,
     /// Who tells of certificates that end.
     pub renewals: Arc<Renewals>,
+    /// Who tells of passwords that end.
+    pub password_ends: PasswordEnds,
     /// Intake.
     pub intake: Arc<Intake>,
     /// Judges certificates.
@@ -360,6 +363,15 @@ impl House {
             last: Mutex::default(),
             zone: in_force.gateway.zone,
         });
+        let password_rules = Arc::new(password_rules(&logins, &config));
+        let password_ends = PasswordEnds {
+            ledger: Arc::clone(&ledger),
+            notifier: Arc::clone(&notifier),
+            rules: Arc::clone(&password_rules),
+            alarms: Arc::clone(&alarm_port),
+            zone: in_force.gateway.zone,
+            done_on: Mutex::default(),
+        };
         let renewal_config = Arc::clone(&config);
         let service = Arc::new(AccountFiles {
             ledger: Arc::clone(&ledger),
@@ -371,6 +383,8 @@ impl House {
             renewal: Box::new(move |insurer| {
                 desk::applications::renewal_policy(&renewal_config.get(), insurer)
             }),
+            attempts: Arc::clone(&attempts),
+            passwords: password_rules,
             rows_max: in_force.submit.listed_max,
             zone: in_force.gateway.zone,
         });
@@ -462,6 +476,7 @@ impl House {
             dropboxes,
             parties,
             renewals,
+            password_ends,
             intake,
             verification,
             judge,
@@ -517,6 +532,21 @@ fn form_names(rules: &Arc<RwLock<Arc<RuleBook>>>) -> Arc<FormNames> {
 /// Texts of notices: those in `conf/notices/`, and the built-in ones for files that are not there.
 pub(super) fn templates(config: &Config) -> anyhow::Result<Templates> {
     config.notice_texts().map_err(anyhow::Error::msg)
+}
+
+/// What is asked of passwords, as the configuration in force has it.
+fn password_rules(
+    logins: &Arc<RwLock<Arc<BTreeMap<InsurerCode, LoginRules>>>>,
+    config: &Arc<ConfigCell>,
+) -> PasswordRules {
+    let (logins, config) = (Arc::clone(logins), Arc::clone(config));
+    PasswordRules {
+        logins: Box::new(move |insurer| {
+            let logins = Arc::clone(&logins.read().unwrap_or_else(PoisonError::into_inner));
+            logins.get(insurer).cloned().unwrap_or_default()
+        }),
+        policy: Box::new(move || config.get().passwords.clone()),
+    }
 }
 
 /// Lists of revoked certificates as the configuration names them.

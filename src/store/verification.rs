@@ -46,15 +46,15 @@ pub struct Lists {
 impl Lists {
     /// Reads the files, DER or PEM.
     pub fn read(files: &[PathBuf], purpose_required: bool) -> io::Result<Self> {
-        let read = |file: &PathBuf| {
-            let bytes = read_bounded(file)?;
-            RevocationList::read(&bytes).map_err(io::Error::other)
-        };
-        let named = |file: &PathBuf| {
-            read(file).map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", file.display())))
-        };
-        Ok(Self { lists: files.iter().map(named).collect::<io::Result<_>>()?, purpose_required })
+        let lists = files.iter().map(|file| read_list(file)).collect::<io::Result<_>>()?;
+        Ok(Self { lists, purpose_required })
     }
+}
+
+/// Reads one list, DER or PEM; an error names the file.
+pub fn read_list(file: &FilePath) -> io::Result<RevocationList> {
+    let read = read_bounded(file).and_then(|bytes| RevocationList::read(&bytes).map_err(io::Error::other));
+    read.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", file.display())))
 }
 
 fn read_bounded(file: &FilePath) -> io::Result<Vec<u8>> {

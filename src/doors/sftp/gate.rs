@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::account::WithAccount;
 use super::enrol::{Enrolled, EnrolmentDoor};
-use super::office::{OfficeParts, OfficeTree};
+use super::office::{OfficeParts, OfficeTree, SendUntil};
 use super::port::{Admission, Credential, Entered, Fault, Gate, Link, PasswordAnswer, Second, Status, Tree};
 use super::second::SecondFactor;
 use crate::model::application::Application;
@@ -63,6 +63,7 @@ struct Entry {
     source: IpAddr,
     since: Timestamp,
     tree: Weak<dyn Tree>,
+    send_until: Arc<SendUntil>,
     connections: HashMap<u64, Connected>,
 }
 
@@ -334,7 +335,7 @@ impl KeyGate {
         account: &Account,
         login: Login,
         proven: &str,
-        send_until: Option<Timestamp>,
+        send_until: Arc<SendUntil>,
     ) -> Result<Arc<dyn Tree>, Fault> {
         let tree = self.own_tree(account, login, send_until)?;
         let office = Arc::clone(&self.office);
@@ -345,7 +346,7 @@ impl KeyGate {
         &self,
         account: &Account,
         login: Login,
-        send_until: Option<Timestamp>,
+        send_until: Arc<SendUntil>,
     ) -> Result<Arc<dyn Tree>, Fault> {
         if account.role == Role::Insurer {
             return Ok((self.insurer)(account));
@@ -501,6 +502,7 @@ impl Gate for KeyGate {
         } else {
             policy.logins_max
         };
+        let send_until = with_password.then(|| self.second.send_until(&account)).flatten();
         let mut logins = self.lock();
         let entries = logins.entry(account.id.clone()).or_default();
         // The same key from the same address: another connection of the same login.
@@ -509,20 +511,12 @@ impl Gate for KeyGate {
             && let Some(tree) = entry.tree.upgrade()
         {
             if entry.connections.len() >= policy.connections_per_login_max {
-                return Err(fault(
-                    account.language,
-                    "LOGIN-CONNECTIONS",
-                    &format!(
-                        "同時接続数の上限({})に達しました。ほかの接続を閉じてからやり直してください。",
-                        policy.connections_per_login_max
-                    ),
-                    &format!(
-                        "This login has as many connections as it may ({}). Close others first.",
-                        policy.connections_per_login_max
-                    ),
-                ));
+                return Err(too_many_connections(account.language, policy.connections_per_login_max));
             }
             entry.connections.insert(session, link);
+            if with_password {
+                entry.send_until.set(send_until);
+            }
             let login = entry.login;
             drop(logins);
             return Ok(self.entered(account.id, tree, login, session, Vec::new()));
@@ -535,20 +529,7 @@ impl Gate for KeyGate {
                 e.tree.strong_count() == 0 || (e.fingerprint == fingerprint && idle(e) >= patience)
             });
             let Some(dead) = dead else {
-                let other = &entries[0];
-                let since =
-                    other.since.utc().with_timezone(&self.office.zone).format("%m/%d %H:%M").to_string();
-                let source = other.source;
-                return Err(fault(
-                    account.language,
-                    "LOGIN-ELSEWHERE",
-                    &format!(
-                        "このアカウントは {since} から {source} で使用中です(同時に使えるのは {max} か所です)。そちらを終了してからやり直してください。"
-                    ),
-                    &format!(
-                        "This account is in use since {since} from {source} (at most {max} at a time). End that session first."
-                    ),
-                ));
+                return Err(self.in_use(account.language, &entries[0], max));
             };
             let replaced = entries.remove(dead);
             tracing::info!(account = %account.id, from = %replaced.source, "an idle login makes way for a new one");
@@ -557,14 +538,16 @@ impl Gate for KeyGate {
             }
         }
         let login = self.next_login.fetch_add(1, Ordering::Relaxed);
-        let send_until = with_password.then(|| self.second.send_until(&account)).flatten();
-        let tree = self.tree(&account, login, &fingerprint, send_until)?;
+        let sending = Arc::new(SendUntil::default());
+        sending.set(send_until);
+        let tree = self.tree(&account, login, &fingerprint, Arc::clone(&sending))?;
         entries.push(Entry {
             login,
             fingerprint,
             source: from.ip(),
             since: now,
             tree: Arc::downgrade(&tree),
+            send_until: sending,
             connections: HashMap::from([(session, link)]),
         });
         drop(logins);
@@ -575,6 +558,15 @@ impl Gate for KeyGate {
         }
         Ok(self.entered(account.id, tree, login, session, welcome))
     }
+}
+
+fn too_many_connections(language: Language, max: usize) -> Fault {
+    fault(
+        language,
+        "LOGIN-CONNECTIONS",
+        &format!("同時接続数の上限({max})に達しました。ほかの接続を閉じてからやり直してください。"),
+        &format!("This login has as many connections as it may ({max}). Close others first."),
+    )
 }
 
 fn is_registered(account: &Account, fingerprint: &str) -> bool {
@@ -606,6 +598,22 @@ fn refused(account: &str, from: SocketAddr, no: &No) {
 }
 
 impl KeyGate {
+    /// Somebody else is there (K14): since when, and from where.
+    fn in_use(&self, language: Language, other: &Entry, max: usize) -> Fault {
+        let since = other.since.utc().with_timezone(&self.office.zone).format("%m/%d %H:%M");
+        let source = other.source;
+        fault(
+            language,
+            "LOGIN-ELSEWHERE",
+            &format!(
+                "このアカウントは {since} から {source} で使用中です(同時に使えるのは {max} か所です)。そちらを終了してからやり直してください。"
+            ),
+            &format!(
+                "This account is in use since {since} from {source} (at most {max} at a time). End that session first."
+            ),
+        )
+    }
+
     /// The account of somebody who proved this credential.
     fn proven(&self, account: &str, credential: &Credential, from: SocketAddr) -> Result<Known, Fault> {
         self.check(account, credential, from).map_err(|no| {

@@ -18,9 +18,9 @@ use crate::model::time::Timestamp;
 pub use dkim::{Dkim, DkimError};
 pub use kinds::{
     AbsenceNotice, AddressNotice, Addressed, AgainMail, ApplicationMail, ArrivalNotice, ArrivalPart,
-    CertificateEndsNotice, ExpiringNotice, KINDS, Kind, LoginNotice, Notice, ProfileNotice, RecallNotice,
-    RefusalNotice, RefusalReason, ReminderNotice, RenewalList, RenewalRow, SweptNotice, WithdrawnNotice,
-    summarise,
+    CertificateEndsNotice, ExpiringNotice, KINDS, Kind, LoginNotice, Notice, PasswordEndsNotice,
+    ProfileNotice, RecallNotice, RefusalNotice, RefusalReason, ReminderNotice, RenewalList, RenewalRow,
+    SweptNotice, WithdrawnNotice, summarise,
 };
 pub use letter::{Letter, LetterError, compose};
 use template::Template;

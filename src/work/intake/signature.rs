@@ -155,7 +155,7 @@ impl Intake {
 
     fn not_verified(&self, why: NotVerified, now: Timestamp) -> Failed {
         if matches!(why, NotVerified::Certificate(CertificateError::RevocationUnknown)) {
-            let text = "an authority's list of revoked certificates is out of date or unusable; see certificates.revocation_lists";
+            let text = "an authority's list of revoked certificates is out of date or unusable; see signatures.revocation_lists";
             self.alarms.raise("REVOCATION-LIST", text, now);
         }
         match (why.code(), why.text(self.assessor.zone), why) {

@@ -8,6 +8,7 @@ mod application;
 mod arrival;
 mod expiring;
 mod login;
+mod password;
 mod profile;
 mod recall;
 mod refusal;
@@ -27,6 +28,7 @@ pub use application::ApplicationMail;
 pub use arrival::{ArrivalNotice, ArrivalPart};
 pub use expiring::ExpiringNotice;
 pub use login::LoginNotice;
+pub use password::PasswordEndsNotice;
 pub use profile::ProfileNotice;
 pub use recall::RecallNotice;
 pub use refusal::{RefusalNotice, RefusalReason, summarise};
@@ -52,6 +54,7 @@ pub static KINDS: &[&Kind] = &[
     &renewal::KIND,
     &expiring::KIND,
     &login::KIND,
+    &password::KIND,
     &profile::KIND,
     &profile::FORMER_KIND,
     &recall::KIND,
