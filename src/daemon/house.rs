@@ -46,7 +46,7 @@ use crate::work::books::DayBooks;
 use crate::work::bounces::{BouncePolicy, Bounces};
 use crate::work::certificates::Certificates;
 use crate::work::enrol::Enrolment;
-use crate::work::expected::{Expected, Teller};
+use crate::work::expected::{Expected, FormNames, Teller};
 use crate::work::imports::Imports;
 use crate::work::intake::{Intake, Refusals};
 use crate::work::judge::Judge;
@@ -447,6 +447,7 @@ impl House {
             expected: Arc::new(Expected {
                 ledger: Arc::clone(&ledger),
                 calendars: calendars(&config),
+                forms: form_names(&rules),
                 zone: in_force.gateway.zone,
                 alarms: Arc::clone(&alarm_port),
                 teller: Arc::clone(&notifier) as Arc<dyn Teller>,
@@ -515,6 +516,15 @@ impl House {
 fn calendars(config: &Arc<ConfigCell>) -> Arc<Calendars> {
     let config = Arc::clone(config);
     Arc::new(move |insurer| config.get().calendar(insurer).map_err(|error| error.to_string()))
+}
+
+/// Names of forms, as insurers' tables have them now.
+fn form_names(rules: &Arc<RwLock<Arc<RuleBook>>>) -> Arc<FormNames> {
+    let rules = Arc::clone(rules);
+    Arc::new(move |insurer, code| {
+        let book = Arc::clone(&rules.read().unwrap_or_else(PoisonError::into_inner));
+        book.of(insurer).all_forms().iter().find(|form| form.code == code).map(|form| form.name.clone())
+    })
 }
 
 /// Texts of notices: those in `conf/notices/`, and the built-in ones for files that are not there.
