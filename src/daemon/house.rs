@@ -46,6 +46,7 @@ use crate::work::books::DayBooks;
 use crate::work::bounces::{BouncePolicy, Bounces};
 use crate::work::certificates::Certificates;
 use crate::work::enrol::Enrolment;
+use crate::work::enrol::files::Fetched;
 use crate::work::expected::{Expected, FormNames, Teller};
 use crate::work::imports::Imports;
 use crate::work::intake::{Intake, Refusals};
@@ -378,6 +379,7 @@ impl House {
             parties: Arc::clone(&parties),
             notifier: Arc::clone(&notifier),
             enrolment: Arc::clone(&enrolment),
+            fetched: Fetched::default(),
             renewal: Box::new(move |insurer| {
                 desk::applications::renewal_policy(&renewal_config.get(), insurer)
             }),

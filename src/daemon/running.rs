@@ -37,7 +37,7 @@ use crate::rules::notice::AlarmNotice;
 use crate::rules::renewal::{self, RenewalPolicy};
 use crate::store::ledger::{CertificateFilter, Ledger};
 use crate::store::seen::Month;
-use crate::work::enrol::files::EnrolmentFiles;
+use crate::work::enrol::files::{EnrolmentFiles, Fetched};
 use crate::work::imports::SpoolWatch;
 use crate::work::ports::PatternAge;
 use crate::work::sender::Sending;
@@ -95,7 +95,7 @@ pub fn start(config: Config, world: &World, log: Option<LogLevel>) -> anyhow::Re
     let weak = Arc::downgrade(&gate);
     house.certificates.when_revoked(Box::new(move |certificate, _| {
         if let Some(gate) = weak.upgrade() {
-            gate.revoked(certificate.id);
+            gate.revoked(certificate);
         }
     }));
     let listener = runtime
@@ -188,7 +188,7 @@ fn gate(house: &Arc<House>, config: &Config) -> KeyGate {
         login_policy(config),
         second_factor(house),
     );
-    let fetched = Mutex::default();
+    let fetched = Fetched::default();
     gate.enrolment = Some(EnrolmentDoor {
         ledger: Arc::clone(&house.ledger),
         credentials: Arc::clone(&house.credentials),

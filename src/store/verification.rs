@@ -362,13 +362,18 @@ impl Verification {
             }
         }
         let fingerprint = key.fingerprint(HashAlg::Sha256).to_string();
-        let lost = self.ledger.certificates_of_key(&fingerprint)?.into_iter().find_map(|other| {
+        match self.lost(&fingerprint, at)? {
+            None => Ok(()),
+            since => Err(CertificateError::Revoked { since }.into()),
+        }
+    }
+
+    /// Since when a key (`SHA256:...`) counts as lost: whoever has it is nobody, registered or certified anew.
+    pub fn lost(&self, fingerprint: &str, at: Timestamp) -> Result<Option<Timestamp>, LedgerError> {
+        let lost = self.ledger.certificates_of_key(fingerprint)?.into_iter().find_map(|other| {
             other.revoked.filter(|r| r.reason == RevocationReason::KeyCompromise && r.at <= at)
         });
-        match lost {
-            Some(revocation) => Err(CertificateError::Revoked { since: Some(revocation.at) }.into()),
-            None => Ok(()),
-        }
+        Ok(lost.map(|revocation| revocation.at))
     }
 }
 

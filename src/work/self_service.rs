@@ -16,11 +16,14 @@ use chrono_tz::Tz;
 
 use super::certificates;
 use super::enrol::Enrolment;
+use super::enrol::files::Fetched;
 use super::notify::{Notifier, Recipient};
 use super::parties::profile::Registration;
 use super::parties::{Parties, PartyError};
 use super::password_ends::PasswordRules;
-use super::ports::self_service::{CERTIFICATES, PROFILE, RENEW_CSR, RENEW_PUB, SelfFault, SelfService};
+use super::ports::self_service::{
+    CERTIFICATES, PROFILE, RENEW_CSR, RENEW_PUB, RENEW_TOML, SelfFault, SelfService, TERMS,
+};
 use super::renewals::{PolicyOf, of_account};
 use crate::model::account_history::ProfileField;
 use crate::model::authority::Form;
@@ -53,6 +56,8 @@ pub struct AccountFiles {
     pub notifier: Arc<Notifier>,
     /// Takes renewals.
     pub enrolment: Arc<Enrolment>,
+    /// When new certificates were last fetched.
+    pub fetched: Fetched,
     /// Insurers' policies of renewals.
     pub renewal: Box<PolicyOf>,
     /// Last logins.
@@ -237,6 +242,7 @@ impl SelfService for AccountFiles {
         let mut files = self.certificate_files(&account, now)?;
         files.push((PROFILE.to_owned(), self.profile_file(&account, now)?));
         files.push((CERTIFICATES.to_owned(), self.certificates_file(&account)?));
+        files.extend(self.consent_files(&account)?);
         Ok(files)
     }
 
@@ -247,10 +253,20 @@ impl SelfService for AccountFiles {
             CERTIFICATES => self.certificates_file(&account).map(Some),
             // What is put and not kept.
             RENEW_CSR | RENEW_PUB => Ok(None),
+            RENEW_TOML | TERMS => {
+                let files = self.consent_files(&account)?;
+                Ok(files.into_iter().find(|(there, _)| there == path).map(|(_, made)| made))
+            }
             _ => {
                 let files = self.certificate_files(&account, now)?;
                 Ok(files.into_iter().find(|(there, _)| there == path).map(|(_, made)| made))
             }
+        }
+    }
+
+    fn opened(&self, account: &AccountId, path: &str, now: Timestamp) {
+        if let Err(error) = self.note_fetched(account, path, now) {
+            tracing::error!(%account, %error, "a download could not be recorded");
         }
     }
 
@@ -264,6 +280,7 @@ impl SelfService for AccountFiles {
     ) -> Result<(), SelfFault> {
         match name {
             PROFILE => self.put_profile(account, bytes, now),
+            RENEW_TOML => self.put_consent(&self.account(account)?, bytes, now),
             RENEW_CSR | RENEW_PUB => self.renew(&self.account(account)?, name, bytes, proven, now),
             _ => Err(SelfFault::Refused {
                 code: "ACCOUNT-NAME",

@@ -15,12 +15,12 @@ use super::office::{OfficeParts, OfficeTree, SendUntil};
 use super::port::{Admission, Credential, Entered, Fault, Gate, Link, PasswordAnswer, Second, Status, Tree};
 use super::second::SecondFactor;
 use crate::model::application::Application;
-use crate::model::certificate::{Certificate, CertificateStanding};
+use crate::model::certificate::{Certificate, CertificateStanding, RevocationReason};
 use crate::model::finding::Language;
 use crate::model::ids::{AccountId, CertificateId};
 use crate::model::metric;
 use crate::model::party::{Account, Actor, Role, Standing};
-use crate::model::time::{Clock, Timestamp};
+use crate::model::time::{Clock, SECOND, Timestamp};
 use crate::signed::certificate::CertificateError;
 use crate::signed::sshcert::Use;
 use crate::signed::sshsig;
@@ -97,6 +97,12 @@ struct Known {
 /// Certificates of an account that are looked at for another way in.
 const CERTIFICATES_LOOKED_AT: usize = 32;
 
+/// A certified key that comes alone again after so long, and before so long, is told that it lacks its certificate.
+const BARE_AGAIN: i64 = SECOND;
+const BARE_FORGOTTEN: i64 = 60 * SECOND;
+/// So many of them are remembered.
+const BARE_MAX: usize = 10_000;
+
 /// Makes the tree of an account's session.
 pub type TreeOf = dyn Fn(&Account) -> Arc<dyn Tree> + Send + Sync;
 
@@ -129,6 +135,8 @@ pub struct KeyGate {
     pub warning: Option<Box<LoginWarning>>,
     logins: Logins,
     next_login: AtomicU64,
+    /// Certified keys that came without their certificate, and since when.
+    bare: Mutex<HashMap<(AccountId, String), Timestamp>>,
 }
 
 impl KeyGate {
@@ -160,6 +168,7 @@ impl KeyGate {
             warning: None,
             logins: Logins::default(),
             next_login,
+            bare: Mutex::default(),
         }
     }
 
@@ -218,7 +227,10 @@ impl KeyGate {
         let fingerprint = key.fingerprint(HashAlg::Sha256).to_string();
         let why = match credential {
             Credential::Key(_) if is_registered(&account, &fingerprint) => {
-                return Ok(Known { account, certified: None });
+                match self.verification.lost(&fingerprint, self.clock.now())? {
+                    None => return Ok(Known { account, certified: None }),
+                    since => CertificateError::Revoked { since }.into(),
+                }
             }
             Credential::Key(_) => match self.certified(&account, &fingerprint)?.pop() {
                 Some(newest) => without_certificate(&newest, self.clock.now()).into(),
@@ -257,12 +269,47 @@ impl KeyGate {
         self.ledger.certificates(&filter, CERTIFICATES_LOOKED_AT).is_ok_and(|all| all.iter().any(holds))
     }
 
-    /// Ends the connections that came by this certificate; says how many.
-    pub fn revoked(&self, id: CertificateId) -> usize {
+    /// Whether a certified key that came alone came so before. OpenSSH offers a key before the certificate that lies beside it, so
+    /// that words would be in the way of a client that is about to present it; one that had none comes again.
+    fn bare_again(&self, account: &AccountId, key: &PublicKey) -> bool {
+        let now = self.clock.now();
+        let which = (account.clone(), key.fingerprint(HashAlg::Sha256).to_string());
+        let mut bare = self.bare.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = bare.get(&which).map(|first| now.since(*first));
+        if since.is_some_and(|since| (BARE_AGAIN..BARE_FORGOTTEN).contains(&since)) {
+            bare.remove(&which);
+            return true;
+        }
+        if bare.len() >= BARE_MAX {
+            bare.clear();
+        }
+        // Several connections at once are one attempt.
+        if since.is_none_or(|since| since >= BARE_FORGOTTEN) {
+            bare.insert(which, now);
+        }
+        false
+    }
+
+    /// Its certificate came after all.
+    fn presented(&self, account: &str, key: &PublicKey) {
+        if let Ok(account) = AccountId::parse(account) {
+            let which = (account, key.fingerprint(HashAlg::Sha256).to_string());
+            self.bare.lock().unwrap_or_else(PoisonError::into_inner).remove(&which);
+        }
+    }
+
+    /// Ends the connections that came by this certificate and, where its key was lost, by the key alone; says how many.
+    pub fn revoked(&self, of: &Certificate) -> usize {
+        let id = of.id;
+        let lost = of.revoked.is_some_and(|r| r.reason == RevocationReason::KeyCompromise);
         let logins = self.lock();
-        let connections = logins.values().flatten().flat_map(|entry| entry.connections.values());
-        let links: Vec<_> =
-            connections.filter(|c| c.certificate == Some(id)).map(|c| Arc::clone(&c.link)).collect();
+        let links: Vec<_> = logins
+            .values()
+            .flatten()
+            .flat_map(|entry| entry.connections.values().map(move |c| (entry, c)))
+            .filter(|(e, c)| c.certificate == Some(id) || (lost && e.fingerprint == of.fingerprint))
+            .map(|(_, c)| Arc::clone(&c.link))
+            .collect();
         drop(logins);
         for link in &links {
             link.revoked();
@@ -345,11 +392,19 @@ impl Gate for KeyGate {
         if self.enrolment_of(account, &credential.key()).is_some() {
             return Admission::Welcome;
         }
+        if let Credential::Certificate(_) = credential {
+            self.presented(account, &credential.key());
+        }
         match self.check(account, credential, from) {
             Ok(_) => Admission::Welcome,
             Err(no) => {
                 refused(account, from, &no);
                 match no {
+                    No::Certificate(account, NotVerified::Certificate(CertificateError::NotPresented))
+                        if !self.bare_again(&account.id, &credential.key()) =>
+                    {
+                        Admission::Refused
+                    }
                     No::Certificate(account, why) if !self.has_other_ways(&account, &credential.key()) => {
                         why.text(self.office.zone).map_or(Admission::Refused, |text| {
                             Admission::Told(fault(account.language, why.code(), &text.ja, &text.en))

@@ -110,8 +110,8 @@ impl Words {
             Status::PermissionDenied,
             "ENROL-NAME",
             true,
-            "ここに置けるのは /enrol/setup.toml だけです。ほかのファイルは取り出し専用です。",
-            "Only /enrol/setup.toml may be put here; other files are for fetching.",
+            "ここに置けるのは /enrol/setup.toml と、更新のときの /enrol/renew.toml だけです。ほかのファイルは取り出し専用です。",
+            "Only /enrol/setup.toml and, of a renewal, /enrol/renew.toml may be put here; other files are for fetching.",
         )
     }
 

@@ -17,7 +17,7 @@ use crate::model::time::Timestamp;
 
 pub use dkim::{Dkim, DkimError};
 pub use kinds::{
-    AbsenceNotice, AddressNotice, Addressed, ApplicationMail, ArrivalNotice, ArrivalPart,
+    AbsenceNotice, AddressNotice, Addressed, AgainMail, ApplicationMail, ArrivalNotice, ArrivalPart,
     CertificateEndsNotice, ExpiringNotice, KINDS, Kind, LoginNotice, Notice, PasswordEndsNotice,
     ProfileNotice, RecallNotice, RefusalNotice, RefusalReason, ReminderNotice, RenewalList, RenewalRow,
     SweptNotice, WithdrawnNotice, summarise,

@@ -122,6 +122,9 @@ impl Intake {
             return Ok(one);
         }
         if account.keys.iter().any(|key| key.fingerprint == fingerprint) {
+            if let since @ Some(_) = self.verification.lost(&fingerprint, at)? {
+                return Err(self.not_verified(CertificateError::Revoked { since }.into(), at));
+            }
             return Ok(one);
         }
         if self.ledger.certificates_of_key(&fingerprint)?.iter().any(|of| of.account == account.id) {

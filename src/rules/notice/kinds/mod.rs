@@ -3,6 +3,7 @@
 
 mod absence;
 mod address;
+mod again;
 mod application;
 mod arrival;
 mod expiring;
@@ -22,6 +23,7 @@ use crate::model::finding::Language;
 
 pub use absence::AbsenceNotice;
 pub use address::AddressNotice;
+pub use again::AgainMail;
 pub use application::ApplicationMail;
 pub use arrival::{ArrivalNotice, ArrivalPart};
 pub use expiring::ExpiringNotice;
@@ -47,6 +49,7 @@ pub static KINDS: &[&Kind] = &[
     &application::REMINDER,
     &application::TAKEN,
     &arrival::KIND,
+    &again::KIND,
     &renewal::ENDED_KIND,
     &renewal::KIND,
     &expiring::KIND,
