@@ -14,7 +14,7 @@ use crate::desk::{self, ORPHAN_GRACE_DAYS, Stages, delegation_policy};
 use crate::doors::clamd;
 use crate::doors::sftp::office::OfficeParts;
 use crate::doors::smtp::SmtpMailer;
-use crate::filing::RuleBook;
+use crate::filing::{Profile, RuleBook};
 use crate::model::health::Health;
 use crate::model::ids::{BlobId, InsurerCode};
 use crate::model::time::{Clock, SystemClock, Timestamp};
@@ -46,7 +46,7 @@ use crate::work::books::DayBooks;
 use crate::work::bounces::{BouncePolicy, Bounces};
 use crate::work::certificates::Certificates;
 use crate::work::enrol::Enrolment;
-use crate::work::expected::{Expected, Teller};
+use crate::work::expected::{Expected, FormName, Teller};
 use crate::work::imports::Imports;
 use crate::work::intake::{Intake, Refusals};
 use crate::work::judge::Judge;
@@ -436,6 +436,7 @@ impl House {
                 zone: in_force.gateway.zone,
                 alarms: Arc::clone(&alarm_port),
                 teller: Arc::clone(&notifier) as Arc<dyn Teller>,
+                form_name: form_names(&rules),
                 told: Mutex::default(),
             }),
             sweep: Arc::new(Sweep {
@@ -500,6 +501,15 @@ impl House {
 fn calendars(config: &Arc<ConfigCell>) -> Arc<Calendars> {
     let config = Arc::clone(config);
     Arc::new(move |insurer| config.get().calendar(insurer).map_err(|error| error.to_string()))
+}
+
+/// Forms' names as the rule tables in force have them.
+fn form_names(rules: &Arc<RwLock<Arc<RuleBook>>>) -> Box<FormName> {
+    let rules = Arc::clone(rules);
+    Box::new(move |insurer, code| {
+        let book = Arc::clone(&rules.read().unwrap_or_else(PoisonError::into_inner));
+        book.of(insurer).form(Profile::Kpfd, code).map(|form| form.name.clone())
+    })
 }
 
 /// Texts of notices: those in `conf/notices/`, and the built-in ones for files that are not there.

@@ -108,6 +108,7 @@ impl Stages {
             turn: turn.clone(),
             alarms: Arc::clone(alarms),
             looks: Mutex::default(),
+            listed: Mutex::default(),
             recall: Box::new(move |id, by, now| recalls.recall(id, by, now)),
             points: Points::default(),
         };

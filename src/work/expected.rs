@@ -54,6 +54,9 @@ pub trait Teller: Send + Sync {
     fn absent(&self, absence: &Absence, now: Timestamp) -> anyhow::Result<()>;
 }
 
+/// A form's name by its code, for an insurer.
+pub type FormName = dyn Fn(&InsurerCode, &str) -> Option<Text> + Send + Sync;
+
 /// The stage.
 pub struct Expected {
     /// What came.
@@ -66,6 +69,8 @@ pub struct Expected {
     pub alarms: Arc<dyn Alarms>,
     /// By whom it is told.
     pub teller: Arc<dyn Teller>,
+    /// The name of a form by its code; clerks know names.
+    pub form_name: Box<FormName>,
     /// What was told since the start, so that the teller is not asked every time. Starts empty.
     pub told: Mutex<HashSet<String>>,
 }
@@ -226,7 +231,7 @@ impl Expected {
             }
             let without: Vec<String> = owing.iter().map(ToString::to_string).collect();
             if let Some(named) = named(&without) {
-                let what = what_of(expected);
+                let what = self.what_of(look.code, expected);
                 let what = Text::new(
                     format!("{}: 事業所 {named}", what.ja),
                     format!("{} of offices {named}", what.en),
@@ -235,6 +240,20 @@ impl Expected {
             }
         }
         Ok(missing)
+    }
+
+    /// Which filing, by the names of its forms; by the code of one that has none.
+    fn what_of(&self, code: &InsurerCode, expected: &ExpectedFilings) -> Text {
+        if expected.forms.is_empty() {
+            return Text::new("届出", "filing");
+        }
+        let name = |form: &String| {
+            (self.form_name)(code, form).unwrap_or_else(|| Text::new(format!("届出 {form}"), form.as_str()))
+        };
+        let names: Vec<Text> = expected.forms.iter().map(name).collect();
+        let ja: Vec<&str> = names.iter().map(|name| name.ja.as_str()).collect();
+        let en: Vec<&str> = names.iter().map(|name| name.en.as_str()).collect();
+        Text::new(ja.join("・"), format!("filing ({})", en.join(", ")))
     }
 
     /// Accounts that may file.
@@ -298,20 +317,13 @@ impl Expected {
             for account in accounts.iter().filter(|account| account.offices.contains(office)) {
                 let about = format!("{} {office} {} {forms} {} {when}", look.code, account.id, of.day);
                 let (account, office) = (account.id.clone(), office.clone());
-                let reminder = Reminder { account, office, day: of.day, what: what_of(expected), about };
+                let reminder =
+                    Reminder { account, office, day: of.day, what: self.what_of(look.code, expected), about };
                 self.once(&reminder.about, || self.teller.remind(&reminder, look.now))?;
             }
         }
         Ok(())
     }
-}
-
-fn what_of(expected: &ExpectedFilings) -> Text {
-    if expected.forms.is_empty() {
-        return Text::new("届出", "filing");
-    }
-    let forms = expected.forms.join(", ");
-    Text::new(format!("届出(様式 {forms})"), format!("filing ({forms})"))
 }
 
 /// The first of many, and how many more; none of none.

@@ -7,6 +7,7 @@ use super::expected::{Absence, Expected, Reminder, Teller};
 use super::whole_tests::Run;
 use crate::model::document::{Document, RemovalReason};
 use crate::model::event::Series;
+use crate::model::finding::Text;
 use crate::model::ids::{Digest, DocumentId};
 use crate::model::time::{DAY, Timestamp};
 use crate::rules::calendar::{CalendarPolicy, Holidays, JA};
@@ -48,6 +49,9 @@ fn watch(run: &Run<'_>, policy: &'static str) -> Watch {
         zone: chrono_tz::Asia::Tokyo,
         alarms: run.alarms.clone(),
         teller: told.clone(),
+        form_name: Box::new(|_, form| {
+            (form == "2225700").then(|| Text::new("算定基礎届", "Yearly base of pay"))
+        }),
         told: Mutex::default(),
     };
     Watch { expected, told }
@@ -168,7 +172,7 @@ fn an_office_is_reminded_before_the_day_and_told_after_it() {
     let alarms = watch.at(&run, "2026-10-11T00:00:00+09:00");
     assert!(
         alarms[0].starts_with(
-            "FILINGS-MISSING 06139999 expected and not there: filing (2221700, 2225700) of offices 1234"
+            "FILINGS-MISSING 06139999 expected and not there: filing (2221700, Yearly base of pay) of offices 1234"
         ),
         "{alarms:?}"
     );

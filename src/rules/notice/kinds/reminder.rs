@@ -11,7 +11,7 @@ pub(super) static KIND: Kind = Kind {
     default_text: include_str!("../../../../conf/notices/reminder.toml"),
     slots: &[OFFICE, INSURER, must("what"), must("day"), CONTACT],
     sample: |language| {
-        let what = Text::new("届出(様式 2225700)", "filing (form 2225700)");
+        let what = Text::new("算定基礎届", "filing (Yearly base of pay)");
         ReminderNotice { to: Addressed::sample(), what, day: sample_day(10) }.values(language)
     },
 };
