@@ -8,73 +8,25 @@
     reason = "helpers of tests are not seen as tests"
 )]
 
-#[path = "support/gateway.rs"]
-mod gateway;
+mod support;
+
+#[path = "logins/clients.rs"]
+mod clients;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
-use gateway::{ACCOUNT, Gateway, INSURER, OFFICE, Ran, until};
 use russh::client::{self, AuthResult, Handle, KeyboardInteractiveAuthResponse};
 use russh::keys::{PrivateKey, PrivateKeyWithHashAlg, PublicKeyOrCertificate};
 use serde_json::Value;
+use support::gateway::{self, ACCOUNT, Gateway, OFFICE, until};
+use support::passwords::{answering, choose, make_password, with_passwords};
 
 const MINUTE: i64 = 60_000;
 const DAY: i64 = 24 * 60 * MINUTE;
-
-/// A gateway whose insurer asks people for a password, with these lines in its `[login]`; not running.
-fn with_passwords(login: &str, settings: &[(&str, &str, &str)]) -> Gateway {
-    let gateway = Gateway::set_up(settings);
-    let file = gateway.dir().join(format!("conf/insurers/{INSURER}.toml"));
-    fs::create_dir_all(file.parent().unwrap()).unwrap();
-    fs::write(file, format!("[login]\nfactors = \"key+password\"\n{login}")).unwrap();
-    gateway
-}
-
-/// Makes a password for an account by the command line.
-fn make_password(gateway: &Gateway, account: &str, more: &[&str]) -> String {
-    let args = [&["account", "password", account, "--print"], more].concat();
-    gateway.ask(&args)["password"].as_str().unwrap().to_owned()
-}
-
-/// The account has this password, chosen by itself.
-fn choose(gateway: &Gateway, account: &str, password: &str) {
-    let temporary = make_password(gateway, account, &["--reset"]);
-    let ran = answering(gateway, account, account, &[], "pwd\n", &[&temporary, password, password]);
-    ran.ends(0);
-}
-
-/// Stock `sftp -b` whose questions are answered in this order; the last answer repeats.
-fn answering(
-    gateway: &Gateway,
-    account: &str,
-    key: &str,
-    more: &[&str],
-    batch: &str,
-    answers: &[&str],
-) -> Ran {
-    static RUNS: AtomicU64 = AtomicU64::new(0);
-    let run = RUNS.fetch_add(1, Ordering::Relaxed);
-    let file = |name: &str| gateway.file(&format!("{name}-{run}"));
-    let (askpass, list, batch_file) = (file("askpass"), file("answers"), file("questions"));
-    fs::write(&list, answers.join("\n") + "\n").unwrap();
-    fs::write(&batch_file, batch).unwrap();
-    let list = list.display();
-    let script =
-        format!("#!/bin/sh\nhead -n 1 {list}\n[ \"$(wc -l < {list})\" -lt 2 ] || sed -i 1d {list}\n");
-    fs::write(&askpass, script).unwrap();
-    fs::set_permissions(&askpass, fs::Permissions::from_mode(0o700)).unwrap();
-    let mut sftp = Command::new("sftp");
-    sftp.args(["-F", "none", "-o", "BatchMode=no", "-o", "NumberOfPasswordPrompts=3"]).args(more);
-    sftp.args(gateway.ssh_options(key)).arg("-b").arg(batch_file).arg(format!("{account}@127.0.0.1"));
-    sftp.env("SSH_ASKPASS", &askpass).env("SSH_ASKPASS_REQUIRE", "force").env("DISPLAY", ":9");
-    sftp.current_dir(gateway.work()).env("HOME", gateway.work()).stdin(Stdio::null());
-    Ran::of(&sftp.output().expect("sftp (package openssh-client)"))
-}
 
 fn state(gateway: &Gateway, account: &str) -> Value {
     gateway.ask(&["account", "show", account])["login"].take()
@@ -180,9 +132,10 @@ fn half_a_year_later_nothing_but_a_change_is_possible() {
     gateway.clock.forward(170 * DAY);
     let soon = answering(&gateway, ACCOUNT, ACCOUNT, &[], "pwd\n", &["mine-1234"]).ends(0);
     assert!(soon.err.contains("PASSWORD-EXPIRES"), "{}", soon.err);
-    let other = running_session(&gateway, "mine-1234");
+    let running = Connected::begin(&gateway, "mine-1234");
+    running.makes("/submit/before").unwrap();
     gateway.clock.forward(11 * DAY);
-    other(&gateway);
+    running.cannot_send();
 
     let answers = ["mine-1234", "mine-1234", "mine-1234", "next-1234", "next-1234"];
     let expired = answering(&gateway, ACCOUNT, ACCOUNT, &[], "pwd\n", &answers).ends(0);
@@ -191,9 +144,40 @@ fn half_a_year_later_nothing_but_a_change_is_possible() {
         "{}",
         expired.err
     );
+    // That was another connection of the same login, and the new password counts for all of them.
+    running.makes("/submit/after").unwrap();
+    drop(running);
     let journal = fs::read_dir(gateway.spool().join("journal")).unwrap();
     let journal: String = journal.filter_map(|e| fs::read_to_string(e.unwrap().path()).ok()).collect();
     assert_eq!(journal.matches("\"event\":\"password_expired\"").count(), 1);
+
+    // The next one's end is told in time, once, also by a daemon that was down on the day.
+    let told = |gateway: &Gateway| {
+        let mails = gateway.ask(&["mail", "list", "--account", ACCOUNT]);
+        mails
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|mail| mail["about"]["notice"]["kind"] == "password-ends")
+            .count()
+    };
+    assert_eq!(told(&gateway), 0);
+    gateway.stop();
+    gateway.clock.forward(168 * DAY);
+    gateway.start_inside();
+    until("the password's end is told", || told(&gateway) == 1);
+    let get =
+        answering(&gateway, ACCOUNT, ACCOUNT, &[], "get /account/profile.toml\n", &["next-1234"]).ends(0);
+    assert!(get.err.contains("PASSWORD-EXPIRES"), "{}", get.err);
+    let profile = fs::read_to_string(gateway.work().join("profile.toml")).unwrap();
+    for line in ["# 今回のログイン: ", "# 前回のログイン: ", "# パスワードの有効期限: "]
+    {
+        assert!(profile.contains(line), "{line}: {profile}");
+    }
+    gateway.stop();
+    gateway.start_inside();
+    gateway.sftp("I0001", "ls /\n").ends(0);
+    assert_eq!(told(&gateway), 1, "not again after a restart");
 
     // A temporary one that nobody uses lapses.
     let unused = make_password(&gateway, ACCOUNT, &["--reset"]);
@@ -204,30 +188,44 @@ fn half_a_year_later_nothing_but_a_change_is_possible() {
     gateway.stop();
 }
 
-/// A session that began with a good password; the returned part sends in it after the password's days (E4).
-fn running_session(gateway: &Gateway, password: &str) -> impl FnOnce(&Gateway) + use<> {
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let key = secret(gateway, ACCOUNT);
-    let port = gateway.address.port();
-    let password = password.to_owned();
-    let (session, sftp) = runtime.block_on(async move {
-        let mut session = connect(port, "127.0.0.1").await;
-        assert!(!prove(&mut session, ACCOUNT, &key).await.success());
-        assert!(session.authenticate_password(ACCOUNT, password).await.unwrap().success());
-        let channel = session.channel_open_session().await.unwrap();
-        channel.request_subsystem(true, "sftp").await.unwrap();
-        let sftp = russh_sftp::client::SftpSession::new(channel.into_stream()).await.unwrap();
-        sftp.create_dir("/submit/before").await.unwrap();
-        (session, sftp)
-    });
-    move |_| {
-        runtime.block_on(async {
-            let refused = sftp.create_dir("/submit/after").await.unwrap_err().to_string();
+/// A connection of a login that goes on while the password's days end.
+struct Connected {
+    runtime: tokio::runtime::Runtime,
+    _session: Handle<Client>,
+    sftp: russh_sftp::client::SftpSession,
+}
+
+impl Connected {
+    /// By key and password.
+    fn begin(gateway: &Gateway, password: &str) -> Self {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let key = secret(gateway, ACCOUNT);
+        let port = gateway.address.port();
+        let password = password.to_owned();
+        let (session, sftp) = runtime.block_on(async move {
+            let mut session = connect(port, "127.0.0.1").await;
+            assert!(!prove(&mut session, ACCOUNT, &key).await.success());
+            assert!(session.authenticate_password(ACCOUNT, password).await.unwrap().success());
+            let channel = session.channel_open_session().await.unwrap();
+            channel.request_subsystem(true, "sftp").await.unwrap();
+            let sftp = russh_sftp::client::SftpSession::new(channel.into_stream()).await.unwrap();
+            (session, sftp)
+        });
+        Self { runtime, _session: session, sftp }
+    }
+
+    fn makes(&self, folder: &str) -> Result<(), String> {
+        self.runtime.block_on(self.sftp.create_dir(folder)).map_err(|error| error.to_string())
+    }
+
+    /// Nothing can be sent any more; all else can be done (E4).
+    fn cannot_send(&self) {
+        let refused = self.makes("/submit/after").unwrap_err();
+        assert!(refused.contains("PASSWORD-EXPIRED"), "{refused}");
+        self.runtime.block_on(async {
+            let refused = self.sftp.create("/submit/before/a").await.map(drop).unwrap_err().to_string();
             assert!(refused.contains("PASSWORD-EXPIRED"), "{refused}");
-            let refused = sftp.create("/submit/before/a").await.map(drop).unwrap_err().to_string();
-            assert!(refused.contains("PASSWORD-EXPIRED"), "{refused}");
-            sftp.read_dir("/outbox").await.unwrap();
-            drop(session);
+            self.sftp.read_dir("/outbox").await.unwrap();
         });
     }
 }

@@ -228,7 +228,95 @@ fn a_new_key_that_is_put_is_certified_once_and_the_old_certificate_holds_on() {
         assert!(listing.contains(&name), "{name}: {listing}");
     }
     let state = gateway.ask(&["account", "applications", "--account", ACCOUNT]);
-    assert_eq!((&state[0]["kind"], &state[0]["state"]), (&"renewal".into(), &"issued".into()), "{state:#}");
+    assert_eq!(
+        (&state[0]["kind"], &state[0]["state"]),
+        (&"renewal".into(), &"downloaded".into()),
+        "{state:#}"
+    );
+    assert_eq!(state[0]["downloads"], 1, "{state:#}");
+    // Every state with its date (H11-H13): 申請済 to ダウンロード済み, and nothing after it.
+    let head: Vec<_> = table.lines().next().unwrap().split(',').collect();
+    let cells: Vec<_> = row.split(',').collect();
+    let date = |name: &str| cells[head.iter().position(|cell| *cell == name).unwrap()];
+    assert!(date("ダウンロード済み").starts_with("20") && date("利用開始").is_empty(), "{table}");
+}
+
+#[test]
+fn a_request_that_openssl_made_renews_and_its_certificate_logs_in() {
+    let (gateway, old) = certified("[renewal]\nopens_months = 40\n");
+    let openssl = |args: &str| {
+        let ran = std::process::Command::new("openssl")
+            .args(args.split(' '))
+            .current_dir(gateway.work())
+            .output()
+            .expect("openssl (package openssl)");
+        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+        String::from_utf8(ran.stdout).unwrap()
+    };
+    openssl(
+        "req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout new.pem -out renew.csr -subj /CN=K0001",
+    );
+    // Changed on its way.
+    let text = std::fs::read_to_string(gateway.work().join("renew.csr")).unwrap();
+    let bad: Vec<_> = text.lines().map(|line| if line.len() == 64 { &line[..60] } else { line }).collect();
+    gateway.make("bad.csr", bad.join("\n"));
+    let ran = gateway.sftp(ACCOUNT, "put bad.csr /account/renew.csr\n").ends(1);
+    assert!(ran.err.contains("CSR-"), "{}", ran.err);
+    // As GUI clients put it, and once more, as after a lost answer.
+    gateway.sftp(ACCOUNT, "put -p renew.csr /account/renew.csr\nput renew.csr /account/\n").ends(0);
+    let rows = gateway.ask(&["cert", "list", "--account", ACCOUNT]);
+    assert_eq!(rows.as_array().unwrap().len(), 2, "{rows:#}");
+    let new = rows[0]["certificate"].as_str().unwrap();
+    assert_eq!(rows[0]["predecessor"], old.as_str());
+    let batch = format!(
+        "get /account/{new}.crt new.crt\nget /account/{new}-ca.crt ca.crt\nget /account/{new}-cert.pub new-cert.pub\n"
+    );
+    gateway.sftp(ACCOUNT, &batch).ends(0);
+    openssl("verify -CAfile ca.crt new.crt");
+    assert_eq!(openssl("x509 -in new.crt -noout -pubkey"), openssl("pkey -in new.pem -pubout"));
+    openssl("pkey -in new.pem -traditional -out new");
+    let key = gateway.work().join("new");
+    std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let identity = format!("IdentityFile={}", key.display());
+    let certificate = format!("CertificateFile={}", gateway.work().join("new-cert.pub").display());
+    let options = ["-o", &identity, "-o", &certificate];
+    gateway.sftp_bare(ACCOUNT, &options, "ls /account\n").ends(0);
+    until("it is in use", || {
+        gateway.ask(&["account", "applications", "--account", ACCOUNT])[0]["state"] == "in-use"
+    });
+}
+
+#[test]
+fn where_the_insurer_asks_a_renewal_waits_for_consent_class_and_payment() {
+    let policy =
+        "[renewal]\nopens_months = 40\nconsent = true\n[enrolment.fees]\nstandard = 7800\nboth = 15600\n";
+    let (gateway, _) = certified(policy);
+    let none = gateway.make("renew.toml", "consent = \"1\"\n");
+    let ran = gateway.sftp(ACCOUNT, &format!("put {} /account/renew.toml\n", none.display())).ends(1);
+    assert!(ran.err.contains("RENEW-NOTHING"), "{}", ran.err);
+    gateway.make("renew.pub", public(&gateway, "new"));
+    gateway.sftp(ACCOUNT, "put renew.pub /account/\nput renew.pub /account/\n").ends(0);
+    let of = |what: &str| gateway.ask(&["account", "applications", "--account", ACCOUNT])[0][what].clone();
+    assert_eq!((of("state"), of("waits_for_consent")), ("applied".into(), true.into()));
+    let waiting = gateway.ask(&["status"])["applications"][0]["waits_for"].to_string();
+    assert!(waiting.contains("consent"), "{waiting}");
+    let terms = String::from_utf8(gateway.get(ACCOUNT, "/account/terms.txt").unwrap()).unwrap();
+    assert!(terms.contains("利用規約"), "{terms}");
+    let form = String::from_utf8(gateway.get(ACCOUNT, "/account/renew.toml").unwrap()).unwrap();
+    assert!(form.contains("both (15,600)"), "{form}");
+    gateway.make("renew.toml", &form);
+    let ran = gateway.sftp(ACCOUNT, "put renew.toml /account/\n").ends(1);
+    assert!(ran.err.contains("RENEW-CONSENT"), "{}", ran.err);
+    let filled =
+        form.replace("consent = \"\"", "consent = \"1\"").replace("class = \"standard\"", "class = \"both\"");
+    gateway.make("renew.toml", filled);
+    gateway.sftp(ACCOUNT, "put renew.toml /account/\nput renew.toml /account/\n").ends(0);
+    assert_eq!(
+        (of("state"), of("fee"), of("class"), of("terms")),
+        ("issued".into(), 15_600.into(), "both".into(), "1".into())
+    );
+    assert!(gateway.get(ACCOUNT, "/account/renew.toml").is_none(), "nothing waits any more");
+    assert_eq!(gateway.ask(&["cert", "list", "--account", ACCOUNT]).as_array().unwrap().len(), 2);
 }
 
 #[test]

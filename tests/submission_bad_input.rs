@@ -439,8 +439,15 @@ fn refusals_have_a_rate_that_ends() {
     let good = unlike(&gateway, "", 9);
     for _ in 0..5 {
         let ran = gateway.send(ACCOUNT, &good).ends(1);
-        assert!(ran.err.contains("REFUSAL-RATE "), "{}", ran.err);
+        assert!(ran.err.contains("REFUSAL-RATE ") && ran.err.contains("SHA256SUMS.sig を"), "{}", ran.err);
     }
+    // Who signs by CMS is told to send that again.
+    let by_cms = unlike(&gateway, "", 10);
+    let from = gateway.lay_out(&by_cms, ACCOUNT);
+    let file = |name: &str| gateway.work().join(&from).join(name);
+    fs::copy(file("SHA256SUMS.sig"), file("SHA256SUMS.p7s")).unwrap();
+    let ran = gateway.sftp(ACCOUNT, &by_cms.batch(&from).replace("SHA256SUMS.sig", "SHA256SUMS.p7s")).ends(1);
+    assert!(ran.err.contains("REFUSAL-RATE ") && ran.err.contains("SHA256SUMS.p7s を"), "{}", ran.err);
     assert_eq!(submissions(&gateway), 3, "what is over the rate is not numbered");
     assert!(alarms(&gateway).contains(&"REFUSAL-RATE".to_owned()));
     // Its files stay: an hour later the signature is enough, and trying meanwhile did not make the hour longer.

@@ -57,7 +57,7 @@ pub(super) enum Account {
     /// An application: look at it, move it on, hand out what was issued
     #[command(subcommand)]
     Application(application::One),
-    /// Make a temporary password for it, shown this once
+    /// Make a temporary password for it, shown this once; for a lost key or certificate: `cert reissue`
     Password(Password),
     /// End a lock of its passwords before its time
     Unlock(Id),

@@ -48,7 +48,7 @@ const CSR_BYTES_MAX: u64 = 64 << 10;
 
 /// How the fee is paid.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum PaymentName {
+pub(super) enum PaymentName {
     /// 相殺
     Setoff,
     /// 振込
@@ -144,7 +144,7 @@ struct KeyArgs {
     p12: bool,
 }
 
-fn material(key: Option<&str>, csr: Option<&Path>) -> Result<Material, Trouble> {
+pub(super) fn material(key: Option<&str>, csr: Option<&Path>) -> Result<Material, Trouble> {
     if let Some(key) = key {
         return Ok(Material::SshKey(party::key_line(key, Path::new(""))?));
     }
@@ -416,10 +416,16 @@ fn issue(globals: &Globals, ids: Vec<ApplicationId>, output: Option<&Path>) -> R
         let answer = Way::open(globals)?.ask(request)?;
         return globals.out().listing(&DONE_COLUMNS, |_| Ok(answer.clone()));
     };
-    let mut file = new_file(path)?;
+    let file = new_file(path)?;
     let mut answer = Way::open(globals)?.ask(request)?;
+    letter(file, path, answer.value.as_array_mut().map(Vec::as_mut_slice).unwrap_or_default())?;
+    globals.out().listing(&DONE_COLUMNS, |_| Ok(answer.clone()))
+}
+
+/// Writes the passwords of these rows into a file for letters, and takes them out of the rows.
+pub(super) fn letter(mut file: std::fs::File, path: &Path, rows: &mut [Value]) -> Result<(), Trouble> {
     let mut text = "\u{feff}application,result,login,password,detail\r\n".to_owned();
-    for row in answer.value.as_array_mut().into_iter().flatten() {
+    for row in rows {
         let field = |key: &str| crate::model::escape::csv_field(row[key].as_str().unwrap_or_default());
         let fields = ["application", "result", "application", "password", "detail"].map(field);
         text.push_str(&fields.join(","));
@@ -429,13 +435,11 @@ fn issue(globals: &Globals, ids: Vec<ApplicationId>, output: Option<&Path>) -> R
         }
     }
     let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
-    written
-        .map_err(|error| Trouble::fault(format!("{}: {error}; cancel and apply again", path.display())))?;
-    globals.out().listing(&DONE_COLUMNS, |_| Ok(answer.clone()))
+    written.map_err(|error| Trouble::fault(format!("{}: {error}; cancel and apply again", path.display())))
 }
 
 /// 0600, and never over what is there.
-fn new_file(path: &Path) -> Result<std::fs::File, Trouble> {
+pub(super) fn new_file(path: &Path) -> Result<std::fs::File, Trouble> {
     use std::os::unix::fs::OpenOptionsExt as _;
     let made = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     made.map_err(|error| Trouble::new(Kind::Usage, "FILE", format!("{}: {error}", path.display())))

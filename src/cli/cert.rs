@@ -1,5 +1,6 @@
 //! `todoke cert`
 
+mod again;
 mod authority;
 mod output;
 
@@ -43,6 +44,10 @@ pub(super) enum Cert {
     Authority(authority::Authority),
     /// Certify an account's key, as X.509 and as OpenSSH certificate
     Issue(Issue),
+    /// Renew an account's certificate at its office's request, also after its end
+    Renew(Box<again::Renew>),
+    /// Replace a certificate that was lost, and revoke it; for a login password: `account password --reset`
+    Reissue(Box<again::Reissue>),
     /// Register a certificate that an external authority issued to an account
     Register {
         /// Whose
@@ -175,6 +180,8 @@ impl Cert {
         match self {
             Self::Authority(verb) => verb.run(globals),
             Self::Issue(issue) => issue.run(globals),
+            Self::Renew(renew) => renew.run(globals),
+            Self::Reissue(reissue) => reissue.run(globals),
             Self::Register { account, file } => {
                 let content = BASE64.encode(party::read(&file, CERTIFICATE_BYTES_MAX as u64)?);
                 let way = Way::open(globals)?;

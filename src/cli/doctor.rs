@@ -2,6 +2,7 @@
 
 mod files;
 mod peers;
+mod revocation;
 mod running;
 
 use clap::Args;
@@ -90,11 +91,13 @@ fn examine(config: &Config, now: Timestamp, report: &mut Report) {
     files::root(config, report);
     files::keys(config, report);
     files::authorities(config, now, report);
+    revocation::lists(config, now, report);
     files::spools(config, report);
     files::journal(config, now, report);
     running::daemon(config, report);
     peers::scanner(config, now, report);
     peers::mail(config, report);
+    peers::bounces(config, report);
 }
 
 fn print(globals: &Globals, report: &Report) -> Result<Exit, Trouble> {

@@ -16,7 +16,7 @@ use crate::desk::{Answer, Kind, PartyRequest, Trouble};
 use crate::model::ids::AccountId;
 use crate::model::login::Purpose;
 
-/// A password for an account, made by the gateway.
+/// A password for an account, made by the gateway. A lost key or certificate is another thing: `cert reissue`.
 #[derive(Debug, Args)]
 pub(super) struct Password {
     /// Whose

@@ -14,12 +14,13 @@ use crate::model::finding::{Finding, Language};
 use crate::model::ids::{AccountId, InsurerCode, Number};
 use crate::model::submission::State;
 
-const COLUMNS: [Column; 8] = [
+const COLUMNS: [Column; 9] = [
     ("NUMBER", "number"),
     ("ACCOUNT", "account"),
     ("INSURER", "insurer"),
     ("OFFICE", "office"),
     ("KIND", "kind"),
+    ("TEST", "test"),
     ("STATE", "state"),
     ("REASON", "reason"),
     ("RECEIVED", "received_at"),

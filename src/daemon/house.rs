@@ -14,7 +14,7 @@ use crate::desk::{self, ORPHAN_GRACE_DAYS, Stages, delegation_policy};
 use crate::doors::clamd;
 use crate::doors::sftp::office::OfficeParts;
 use crate::doors::smtp::SmtpMailer;
-use crate::filing::{Profile, RuleBook};
+use crate::filing::RuleBook;
 use crate::model::health::Health;
 use crate::model::ids::{BlobId, InsurerCode};
 use crate::model::time::{Clock, SystemClock, Timestamp};
@@ -46,12 +46,14 @@ use crate::work::books::DayBooks;
 use crate::work::bounces::{BouncePolicy, Bounces};
 use crate::work::certificates::Certificates;
 use crate::work::enrol::Enrolment;
-use crate::work::expected::{Expected, FormName, Teller};
+use crate::work::enrol::files::Fetched;
+use crate::work::expected::{Expected, FormNames, Teller};
 use crate::work::imports::Imports;
 use crate::work::intake::{Intake, Refusals};
 use crate::work::judge::Judge;
 use crate::work::notify::{NoticePolicy, Notifier};
 use crate::work::parties::Parties;
+use crate::work::password_ends::{PasswordEnds, PasswordRules};
 use crate::work::ports::{Mailer, Scanner};
 use crate::work::remind::Reminders;
 use crate::work::renewals::Renewals;
@@ -125,6 +127,8 @@ pub struct House {
     pub parties: Arc<Parties>,
     /// Who tells of certificates that end.
     pub renewals: Arc<Renewals>,
+    /// Who tells of passwords that end.
+    pub password_ends: PasswordEnds,
     /// Intake.
     pub intake: Arc<Intake>,
     /// Judges certificates.
@@ -359,6 +363,15 @@ impl House {
             last: Mutex::default(),
             zone: in_force.gateway.zone,
         });
+        let password_rules = Arc::new(password_rules(&logins, &config));
+        let password_ends = PasswordEnds {
+            ledger: Arc::clone(&ledger),
+            notifier: Arc::clone(&notifier),
+            rules: Arc::clone(&password_rules),
+            alarms: Arc::clone(&alarm_port),
+            zone: in_force.gateway.zone,
+            done_on: Mutex::default(),
+        };
         let renewal_config = Arc::clone(&config);
         let service = Arc::new(AccountFiles {
             ledger: Arc::clone(&ledger),
@@ -366,9 +379,12 @@ impl House {
             parties: Arc::clone(&parties),
             notifier: Arc::clone(&notifier),
             enrolment: Arc::clone(&enrolment),
+            fetched: Fetched::default(),
             renewal: Box::new(move |insurer| {
                 desk::applications::renewal_policy(&renewal_config.get(), insurer)
             }),
+            attempts: Arc::clone(&attempts),
+            passwords: password_rules,
             rows_max: in_force.submit.listed_max,
             zone: in_force.gateway.zone,
         });
@@ -433,10 +449,10 @@ impl House {
             expected: Arc::new(Expected {
                 ledger: Arc::clone(&ledger),
                 calendars: calendars(&config),
+                forms: form_names(&rules),
                 zone: in_force.gateway.zone,
                 alarms: Arc::clone(&alarm_port),
                 teller: Arc::clone(&notifier) as Arc<dyn Teller>,
-                form_name: form_names(&rules),
                 told: Mutex::default(),
             }),
             sweep: Arc::new(Sweep {
@@ -460,6 +476,7 @@ impl House {
             dropboxes,
             parties,
             renewals,
+            password_ends,
             intake,
             verification,
             judge,
@@ -503,18 +520,33 @@ fn calendars(config: &Arc<ConfigCell>) -> Arc<Calendars> {
     Arc::new(move |insurer| config.get().calendar(insurer).map_err(|error| error.to_string()))
 }
 
-/// Forms' names as the rule tables in force have them.
-fn form_names(rules: &Arc<RwLock<Arc<RuleBook>>>) -> Box<FormName> {
+/// Names of forms, as insurers' tables have them now.
+fn form_names(rules: &Arc<RwLock<Arc<RuleBook>>>) -> Arc<FormNames> {
     let rules = Arc::clone(rules);
-    Box::new(move |insurer, code| {
+    Arc::new(move |insurer, code| {
         let book = Arc::clone(&rules.read().unwrap_or_else(PoisonError::into_inner));
-        book.of(insurer).form(Profile::Kpfd, code).map(|form| form.name.clone())
+        book.of(insurer).all_forms().iter().find(|form| form.code == code).map(|form| form.name.clone())
     })
 }
 
 /// Texts of notices: those in `conf/notices/`, and the built-in ones for files that are not there.
 pub(super) fn templates(config: &Config) -> anyhow::Result<Templates> {
     config.notice_texts().map_err(anyhow::Error::msg)
+}
+
+/// What is asked of passwords, as the configuration in force has it.
+fn password_rules(
+    logins: &Arc<RwLock<Arc<BTreeMap<InsurerCode, LoginRules>>>>,
+    config: &Arc<ConfigCell>,
+) -> PasswordRules {
+    let (logins, config) = (Arc::clone(logins), Arc::clone(config));
+    PasswordRules {
+        logins: Box::new(move |insurer| {
+            let logins = Arc::clone(&logins.read().unwrap_or_else(PoisonError::into_inner));
+            logins.get(insurer).cloned().unwrap_or_default()
+        }),
+        policy: Box::new(move || config.get().passwords.clone()),
+    }
 }
 
 /// Lists of revoked certificates as the configuration names them.

@@ -37,7 +37,7 @@ use crate::rules::notice::AlarmNotice;
 use crate::rules::renewal::{self, RenewalPolicy};
 use crate::store::ledger::{CertificateFilter, Ledger};
 use crate::store::seen::Month;
-use crate::work::enrol::files::EnrolmentFiles;
+use crate::work::enrol::files::{EnrolmentFiles, Fetched};
 use crate::work::imports::SpoolWatch;
 use crate::work::ports::PatternAge;
 use crate::work::sender::Sending;
@@ -95,7 +95,7 @@ pub fn start(config: Config, world: &World, log: Option<LogLevel>) -> anyhow::Re
     let weak = Arc::downgrade(&gate);
     house.certificates.when_revoked(Box::new(move |certificate, _| {
         if let Some(gate) = weak.upgrade() {
-            gate.revoked(certificate.id);
+            gate.revoked(certificate);
         }
     }));
     let listener = runtime
@@ -188,7 +188,7 @@ fn gate(house: &Arc<House>, config: &Config) -> KeyGate {
         login_policy(config),
         second_factor(house),
     );
-    let fetched = Mutex::default();
+    let fetched = Fetched::default();
     gate.enrolment = Some(EnrolmentDoor {
         ledger: Arc::clone(&house.ledger),
         credentials: Arc::clone(&house.credentials),
@@ -225,7 +225,7 @@ const CERTIFICATES_LOOKED_AT: usize = 64;
 
 /// Passwords, with the policies in force.
 fn second_factor(house: &Arc<House>) -> SecondFactor {
-    let (logins, in_force) = (Arc::clone(&house.logins), Arc::clone(&house.config));
+    let (rules, policy) = (Arc::clone(&house.password_ends.rules), Arc::clone(&house.password_ends.rules));
     SecondFactor {
         ledger: Arc::clone(&house.ledger),
         credentials: Arc::clone(&house.credentials),
@@ -233,11 +233,8 @@ fn second_factor(house: &Arc<House>) -> SecondFactor {
         keys: Arc::clone(&house.keys),
         clock: Arc::clone(&house.clock),
         zone: house.config.get().gateway.zone,
-        rules: Box::new(move |insurer| {
-            let logins = Arc::clone(&logins.read().unwrap_or_else(std::sync::PoisonError::into_inner));
-            logins.get(insurer).cloned().unwrap_or_default()
-        }),
-        policy: Box::new(move || in_force.get().passwords.clone()),
+        rules: Box::new(move |insurer| (rules.logins)(insurer)),
+        policy: Box::new(move || (policy.policy)()),
     }
 }
 
@@ -462,12 +459,15 @@ fn start_stages(house: &Arc<House>, loops: &Loops) -> anyhow::Result<Vec<JoinHan
     Ok(threads)
 }
 
-/// Tells of certificates that end: the accounts, and by its schedule the operator.
+/// Tells of certificates and passwords that end: the accounts; and of certificates, by its schedule, the operator.
 fn renewals(house: &House, now: Timestamp) -> anyhow::Result<()> {
     let config = house.config.get();
     let mut told = house.renewals.step(now)? > 0;
     if let (Some(schedule), Some(to)) = (&config.renewal_report, &config.mail.operator) {
         told |= house.renewals.report(to, &config.gateway.name, schedule, now)?;
+    }
+    if !house.renewals.leapt(now) {
+        told |= house.password_ends.step(now)? > 0;
     }
     if told {
         house.bells.notify.ring();

@@ -1,5 +1,7 @@
 //! Applications: taken, moved on at an operator's word, handed out.
 
+mod again;
+
 use std::sync::{Arc, Mutex};
 
 use base64::Engine as _;
@@ -23,13 +25,14 @@ use crate::rules::enrolment::EnrolmentPolicy;
 use crate::rules::passwords;
 use crate::rules::policy::{AccountsPolicy, SecondAccount};
 use crate::rules::quotation::{self, Paper, Sheet};
-use crate::rules::renewal::{Approval, RenewalPolicy};
+use crate::rules::renewal::RenewalPolicy;
 use crate::store::blobs::Blobs;
 use crate::store::cards;
 use crate::store::credentials::CredentialError;
 use crate::store::ledger::{ApplicationFilter, Ledger};
 use crate::work::alarms::Alarms;
 use crate::work::certificates::Certificates;
+use crate::work::enrol::again::AgainForm;
 use crate::work::enrol::certified::Certifier;
 use crate::work::enrol::{ApplyForm, Enrolment};
 use crate::work::parties::csv::Row;
@@ -49,6 +52,13 @@ pub enum ApplicationRequest {
         forms: Vec<ApplyForm>,
         /// Only say what would happen.
         dry_run: bool,
+    },
+    /// Another certificate of an account: its renewal, or a re-issue after loss, from the wish to the certificate at once.
+    Again {
+        /// What is wanted.
+        form: AgainForm,
+        /// Also make an enrolment login.
+        login: bool,
     },
     /// Take the rows of a file.
     Import {
@@ -118,7 +128,7 @@ pub fn build(
             let table = second.get().insurer_table::<AccountsPolicy>(insurer, "accounts");
             table.map_or(SecondAccount::Refuse, |policy| policy.second_account)
         }),
-        unasked: Arc::new(move |of| unasked(&renewals, of)),
+        renewal: Arc::new(move |insurer| renewal_policy(&renewals.get(), insurer)),
         spool_root: now.places.root.clone(),
         zone: now.gateway.zone,
         alarms: Arc::clone(alarms),
@@ -143,12 +153,6 @@ fn policy(config: &ConfigCell, insurer: &InsurerCode) -> EnrolmentPolicy {
     }
 }
 
-/// Whether nobody has to say yes to another certificate of an account that is there.
-fn unasked(config: &ConfigCell, of: &Application) -> bool {
-    of.kind != ApplicationKind::New
-        && renewal_policy(&config.get(), &of.insurer).approval == Approval::Automatic
-}
-
 pub(super) fn answer(parts: &Parts, request: ApplicationRequest, by: &Actor, now: Timestamp) -> Response {
     let enrolment = &parts.enrolment;
     match request {
@@ -159,6 +163,7 @@ pub(super) fn answer(parts: &Parts, request: ApplicationRequest, by: &Actor, now
             let row = json!({ "applications": taken.ids, "dry_run": dry_run });
             Ok(Answer { notes: taken.notes, ..Answer::of(row) })
         }
+        ApplicationRequest::Again { form, login } => again::again(parts, &form, login, by, now),
         ApplicationRequest::Import { rows, dry_run } => {
             let language = parts.config.get().gateway.language;
             let results = enrolment.import(&rows, dry_run, language, by, now)?;
@@ -202,7 +207,13 @@ pub(super) fn answer(parts: &Parts, request: ApplicationRequest, by: &Actor, now
         ApplicationRequest::Download(id) => download(parts, id, by, now),
         ApplicationRequest::SetUp(id, setup) => match enrolment.set_up(id, setup.as_bytes(), by, now)? {
             Ok(()) => {
-                let note = "The account may log in now; its first login ends the application.".to_owned();
+                let note = if enrolment.get(id)?.kind == ApplicationKind::New {
+                    "The account may log in now; its first login ends the application.".to_owned()
+                } else {
+                    format!(
+                        "The consent is recorded; `account application show {id}` says what it waits for."
+                    )
+                };
                 Ok(Answer { notes: vec![note], ..Answer::of(json!({ "application": id, "set_up": true })) })
             }
             Err(faults) => {
@@ -325,7 +336,9 @@ fn issue(parts: &Parts, ids: &[ApplicationId], by: &Actor, now: Timestamp) -> Re
 
 fn password(parts: &Parts, id: ApplicationId, by: &Actor, now: Timestamp) -> Response {
     let of = parts.enrolment.get(id)?;
-    parts.enrolment.fetchable(&of, now)?;
+    if !of.waits_for_consent() {
+        parts.enrolment.fetchable(&of, now)?;
+    }
     if of.material == Material::P12 && of.kind == ApplicationKind::New {
         let text = format!(
             "{id} has a bundle, whose password was told when it was issued; one that is lost needs a new application (E9): `account \
@@ -337,7 +350,8 @@ fn password(parts: &Parts, id: ApplicationId, by: &Actor, now: Timestamp) -> Res
     set_login(parts, id, &text, by, now)?;
     let notes = vec![
         format!(
-            "It is told this once. {id} logs in with it over SFTP and sees /enrol/ alone, until the account's first login."
+            "It is told this once. {id} logs in with it over SFTP and sees /enrol/ alone, until the account's first login with what \
+             was issued."
         ),
         format!("To read it out: {}", *passwords::spelled(&text)),
     ];
@@ -443,6 +457,9 @@ pub(super) fn waiting(parts: &Parts, now: Timestamp) -> Result<Value, Trouble> {
         // A bundle's password is for somebody to take.
         let operator = all.iter().any(|of| of.material == Material::P12);
         let waits_for = match state {
+            ApplicationState::Applied if all.iter().all(Application::waits_for_consent) => {
+                "its applicant (consent to the terms)"
+            }
             ApplicationState::Applied => "the cut-off",
             ApplicationState::Collected => "the insurer (approve or reject)",
             ApplicationState::AwaitingPayment => "the payment",

@@ -130,7 +130,7 @@ impl Gather<'_> {
             let mut day = self.now.date_in(zone);
             while calendar::day_begins(day, zone) <= self.until {
                 if let Some(name) = days.holidays.name(day) {
-                    let (at, name) = (calendar::day_begins(day, zone).max(self.now), name.to_owned());
+                    let (at, name) = (calendar::day_begins(day, zone), name.to_owned());
                     self.push(at, code, "holiday", name, None);
                 }
                 let Some(next) = day.checked_add_days(Days::new(1)) else { break };

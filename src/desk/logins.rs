@@ -38,8 +38,8 @@ fn rules(parts: &Parts, account: &Account) -> (LoginRules, PasswordsPolicy) {
         tracing::error!(%error, "an insurer's policy cannot be read");
         LoginRules::default()
     });
-    let valid_days = rules.valid_days.unwrap_or(config.passwords.valid_days);
-    (rules, PasswordsPolicy { valid_days, ..config.passwords.clone() })
+    let policy = rules.passwords(&config.passwords);
+    (rules, policy)
 }
 
 /// Makes a password, and gives it: the only time that it can be seen.

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::card::CardRef;
+use super::certificate::RevocationReason;
 use super::finding::{Language, Text};
 use super::ids::{AccountId, ApplicationId, CertificateId, InsurerCode, OfficeCode, UseClass};
 use super::party::{Actor, Role};
@@ -51,6 +52,79 @@ impl Material {
             Self::Csr(_) => "csr",
             Self::P12 => "p12",
         }
+    }
+}
+
+/// What happened to the certificate that another one is issued in place of (K40 H9).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Loss {
+    /// The key, or the machine that it lies on, was lost or stolen: others may have it. It is never certified again.
+    Key,
+    /// The certificate-issue password was lost, so that the bundle cannot be opened. The login password is another thing.
+    Password,
+    /// The machine broke, or the key was deleted: nobody has it any more.
+    Destroyed,
+}
+
+impl Loss {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Key, Self::Password, Self::Destroyed];
+
+    /// As the command line and listings write it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Key => "key",
+            Self::Password => "password",
+            Self::Destroyed => "destroyed",
+        }
+    }
+
+    /// What the lost certificate's revocation says.
+    pub fn revocation(self) -> RevocationReason {
+        match self {
+            Self::Key => RevocationReason::KeyCompromise,
+            Self::Password | Self::Destroyed => RevocationReason::Superseded,
+        }
+    }
+}
+
+/// When a lost certificate is revoked (`[renewal] lost_certificate`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RevokeLost {
+    /// As soon as its loss is told.
+    AtOnce,
+    /// When the new one is first used, or its days to be used are over.
+    FirstUse,
+    /// Never: it holds until its end.
+    Keep,
+}
+
+/// What a re-issue replaces.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replacement {
+    /// The lost certificates.
+    pub lost: Vec<CertificateId>,
+    /// How they were lost.
+    pub loss: Loss,
+    /// When they are revoked.
+    pub revoke: RevokeLost,
+    /// They are, and nothing is left to do about them.
+    pub done: bool,
+}
+
+impl Replacement {
+    /// Whether the lost ones are to be revoked now, while the application is in this state.
+    pub fn is_due(&self, state: ApplicationState) -> bool {
+        !self.done
+            && match self.revoke {
+                RevokeLost::AtOnce => true,
+                RevokeLost::FirstUse => {
+                    matches!(state, ApplicationState::InUse | ApplicationState::Expired)
+                }
+                RevokeLost::Keep => false,
+            }
     }
 }
 
@@ -246,12 +320,31 @@ pub struct Application {
     pub consent: Option<Consent>,
     /// [`super::card::ReasonCard`] of a rejection or cancellation.
     pub reason: Option<CardRef>,
+    /// What a re-issue replaces.
+    #[serde(default)]
+    pub replaces: Option<Replacement>,
+    /// Who applied for it had the right to say yes as well: nobody else is asked.
+    #[serde(default)]
+    pub approved: bool,
+    /// It goes to the insurer only after consent to the terms (a renewal, where the insurer asks).
+    #[serde(default)]
+    pub asks_consent: bool,
 }
 
 impl Application {
     /// When it entered this state, the last time.
     pub fn entered_at(&self, state: ApplicationState) -> Option<Timestamp> {
         self.entered.iter().rev().find(|entered| entered.state == state).map(|entered| entered.at)
+    }
+
+    /// The account itself asked for it, logged in.
+    pub fn is_self_made(&self) -> bool {
+        matches!(self.entered.first(), Some(Entered { by: Actor::Account(_), .. }))
+    }
+
+    /// It waits for its applicant's consent to the terms.
+    pub fn waits_for_consent(&self) -> bool {
+        self.asks_consent && self.consent.is_none() && self.state == ApplicationState::Applied
     }
 
     /// Since when it is where it is.
@@ -300,6 +393,21 @@ pub enum ApplicationStep {
         /// Version of the terms that were consented to.
         terms: String,
     },
+    /// The applicant for a renewal consented to the terms, and chose (C).
+    Consented {
+        /// Version of the terms.
+        terms: String,
+        /// Class of use.
+        class: UseClass,
+        /// Its fee in yen.
+        fee: u32,
+        /// How it is paid.
+        payment: Payment,
+        /// The first cut-off from now on.
+        collect_at: Timestamp,
+    },
+    /// The certificates that it replaces are revoked.
+    Replaced,
     /// Its account logged in.
     Used,
     /// A reminder is due.

@@ -24,7 +24,7 @@ pub fn allowed(application: &Application, step: &ApplicationStep, at: Timestamp)
     let state = application.state;
     let new = application.kind == ApplicationKind::New;
     let fine = match step {
-        Step::Collected => state == Applied,
+        Step::Collected => state == Applied && !application.waits_for_consent(),
         Step::Approved { .. } => state == Collected,
         Step::Rejected { .. } => matches!(state, Applied | Collected),
         Step::Paid => state == AwaitingPayment,
@@ -36,7 +36,10 @@ pub fn allowed(application: &Application, step: &ApplicationStep, at: Timestamp)
                     && application.keep
                     && application.use_before.is_some_and(|before| at < before))
         }
-        Step::SetUp { .. } => state.is_issued() && application.consent.is_none(),
+        // Who renews consented before; the same form again changes nothing.
+        Step::SetUp { .. } => new && state.is_issued() && application.consent.is_none(),
+        Step::Consented { .. } => application.waits_for_consent(),
+        Step::Replaced => application.replaces.as_ref().is_some_and(|of| of.is_due(state)),
         Step::Used => state.is_issued(),
         Step::Reminded => {
             state.is_issued() && application.remind_at.first().is_some_and(|remind| *remind <= at)
@@ -44,12 +47,18 @@ pub fn allowed(application: &Application, step: &ApplicationStep, at: Timestamp)
         Step::Expired => state.is_issued() && application.use_before.is_some_and(|before| before <= at),
         Step::Cancelled { .. } => state.is_open(),
         Step::BundleGone => application.bundle && !state.is_open(),
-        Step::CardGone => !application.bundle && !state.is_open(),
+        Step::CardGone => {
+            let replaces = application.replaces.as_ref();
+            !application.bundle && !state.is_open() && !replaces.is_some_and(|of| of.is_due(state))
+        }
     };
     if fine {
         return Ok(());
     }
     let next = match state {
+        Applied if application.waits_for_consent() => {
+            "it waits for the applicant's consent to the terms (`account application setup`, or its enrolment login)"
+        }
         Applied => "it waits for the cut-off (`account application collect` collects it now)",
         Collected => "it waits for the insurer: `account application approve` or `reject`",
         Approved | Paid => "it waits to be issued: `account application issue`",
@@ -100,6 +109,18 @@ pub fn go(application: &mut Application, step: &ApplicationStep, at: Timestamp, 
             application.downloads = application.downloads.saturating_add(1);
         }
         Step::SetUp { terms } => application.consent = Some(Consent { terms: terms.clone(), at }),
+        Step::Consented { terms, class, fee, payment, collect_at } => {
+            application.consent = Some(Consent { terms: terms.clone(), at });
+            application.class = class.clone();
+            application.fee = *fee;
+            application.payment = *payment;
+            application.collect_at = *collect_at;
+        }
+        Step::Replaced => {
+            if let Some(of) = &mut application.replaces {
+                of.done = true;
+            }
+        }
         Step::Used => enter(application, State::InUse),
         // One mail for all that came due while nobody looked.
         Step::Reminded => application.remind_at.retain(|remind| *remind > at),
@@ -133,7 +154,11 @@ pub fn told(step: &ApplicationStep) -> Option<ApplicationNotice> {
 /// When something is to be done about it next; none while it waits for somebody. `since` is the time of its last change.
 pub fn due(application: &Application, since: Timestamp) -> Option<Timestamp> {
     use ApplicationState as State;
+    if application.replaces.as_ref().is_some_and(|of| of.is_due(application.state)) {
+        return Some(since);
+    }
     match application.state {
+        State::Applied if application.waits_for_consent() => None,
         State::Applied => Some(application.collect_at),
         // A bundle's password is handed out by whoever issues it.
         State::Approved | State::Paid => (application.material != Material::P12).then_some(since),

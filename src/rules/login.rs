@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::passwords::PasswordsPolicy;
 use crate::model::party::{Account, Role};
 use crate::model::time::Timestamp;
 
@@ -38,6 +39,8 @@ pub struct LoginRules {
     pub machine: Factors,
     /// Days until a password must be changed (E1); without it, `passwords.valid_days`.
     pub valid_days: Option<u32>,
+    /// Local days before the last whole one of a password on which a mail says so; empty: never.
+    pub notice_days: Vec<u32>,
     /// Wrong passwords, given after the key was proven, that lock the account's passwords (E10).
     pub failures_max: u32,
     /// For so long (E10).
@@ -52,6 +55,7 @@ impl Default for LoginRules {
             factors: Factors::Key,
             machine: Factors::Key,
             valid_days: None,
+            notice_days: vec![14, 7, 1],
             failures_max: 5,
             lock_minutes: 30,
             last_login: ShowLastLogin::People,
@@ -77,6 +81,11 @@ impl LoginRules {
             ShowLastLogin::All => true,
             ShowLastLogin::None => false,
         }
+    }
+
+    /// The gateway's policy of passwords with this insurer's days.
+    pub fn passwords(&self, policy: &PasswordsPolicy) -> PasswordsPolicy {
+        PasswordsPolicy { valid_days: self.valid_days.unwrap_or(policy.valid_days), ..policy.clone() }
     }
 
     /// When this account's passwords are locked.

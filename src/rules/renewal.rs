@@ -7,6 +7,7 @@ use chrono::{Days, Months, NaiveDate};
 use chrono_tz::Tz;
 use serde::Deserialize;
 
+use crate::model::application::RevokeLost;
 use crate::model::certificate::{Certificate, CertificateStanding};
 use crate::model::ids::CertificateId;
 use crate::model::renewal::RenewalStage;
@@ -26,6 +27,10 @@ pub struct RenewalPolicy {
     pub same_key: bool,
     /// From so many days before the end the login itself says so (SFTP, on standard error); 0: never.
     pub login_days: u32,
+    /// When a certificate whose loss was told is revoked (ours; K40 E9 H9 leave it open).
+    pub lost_certificate: RevokeLost,
+    /// People who renew read the terms, consent, and choose class and payment before it goes on (C); payroll systems never.
+    pub consent: bool,
 }
 
 /// Who approves.
@@ -46,6 +51,8 @@ impl Default for RenewalPolicy {
             approval: Approval::Automatic,
             same_key: false,
             login_days: 30,
+            lost_certificate: RevokeLost::AtOnce,
+            consent: false,
         }
     }
 }

@@ -1,8 +1,14 @@
 //! What a revocation list says of itself.
 
-use der::Decode as _;
 use der::asn1::{ObjectIdentifier, UintRef};
+use der::{Decode as _, Encode as _};
 use x509_cert::crl::CertificateList;
+use x509_cert::time::Time;
+
+use super::csr::signed_part;
+use super::x509::{Certificate, scheme};
+use crate::model::escape::excerpt;
+use crate::model::time::{SECOND, Timestamp};
 
 const CRL_NUMBER: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.20");
 
@@ -16,4 +22,41 @@ pub fn number(der: &[u8]) -> Option<u64> {
     let at = wide.len().checked_sub(bytes.as_bytes().len())?;
     wide[at..].copy_from_slice(bytes.as_bytes());
     Some(u64::from_be_bytes(wide))
+}
+
+/// Whose a revocation list is and how long it holds (RFC 5280 section 5.1.2).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// The authority's name, as DER.
+    pub issuer_der: Vec<u8>,
+    /// The same (RFC 4514), printable, shortened.
+    pub issuer: String,
+    /// It was made then.
+    pub this_update: Timestamp,
+    /// The next one comes by then.
+    pub next_update: Option<Timestamp>,
+}
+
+/// What a revocation list in DER says of itself; none if it is none.
+pub fn facts(der: &[u8]) -> Option<Facts> {
+    let at = |time: Time| {
+        let seconds = i64::try_from(time.to_unix_duration().as_secs()).unwrap_or(i64::MAX);
+        Timestamp(seconds.saturating_mul(SECOND))
+    };
+    let list = CertificateList::from_der(der).ok()?.tbs_cert_list;
+    Some(Facts {
+        issuer_der: list.issuer.to_der().ok()?,
+        issuer: excerpt(&list.issuer.to_string(), 120),
+        this_update: at(list.this_update),
+        next_update: list.next_update.map(at),
+    })
+}
+
+/// Whether this authority signed the revocation list.
+pub fn is_signed_by(der: &[u8], authority: &Certificate) -> bool {
+    let Ok(list) = CertificateList::from_der(der) else { return false };
+    let (Ok(scheme), Ok(signed)) = (scheme(&list.signature_algorithm), signed_part(der)) else {
+        return false;
+    };
+    authority.verifies(scheme, signed, list.signature.raw_bytes())
 }

@@ -150,7 +150,7 @@ fn from_pem(text: &str) -> Result<Vec<u8>, RequestError> {
 }
 
 /// The first element, as it was written: what the signature is over.
-fn signed_part(der: &[u8]) -> der::Result<&[u8]> {
+pub(super) fn signed_part(der: &[u8]) -> der::Result<&[u8]> {
     let outer = AnyRef::from_der(der)?;
     SliceReader::new(outer.value())?.tlv_bytes()
 }

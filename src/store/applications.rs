@@ -38,7 +38,8 @@ impl StoredApplication {
         if !self.card_gone {
             keys.push(refer(&of.card));
             keys.extend(of.reason.iter().map(refer));
-            if !of.state.is_open() && !of.bundle && self.tell.is_empty() {
+            let replaces = of.replaces.as_ref().is_some_and(|replaces| replaces.is_due(of.state));
+            if !of.state.is_open() && !of.bundle && !replaces && self.tell.is_empty() {
                 let erasable = tables::application_card_erasable().time(self.changed_at);
                 keys.push(erasable.numbered(epoch, serial).done());
             }

@@ -40,6 +40,9 @@ struct State {
     accounts: HashMap<AccountId, Tally>,
     sources: HashMap<IpAddr, Tally>,
     logins: HashMap<AccountId, LastLogin>,
+    /// The ones before those.
+    #[serde(default)]
+    before: HashMap<AccountId, LastLogin>,
     #[serde(skip)]
     changed: bool,
     #[serde(skip)]
@@ -116,12 +119,21 @@ impl Attempts {
     pub fn logged_in(&self, account: &AccountId, from: IpAddr, now: Timestamp) -> Option<LastLogin> {
         let mut state = self.lock();
         state.changed = true;
-        state.logins.insert(account.clone(), LastLogin { at: now, from })
+        let before = state.logins.insert(account.clone(), LastLogin { at: now, from });
+        if let Some(before) = before {
+            state.before.insert(account.clone(), before);
+        }
+        before
     }
 
     /// An account's last login.
     pub fn last_login(&self, account: &AccountId) -> Option<LastLogin> {
         self.lock().logins.get(account).copied()
+    }
+
+    /// The login before an account's last.
+    pub fn login_before(&self, account: &AccountId) -> Option<LastLogin> {
+        self.lock().before.get(account).copied()
     }
 
     /// Writes it, if anything changed.
@@ -189,7 +201,11 @@ mod tests {
         assert_eq!(attempts.source_locked(source, rule, NOW.plus(1)), Some(NOW.plus(30 * 60_000)));
         assert_eq!(attempts.account_failed(&account("K0001"), rule, NOW), Some(NOW.plus(30 * 60_000)));
         assert_eq!(attempts.account_failed(&account("K0002"), rule, NOW), None);
-        assert_eq!(attempts.last_login(&account("K0001")), Some(LastLogin { at: NOW, from: source }));
+        let last = LastLogin { at: NOW, from: source };
+        assert_eq!(attempts.last_login(&account("K0001")), Some(last));
+        assert_eq!(attempts.login_before(&account("K0001")), None);
+        assert_eq!(attempts.logged_in(&account("K0001"), source, NOW.plus(5)), Some(last));
+        assert_eq!(attempts.login_before(&account("K0001")), Some(last));
         std::fs::write(dir.path().join("attempts.json"), b"{").unwrap();
         assert_eq!(Attempts::open(dir.path()).last_login(&account("K0001")), None, "begun anew");
     }

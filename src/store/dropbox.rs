@@ -134,6 +134,13 @@ pub struct ClaimedSet {
     at: u64,
 }
 
+impl ClaimedSet {
+    /// The signature that its sender used, by the name it is sent again under; of two, the SSHSIG.
+    pub fn signature_name(&self) -> &'static str {
+        if self.sshsig.is_none() && self.cms.is_some() { CMS } else { SIGNATURE }
+    }
+}
+
 /// An open upload. Ends in [`Dropbox::close`], [`Dropbox::abandon`] or [`Dropbox::discard`].
 #[derive(Debug)]
 pub struct Upload {

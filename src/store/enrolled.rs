@@ -6,6 +6,9 @@ use crate::model::ids::{AccountId, ApplicationId, CertificateId};
 use crate::model::party::Actor;
 use crate::model::time::Timestamp;
 
+/// Applications of one account whose certificates wait to be used.
+const ISSUED_MAX: usize = 16;
+
 /// The account logged in, with this certificate if it was with one: its application has come to its end. One for another
 /// certificate ends with the first use of that one.
 pub fn logged_in(
@@ -19,7 +22,7 @@ pub fn logged_in(
         states: vec![ApplicationState::Issued, ApplicationState::Downloaded],
         ..ApplicationFilter::default()
     };
-    for of in ledger.applications(&filter, 1)? {
+    for of in ledger.applications(&filter, ISSUED_MAX)? {
         if of.kind != ApplicationKind::New && (certificate.is_none() || of.certificate != certificate) {
             continue;
         }
@@ -33,7 +36,8 @@ pub fn logged_in(
     Ok(())
 }
 
-/// The application whose enrolment login is open: what was issued can be fetched now.
+/// The application whose enrolment login is open: what was issued can be fetched now, or its applicant's consent to the terms
+/// is waited for.
 pub fn open_to(
     ledger: &dyn Ledger,
     id: ApplicationId,
@@ -42,7 +46,7 @@ pub fn open_to(
     let found = ledger.application(id)?;
     Ok(found.filter(|of| {
         let keeps = of.state.is_issued() || (of.state == ApplicationState::InUse && of.keep);
-        keeps && of.use_before.is_some_and(|before| now < before)
+        of.waits_for_consent() || (keeps && of.use_before.is_some_and(|before| now < before))
     }))
 }
 

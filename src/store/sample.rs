@@ -177,6 +177,9 @@ pub fn application(serial: u64, account: &str) -> Application {
         downloads: 0,
         consent: None,
         reason: None,
+        replaces: None,
+        approved: false,
+        asks_consent: false,
     }
 }
 

@@ -46,15 +46,15 @@ pub struct Lists {
 impl Lists {
     /// Reads the files, DER or PEM.
     pub fn read(files: &[PathBuf], purpose_required: bool) -> io::Result<Self> {
-        let read = |file: &PathBuf| {
-            let bytes = read_bounded(file)?;
-            RevocationList::read(&bytes).map_err(io::Error::other)
-        };
-        let named = |file: &PathBuf| {
-            read(file).map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", file.display())))
-        };
-        Ok(Self { lists: files.iter().map(named).collect::<io::Result<_>>()?, purpose_required })
+        let lists = files.iter().map(|file| read_list(file)).collect::<io::Result<_>>()?;
+        Ok(Self { lists, purpose_required })
     }
+}
+
+/// Reads one list, DER or PEM; an error names the file.
+pub fn read_list(file: &FilePath) -> io::Result<RevocationList> {
+    let read = read_bounded(file).and_then(|bytes| RevocationList::read(&bytes).map_err(io::Error::other));
+    read.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", file.display())))
 }
 
 fn read_bounded(file: &FilePath) -> io::Result<Vec<u8>> {
@@ -362,13 +362,18 @@ impl Verification {
             }
         }
         let fingerprint = key.fingerprint(HashAlg::Sha256).to_string();
-        let lost = self.ledger.certificates_of_key(&fingerprint)?.into_iter().find_map(|other| {
+        match self.lost(&fingerprint, at)? {
+            None => Ok(()),
+            since => Err(CertificateError::Revoked { since }.into()),
+        }
+    }
+
+    /// Since when a key (`SHA256:...`) counts as lost: whoever has it is nobody, registered or certified anew.
+    pub fn lost(&self, fingerprint: &str, at: Timestamp) -> Result<Option<Timestamp>, LedgerError> {
+        let lost = self.ledger.certificates_of_key(fingerprint)?.into_iter().find_map(|other| {
             other.revoked.filter(|r| r.reason == RevocationReason::KeyCompromise && r.at <= at)
         });
-        match lost {
-            Some(revocation) => Err(CertificateError::Revoked { since: Some(revocation.at) }.into()),
-            None => Ok(()),
-        }
+        Ok(lost.map(|revocation| revocation.at))
     }
 }
 

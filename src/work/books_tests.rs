@@ -10,8 +10,9 @@ use super::step::Points;
 use super::whole_tests::{Run, at_point};
 use crate::model::day::ClosedDay;
 use crate::model::document::{Document, RemovalReason};
-use crate::model::event::Series;
-use crate::model::ids::{Digest, DocumentId, Number};
+use crate::model::event::{MailResult, Series};
+use crate::model::ids::{Digest, DocumentId, MailId, Number};
+use crate::model::mail::{Mail, Report};
 use crate::model::party::{Account, Actor};
 use crate::model::time::{DAY, Timestamp};
 use crate::rules::calendar::Cron;
@@ -191,6 +192,43 @@ fn a_day_is_closed_after_its_end_and_given_to_both_sides() {
     };
     let again = Sheets::make(&*run.ledger, &closed, chrono_tz::Asia::Tokyo).unwrap();
     assert_eq!(again.insurers[&code(INSURER)].text(), text);
+}
+
+#[test]
+fn a_shared_mail_and_what_came_back_of_it_are_in_the_books_of_every_account_it_tells() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut run, _, documents) = busy(dir.path());
+    let id = MailId { epoch: 1, serial: 500 };
+    run.commit(Op::PartlyFetched { id: documents[1], bytes: 4 });
+    let mail = Mail {
+        id,
+        mailbox: Some(Digest::of(b"mailbox")),
+        more_accounts: vec![account("S0001")],
+        ..sample::mail(1, id.serial, vec![documents[0]], run.now)
+    };
+    run.commit(Op::SealMails(vec![mail]));
+    run.commit(Op::TryMails(vec![(id, MailResult::Sent { reply: "250".into() })]));
+    run.commit(Op::ReportMail {
+        id,
+        report: Report::Unreachable,
+        status: Some("5.1.1".into()),
+        proven: true,
+        message: Digest::of(b"bounce"),
+        failures: (2, run.now),
+    });
+    run.now = at("2026-11-23T00:10:00+09:00");
+    step(&run);
+    let keys = Keys::load_or_make(&run.root.join("keys")).unwrap();
+    let books = Books::new(run.root.join("books"));
+    for of in ["K0001", "S0001"] {
+        let sheet = books.of_account(&account(of), "2026-11-22".parse().unwrap(), false, &keys).unwrap();
+        let told = rows(std::str::from_utf8(&sheet.bytes).unwrap());
+        for what in ["mailed", "mail-bounced"] {
+            assert!(told.contains(&(what.to_owned(), id.to_string())), "{of}: {told:?}");
+        }
+        let partly = ("fetched-partly".to_owned(), documents[1].to_string());
+        assert_eq!(told.contains(&partly), of == "K0001", "{told:?}");
+    }
 }
 
 #[test]

@@ -42,6 +42,7 @@ use crate::model::ids::{AccountId, ApplicationId, CertificateId, Digest, Insurer
 use crate::model::party::{Account, Actor, Standing};
 use crate::model::time::Timestamp;
 use crate::rules::certificates::{AuthoritiesPolicy, YEARS_MAX, validity};
+use crate::rules::passwords::Password;
 use crate::signed::csr;
 use crate::signed::x509;
 use crate::store::authorities::bundle::NewKey;
@@ -121,7 +122,8 @@ pub enum Request<'a> {
     SshKey(&'a str),
     /// A new one, made here, handed out under this password.
     Bundle {
-        /// The certificate-issue password; the rules for it are the caller's (K33-K35).
+        /// The certificate-issue password, which keeps the rules of passwords (K33-K35). It is kept nowhere, so none before it is
+        /// known.
         password: &'a str,
         /// The sealed files are kept until [`Certificates::forget_bundle`]; else they are only in [`Issued::files`].
         keep: bool,
@@ -233,8 +235,7 @@ impl Certificates {
         let account = self.account(account)?;
         let made = match request {
             Request::Bundle { password, .. } => {
-                require_password(password)?;
-                Some((NewKey::generate()?, password))
+                Some((NewKey::generate()?, issue_password(password, &account.id)?))
             }
             _ => None,
         };
@@ -253,7 +254,7 @@ impl Certificates {
         let (certificate, mut notes) = self.sign(&account, &key, terms, now)?;
         let mut files = certificate_files(&certificate, &self.ledger.authorities()?);
         if let Some((made, password)) = &made {
-            let sealed = files::sealed(made, &certificate, &self.ledger.authorities()?, password)?;
+            let sealed = files::sealed(made, &certificate, &self.ledger.authorities()?, password.reveal())?;
             files.splice(0..0, sealed);
         }
         let keep = matches!(request, Request::Bundle { keep: true, .. });
@@ -564,17 +565,16 @@ impl Certificates {
     }
 }
 
-/// A file that anybody may guess at for years needs at least this; the insurer's rules are stricter (K33-K35).
-fn require_password(password: &str) -> Result<(), CertifyError> {
-    let fine = (8..=128).contains(&password.len()) && password.bytes().all(|b| b.is_ascii_graphic());
-    if fine {
-        return Ok(());
-    }
-    Err(CertifyError::refused(
-        "PASSWORD-UNUSABLE",
-        "証明書発行パスワードは、半角の英字・数字・記号 8 文字以上にしてください(空白や全角は使えません)。",
-        "the certificate-issue password must have 8 to 128 ASCII letters, digits and symbols (no spaces)",
-    ))
+/// The password of a file that anybody may guess at for years: one that keeps the rules, whoever chose it (K33-K35).
+fn issue_password(text: &str, account: &AccountId) -> Result<Password, CertifyError> {
+    Password::choose(text, account.as_str()).map_err(|fault| {
+        let Text { ja, en } = fault.text();
+        CertifyError::refused(
+            fault.code(),
+            format!("証明書発行用パスワード: {ja}"),
+            format!("the certificate-issue password: {en}"),
+        )
+    })
 }
 
 #[cfg(test)]

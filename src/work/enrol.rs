@@ -8,6 +8,7 @@
 //! | approved, rejected, paid | one event for each | - |
 //! | admitted | account card, synced; events `account_set` (suspended) and `application_moved` in one commit | card without event: the sweep |
 //! | issued | certificate (see `work/certificates.rs`); event `application_moved` | the certificate answers this application: taken as it is; one with a bundle is revoked and made anew, since nobody heard its password |
+//! | (a loss was told) | lost certificates revoked, their sessions end; event `application_moved` | revoked again, which changes nothing; the queue keeps the application until then |
 //! | downloaded | one event a session | fetched and not counted |
 //! | set up | events `application_moved` and `account_set` (active) in one commit | - |
 //! | in use | one event at the first login | said at the next login |
@@ -17,9 +18,11 @@
 //! A card of names goes after `[retention] cards_days`: the blob is named no more by `card_gone`, then removed; the sweep takes
 //! what a crash leaves.
 
+pub mod again;
 mod apply;
 pub mod certified;
 mod collect;
+mod consent;
 pub mod files;
 pub mod hand_out;
 pub mod import;
@@ -45,6 +48,7 @@ use crate::model::party::Actor;
 use crate::model::time::{SECOND, Timestamp};
 use crate::rules::enrolment::{Approval, EnrolmentPolicy};
 use crate::rules::policy::SecondAccount;
+use crate::rules::renewal::{Approval as RenewalApproval, RenewalPolicy};
 use crate::store::blobs::Blobs;
 use crate::store::ledger::{Ledger, Op, Queue, Task};
 
@@ -88,8 +92,8 @@ pub trait Issuer: Send + Sync {
 pub type PolicyOf = dyn Fn(&InsurerCode) -> EnrolmentPolicy + Send + Sync;
 /// What an insurer says of second accounts of an office (K4).
 pub type SecondOf = dyn Fn(&InsurerCode) -> SecondAccount + Send + Sync;
-/// Whether an application for another certificate of an account needs nobody's yes (`[renewal]`).
-pub type Unasked = dyn Fn(&Application) -> bool + Send + Sync;
+/// What an insurer says of renewals and lost certificates.
+pub type RenewalOf = dyn Fn(&InsurerCode) -> RenewalPolicy + Send + Sync;
 /// Seals the mail about an application; the ledger lets each be sealed once.
 pub type Tell<'t> =
     dyn Fn(&Application, ApplicationNotice, Timestamp) -> anyhow::Result<()> + Send + Sync + 't;
@@ -106,8 +110,8 @@ pub struct Enrolment {
     pub policy: Arc<PolicyOf>,
     /// Policy of second accounts.
     pub second: Arc<SecondOf>,
-    /// Whether a renewal or re-issue needs nobody's yes.
-    pub unasked: Arc<Unasked>,
+    /// Policy of renewals and lost certificates.
+    pub renewal: Arc<RenewalOf>,
     /// The data root: reports go to insurers' folders beneath it.
     pub spool_root: PathBuf,
     /// Days are counted here.
@@ -133,12 +137,16 @@ impl Enrolment {
         })
     }
 
-    /// Whether nobody is asked for a yes.
+    /// Whether nobody is asked for a yes: who said it already, or an account that proved its key by a login, where the insurer's
+    /// policy of renewals says so.
     fn is_automatic(&self, of: &Application) -> bool {
-        match of.kind {
-            ApplicationKind::New => (self.policy)(&of.insurer).approval == Approval::Automatic,
-            ApplicationKind::Renewal | ApplicationKind::Reissue => (self.unasked)(of),
+        if of.approved {
+            return true;
         }
+        if of.kind != ApplicationKind::New && of.is_self_made() {
+            return (self.renewal)(&of.insurer).approval == RenewalApproval::Automatic;
+        }
+        (self.policy)(&of.insurer).approval == Approval::Automatic
     }
 
     fn go(
@@ -203,7 +211,12 @@ impl Enrolment {
             // What is due beside it comes at the next round.
             return Ok(Next::Done);
         }
+        if of.replaces.as_ref().is_some_and(|replaces| replaces.is_due(of.state)) {
+            self.replace_lost(of.id, &Actor::Daemon, now)?;
+            return Ok(Next::Done);
+        }
         match of.state {
+            State::Applied if of.waits_for_consent() => return Ok(Next::Later(now.plus(LEASE))),
             State::Applied => return Ok(Next::Collect),
             State::Approved | State::Paid => {
                 self.issue_one(of, None, &Actor::Daemon, now)?;
@@ -278,5 +291,7 @@ enum Next {
     Later(Timestamp),
 }
 
+#[cfg(test)]
+mod again_tests;
 #[cfg(test)]
 mod tests;

@@ -12,10 +12,11 @@ use super::batches::Calendars;
 use crate::model::finding::Text;
 use crate::model::ids::{AccountId, InsurerCode, OfficeCode};
 use crate::model::party::{Account, Role, Standing};
-use crate::model::time::Timestamp;
+use crate::model::time::{Day, Timestamp};
 use crate::rules::calendar::{
     BusinessDays, CalendarPolicy, ExpectedDocuments, ExpectedFilings, Occurrence, Tell,
 };
+use crate::rules::delegation::offices_on;
 use crate::store::ledger::{Ledger, LedgerError};
 
 /// An office is told of a filing that is expected of it.
@@ -54,8 +55,8 @@ pub trait Teller: Send + Sync {
     fn absent(&self, absence: &Absence, now: Timestamp) -> anyhow::Result<()>;
 }
 
-/// A form's name by its code, for an insurer.
-pub type FormName = dyn Fn(&InsurerCode, &str) -> Option<Text> + Send + Sync;
+/// What a form is called by its code; none when no table of this insurer knows it.
+pub type FormNames = dyn Fn(&InsurerCode, &str) -> Option<Text> + Send + Sync;
 
 /// The stage.
 pub struct Expected {
@@ -63,14 +64,14 @@ pub struct Expected {
     pub ledger: Arc<dyn Ledger>,
     /// Insurers' calendars.
     pub calendars: Arc<Calendars>,
+    /// What an insurer's forms are called.
+    pub forms: Arc<FormNames>,
     /// Days are counted here.
     pub zone: Tz,
     /// Where it is said.
     pub alarms: Arc<dyn Alarms>,
     /// By whom it is told.
     pub teller: Arc<dyn Teller>,
-    /// The name of a form by its code; clerks know names.
-    pub form_name: Box<FormName>,
     /// What was told since the start, so that the teller is not asked every time. Starts empty.
     pub told: Mutex<HashSet<String>>,
 }
@@ -87,6 +88,9 @@ struct Missing {
     what: Text,
     tell: Vec<Tell>,
 }
+
+/// An account, and the offices that it acts for today.
+type Filer = (AccountId, Vec<OfficeCode>);
 
 /// One insurer's calendar, looked at now.
 struct Look<'a> {
@@ -219,19 +223,19 @@ impl Expected {
             if over.is_none() && soon.is_none() {
                 continue;
             }
-            let accounts = self.accounts(look.code)?;
+            let accounts = self.accounts(look)?;
+            let what = self.what_of(look.code, expected);
             if let Some(of) = soon {
                 let owing = self.owing(look.code, expected, of, &accounts)?;
-                self.remind(look, expected, of, &owing, &accounts, "before")?;
+                self.remind(look, (expected, &what), of, &owing, &accounts, "before")?;
             }
             let Some(of) = over else { continue };
             let owing = self.owing(look.code, expected, of, &accounts)?;
             if expected.tell.contains(&Tell::Office) {
-                self.remind(look, expected, of, &owing, &accounts, "after")?;
+                self.remind(look, (expected, &what), of, &owing, &accounts, "after")?;
             }
             let without: Vec<String> = owing.iter().map(ToString::to_string).collect();
             if let Some(named) = named(&without) {
-                let what = self.what_of(look.code, expected);
                 let what = Text::new(
                     format!("{}: 事業所 {named}", what.ja),
                     format!("{} of offices {named}", what.en),
@@ -242,26 +246,14 @@ impl Expected {
         Ok(missing)
     }
 
-    /// Which filing, by the names of its forms; by the code of one that has none.
-    fn what_of(&self, code: &InsurerCode, expected: &ExpectedFilings) -> Text {
-        if expected.forms.is_empty() {
-            return Text::new("届出", "filing");
-        }
-        let name = |form: &String| {
-            (self.form_name)(code, form).unwrap_or_else(|| Text::new(format!("届出 {form}"), form.as_str()))
-        };
-        let names: Vec<Text> = expected.forms.iter().map(name).collect();
-        let ja: Vec<&str> = names.iter().map(|name| name.ja.as_str()).collect();
-        let en: Vec<&str> = names.iter().map(|name| name.en.as_str()).collect();
-        Text::new(ja.join("・"), format!("filing ({})", en.join(", ")))
-    }
-
-    /// Accounts that may file.
-    fn accounts(&self, code: &InsurerCode) -> Result<Vec<Account>, LedgerError> {
+    /// Accounts that may file, each with the offices that it acts for today.
+    fn accounts(&self, look: &Look<'_>) -> Result<Vec<Filer>, LedgerError> {
         let files = |account: &Account| {
             !account.test && account.standing == Standing::Active && account.role != Role::Insurer
         };
-        Ok(self.ledger.accounts(Some(code))?.into_iter().filter(files).collect())
+        let today = Day(look.now.date_in(self.zone));
+        let accounts = self.ledger.accounts(Some(look.code))?.into_iter().filter(files);
+        Ok(accounts.map(|account| (account.id.clone(), offices_on(&account, today))).collect())
     }
 
     /// Offices of which nothing has come for an occurrence.
@@ -270,10 +262,10 @@ impl Expected {
         code: &InsurerCode,
         expected: &ExpectedFilings,
         of: Occurrence,
-        accounts: &[Account],
+        accounts: &[Filer],
     ) -> Result<Vec<OfficeCode>, LedgerError> {
         let offices: BTreeSet<OfficeCode> = if expected.offices.is_empty() {
-            accounts.iter().flat_map(|account| account.offices.iter().cloned()).collect()
+            accounts.iter().flat_map(|(_, offices)| offices.iter().cloned()).collect()
         } else {
             expected.offices.iter().cloned().collect()
         };
@@ -303,22 +295,35 @@ impl Expected {
         Ok(last)
     }
 
+    /// Which filing, as its readers call it.
+    fn what_of(&self, code: &InsurerCode, expected: &ExpectedFilings) -> Text {
+        let names: Vec<Text> = expected
+            .forms
+            .iter()
+            .map(|form| (self.forms)(code, form).unwrap_or_else(|| Text::new(form.clone(), form.clone())))
+            .collect();
+        let join = |of: fn(&Text) -> &str, by: &str| names.iter().map(of).collect::<Vec<_>>().join(by);
+        if names.is_empty() {
+            return Text::new("届出", "filing");
+        }
+        Text::new(join(|name| &name.ja, "・"), format!("filing ({})", join(|name| &name.en, ", ")))
+    }
+
     fn remind(
         &self,
         look: &Look<'_>,
-        expected: &ExpectedFilings,
+        (expected, what): (&ExpectedFilings, &Text),
         of: Occurrence,
         owing: &[OfficeCode],
-        accounts: &[Account],
+        accounts: &[Filer],
         when: &str,
     ) -> anyhow::Result<()> {
         let forms = expected.forms.join("+");
         for office in owing {
-            for account in accounts.iter().filter(|account| account.offices.contains(office)) {
-                let about = format!("{} {office} {} {forms} {} {when}", look.code, account.id, of.day);
-                let (account, office) = (account.id.clone(), office.clone());
-                let reminder =
-                    Reminder { account, office, day: of.day, what: self.what_of(look.code, expected), about };
+            for (account, _) in accounts.iter().filter(|(_, offices)| offices.contains(office)) {
+                let about = format!("{} {office} {account} {forms} {} {when}", look.code, of.day);
+                let (account, office) = (account.clone(), office.clone());
+                let reminder = Reminder { account, office, day: of.day, what: what.clone(), about };
                 self.once(&reminder.about, || self.teller.remind(&reminder, look.now))?;
             }
         }

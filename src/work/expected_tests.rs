@@ -8,8 +8,9 @@ use super::whole_tests::Run;
 use crate::model::document::{Document, RemovalReason};
 use crate::model::event::Series;
 use crate::model::finding::Text;
-use crate::model::ids::{Digest, DocumentId};
-use crate::model::time::{DAY, Timestamp};
+use crate::model::ids::{Digest, DocumentId, OfficeCode};
+use crate::model::party::{Delegation, Role};
+use crate::model::time::{DAY, Day, Timestamp};
 use crate::rules::calendar::{CalendarPolicy, Holidays, JA};
 use crate::small_world::{INSURER, account, at, code};
 use crate::store::ledger::{Ledger as _, Op};
@@ -46,12 +47,12 @@ fn watch(run: &Run<'_>, policy: &'static str) -> Watch {
     let expected = Expected {
         ledger: run.ledger.clone(),
         calendars,
+        forms: Arc::new(|_, code| {
+            (code == "2225700").then(|| Text::new("算定基礎届", "regular determination"))
+        }),
         zone: chrono_tz::Asia::Tokyo,
         alarms: run.alarms.clone(),
         teller: told.clone(),
-        form_name: Box::new(|_, form| {
-            (form == "2225700").then(|| Text::new("算定基礎届", "Yearly base of pay"))
-        }),
         told: Mutex::default(),
     };
     Watch { expected, told }
@@ -172,7 +173,7 @@ fn an_office_is_reminded_before_the_day_and_told_after_it() {
     let alarms = watch.at(&run, "2026-10-11T00:00:00+09:00");
     assert!(
         alarms[0].starts_with(
-            "FILINGS-MISSING 06139999 expected and not there: filing (2221700, Yearly base of pay) of offices 1234"
+            "FILINGS-MISSING 06139999 expected and not there: filing (2221700, regular determination) of offices 1234"
         ),
         "{alarms:?}"
     );
@@ -189,4 +190,22 @@ fn an_office_is_reminded_before_the_day_and_told_after_it() {
         assert!(run.alarms.list().is_empty(), "{day}");
     }
     assert_eq!(watch.told(), [""; 0]);
+}
+
+#[test]
+fn an_agent_is_reminded_of_offices_that_it_acts_for_on_that_day() {
+    let policy = "[[filings]]\nforms = ['2225700']\nday = 10\ntell = ['office']";
+    let dir = tempfile::tempdir().unwrap();
+    let run = Run::found(dir.path(), at("2026-09-20T09:00:00+09:00"));
+    run.commit(Op::BeginCalendar(code(INSURER)));
+    let mut agent = run.ledger.account(&account("K0001")).unwrap().unwrap();
+    let mut period = Delegation { office: OfficeCode::parse("1234").unwrap(), from: None, until: None };
+    period.until = Some(Day::parse("2026-10-31").unwrap());
+    (agent.role, agent.offices, agent.delegations) = (Role::Agent, vec![], vec![period]);
+    run.commit(Op::SetAccount { account: agent, new: false });
+    let watch = watch(&run, policy);
+    watch.at(&run, "2026-10-11T00:00:00+09:00");
+    assert_eq!(watch.told(), ["K0001 06139999 1234 K0001 2225700 2026-10-10 after"]);
+    watch.at(&run, "2026-11-11T00:00:00+09:00");
+    assert_eq!(watch.told(), [""; 0], "its delegation has ended");
 }

@@ -159,6 +159,7 @@ impl Intake {
                 Ok(answer) => break answer,
                 Err(failed) => failed,
             };
+            let again = set.signature_name();
             // Nothing of it is in the ledger: it goes back to where it was.
             match dropbox.give_back(set) {
                 // What was wrong with it has come anew meanwhile.
@@ -171,14 +172,14 @@ impl Intake {
                     tracing::error!(%account, error = %e, "a set could not be given back to the drop-box in order");
                 }
             }
-            break self.not_taken(&account, failed, started);
+            break self.not_taken(&account, failed, again, started);
         };
         metrics::histogram!(metric::VERDICT_SECONDS).record(started_at.elapsed());
         reply(answer);
     }
 
-    /// Says why a set stays in the drop-box.
-    fn not_taken(&self, account: &AccountId, failed: Failed, started: Timestamp) -> Reply {
+    /// Says why a set stays in the drop-box. `again` is the signature that its sender used.
+    fn not_taken(&self, account: &AccountId, failed: Failed, again: &str, started: Timestamp) -> Reply {
         match failed {
             Failed::Stays(said) => {
                 tracing::info!(%account, code = %said.code, "a set was not taken");
@@ -196,10 +197,10 @@ impl Intake {
                 Reply::Refused(said(
                     "INTERNAL",
                     format!(
-                        "サーバー側の問題で受け付けられませんでした(番号 {id})。ファイルは /submit に残っています。しばらくしてから SHA256SUMS.sig を送り直し、続くときはこの番号を運用担当へお知らせください。"
+                        "サーバー側の問題で受け付けられませんでした(番号 {id})。ファイルは /submit に残っています。しばらくしてから {again} を送り直し、続くときはこの番号を運用担当へお知らせください。"
                     ),
                     format!(
-                        "The server failed ({id}). The files are still in /submit: send SHA256SUMS.sig again later; if it goes on, tell the operator this number."
+                        "The server failed ({id}). The files are still in /submit: send {again} again later; if it goes on, tell the operator this number."
                     ),
                 ))
             }
@@ -255,10 +256,15 @@ impl Intake {
                 &format!("account {} reached refusals_per_hour_max; its submissions wait", account.id),
                 now,
             );
+            let again = set.signature_name();
             return Err(Failed::Stays(said(
                 "REFUSAL-RATE",
-                "受付不可の送信が続いています。1 時間ほど待ってから、内容を直して SHA256SUMS.sig を送り直してください。",
-                "Too many submissions were refused. Wait an hour, correct them, then send SHA256SUMS.sig again.",
+                format!(
+                    "受付不可の送信が続いています。1 時間ほど待ってから、内容を直して {again} を送り直してください。"
+                ),
+                format!(
+                    "Too many submissions were refused. Wait an hour, correct them, then send {again} again."
+                ),
             )));
         }
         Ok(account)
@@ -300,12 +306,14 @@ impl Intake {
         &self,
         op: Op,
         account: &Account,
-        withdraw: Option<Number>,
+        set: &ClaimedSet,
         now: Timestamp,
     ) -> Result<Result<Done, LedgerError>, Failed> {
         let refused = matches!(&op, Op::Receive { outcome: Outcome::Refused(_), .. });
         let by = Actor::Account(account.id.clone());
-        let Some(number) = withdraw.filter(|_| !refused) else { return Ok(self.ledger.commit(op, by, now)) };
+        let Some(number) = set.manifest.withdraw.filter(|_| !refused) else {
+            return Ok(self.ledger.commit(op, by, now));
+        };
         let done = self
             .publisher
             .taking_out(number, Some(&account.id), now, || self.ledger.commit(op, by, now))
@@ -318,10 +326,15 @@ impl Intake {
                 Err(LedgerError::Refused(Refusal::State { number, state }))
             }
             Err(Withdrawal::NotNow) => {
+                let again = set.signature_name();
                 return Err(Failed::Stays(said(
                     "WITHDRAW-LATER",
-                    "取り下げる送信が、ちょうど健康保険組合へ渡されるところです。1 分ほど待ってから SHA256SUMS.sig を送り直してください。",
-                    "The submission is just being handed to the insurer. Send SHA256SUMS.sig again in a minute.",
+                    format!(
+                        "取り下げる送信が、ちょうど健康保険組合へ渡されるところです。1 分ほど待ってから {again} を送り直してください。"
+                    ),
+                    format!(
+                        "The submission is just being handed to the insurer. Send {again} again in a minute."
+                    ),
                 )));
             }
         })
@@ -347,11 +360,16 @@ impl Intake {
         for _ in 0..4 {
             let head = self.ledger.head();
             if head.unreconciled && set.manifest.withdraw.is_some() {
+                let again = set.signature_name();
                 // What it is about may have been collected before the backup was restored: nobody knows yet.
                 return Err(Failed::Stays(said(
                     "WITHDRAW-LATER",
-                    "サーバーの復旧作業中のため、取下げはまだ受け付けられません。数時間後に SHA256SUMS.sig を送り直してください。お急ぎの場合は健康保険組合へご連絡ください。",
-                    "The server was restored from a backup and is being put in order; withdrawals wait. Send SHA256SUMS.sig again in some hours, or tell the insurer if it is urgent.",
+                    format!(
+                        "サーバーの復旧作業中のため、取下げはまだ受け付けられません。数時間後に {again} を送り直してください。お急ぎの場合は健康保険組合へご連絡ください。"
+                    ),
+                    format!(
+                        "The server was restored from a backup and is being put in order; withdrawals wait. Send {again} again in some hours, or tell the insurer if it is urgent."
+                    ),
                 )));
             }
             if head.unreconciled && assessment.outcome == Outcome::Accepted {
@@ -372,7 +390,7 @@ impl Intake {
                 hold_same_content,
                 id_since,
             };
-            let done = self.commit(op, account, set.manifest.withdraw, now)?;
+            let done = self.commit(op, account, set, now)?;
             let received = match done {
                 Ok(Done::Received(received)) => received,
                 Ok(other) => return Err(Failed::Fault(anyhow::anyhow!("unexpected {other:?}"))),

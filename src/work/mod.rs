@@ -16,6 +16,7 @@ pub mod intake;
 pub mod judge;
 pub mod notify;
 pub mod parties;
+pub mod password_ends;
 pub mod ports;
 pub mod publish;
 pub mod purge;

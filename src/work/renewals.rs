@@ -153,8 +153,8 @@ impl Renewals {
         Ok(told)
     }
 
-    /// Whether the clock leapt ahead since the last step, which then stays the one that counts.
-    fn leapt(&self, now: Timestamp) -> bool {
+    /// Whether the clock leapt ahead since the last step, which then stays the one that counts: nobody is told of what ends.
+    pub fn leapt(&self, now: Timestamp) -> bool {
         let uptime = (self.uptime)();
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((then, at)) = *last

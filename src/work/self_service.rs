@@ -4,6 +4,7 @@
 //! confirmations to the address now registered and, if that is another, to the one before. A crash before the commit
 //! leaves cards that the sweep takes; after it nothing is left to do but to send, which the queue of mails does.
 
+mod logins;
 mod renew;
 
 use std::fmt::Write as _;
@@ -15,10 +16,14 @@ use chrono_tz::Tz;
 
 use super::certificates;
 use super::enrol::Enrolment;
+use super::enrol::files::Fetched;
 use super::notify::{Notifier, Recipient};
 use super::parties::profile::Registration;
 use super::parties::{Parties, PartyError};
-use super::ports::self_service::{CERTIFICATES, PROFILE, RENEW_CSR, RENEW_PUB, SelfFault, SelfService};
+use super::password_ends::PasswordRules;
+use super::ports::self_service::{
+    CERTIFICATES, PROFILE, RENEW_CSR, RENEW_PUB, RENEW_TOML, SelfFault, SelfService, TERMS,
+};
 use super::renewals::{PolicyOf, of_account};
 use crate::model::account_history::ProfileField;
 use crate::model::authority::Form;
@@ -31,6 +36,7 @@ use crate::model::party::Account;
 use crate::model::time::Timestamp;
 use crate::rules::notice::ProfileNotice;
 use crate::rules::profile::{OFFICES_MAX, Profile};
+use crate::store::attempts::Attempts;
 use crate::store::authorities::x509::pem;
 use crate::store::blobs::Blobs;
 use crate::store::cards;
@@ -50,8 +56,14 @@ pub struct AccountFiles {
     pub notifier: Arc<Notifier>,
     /// Takes renewals.
     pub enrolment: Arc<Enrolment>,
+    /// When new certificates were last fetched.
+    pub fetched: Fetched,
     /// Insurers' policies of renewals.
     pub renewal: Box<PolicyOf>,
+    /// Last logins.
+    pub attempts: Arc<Attempts>,
+    /// What is asked of passwords.
+    pub passwords: Arc<PasswordRules>,
     /// Most rows of a list (`submit.listed_max`).
     pub rows_max: usize,
     /// Days are counted here.
@@ -121,9 +133,10 @@ impl AccountFiles {
         })
     }
 
-    fn profile_file(&self, account: &Account) -> Result<Made, SelfFault> {
+    fn profile_file(&self, account: &Account, now: Timestamp) -> Result<Made, SelfFault> {
         let card: AccountCard = cards::get(self.blobs.as_ref(), &account.card)?;
-        let bytes = self.profile(account, &card)?.to_toml().into_bytes();
+        let remarks = self.about_logins(account, now)?;
+        let bytes = Profile { remarks, ..self.profile(account, &card)? }.to_toml().into_bytes();
         Ok(Made { bytes, at: self.ledger.head().at })
     }
 
@@ -227,22 +240,33 @@ impl SelfService for AccountFiles {
     fn files(&self, account: &AccountId, now: Timestamp) -> Result<Vec<(String, Made)>, SelfFault> {
         let account = self.account(account)?;
         let mut files = self.certificate_files(&account, now)?;
-        files.push((PROFILE.to_owned(), self.profile_file(&account)?));
+        files.push((PROFILE.to_owned(), self.profile_file(&account, now)?));
         files.push((CERTIFICATES.to_owned(), self.certificates_file(&account)?));
+        files.extend(self.consent_files(&account)?);
         Ok(files)
     }
 
     fn file(&self, account: &AccountId, path: &str, now: Timestamp) -> Result<Option<Made>, SelfFault> {
         let account = self.account(account)?;
         match path {
-            PROFILE => self.profile_file(&account).map(Some),
+            PROFILE => self.profile_file(&account, now).map(Some),
             CERTIFICATES => self.certificates_file(&account).map(Some),
             // What is put and not kept.
             RENEW_CSR | RENEW_PUB => Ok(None),
+            RENEW_TOML | TERMS => {
+                let files = self.consent_files(&account)?;
+                Ok(files.into_iter().find(|(there, _)| there == path).map(|(_, made)| made))
+            }
             _ => {
                 let files = self.certificate_files(&account, now)?;
                 Ok(files.into_iter().find(|(there, _)| there == path).map(|(_, made)| made))
             }
+        }
+    }
+
+    fn opened(&self, account: &AccountId, path: &str, now: Timestamp) {
+        if let Err(error) = self.note_fetched(account, path, now) {
+            tracing::error!(%account, %error, "a download could not be recorded");
         }
     }
 
@@ -256,6 +280,7 @@ impl SelfService for AccountFiles {
     ) -> Result<(), SelfFault> {
         match name {
             PROFILE => self.put_profile(account, bytes, now),
+            RENEW_TOML => self.put_consent(&self.account(account)?, bytes, now),
             RENEW_CSR | RENEW_PUB => self.renew(&self.account(account)?, name, bytes, proven, now),
             _ => Err(SelfFault::Refused {
                 code: "ACCOUNT-NAME",

@@ -14,6 +14,7 @@
 pub mod dir;
 pub mod gateway;
 pub mod mailhost;
+pub mod passwords;
 pub mod raw;
 pub mod scanner;
 pub mod served;

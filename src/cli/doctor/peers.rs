@@ -4,6 +4,8 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpStream, ToSocketAddrs as _};
 use std::time::Duration;
 
+use rustix::fs::Access;
+
 use super::Report;
 use crate::config::Config;
 use crate::doors::clamd::{self, ScannerAddress};
@@ -64,6 +66,46 @@ pub(super) fn mail(config: &Config, report: &mut Report) {
         Ok(()) => report.ok("mail server", name),
         Err(error) => report.error("mail server", format!("{name}: {error}"), action),
     }
+}
+
+/// The Maildir of what comes back: there, and open to who reads it. The mail server makes it with the first mail.
+pub(super) fn bounces(config: &Config, report: &mut Report) {
+    let Some(maildir) = &config.mail.bounce_maildir else {
+        if config.mail.bounces.is_some() {
+            let action = "name the Maildir that they are delivered to, or take mail.bounces out";
+            report.warn(
+                "bounces",
+                "mail.bounces is set and mail.bounce_maildir is not: nobody reads them",
+                action,
+            );
+        }
+        return;
+    };
+    let maildir = config.places.resolve(maildir);
+    if let Err(error) = std::fs::read_dir(&maildir) {
+        let found = format!("{}: {error}", maildir.display());
+        if error.kind() == std::io::ErrorKind::NotFound {
+            report.warn("bounces", found, "the mail server makes it with the first mail; correct mail.bounce_maildir if there were some");
+        } else {
+            report.error("bounces", found, "make it readable for the daemon's user");
+        }
+        return;
+    }
+    for name in ["new", "cur"] {
+        let folder = maildir.join(name);
+        let listed = std::fs::read_dir(&folder).map(drop);
+        let open = rustix::fs::access(&folder, Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK);
+        match listed.and(open.map_err(Into::into)) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => {
+                let action = "give it to the daemon's user: what was read is moved from new/ to cur/, and removed in time";
+                report.error("bounces", format!("{}: {error}", folder.display()), action);
+                return;
+            }
+            Ok(()) => {}
+        }
+    }
+    report.ok("bounces", maildir.display().to_string());
 }
 
 /// Whether a mail server answers there: its greeting begins with 220. Under TLS only the connection is tried.

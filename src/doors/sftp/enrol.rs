@@ -1,5 +1,5 @@
 //! An enrolment login: by the password of an application, or the key that was certified for it, it sees `/enrol/` alone, from
-//! the issue of the certificate to the account's first login (K27).
+//! the issue of the certificate to its account's first login with it (K27); of a renewal also while consent is waited for.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use crate::work::ports::self_service::SelfService;
 /// The folder.
 const FOLDER: &str = "enrol";
 /// What may be put into it.
-const PUTS: &[&str] = &["setup.toml"];
+const PUTS: &[&str] = &["setup.toml", "renew.toml"];
 
 /// What a password of an enrolment login is answered with.
 pub enum Enrolled {

@@ -11,16 +11,16 @@ use serde::{Deserialize, Serialize};
 
 use super::account::WithAccount;
 use super::enrol::{Enrolled, EnrolmentDoor};
-use super::office::{OfficeParts, OfficeTree};
+use super::office::{OfficeParts, OfficeTree, SendUntil};
 use super::port::{Admission, Credential, Entered, Fault, Gate, Link, PasswordAnswer, Second, Status, Tree};
 use super::second::SecondFactor;
 use crate::model::application::Application;
-use crate::model::certificate::{Certificate, CertificateStanding};
+use crate::model::certificate::{Certificate, CertificateStanding, RevocationReason};
 use crate::model::finding::Language;
 use crate::model::ids::{AccountId, CertificateId};
 use crate::model::metric;
 use crate::model::party::{Account, Actor, Role, Standing};
-use crate::model::time::{Clock, Timestamp};
+use crate::model::time::{Clock, SECOND, Timestamp};
 use crate::signed::certificate::CertificateError;
 use crate::signed::sshcert::Use;
 use crate::signed::sshsig;
@@ -63,6 +63,7 @@ struct Entry {
     source: IpAddr,
     since: Timestamp,
     tree: Weak<dyn Tree>,
+    send_until: Arc<SendUntil>,
     connections: HashMap<u64, Connected>,
 }
 
@@ -96,6 +97,12 @@ struct Known {
 /// Certificates of an account that are looked at for another way in.
 const CERTIFICATES_LOOKED_AT: usize = 32;
 
+/// A certified key that comes alone again after so long, and before so long, is told that it lacks its certificate.
+const BARE_AGAIN: i64 = SECOND;
+const BARE_FORGOTTEN: i64 = 60 * SECOND;
+/// So many of them are remembered.
+const BARE_MAX: usize = 10_000;
+
 /// Makes the tree of an account's session.
 pub type TreeOf = dyn Fn(&Account) -> Arc<dyn Tree> + Send + Sync;
 
@@ -128,6 +135,8 @@ pub struct KeyGate {
     pub warning: Option<Box<LoginWarning>>,
     logins: Logins,
     next_login: AtomicU64,
+    /// Certified keys that came without their certificate, and since when.
+    bare: Mutex<HashMap<(AccountId, String), Timestamp>>,
 }
 
 impl KeyGate {
@@ -159,6 +168,7 @@ impl KeyGate {
             warning: None,
             logins: Logins::default(),
             next_login,
+            bare: Mutex::default(),
         }
     }
 
@@ -217,7 +227,10 @@ impl KeyGate {
         let fingerprint = key.fingerprint(HashAlg::Sha256).to_string();
         let why = match credential {
             Credential::Key(_) if is_registered(&account, &fingerprint) => {
-                return Ok(Known { account, certified: None });
+                match self.verification.lost(&fingerprint, self.clock.now())? {
+                    None => return Ok(Known { account, certified: None }),
+                    since => CertificateError::Revoked { since }.into(),
+                }
             }
             Credential::Key(_) => match self.certified(&account, &fingerprint)?.pop() {
                 Some(newest) => without_certificate(&newest, self.clock.now()).into(),
@@ -256,12 +269,47 @@ impl KeyGate {
         self.ledger.certificates(&filter, CERTIFICATES_LOOKED_AT).is_ok_and(|all| all.iter().any(holds))
     }
 
-    /// Ends the connections that came by this certificate; says how many.
-    pub fn revoked(&self, id: CertificateId) -> usize {
+    /// Whether a certified key that came alone came so before. OpenSSH offers a key before the certificate that lies beside it, so
+    /// that words would be in the way of a client that is about to present it; one that had none comes again.
+    fn bare_again(&self, account: &AccountId, key: &PublicKey) -> bool {
+        let now = self.clock.now();
+        let which = (account.clone(), key.fingerprint(HashAlg::Sha256).to_string());
+        let mut bare = self.bare.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = bare.get(&which).map(|first| now.since(*first));
+        if since.is_some_and(|since| (BARE_AGAIN..BARE_FORGOTTEN).contains(&since)) {
+            bare.remove(&which);
+            return true;
+        }
+        if bare.len() >= BARE_MAX {
+            bare.clear();
+        }
+        // Several connections at once are one attempt.
+        if since.is_none_or(|since| since >= BARE_FORGOTTEN) {
+            bare.insert(which, now);
+        }
+        false
+    }
+
+    /// Its certificate came after all.
+    fn presented(&self, account: &str, key: &PublicKey) {
+        if let Ok(account) = AccountId::parse(account) {
+            let which = (account, key.fingerprint(HashAlg::Sha256).to_string());
+            self.bare.lock().unwrap_or_else(PoisonError::into_inner).remove(&which);
+        }
+    }
+
+    /// Ends the connections that came by this certificate and, where its key was lost, by the key alone; says how many.
+    pub fn revoked(&self, of: &Certificate) -> usize {
+        let id = of.id;
+        let lost = of.revoked.is_some_and(|r| r.reason == RevocationReason::KeyCompromise);
         let logins = self.lock();
-        let connections = logins.values().flatten().flat_map(|entry| entry.connections.values());
-        let links: Vec<_> =
-            connections.filter(|c| c.certificate == Some(id)).map(|c| Arc::clone(&c.link)).collect();
+        let links: Vec<_> = logins
+            .values()
+            .flatten()
+            .flat_map(|entry| entry.connections.values().map(move |c| (entry, c)))
+            .filter(|(e, c)| c.certificate == Some(id) || (lost && e.fingerprint == of.fingerprint))
+            .map(|(_, c)| Arc::clone(&c.link))
+            .collect();
         drop(logins);
         for link in &links {
             link.revoked();
@@ -287,7 +335,7 @@ impl KeyGate {
         account: &Account,
         login: Login,
         proven: &str,
-        send_until: Option<Timestamp>,
+        send_until: Arc<SendUntil>,
     ) -> Result<Arc<dyn Tree>, Fault> {
         let tree = self.own_tree(account, login, send_until)?;
         let office = Arc::clone(&self.office);
@@ -298,7 +346,7 @@ impl KeyGate {
         &self,
         account: &Account,
         login: Login,
-        send_until: Option<Timestamp>,
+        send_until: Arc<SendUntil>,
     ) -> Result<Arc<dyn Tree>, Fault> {
         if account.role == Role::Insurer {
             return Ok((self.insurer)(account));
@@ -344,11 +392,19 @@ impl Gate for KeyGate {
         if self.enrolment_of(account, &credential.key()).is_some() {
             return Admission::Welcome;
         }
+        if let Credential::Certificate(_) = credential {
+            self.presented(account, &credential.key());
+        }
         match self.check(account, credential, from) {
             Ok(_) => Admission::Welcome,
             Err(no) => {
                 refused(account, from, &no);
                 match no {
+                    No::Certificate(account, NotVerified::Certificate(CertificateError::NotPresented))
+                        if !self.bare_again(&account.id, &credential.key()) =>
+                    {
+                        Admission::Refused
+                    }
                     No::Certificate(account, why) if !self.has_other_ways(&account, &credential.key()) => {
                         why.text(self.office.zone).map_or(Admission::Refused, |text| {
                             Admission::Told(fault(account.language, why.code(), &text.ja, &text.en))
@@ -446,6 +502,7 @@ impl Gate for KeyGate {
         } else {
             policy.logins_max
         };
+        let send_until = with_password.then(|| self.second.send_until(&account)).flatten();
         let mut logins = self.lock();
         let entries = logins.entry(account.id.clone()).or_default();
         // The same key from the same address: another connection of the same login.
@@ -454,20 +511,12 @@ impl Gate for KeyGate {
             && let Some(tree) = entry.tree.upgrade()
         {
             if entry.connections.len() >= policy.connections_per_login_max {
-                return Err(fault(
-                    account.language,
-                    "LOGIN-CONNECTIONS",
-                    &format!(
-                        "同時接続数の上限({})に達しました。ほかの接続を閉じてからやり直してください。",
-                        policy.connections_per_login_max
-                    ),
-                    &format!(
-                        "This login has as many connections as it may ({}). Close others first.",
-                        policy.connections_per_login_max
-                    ),
-                ));
+                return Err(too_many_connections(account.language, policy.connections_per_login_max));
             }
             entry.connections.insert(session, link);
+            if with_password {
+                entry.send_until.set(send_until);
+            }
             let login = entry.login;
             drop(logins);
             return Ok(self.entered(account.id, tree, login, session, Vec::new()));
@@ -480,20 +529,7 @@ impl Gate for KeyGate {
                 e.tree.strong_count() == 0 || (e.fingerprint == fingerprint && idle(e) >= patience)
             });
             let Some(dead) = dead else {
-                let other = &entries[0];
-                let since =
-                    other.since.utc().with_timezone(&self.office.zone).format("%m/%d %H:%M").to_string();
-                let source = other.source;
-                return Err(fault(
-                    account.language,
-                    "LOGIN-ELSEWHERE",
-                    &format!(
-                        "このアカウントは {since} から {source} で使用中です(同時に使えるのは {max} か所です)。そちらを終了してからやり直してください。"
-                    ),
-                    &format!(
-                        "This account is in use since {since} from {source} (at most {max} at a time). End that session first."
-                    ),
-                ));
+                return Err(self.in_use(account.language, &entries[0], max));
             };
             let replaced = entries.remove(dead);
             tracing::info!(account = %account.id, from = %replaced.source, "an idle login makes way for a new one");
@@ -502,14 +538,16 @@ impl Gate for KeyGate {
             }
         }
         let login = self.next_login.fetch_add(1, Ordering::Relaxed);
-        let send_until = with_password.then(|| self.second.send_until(&account)).flatten();
-        let tree = self.tree(&account, login, &fingerprint, send_until)?;
+        let sending = Arc::new(SendUntil::default());
+        sending.set(send_until);
+        let tree = self.tree(&account, login, &fingerprint, Arc::clone(&sending))?;
         entries.push(Entry {
             login,
             fingerprint,
             source: from.ip(),
             since: now,
             tree: Arc::downgrade(&tree),
+            send_until: sending,
             connections: HashMap::from([(session, link)]),
         });
         drop(logins);
@@ -520,6 +558,15 @@ impl Gate for KeyGate {
         }
         Ok(self.entered(account.id, tree, login, session, welcome))
     }
+}
+
+fn too_many_connections(language: Language, max: usize) -> Fault {
+    fault(
+        language,
+        "LOGIN-CONNECTIONS",
+        &format!("同時接続数の上限({max})に達しました。ほかの接続を閉じてからやり直してください。"),
+        &format!("This login has as many connections as it may ({max}). Close others first."),
+    )
 }
 
 fn is_registered(account: &Account, fingerprint: &str) -> bool {
@@ -551,6 +598,22 @@ fn refused(account: &str, from: SocketAddr, no: &No) {
 }
 
 impl KeyGate {
+    /// Somebody else is there (K14): since when, and from where.
+    fn in_use(&self, language: Language, other: &Entry, max: usize) -> Fault {
+        let since = other.since.utc().with_timezone(&self.office.zone).format("%m/%d %H:%M");
+        let source = other.source;
+        fault(
+            language,
+            "LOGIN-ELSEWHERE",
+            &format!(
+                "このアカウントは {since} から {source} で使用中です(同時に使えるのは {max} か所です)。そちらを終了してからやり直してください。"
+            ),
+            &format!(
+                "This account is in use since {since} from {source} (at most {max} at a time). End that session first."
+            ),
+        )
+    }
+
     /// The account of somebody who proved this credential.
     fn proven(&self, account: &str, credential: &Credential, from: SocketAddr) -> Result<Known, Fault> {
         self.check(account, credential, from).map_err(|no| {

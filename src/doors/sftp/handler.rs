@@ -38,6 +38,9 @@ const ANSWERS_MAX: usize = 3;
 /// How long a client that was not admitted has to read why and to go by itself.
 const REFUSAL_LINGER: Duration = Duration::from_secs(3);
 
+/// How `FileZilla` calls itself.
+const FILEZILLA: &[u8] = b"SSH-2.0-FileZilla";
+
 /// A channel of this connection.
 enum Slot {
     /// Opened; nothing was requested on it yet.
@@ -256,8 +259,10 @@ impl Handler {
         let _ = self.connection.refusal.set(line);
     }
 
-    /// Says a line on the channel's stderr and ends it with exit status 1.
-    fn refuse(&mut self, id: ChannelId, line: String) {
+    /// Says a line on the channel's stderr and ends it with exit status 1. `client` is what it calls itself: `FileZilla` shows
+    /// nothing of stderr and gives up when the channel ends, but shows the words of a disconnect.
+    fn refuse(&mut self, id: ChannelId, line: String, client: &[u8]) {
+        let by_disconnect = client.starts_with(FILEZILLA);
         let over = Arc::new(AtomicBool::new(false));
         let slot = Slot::Refused(over.clone());
         let Some(Slot::Fresh(write_half)) = self.slots.insert(id, slot) else { return };
@@ -266,6 +271,10 @@ impl Handler {
             let said = async {
                 let _ = write_half.extended_data_bytes(1, Bytes::from(line + "\r\n")).await;
                 let _ = write_half.exit_status(1).await;
+                if let Some(line) = connection.refusal.get().filter(|_| by_disconnect) {
+                    connection.close(Disconnect::ByApplication, line.clone());
+                    return;
+                }
                 let _ = write_half.eof().await;
                 let _ = write_half.close().await;
                 over.store(true, Ordering::Relaxed);
@@ -292,7 +301,7 @@ impl Handler {
         }
         session.channel_success(id)?;
         let line = self.connection.refusal.get().cloned().unwrap_or_else(|| texts::SFTP_ONLY.both());
-        self.refuse(id, line);
+        self.refuse(id, line, session.remote_sshid());
         Ok(())
     }
 }
@@ -436,7 +445,7 @@ impl russh::server::Handler for Handler {
         session.channel_success(id)?;
         let Some(login) = self.login.clone() else {
             let line = self.connection.refusal.get().cloned().unwrap_or_default();
-            self.refuse(id, line);
+            self.refuse(id, line, session.remote_sshid());
             return Ok(());
         };
         if let Some(Slot::Fresh(write_half)) = self.slots.remove(&id) {

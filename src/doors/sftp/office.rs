@@ -3,7 +3,7 @@
 mod books;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::NaiveDate;
 
@@ -75,8 +75,23 @@ pub struct OfficeTree {
     pub(super) dropbox: Arc<Dropbox>,
     pub(super) login: Login,
     pub(super) words: Words,
-    /// From then on nothing can be sent: the password's days are over (E4).
-    send_until: Option<Timestamp>,
+    send_until: Arc<SendUntil>,
+}
+
+/// Until when a login may send: the days of its password (E4), if it has one with days. Every connection of the login shares it: one
+/// that came later, by a newer password, moves it on for all.
+#[derive(Debug, Default)]
+pub struct SendUntil(Mutex<Option<Timestamp>>);
+
+impl SendUntil {
+    /// From then on nothing can be sent, if that is said.
+    pub fn set(&self, until: Option<Timestamp>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = until;
+    }
+
+    fn is_over(&self, now: Timestamp) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|until| now >= until)
+    }
 }
 
 /// Where a path leads.
@@ -136,24 +151,22 @@ impl OfficeTree {
     /// The tree of one login.
     pub fn new(parts: Arc<OfficeParts>, account: Account, dropbox: Arc<Dropbox>, login: Login) -> Self {
         let words = Words(account.language);
-        Self { parts, account, dropbox, login, words, send_until: None }
+        Self { parts, account, dropbox, login, words, send_until: Arc::default() }
     }
 
-    /// Nothing can be sent from then on, if that is said (E4).
+    /// With what says until when it may send (E4).
     #[must_use]
-    pub fn sending_until(mut self, until: Option<Timestamp>) -> Self {
+    pub fn sending_until(mut self, until: Arc<SendUntil>) -> Self {
         self.send_until = until;
         self
     }
 
     /// Sending with a password whose days are over is refused.
     fn may_send(&self) -> Result<(), Fault> {
-        match self.send_until {
-            Some(until) if self.parts.clock.now() >= until => {
-                Err(super::second::expired_meanwhile(self.account.language))
-            }
-            _ => Ok(()),
+        if self.send_until.is_over(self.parts.clock.now()) {
+            return Err(super::second::expired_meanwhile(self.account.language));
         }
+        Ok(())
     }
 
     fn find<'a>(&self, path: &'a VirtualPath) -> Result<At<'a>, Fault> {

@@ -59,8 +59,7 @@ pub struct SecondFactor {
 impl SecondFactor {
     /// Policy of passwords for an account of an insurer with these rules.
     fn policy(&self, rules: &LoginRules) -> PasswordsPolicy {
-        let policy = (self.policy)();
-        PasswordsPolicy { valid_days: rules.valid_days.unwrap_or(policy.valid_days), ..policy }
+        rules.passwords(&(self.policy)())
     }
 
     fn source_rule(&self) -> LockRule {

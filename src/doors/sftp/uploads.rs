@@ -60,12 +60,13 @@ impl Sender {
         };
         let words = self.words;
         if let Err(pending) = self.parts.handover.put(pending) {
+            let again = pending.set.signature_name();
             return Answer::Now(Err(match self.dropbox.give_back(pending.set) {
                 // A newer one waits for the next close as this one does.
                 Ok(Some(newer)) => {
-                    self.dropbox.give_back(newer).map_or_else(|e| words.io(&e), |_| words.busy())
+                    self.dropbox.give_back(newer).map_or_else(|e| words.io(&e), |_| words.busy(again))
                 }
-                Ok(None) => words.busy(),
+                Ok(None) => words.busy(again),
                 Err(e) => words.io(&e),
             }));
         }

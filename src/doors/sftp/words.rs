@@ -110,8 +110,8 @@ impl Words {
             Status::PermissionDenied,
             "ENROL-NAME",
             true,
-            "ここに置けるのは /enrol/setup.toml だけです。ほかのファイルは取り出し専用です。",
-            "Only /enrol/setup.toml may be put here; other files are for fetching.",
+            "ここに置けるのは /enrol/setup.toml と、更新のときの /enrol/renew.toml だけです。ほかのファイルは取り出し専用です。",
+            "Only /enrol/setup.toml and, of a renewal, /enrol/renew.toml may be put here; other files are for fetching.",
         )
     }
 
@@ -158,13 +158,18 @@ impl Words {
         )
     }
 
-    pub(super) fn busy(self) -> Fault {
+    /// `again` is the signature that the sender used.
+    pub(super) fn busy(self, again: &str) -> Fault {
         self.fault(
             Status::Failure,
             "SUBMIT-BUSY",
             true,
-            "ただいま混み合っています。ファイルは /submit に残っています。数分後に SHA256SUMS.sig だけを送り直してください。",
-            "Too much is waiting just now. The files are still in /submit: send SHA256SUMS.sig again in a few minutes.",
+            format!(
+                "ただいま混み合っています。ファイルは /submit に残っています。数分後に {again} だけを送り直してください。"
+            ),
+            format!(
+                "Too much is waiting just now. The files are still in /submit: send {again} again in a few minutes."
+            ),
         )
     }
 

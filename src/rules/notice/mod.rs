@@ -17,10 +17,10 @@ use crate::model::time::Timestamp;
 
 pub use dkim::{Dkim, DkimError};
 pub use kinds::{
-    AbsenceNotice, AddressNotice, Addressed, ApplicationMail, ArrivalNotice, ArrivalPart,
-    CertificateEndsNotice, ExpiringNotice, KINDS, Kind, LoginNotice, Notice, ProfileNotice, RecallNotice,
-    RefusalNotice, RefusalReason, ReminderNotice, RenewalList, RenewalRow, SweptNotice, WithdrawnNotice,
-    summarise,
+    AbsenceNotice, AddressNotice, Addressed, AgainMail, ApplicationMail, ArrivalNotice, ArrivalPart,
+    CertificateEndsNotice, ExpiringNotice, KINDS, Kind, LoginNotice, Notice, PasswordEndsNotice,
+    ProfileNotice, RecallNotice, RefusalNotice, RefusalReason, ReminderNotice, RenewalList, RenewalRow,
+    SweptNotice, WithdrawnNotice, summarise,
 };
 pub use letter::{Letter, LetterError, compose};
 use template::Template;

@@ -59,7 +59,12 @@ pub(super) fn apply<I: Index>(draft: &mut Draft<'_, I>, group: Vec<Application>)
                 return Err(missing(format_args!("office {code} of insurer {}", of.insurer)));
             }
         }
-        let open = of_account(draft, &of.account)?.into_iter().find(|other| other.state.is_open());
+        // Another certificate may be asked for while the last one waits to be used: it may have been lost (K40).
+        let again = |other: &Application| {
+            of.kind != ApplicationKind::New && other.kind != ApplicationKind::New && other.state.is_issued()
+        };
+        let open =
+            of_account(draft, &of.account)?.into_iter().find(|other| other.state.is_open() && !again(other));
         if let Some(other) = open {
             let why = format!("account {} has an open application already, {}", of.account, other.id);
             return Err(Refusal::NotNow(why).into());

@@ -11,6 +11,7 @@ use crate::model::document::RemovalReason;
 use crate::model::escape::csv_field;
 use crate::model::event::{Event, MailResult, Record};
 use crate::model::ids::{AccountId, Digest, DocumentId, InsurerCode, MailId, Number, OfficeCode};
+use crate::model::mail::Report;
 use crate::model::party::Standing;
 use crate::model::submission::{Kind, Outcome, Submission};
 use crate::model::time::Timestamp;
@@ -35,11 +36,15 @@ const ERASED: What = ("erased", "送信内容の消去");
 const RECEIPT_ERASED: What = ("receipt-erased", "受付票の消去");
 const PLACED: What = ("placed", "文書の到着");
 const FETCHED: What = ("fetched", "文書の取得");
+const PARTLY_FETCHED: What = ("fetched-partly", "文書の取得の中断");
+const DOCUMENT_HELD: What = ("document-held", "文書の保存期間の延長");
+const DOCUMENT_RELEASED: What = ("document-released", "文書の保存期間の延長の終了");
 const EXPIRED: What = ("expired", "文書の期限切れ削除");
 const RECALLED: What = ("recalled", "文書の取消(誤配信)");
 const DELIVERY: What = ("delivery", "配信の受入れ");
 const MAILED: What = ("mailed", "通知メールの送信");
 const MAIL_FAILED: What = ("mail-failed", "通知メールの不達");
+const MAIL_BOUNCED: What = ("mail-bounced", "通知メールの不達の返信");
 const MAIL_DROPPED: What = ("mail-dropped", "通知メールの中止");
 const SWEPT: What = ("swept", "未完成の送信の削除");
 
@@ -240,6 +245,9 @@ impl Writer<'_> {
             Event::CardErased { number } => self.submission(at, RECEIPT_ERASED, *number)?,
             Event::DocumentPlaced { document, .. } => self.document(at, PLACED, document.id)?,
             Event::DocumentFetched { id, .. } => self.document(at, FETCHED, *id)?,
+            Event::DocumentPartlyFetched { id, .. } => self.document(at, PARTLY_FETCHED, *id)?,
+            Event::DocumentHeld { id, .. } => self.document(at, DOCUMENT_HELD, *id)?,
+            Event::DocumentReleased { id } => self.document(at, DOCUMENT_RELEASED, *id)?,
             Event::RemovalIntended { id, reason } => {
                 let what = if *reason == RemovalReason::Recalled { RECALLED } else { EXPIRED };
                 self.document(at, what, *id)?;
@@ -257,6 +265,11 @@ impl Writer<'_> {
                     MailResult::Deferred { .. } => return Ok(()),
                 };
                 self.mail(at, what, *id)?;
+            }
+            Event::MailReported {
+                id, report: Report::Unreachable | Report::Failed, proven: true, ..
+            } => {
+                self.mail(at, MAIL_BOUNCED, *id)?;
             }
             Event::DropboxSwept { account, files, bytes } => {
                 let row = Row { count: *files, bytes: *bytes, ..self.of_account(account)? };
@@ -298,10 +311,12 @@ impl Writer<'_> {
 
     fn mail(&mut self, at: Timestamp, what: What, id: MailId) -> Result<(), LedgerError> {
         let Some(mail) = self.ledger.mail(id)? else { return Ok(()) };
-        let Some(account) = &mail.account else { return Ok(()) };
-        let of = self.of_account(account)?;
-        let row = Row { id: id.to_string(), count: 1, sha256: Some(mail.card.digest), ..of };
-        self.write(at, what, &row);
+        // A row for each account that it tells: accounts share mailboxes (K9).
+        for account in mail.accounts() {
+            let of = self.of_account(account)?;
+            let row = Row { id: id.to_string(), count: 1, sha256: Some(mail.card.digest), ..of };
+            self.write(at, what, &row);
+        }
         Ok(())
     }
 

@@ -260,12 +260,23 @@ fn a_bundle_is_handed_out_until_it_is_forgotten_or_revoked() {
     assert_eq!(told.unwrap(), [second, id]);
     assert_eq!(*run.revoked.lock().unwrap(), [second, id]);
     assert!(run.blobs().is_empty());
-    for password in ["", "kurz1", "mit Leerzeichen 1", "パスワード1234", &"x".repeat(129)] {
+    for (password, code) in [
+        ("", "PASSWORD-EMPTY"),
+        ("kurz1", "PASSWORD-LENGTH"),
+        ("abcdefgh", "PASSWORD-MIXTURE"),
+        ("mit Leerzeichen 1", "PASSWORD-SPACE"),
+        ("ＡＢＣＤ1234", "PASSWORD-WIDTH"),
+        ("パスワード1234", "PASSWORD-SYMBOL"),
+        ("abcd1234567890123", "PASSWORD-LENGTH"),
+    ] {
         let request = Request::Bundle { password, keep: false };
         let account = sample::account_id("K0001");
         let refused = run.certificates.issue(&account, request, Terms::default(), &Actor::Daemon, now());
-        let code = refused.map(|_| ()).unwrap_err();
-        assert!(matches!(code, CertifyError::Refused { code: "PASSWORD-UNUSABLE", .. }), "{password:?}");
+        let CertifyError::Refused { code: got, text } = refused.map(|_| ()).unwrap_err() else {
+            panic!("{password:?}")
+        };
+        assert_eq!(got, code, "{password:?}");
+        assert!(text.ja.starts_with("証明書発行用パスワード") && !text.en.contains("kurz1"), "{text:?}");
     }
 }
 

@@ -5,10 +5,11 @@ use serde::{Deserialize, Serialize};
 use super::{Enrolment, PartyError};
 use crate::model::application::{Application, ApplicationKind, ApplicationState, Material, Payment};
 use crate::model::card::{ApplicationCard, CardRef, OfficeCard};
+use crate::model::certificate::{Revocation, RevocationReason};
 use crate::model::event::Series;
 use crate::model::finding::Language;
-use crate::model::ids::{AccountId, ApplicationId, BlobId, CertificateId, InsurerCode, OfficeCode, UseClass};
-use crate::model::party::{Account, Actor, Role, Standing};
+use crate::model::ids::{AccountId, ApplicationId, BlobId, InsurerCode, OfficeCode, UseClass};
+use crate::model::party::{Actor, Role, Standing};
 use crate::model::time::Timestamp;
 use crate::rules::enrolment::EnrolmentPolicy;
 use crate::rules::policy::SecondAccount;
@@ -122,7 +123,7 @@ impl Enrolment {
         let user_name = check_name("user-name", &form.user_name)?;
         let mail = check_mail(&form.mail)?;
         let policy = (self.policy)(&form.insurer);
-        let (class, fee) = fee(form, &policy)?;
+        let (class, fee) = fee(form.class.as_ref(), &policy)?;
         self.is_free(form)?;
         let mut notes = Vec::new();
         match form.role {
@@ -183,7 +184,7 @@ impl Enrolment {
         Ok(Taken { ids, notes })
     }
 
-    fn record(
+    pub(super) fn record(
         &self,
         group: Vec<Application>,
         cards: &[BlobId],
@@ -240,84 +241,18 @@ impl Enrolment {
             downloads: 0,
             consent: None,
             reason: None,
+            replaces: None,
+            approved: false,
+            asks_consent: false,
         })
     }
 
-    fn number(&self, now: Timestamp) -> Result<ApplicationId, PartyError> {
+    pub(super) fn number(&self, now: Timestamp) -> Result<ApplicationId, PartyError> {
         let epoch = self.ledger.head().epoch;
         Ok(ApplicationId { epoch, serial: self.ledger.next_serial(Series::Application, now)? })
     }
 
-    /// An application for another certificate of an account: its renewal, or a re-issue after loss. Goes to the insurer at
-    /// `collect_at` (now, where nobody has to be asked) with the fee of the class that the account's last application had.
-    #[allow(clippy::too_many_arguments, reason = "each is a fact of the application")]
-    pub fn apply_again(
-        &self,
-        kind: ApplicationKind,
-        account: &Account,
-        material: Material,
-        predecessor: Option<CertificateId>,
-        collect_at: Option<Timestamp>,
-        by: &Actor,
-        now: Timestamp,
-    ) -> Result<ApplicationId, PartyError> {
-        let _alone = self.alone();
-        self.key_is_free(&material, &account.id, &account.insurer, account.test)?;
-        let policy = (self.policy)(&account.insurer);
-        let filter = ApplicationFilter { account: Some(account.id.clone()), ..ApplicationFilter::default() };
-        let last = self.ledger.applications(&filter, 1)?.pop();
-        let class = last.as_ref().map(|last| last.class.clone());
-        let (class, fee) = policy
-            .fee(class.as_ref())
-            .or_else(|| policy.fee(None))
-            .ok_or_else(|| PartyError::new("CLASS", "the insurer's policy lists no class of use"))?;
-        let registered: crate::model::card::AccountCard = cards::get(self.blobs.as_ref(), &account.card)?;
-        let card = ApplicationCard {
-            salt: cards::salt()?,
-            office_name: match account.offices.first() {
-                Some(office) => self.office_name(&account.insurer, office)?,
-                None => String::new(),
-            },
-            user_name: registered.user_name,
-            mail: registered.mail,
-        };
-        let card = cards::put(self.blobs.as_ref(), &card, now)?;
-        let id = self.number(now)?;
-        let of = Application {
-            id,
-            kind,
-            insurer: account.insurer.clone(),
-            account: account.id.clone(),
-            role: account.role,
-            offices: account.offices.clone(),
-            group: None,
-            class,
-            test: account.test,
-            machine: account.machine,
-            language: account.language,
-            material,
-            fee,
-            payment: last.map_or(policy.payment, |last| last.payment),
-            predecessor,
-            card: card.clone(),
-            state: ApplicationState::Applied,
-            entered: Vec::new(),
-            collect_at: collect_at.unwrap_or_else(|| policy.cutoff.after(now, self.zone)),
-            admitted: false,
-            certificate: None,
-            bundle: false,
-            keep: false,
-            use_before: None,
-            remind_at: Vec::new(),
-            downloads: 0,
-            consent: None,
-            reason: None,
-        };
-        self.record(vec![of], &[card.blob], by, now)?;
-        Ok(id)
-    }
-
-    fn office_name(&self, insurer: &InsurerCode, code: &OfficeCode) -> Result<String, PartyError> {
+    pub(super) fn office_name(&self, insurer: &InsurerCode, code: &OfficeCode) -> Result<String, PartyError> {
         let office = self.ledger.office(insurer, code)?;
         let office = office.ok_or_else(|| not_enrolled(insurer, code))?;
         Ok(cards::get::<OfficeCard>(self.blobs.as_ref(), &office.card)?.name)
@@ -464,7 +399,7 @@ impl Enrolment {
     }
 
     /// The key can be certified and belongs to no other account, but for a test account and its production twin.
-    fn key_is_free(
+    pub(super) fn key_is_free(
         &self,
         material: &Material,
         id: &AccountId,
@@ -473,7 +408,14 @@ impl Enrolment {
     ) -> Result<(), PartyError> {
         let Some(fingerprint) = self.issuer.check(material)? else { return Ok(()) };
         let mut holders = self.ledger.accounts_of_key(&fingerprint)?;
-        holders.extend(self.ledger.certificates_of_key(&fingerprint)?.into_iter().map(|c| c.account));
+        let certified = self.ledger.certificates_of_key(&fingerprint)?;
+        let compromised = |r: Revocation| r.reason == RevocationReason::KeyCompromise;
+        if let Some(lost) = certified.iter().find(|one| one.revoked.is_some_and(compromised)) {
+            let text =
+                format!("key {fingerprint} was revoked as lost or compromised ({}); make a new one", lost.id);
+            return refused("KEY-COMPROMISED", text);
+        }
+        holders.extend(certified.into_iter().map(|one| one.account));
         for holder in holders.into_iter().filter(|holder| holder != id) {
             let other = self.ledger.account(&holder)?;
             let twins = other.is_some_and(|other| other.insurer == *insurer && other.test != test);
@@ -489,10 +431,10 @@ impl Enrolment {
     }
 }
 
-fn fee(form: &ApplyForm, policy: &EnrolmentPolicy) -> Result<(UseClass, u32), PartyError> {
-    policy.fee(form.class.as_ref()).ok_or_else(|| {
+pub(super) fn fee(class: Option<&UseClass>, policy: &EnrolmentPolicy) -> Result<(UseClass, u32), PartyError> {
+    policy.fee(class).ok_or_else(|| {
         let known: Vec<_> = policy.fees.keys().map(UseClass::as_str).collect();
-        let class = form.class.as_ref().map(ToString::to_string).unwrap_or_default();
+        let class = class.map(ToString::to_string).unwrap_or_default();
         let text = format!("class {class:?} is not one of the insurer's: {}", known.join(", "));
         PartyError::new("CLASS", text)
     })

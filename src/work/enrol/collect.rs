@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Enrolment, PartyError};
-use crate::model::application::{Application, ApplicationState, ApplicationStep, Payment};
+use crate::model::application::{Application, ApplicationState, ApplicationStep, Material, Payment};
 use crate::model::card::{CardRef, ReasonCard};
 use crate::model::ids::{ApplicationId, CertificateId, InsurerCode};
 use crate::model::party::Actor;
@@ -27,6 +27,7 @@ impl Enrolment {
             insurers.entry(of.insurer.clone()).or_default().push(of);
         }
         let mut done = 0;
+        let _alone = self.alone();
         for (insurer, all) in insurers {
             match self.collect(&insurer, all, &Actor::Daemon, now) {
                 Ok(count) => done += count,
@@ -45,7 +46,8 @@ impl Enrolment {
         let _alone = self.alone();
         let states = vec![ApplicationState::Applied];
         let filter = ApplicationFilter { insurer: Some(insurer.clone()), states, ..Default::default() };
-        let waiting = self.ledger.applications(&filter, OPEN_MAX)?;
+        let mut waiting = self.ledger.applications(&filter, OPEN_MAX)?;
+        waiting.retain(|of| !of.waits_for_consent());
         Ok(self.collect(insurer, waiting, by, now)?)
     }
 
@@ -58,14 +60,25 @@ impl Enrolment {
         now: Timestamp,
     ) -> Result<Option<CertificateId>, PartyError> {
         let of = self.get(id)?;
+        if of.state == ApplicationState::Applied && (of.waits_for_consent() || !self.is_automatic(&of)) {
+            return Ok(None);
+        }
         if of.state == ApplicationState::Applied {
             let _alone = self.alone();
             let insurer = of.insurer.clone();
             self.collect(&insurer, vec![of], by, now)?;
         }
-        match self.get(id)?.state {
-            ApplicationState::Approved | ApplicationState::Paid => self.issue(id, None, by, now).map(Some),
-            _ => Ok(None),
+        let of = self.get(id)?;
+        match of.state {
+            // A bundle's password is made by whoever hands it out.
+            _ if of.material == Material::P12 => Ok(None),
+            ApplicationState::Approved | ApplicationState::Paid => {
+                let issued = self.issue(id, None, by, now);
+                // The daemon's own round may have been quicker.
+                let there = self.get(id)?;
+                if there.state.is_issued() { Ok(there.certificate) } else { issued.map(Some) }
+            }
+            _ => Ok(of.certificate),
         }
     }
 
@@ -77,6 +90,10 @@ impl Enrolment {
         by: &Actor,
         now: Timestamp,
     ) -> Result<u64, WorkError> {
+        // Another may have been quicker.
+        for of in std::mem::take(&mut all) {
+            all.extend(self.ledger.application(of.id)?.filter(|of| of.state == ApplicationState::Applied));
+        }
         all.sort_by_key(|of| of.id);
         let Some(first) = all.first() else { return Ok(0) };
         let cutoff = all.iter().map(|of| of.collect_at).filter(|at| *at <= now).max().unwrap_or(now);

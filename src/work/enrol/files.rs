@@ -3,8 +3,10 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::hand_out::{README, SETUP, TERMS};
+use super::hand_out::{README, RENEW, SETUP, TERMS};
+use super::setup::SetUpFault;
 use super::{Enrolment, PartyError};
+use crate::model::application::ApplicationKind;
 use crate::model::finding::Text;
 use crate::model::ids::{AccountId, ApplicationId};
 use crate::model::party::Actor;
@@ -17,12 +19,40 @@ const ONE_DOWNLOAD: i64 = 60 * SECOND;
 /// Applications whose last download is remembered.
 const REMEMBERED_MAX: usize = 10_000;
 
+/// When each was last fetched from.
+#[derive(Debug, Default)]
+pub struct Fetched(Mutex<HashMap<ApplicationId, Timestamp>>);
+
+impl Fetched {
+    /// Whether this begins another download.
+    fn begins(&self, id: ApplicationId, now: Timestamp) -> bool {
+        let mut fetched = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if fetched.get(&id).is_some_and(|last| now.since(*last) < ONE_DOWNLOAD) {
+            return false;
+        }
+        if fetched.len() >= REMEMBERED_MAX {
+            fetched.clear();
+        }
+        fetched.insert(id, now);
+        true
+    }
+
+    /// Records that something of what was issued is fetched; a failure costs the record alone.
+    pub fn note(&self, enrolment: &Enrolment, id: ApplicationId, by: &AccountId, now: Timestamp) {
+        if self.begins(id, now)
+            && let Err(error) = enrolment.downloaded(id, &Actor::Account(by.clone()), now)
+        {
+            tracing::error!(application = %id, %error, "a download could not be recorded");
+        }
+    }
+}
+
 /// The files of `/enrol/`. The account is the application's number, which is the login's name.
 pub struct EnrolmentFiles {
     /// Who moves applications.
     pub enrolment: Arc<Enrolment>,
     /// When each was last fetched from.
-    pub fetched: Mutex<HashMap<ApplicationId, Timestamp>>,
+    pub fetched: Fetched,
 }
 
 fn failed(error: &dyn std::fmt::Display) -> SelfFault {
@@ -61,46 +91,49 @@ impl SelfService for EnrolmentFiles {
     }
 
     fn opened(&self, account: &AccountId, path: &str, now: Timestamp) {
-        if matches!(path, README | TERMS | SETUP) {
+        if matches!(path, README | TERMS | SETUP | RENEW) {
             return;
         }
-        let Ok(id) = Self::id(account) else { return };
-        {
-            let mut fetched = self.fetched.lock().unwrap_or_else(PoisonError::into_inner);
-            if fetched.get(&id).is_some_and(|last| now.since(*last) < ONE_DOWNLOAD) {
-                return;
-            }
-            if fetched.len() >= REMEMBERED_MAX {
-                fetched.clear();
-            }
-            fetched.insert(id, now);
-        }
-        if let Err(error) = self.enrolment.downloaded(id, &Actor::Account(account.clone()), now) {
-            tracing::error!(application = %id, %error, "a download could not be recorded");
+        if let Ok(id) = Self::id(account) {
+            self.fetched.note(&self.enrolment, id, account, now);
         }
     }
 
     fn put(
         &self,
         account: &AccountId,
-        _: &str,
+        name: &str,
         bytes: &[u8],
         _: Option<&str>,
         now: Timestamp,
     ) -> Result<(), SelfFault> {
         let id = Self::id(account)?;
         let by = Actor::Account(account.clone());
+        let kind = self.enrolment.get(id).map_err(over)?.kind;
+        let wanted = if kind == ApplicationKind::New { SETUP } else { RENEW };
+        if name != wanted {
+            return Err(SelfFault::Refused {
+                code: "ENROL-NAME",
+                text: Text::new(
+                    format!("この申込で送るのは {wanted} です。"),
+                    format!("What is put for this application is {wanted}."),
+                ),
+            });
+        }
         match self.enrolment.set_up(id, bytes, &by, now).map_err(over)? {
             Ok(()) => Ok(()),
-            Err(faults) => {
-                let Some(first) = faults.first() else { return Err(failed(&"no fault")) };
-                let join = |text: &dyn Fn(&Text) -> String| {
-                    let all: Vec<_> = faults.iter().map(|fault| text(&fault.text)).collect();
-                    all.join(" / ")
-                };
-                let text = Text::new(join(&|text| text.ja.clone()), join(&|text| text.en.clone()));
-                Err(SelfFault::Refused { code: first.code, text })
-            }
+            Err(faults) => Err(refused(&faults)),
         }
     }
+}
+
+/// All faults of a form in one answer, led by the code of the first.
+pub(in crate::work) fn refused(faults: &[SetUpFault]) -> SelfFault {
+    let Some(first) = faults.first() else { return failed(&"no fault") };
+    let join = |text: &dyn Fn(&Text) -> String| {
+        let all: Vec<_> = faults.iter().map(|fault| text(&fault.text)).collect();
+        all.join(" / ")
+    };
+    let text = Text::new(join(&|text| text.ja.clone()), join(&|text| text.en.clone()));
+    SelfFault::Refused { code: first.code, text }
 }

@@ -1,7 +1,7 @@
 //! What is handed out for an application that was issued: the certificate's files, the terms, the set-up to fill in.
 
 use super::{Enrolment, HandedOut, PartyError, setup};
-use crate::model::application::{Application, ApplicationState, ApplicationStep};
+use crate::model::application::{Application, ApplicationKind, ApplicationState, ApplicationStep};
 use crate::model::finding::Language;
 use crate::model::ids::ApplicationId;
 use crate::model::party::Actor;
@@ -11,6 +11,8 @@ use crate::model::time::Timestamp;
 pub const TERMS: &str = "terms.txt";
 /// What the clerk fills in.
 pub const SETUP: &str = "setup.toml";
+/// What the applicant for a renewal fills in.
+pub const RENEW: &str = "renew.toml";
 /// What to do, in order.
 pub const README: &str = "README.txt";
 
@@ -44,9 +46,12 @@ impl Enrolment {
         }
     }
 
-    /// All files; the certificate's last.
+    /// All files; the certificate's last. While consent is waited for: the terms, and the form.
     pub fn files(&self, of: &Application, now: Timestamp) -> Result<Vec<HandedOut>, PartyError> {
-        self.fetchable(of, now)?;
+        let waits = of.waits_for_consent();
+        if !waits {
+            self.fetchable(of, now)?;
+        }
         let policy = (self.policy)(&of.insurer);
         let text = |name: &str, text: String| HandedOut {
             name: name.to_owned(),
@@ -57,12 +62,17 @@ impl Enrolment {
             Some(id) => self.issuer.files(id)?,
             None => Vec::new(),
         };
+        let new = of.kind == ApplicationKind::New;
         let names: Vec<_> = issued.iter().map(|file| file.name.as_str()).collect();
-        let mut files = vec![
-            text(README, readme(of, &names)),
-            text(TERMS, policy.terms.clone()),
-            text(SETUP, setup::template(&policy, of.language)),
-        ];
+        let mut files = vec![text(README, if new { readme(of, &names) } else { readme_again(of, &names) })];
+        if new || waits {
+            files.push(text(TERMS, policy.terms.clone()));
+        }
+        if new {
+            files.push(text(SETUP, setup::template(&policy, of.language)));
+        } else if waits {
+            files.push(text(RENEW, self.consent_form(of)));
+        }
         files.extend(issued);
         Ok(files)
     }
@@ -107,6 +117,40 @@ fn readme(of: &Application, issued: &[&str]) -> String {
              3. Fill in setup.toml as the mail that answered the application says, with your consent, and put it here (/enrol/) under\n\
              \u{20}    the same name. When it agrees with what is registered, the first set-up is done.\n\
              4. Log in as {account} with the key and its -cert.pub certificate. It is in use from then on.\n"
+        ),
+    }
+}
+
+/// For an account that is at work: there is no set-up.
+fn readme_again(of: &Application, issued: &[&str]) -> String {
+    let (id, account) = (of.id, &of.account);
+    let listed = issued.iter().map(|name| format!("     {name}\n")).collect::<String>();
+    match (of.language, of.waits_for_consent()) {
+        (Language::Ja, true) => format!(
+            "申込番号 {id}  アカウント {account}\n\n\
+             1. terms.txt(利用規約)を読んでください。\n\
+             2. renew.toml に同意・利用区分・支払方法を書き、同じ名前でこのフォルダー(/enrol/)に送信してください。\n\
+             3. 発行されると、ここに証明書が置かれます。\n"
+        ),
+        (Language::En, true) => format!(
+            "Application {id}, account {account}\n\n\
+             1. Read terms.txt, the terms of use.\n\
+             2. Fill in renew.toml (consent, class of use, payment) and put it here (/enrol/) under the same name.\n\
+             3. The certificate appears here when it is issued.\n"
+        ),
+        (Language::Ja, false) => format!(
+            "申込番号 {id}  アカウント {account}\n\n\
+             1. 次のファイルをすべて、利用するパソコンに保存してください。\n{listed}\
+             \u{20}    .p12 は、ダブルクリックして証明書のインポートウィザードでインストールします(パスワードは証明書発行用パスワード)。\n\
+             2. アカウント {account} でログインしてください(新しい鍵と -cert.pub の証明書を使います)。これで利用開始です。\n\
+             \u{20}  それまでは、何度でも取得できます。\n"
+        ),
+        (Language::En, false) => format!(
+            "Application {id}, account {account}\n\n\
+             1. Keep all of these files on the machine that will be used.\n{listed}\
+             \u{20}    Install the .p12 by a double click (its password is the certificate-issue password).\n\
+             2. Log in as {account} with the new key and its -cert.pub certificate. It is in use from then on; until then the\n\
+             \u{20}  files can be fetched any number of times.\n"
         ),
     }
 }

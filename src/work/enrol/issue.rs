@@ -48,14 +48,17 @@ impl Enrolment {
             return Err(PartyError::new("PASSWORD-MISSING", text).into());
         }
         let policy = (self.policy)(&of.insurer);
-        // An account that is at work already may put its next certificate in use when it likes.
-        let days = if of.kind == ApplicationKind::New { policy.use_within_days } else { ANOTHER_USED_DAYS };
+        // An account that is at work and asked by itself may put its next certificate in use when it likes: it is told of the
+        // present one's end, and of nothing here.
+        let own = of.kind != ApplicationKind::New && of.is_self_made();
+        let days = if own { ANOTHER_USED_DAYS } else { policy.use_within_days };
         let use_before = enrolment::use_before(now, days, self.zone);
+        let remind_days = if own { &[][..] } else { &policy.remind_days };
         let step = |certificate| ApplicationStep::Issued {
             certificate,
             bundle,
             use_before,
-            remind_at: enrolment::remind_at(now, use_before, &policy.remind_days),
+            remind_at: enrolment::remind_at(now, use_before, remind_days),
             keep: policy.downloads == Downloads::UntilLastDay,
         };
         // Before anything is made: it may have been cancelled, or issued by another.

@@ -6,7 +6,7 @@ use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
 use super::Enrolment;
-use crate::model::application::{Application, ApplicationKind, ApplicationState, Payment};
+use crate::model::application::{Application, ApplicationKind, ApplicationState, Payment, Replacement};
 use crate::model::card::{ApplicationCard, CardRef, ReasonCard};
 use crate::model::escape::csv_field;
 use crate::model::finding::Language;
@@ -90,6 +90,12 @@ pub struct ApplicationRow {
     pub consented_at: Option<String>,
     /// Why it was rejected or taken back.
     pub reason: Option<String>,
+    /// The certificate it follows or replaces.
+    pub predecessor: Option<CertificateId>,
+    /// The lost certificates that it replaces, how they were lost, when they are revoked, and whether that was done.
+    pub replaces: Option<Replacement>,
+    /// It waits for its applicant's consent to the terms.
+    pub waits_for_consent: bool,
     /// Every state with its date.
     pub dates: Vec<EnteredRow>,
 }
@@ -165,6 +171,9 @@ impl Enrolment {
             terms: of.consent.as_ref().map(|consent| consent.terms.clone()),
             consented_at: of.consent.as_ref().map(|consent| time(consent.at)),
             reason: self.reason(of)?,
+            predecessor: of.predecessor,
+            replaces: of.replaces.clone(),
+            waits_for_consent: of.waits_for_consent(),
             dates: dates.collect(),
         })
     }

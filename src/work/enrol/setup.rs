@@ -4,7 +4,7 @@
 use serde::Deserialize;
 
 use super::{Enrolment, PartyError};
-use crate::model::application::{Application, ApplicationStep};
+use crate::model::application::{Application, ApplicationKind, ApplicationStep};
 use crate::model::finding::{Language, Text};
 use crate::model::ids::ApplicationId;
 use crate::model::party::Actor;
@@ -62,7 +62,8 @@ pub fn template(policy: &EnrolmentPolicy, language: Language) -> String {
 }
 
 impl Enrolment {
-    /// Takes a set-up: from then on the account may log in. The same again, once it is done, is fine.
+    /// Takes a set-up: from then on the account may log in. The same again, once it is done, is fine. Of another certificate for
+    /// an account that is at work, it is its applicant's consent.
     pub fn set_up(
         &self,
         id: ApplicationId,
@@ -70,10 +71,17 @@ impl Enrolment {
         by: &Actor,
         now: Timestamp,
     ) -> Result<Result<(), Vec<SetUpFault>>, PartyError> {
+        if self.get(id)?.kind != ApplicationKind::New {
+            let done = self.consent(id, setup, by, now)?;
+            if done.is_ok() {
+                self.go_through(id, by, now)?;
+            }
+            return Ok(done);
+        }
         let _alone = self.alone();
         let of = self.get(id)?;
         let policy = (self.policy)(&of.insurer);
-        let form = match read(setup) {
+        let form: Form = match read(setup, "setup.toml", "mail = \"soumu@example.jp\"") {
             Ok(form) => form,
             Err(fault) => return Ok(Err(vec![fault])),
         };
@@ -118,22 +126,30 @@ impl Enrolment {
     }
 }
 
-/// The form in the file. Its content is not repeated: it names somebody.
-fn read(bytes: &[u8]) -> Result<Form, SetUpFault> {
+/// The form in a file, called so, with a line as it should be. Its content is not repeated: it names somebody.
+pub(super) fn read<T: serde::de::DeserializeOwned>(
+    bytes: &[u8],
+    name: &str,
+    such: &str,
+) -> Result<T, SetUpFault> {
     let fault = |code, ja: String, en: String| SetUpFault { code, text: Text::new(ja, en) };
     let text = std::str::from_utf8(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)).map_err(|_| {
         fault(
             "SETUP-ENCODING",
-            "setup.toml の文字コードが UTF-8 ではありません。メモ帳では「名前を付けて保存」で UTF-8 を選んでください".to_owned(),
-            "setup.toml is not UTF-8; save it as UTF-8".to_owned(),
+            format!(
+                "{name} の文字コードが UTF-8 ではありません。メモ帳では「名前を付けて保存」で UTF-8 を選んでください"
+            ),
+            format!("{name} is not UTF-8; save it as UTF-8"),
         )
     })?;
     toml::from_str(text).map_err(|error| {
         let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].lines().count().max(1));
         fault(
             "SETUP-FORM",
-            format!("setup.toml の {line} 行目が読めません。値は半角の \" で囲んでください(例: mail = \"soumu@example.jp\")"),
-            format!("line {line} of setup.toml cannot be read; values stand between straight quotes, such as mail = \"soumu@example.jp\""),
+            format!("{name} の {line} 行目が読めません。値は半角の \" で囲んでください(例: {such})"),
+            format!(
+                "line {line} of {name} cannot be read; values stand between straight quotes, such as {such}"
+            ),
         )
     })
 }

@@ -21,10 +21,10 @@ use crate::work::parties::import::Outcome;
 use crate::work::parties::{InsurerForm, Mode, OfficeForm, Parties};
 
 /// 2026-11-23T09:00:00+09:00
-const NOW: Timestamp = sample::NOW;
-const BY: Actor = Actor::Operator(7);
+pub(super) const NOW: Timestamp = sample::NOW;
+pub(super) const BY: Actor = Actor::Operator(7);
 /// 2026-12-01T17:00:00+09:00
-const CUTOFF: Timestamp = Timestamp(NOW.0 + 8 * DAY + 8 * 3_600_000);
+pub(super) const CUTOFF: Timestamp = Timestamp(NOW.0 + 8 * DAY + 8 * 3_600_000);
 
 /// Authorities that sign nothing, and keep bundles in memory.
 struct FakeIssuer {
@@ -84,19 +84,19 @@ impl Issuer for FakeIssuer {
     }
 }
 
-struct World {
+pub(super) struct World {
     dir: tempfile::TempDir,
-    enrolment: Enrolment,
+    pub(super) enrolment: Enrolment,
     issuer: Arc<FakeIssuer>,
     told: Arc<Mutex<Vec<(ApplicationId, ApplicationNotice)>>>,
 }
 
 impl World {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::with(|_| ())
     }
 
-    fn with(change: impl Fn(&mut EnrolmentPolicy) + Send + Sync + 'static) -> Self {
+    pub(super) fn with(change: impl Fn(&mut EnrolmentPolicy) + Send + Sync + 'static) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let root = Root::open(&dir.path().join("spool")).unwrap();
         let path = root.path().to_owned();
@@ -140,7 +140,7 @@ impl World {
                 policy
             }),
             second: Arc::new(|_| SecondAccount::Warn),
-            unasked: Arc::new(|_| true),
+            renewal: Arc::new(|_| RenewalPolicy::default()),
             spool_root: path,
             zone: chrono_tz::Asia::Tokyo,
             alarms: Arc::new(AlarmBoard::default()),
@@ -151,7 +151,7 @@ impl World {
     }
 
     /// Steps until nothing is due, as the daemon does; a stop of a test's ends it.
-    fn run(&self, now: Timestamp) -> Result<(), WorkError> {
+    pub(super) fn run(&self, now: Timestamp) -> Result<(), WorkError> {
         let ledger = Arc::clone(&self.enrolment.ledger);
         let told = Arc::clone(&self.told);
         let tell = move |of: &Application, notice: ApplicationNotice, now: Timestamp| {
@@ -169,7 +169,7 @@ impl World {
     }
 
     /// What was told since the last time, in order.
-    fn told(&self) -> Vec<ApplicationNotice> {
+    pub(super) fn told(&self) -> Vec<ApplicationNotice> {
         std::mem::take(&mut *self.told.lock().unwrap()).into_iter().map(|(_, notice)| notice).collect()
     }
 
@@ -177,7 +177,7 @@ impl World {
         self.enrolment.apply(forms, false, Language::Ja, &BY, now).unwrap().ids
     }
 
-    fn of(&self, id: ApplicationId) -> Application {
+    pub(super) fn of(&self, id: ApplicationId) -> Application {
         self.enrolment.get(id).unwrap()
     }
 
@@ -201,7 +201,7 @@ impl World {
     }
 
     /// What the crash tests compare: everything that lasts.
-    fn summary(&self) -> String {
+    pub(super) fn summary(&self) -> String {
         let all = self.enrolment.ledger.applications(&ApplicationFilter::default(), 100).unwrap();
         let mut lines: Vec<_> = all
             .iter()
@@ -253,7 +253,7 @@ fn office(account: &str) -> ApplyForm {
 
 const GOOD: &str = "office_name = \"（株）見本工業\"\nuser_name = \"総務 課\"\nmail = \"soumu@EXAMPLE.jp\"\nconsent = \"1\"\n";
 
-fn code(error: &PartyError) -> &'static str {
+pub(super) fn code(error: &PartyError) -> &'static str {
     match error {
         PartyError::Refused { code, .. } => code,
         other => panic!("{other}"),

@@ -122,6 +122,9 @@ impl Intake {
             return Ok(one);
         }
         if account.keys.iter().any(|key| key.fingerprint == fingerprint) {
+            if let since @ Some(_) = self.verification.lost(&fingerprint, at)? {
+                return Err(self.not_verified(CertificateError::Revoked { since }.into(), at));
+            }
             return Ok(one);
         }
         if self.ledger.certificates_of_key(&fingerprint)?.iter().any(|of| of.account == account.id) {
@@ -152,7 +155,7 @@ impl Intake {
 
     fn not_verified(&self, why: NotVerified, now: Timestamp) -> Failed {
         if matches!(why, NotVerified::Certificate(CertificateError::RevocationUnknown)) {
-            let text = "an authority's list of revoked certificates is out of date or unusable; see certificates.revocation_lists";
+            let text = "an authority's list of revoked certificates is out of date or unusable; see signatures.revocation_lists";
             self.alarms.raise("REVOCATION-LIST", text, now);
         }
         match (why.code(), why.text(self.assessor.zone), why) {

@@ -70,6 +70,10 @@ impl Kind {
                 "ssh-key",
                 "csr",
                 "p12",
+                "kind",
+                "certificate",
+                "loss",
+                "consent",
             ],
             Self::Delegation => &["office", "to", "from", "until"],
         }

@@ -15,8 +15,13 @@ pub const RENEW_CSR: &str = "renew.csr";
 /// A new SSH public key: opens a renewal.
 pub const RENEW_PUB: &str = "renew.pub";
 
+/// Consent to the terms, class and payment of a renewal, where the insurer asks for them.
+pub const RENEW_TOML: &str = "renew.toml";
+/// The terms that are consented to.
+pub const TERMS: &str = "terms.txt";
+
 /// What may be put into `/account`.
-pub const PUT_NAMES: &[&str] = &[PROFILE, RENEW_CSR, RENEW_PUB];
+pub const PUT_NAMES: &[&str] = &[PROFILE, RENEW_CSR, RENEW_PUB, RENEW_TOML];
 
 /// Why it was not done.
 #[derive(Debug, thiserror::Error)]

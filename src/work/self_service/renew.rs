@@ -9,13 +9,15 @@ use super::AccountFiles;
 use crate::model::application::{Application, ApplicationKind, Material};
 use crate::model::certificate::{Certificate, CertificateStanding};
 use crate::model::finding::Text;
-use crate::model::ids::CertificateId;
+use crate::model::ids::{AccountId, CertificateId};
 use crate::model::party::{Account, Actor};
 use crate::model::time::Timestamp;
 use crate::rules::renewal::{Approval, Closed, renewable};
 use crate::store::ledger::ApplicationFilter;
+use crate::store::receipts::Made;
+use crate::work::enrol::again::Another;
 use crate::work::parties::PartyError;
-use crate::work::ports::self_service::{RENEW_CSR, SelfFault};
+use crate::work::ports::self_service::{RENEW_CSR, RENEW_TOML, SelfFault, TERMS};
 use crate::work::renewals::of_account;
 
 fn no<T>(code: &'static str, ja: impl Into<String>, en: impl Into<String>) -> Result<T, SelfFault> {
@@ -88,14 +90,88 @@ impl AccountFiles {
         let by = Actor::Account(account.id.clone());
         let unasked = policy.approval == Approval::Automatic;
         let collect_at = unasked.then_some(now);
-        let apply = ApplicationKind::Renewal;
-        let id = self
-            .enrolment
-            .apply_again(apply, account, material, Some(of.id), collect_at, &by, now)
-            .map_err(refused)?;
+        let another = Another {
+            kind: ApplicationKind::Renewal,
+            account: account.clone(),
+            material,
+            predecessor: Some(of.id),
+            replaces: None,
+            class: None,
+            payment: None,
+            consent: None,
+            asks_consent: policy.consent && !account.machine,
+            approved: false,
+            collect_at,
+        };
+        let id = self.enrolment.apply_another(another, &by, now).map_err(refused)?;
         tracing::info!(account = %account.id, application = %id, certificate = %of.id, "an account asked for the renewal of its certificate");
+        if policy.consent && !account.machine {
+            // `renew.toml` is in /account now, and goes on with it.
+            return Ok(());
+        }
         if unasked && let Some(certificate) = self.enrolment.go_through(id, &by, now).map_err(refused)? {
             tracing::info!(account = %account.id, %certificate, "a renewed certificate was issued");
+        }
+        Ok(())
+    }
+
+    /// The renewal of the account's that waits for its consent.
+    fn waiting(&self, account: &Account) -> Result<Option<Application>, SelfFault> {
+        Ok(self.open(account)?.filter(Application::waits_for_consent))
+    }
+
+    /// The terms, and the form to fill in, while consent is waited for.
+    pub(super) fn consent_files(&self, account: &Account) -> Result<Vec<(String, Made)>, SelfFault> {
+        let Some(of) = self.waiting(account)? else { return Ok(Vec::new()) };
+        let at = of.since().unwrap_or(of.collect_at);
+        // Windows' editors want their line ends.
+        let made =
+            |text: String| Made { bytes: format!("\u{feff}{}", text.replace('\n', "\r\n")).into_bytes(), at };
+        let (form, terms) = (self.enrolment.consent_form(&of), self.enrolment.terms(&of));
+        Ok(vec![(RENEW_TOML.to_owned(), made(form)), (TERMS.to_owned(), made(terms))])
+    }
+
+    /// Takes consent, class and payment of the renewal that waits for them.
+    pub(super) fn put_consent(
+        &self,
+        account: &Account,
+        bytes: &[u8],
+        now: Timestamp,
+    ) -> Result<(), SelfFault> {
+        let filter = ApplicationFilter { account: Some(account.id.clone()), ..ApplicationFilter::default() };
+        let last = self.ledger.applications(&filter, 1)?.pop();
+        // One that was consented to may be asked for again after a lost answer.
+        let asked = last.filter(|last| last.asks_consent && last.is_self_made());
+        let Some(of) = self.waiting(account)?.or(asked) else {
+            return no(
+                "RENEW-NOTHING",
+                "同意を待っている更新の申込はありません。先に新しい公開鍵を renew.pub(または renew.csr)として送ってください。",
+                "No renewal waits for consent. Put the new public key as renew.pub (or renew.csr) first.",
+            );
+        };
+        let by = Actor::Account(account.id.clone());
+        match self.enrolment.set_up(of.id, bytes, &by, now).map_err(refused)? {
+            Ok(()) => Ok(()),
+            Err(faults) => Err(crate::work::enrol::files::refused(&faults)),
+        }
+    }
+
+    /// The new certificate is fetched: its application is downloaded (H11).
+    pub(super) fn note_fetched(
+        &self,
+        account: &AccountId,
+        path: &str,
+        now: Timestamp,
+    ) -> Result<(), SelfFault> {
+        let name = path.strip_suffix("-cert.pub").or_else(|| path.strip_suffix(".crt"));
+        let Some(id) = name.and_then(|name| CertificateId::parse(name).ok()) else { return Ok(()) };
+        let Some(of) = self.ledger.certificate(id)?.filter(|of| of.account == *account) else {
+            return Ok(());
+        };
+        let Some(application) = of.application else { return Ok(()) };
+        let issued = self.ledger.application(application)?.is_some_and(|of| of.state.is_issued());
+        if issued {
+            self.fetched.note(&self.enrolment, application, account, now);
         }
         Ok(())
     }

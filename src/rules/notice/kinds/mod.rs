@@ -3,10 +3,12 @@
 
 mod absence;
 mod address;
+mod again;
 mod application;
 mod arrival;
 mod expiring;
 mod login;
+mod password;
 mod profile;
 mod recall;
 mod refusal;
@@ -21,10 +23,12 @@ use crate::model::finding::Language;
 
 pub use absence::AbsenceNotice;
 pub use address::AddressNotice;
+pub use again::AgainMail;
 pub use application::ApplicationMail;
 pub use arrival::{ArrivalNotice, ArrivalPart};
 pub use expiring::ExpiringNotice;
 pub use login::LoginNotice;
+pub use password::PasswordEndsNotice;
 pub use profile::ProfileNotice;
 pub use recall::RecallNotice;
 pub use refusal::{RefusalNotice, RefusalReason, summarise};
@@ -45,10 +49,12 @@ pub static KINDS: &[&Kind] = &[
     &application::REMINDER,
     &application::TAKEN,
     &arrival::KIND,
+    &again::KIND,
     &renewal::ENDED_KIND,
     &renewal::KIND,
     &expiring::KIND,
     &login::KIND,
+    &password::KIND,
     &profile::KIND,
     &profile::FORMER_KIND,
     &recall::KIND,

@@ -11,7 +11,7 @@ pub(super) static KIND: Kind = Kind {
     default_text: include_str!("../../../../conf/notices/reminder.toml"),
     slots: &[OFFICE, INSURER, must("what"), must("day"), CONTACT],
     sample: |language| {
-        let what = Text::new("算定基礎届", "filing (Yearly base of pay)");
+        let what = Text::new("算定基礎届", "filing (regular determination)");
         ReminderNotice { to: Addressed::sample(), what, day: sample_day(10) }.values(language)
     },
 };

@@ -126,9 +126,11 @@ impl CertificateEndsNotice {
             ),
             (RenewalStage::Ended, false) => Text::new(
                 "この証明書では、もうログインできません。新しい鍵を作り、その公開鍵を\n\
-                 下記の窓口へ届けて、証明書の再発行をお申し出ください。",
+                 下記の窓口へ届けて、証明書の更新をお申し出ください。受け取りのための\n\
+                 ログインとパスワードをお渡しします。",
                 "It logs in no more. Make a new key, hand its public half to the\n\
-                 contact below and ask for another certificate.",
+                 contact below and ask for the renewal. You get a login and a password\n\
+                 to fetch the new certificate with.",
             ),
         }
     }
