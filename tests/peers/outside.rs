@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
+use todoke::rules::notice::KINDS;
 use todoke::work::ports::FixedScanner;
 
 use super::super::support::gateway::{ACCOUNT, Gateway, OFFICE, PDF, Set};
@@ -293,6 +294,36 @@ fn a_mail_host_with_tls_and_login_takes_the_arrival_mail_at_the_second_try() {
     // What was announced is there.
     let listed = gateway.sftp(ACCOUNT, &format!("ls -1 /outbox/{OFFICE}\n")).ends(0);
     assert_eq!(listed.out.matches(".pdf").count(), 3, "{listed:?}");
+}
+
+/// What an operator sends himself to look at is what offices get: every kind, in both languages, as another program reads it.
+#[test]
+fn every_kind_of_mail_is_read_by_another_program() {
+    let host = MailHost::start(&[]);
+    let gateway = Gateway::set_up(&MAIL);
+    gateway.configure(&[("mail", "url", &format!("\"smtp://127.0.0.1:{}\"", host.port))]);
+    let columns = |line: &str| line.chars().map(|c| if c.is_ascii() { 1 } else { 2 }).sum::<usize>();
+    let mut at = 0;
+    for kind in KINDS {
+        for (language, more) in [("ja", None), ("en", Some("--english"))] {
+            let args = ["mail", "test", "operator@example.jp", "--kind", kind.name];
+            let args: Vec<&str> = args.into_iter().chain(more).collect();
+            gateway.todoke(&args).ends(0);
+            at += 1;
+            let read = read_mail(&host.mail(at).0);
+            let header = |name: &str| read["headers"][name].as_str().unwrap_or_default().to_owned();
+            assert_eq!(header("content-language"), language, "{}: {read:#}", kind.name);
+            assert_eq!(read["defects"], serde_json::json!([]), "{}: {read:#}", kind.name);
+            let (subject, body) = (header("subject"), read["body"].as_str().unwrap());
+            assert!(columns(&subject) < 78 && !subject.is_empty(), "{}: {subject}", kind.name);
+            assert!(body.lines().all(|line| columns(line) <= 78), "{}: {body}", kind.name);
+            let japanese = body.chars().any(|c| ('ぁ'..='ん').contains(&c));
+            assert!(japanese || language == "en", "{}: {body}", kind.name);
+            assert!(!subject.contains(['{', '}']) && !body.contains(['{', '}']), "{}: {body}", kind.name);
+        }
+    }
+    let refused = gateway.todoke(&["mail", "test", "operator@example.jp", "--kind", "nothing"]).ends(2);
+    assert!(refused.err.contains("NOTICE-KIND"), "{refused:?}");
 }
 
 #[test]
