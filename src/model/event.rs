@@ -182,11 +182,11 @@ event! {
         /// Which.
         id: DocumentId,
     },
-    /// Somebody's download broke off before its end; recorded at most once a day, and never after a complete one.
+    /// Somebody's download broke off before its end; recorded once a day and when it got further, never after a complete one.
     DocumentPartlyFetched {
         /// Which.
         id: DocumentId,
-        /// Bytes it had got.
+        /// Bytes from the start that were got without a gap, by it and those before it.
         bytes: u64,
     },
     /// It is kept beyond its days.

@@ -416,6 +416,41 @@ impl Blobs for LocalBlobs {
         }))
     }
 
+    fn strays(&self, max: usize) -> io::Result<Vec<String>> {
+        let mut strays = Vec::new();
+        let mut walk = walkdir::WalkDir::new(&self.path).min_depth(1).sort_by_file_name().into_iter();
+        while let Some(entry) = walk.next() {
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(error) if error.io_error().is_some_and(|e| e.kind() == io::ErrorKind::NotFound) => {
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            let name = entry.file_name().to_str().unwrap_or_default();
+            let fits = match (entry.depth(), entry.file_type().is_dir()) {
+                (1, true) => name.len() == 8 && name.bytes().all(|byte| byte.is_ascii_digit()),
+                (2, false) => BlobId::parse(name).is_ok_and(|id| {
+                    entry.file_type().is_file() && entry.path() == self.path.join(Self::place(&id))
+                }),
+                _ => false,
+            };
+            if fits {
+                continue;
+            }
+            if entry.file_type().is_dir() {
+                // What lies in it is named with it.
+                walk.skip_current_dir();
+            }
+            let place = entry.path().strip_prefix(&self.path).unwrap_or(entry.path());
+            strays.push(place.to_string_lossy().into_owned());
+            if strays.len() >= max {
+                break;
+            }
+        }
+        Ok(strays)
+    }
+
     fn free_bytes(&self) -> io::Result<u64> {
         let stat = rustix::fs::fstatvfs(&self.folder)?;
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
@@ -576,6 +611,29 @@ mod tests {
                 assert!(error.to_string().contains("the disk is gone"), "{error}");
             }
         }
+    }
+
+    #[test]
+    fn what_is_no_blob_is_named_and_blobs_are_not() {
+        let (dir, blobs) = made(Export::Link, Durability::Fsync);
+        let id = blobs.put(b"x", Timestamp(0)).unwrap();
+        assert_eq!(blobs.strays(9).unwrap(), Vec::<String>::new());
+        for folder in ["notaday/deep", "19700101/folder"] {
+            std::fs::create_dir_all(dir.path().join(folder)).unwrap();
+        }
+        for file in ["loose", "19700101/garbage.bin", "19700101/19700102-aaaaaaaaaaaaaaaa"] {
+            std::fs::write(dir.path().join(file), "x").unwrap();
+        }
+        let all = [
+            "19700101/19700102-aaaaaaaaaaaaaaaa",
+            "19700101/folder",
+            "19700101/garbage.bin",
+            "loose",
+            "notaday",
+        ];
+        assert_eq!(blobs.strays(9).unwrap(), all);
+        assert_eq!(blobs.strays(2).unwrap(), all[..2]);
+        assert_eq!(blobs.get(&id, 9).unwrap(), b"x");
     }
 
     #[test]
