@@ -87,6 +87,7 @@ impl World {
 
     /// The refusal says since when and from where the login runs that began then.
     #[track_caller]
+    #[allow(clippy::unused_self, reason = "reads as what the world says")]
     fn says_who_is_there(&self, said: &str, began: DateTime<FixedOffset>) {
         let minutes = (0..3).map(|later| {
             let at = (began + TimeDelta::seconds(30 * later)).with_timezone(&chrono_tz::Asia::Tokyo);
@@ -135,6 +136,7 @@ impl World {
 
     /// Runs a client to its end, which must be a good one.
     #[track_caller]
+    #[allow(clippy::unused_self, reason = "reads as what the world does")]
     fn runs(&self, package: &str, command: &mut Command) -> Ran {
         let output =
             command.output().unwrap_or_else(|error| panic!("{command:?}: {error} (package {package})"));
