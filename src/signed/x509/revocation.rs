@@ -7,10 +7,9 @@ use webpki::OwnedCertRevocationList;
 use x509_cert::ext::pkix::crl::dp::IssuingDistributionPoint;
 use x509_cert::ext::pkix::name::{DistributionPointName, GeneralName};
 use x509_cert::ext::pkix::{BasicConstraints, CrlDistributionPoints};
-use x509_cert::spki::AlgorithmIdentifierOwned;
 
-use super::{Anchor, Certificate, Scheme, scheme};
-use crate::signed::ber;
+use super::{Anchor, Certificate};
+use crate::signed::{ber, crl};
 
 /// An authority's list of revoked certificates, read; whose signature it bears is seen when it is used.
 #[derive(Debug)]
@@ -20,15 +19,6 @@ pub struct RevocationList {
     /// Whose it is, as DER.
     pub issuer_der: Vec<u8>,
     pub(super) list: webpki::CertRevocationList<'static>,
-    signed: Option<Signed>,
-}
-
-/// What is signed of it, and how; none when that is not read here.
-#[derive(Debug)]
-struct Signed {
-    content: Vec<u8>,
-    scheme: Scheme,
-    signature: Vec<u8>,
 }
 
 impl RevocationList {
@@ -47,12 +37,11 @@ impl RevocationList {
             .and_then(|list| ber::elements(list.first()?.content))
             .and_then(|fields| Some(fields.get(2)?.whole.to_vec()))
             .ok_or("no issuer")?;
-        let signed = signed(&der);
-        Ok(Self { der, issuer_der, list: list.into(), signed })
+        Ok(Self { der, issuer_der, list: list.into() })
     }
 
     fn signed_by(&self, authority: &Certificate) -> bool {
-        self.signed.as_ref().is_some_and(|s| authority.verifies(s.scheme, &s.content, &s.signature))
+        crl::is_signed_by(&self.der, authority)
     }
 
     /// Whether its scope has this certificate of its issuer in it (RFC 5280 section 5.2.5), as `webpki` sees it: for lists in
@@ -84,15 +73,6 @@ fn urls(of: Option<&DistributionPointName>) -> Vec<&str> {
         _ => None,
     };
     names.iter().filter_map(url).collect()
-}
-
-fn signed(der: &[u8]) -> Option<Signed> {
-    let parts = ber::elements(ber::elements(der)?.first()?.content)?;
-    let [content, algorithm, signature] = parts.as_slice() else { return None };
-    let algorithm = AlgorithmIdentifierOwned::from_der(algorithm.whole).ok()?;
-    // The first octet of a bit string counts unused bits: none.
-    let signature = signature.content.strip_prefix(&[0])?.to_vec();
-    Some(Signed { content: content.whole.to_vec(), scheme: scheme(&algorithm).ok()?, signature })
 }
 
 /// The lists that speak of what this authority issued. Of two generations with one name each has its own: a list is the one's
