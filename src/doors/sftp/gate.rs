@@ -627,7 +627,7 @@ fn refused(account: &str, from: SocketAddr, no: &No) {
     match no {
         No::Quiet(_, reason) => tracing::info!(%account, %from, code, reason, "a login was refused"),
         No::Certificate(_, why) => {
-            tracing::info!(%account, %from, code, reason = %why, "a login was refused")
+            tracing::info!(%account, %from, code, reason = %why, "a login was refused");
         }
         No::Stopped(why) => tracing::info!(%account, %from, code, told = %why.code, "a login was refused"),
         No::Fault => tracing::info!(%account, %from, code, "a login was refused"),

@@ -3,6 +3,7 @@
 //! not match: both are seen to here.
 
 use der::Decode as _;
+use der::asn1::Ia5String;
 use webpki::OwnedCertRevocationList;
 use x509_cert::ext::pkix::crl::dp::IssuingDistributionPoint;
 use x509_cert::ext::pkix::name::{DistributionPointName, GeneralName};
@@ -66,10 +67,10 @@ impl RevocationList {
     }
 }
 
-fn urls(of: Option<&DistributionPointName>) -> Vec<&str> {
+fn urls(of: Option<&DistributionPointName>) -> Vec<Ia5String> {
     let Some(DistributionPointName::FullName(names)) = of else { return Vec::new() };
-    let url = |name| match name {
-        &GeneralName::UniformResourceIdentifier(ref url) => Some(url.as_str()),
+    let url = |name: &'_ GeneralName| match name {
+        GeneralName::UniformResourceIdentifier(url) => Some(url.clone()),
         _ => None,
     };
     names.iter().filter_map(url).collect()
