@@ -371,7 +371,10 @@ fn external_authorities_are_trusted_beside_or_instead() {
     assert!(taken.err.contains("KEY-TAKEN"), "{taken:?}");
     // An OpenSSH user CA of somebody else's.
     let user_ca = gateway.key("user_ca").with_extension("pub");
-    let added = gateway.ask(&["cert", "authority", "add", "user-ca", "--openssh", user_ca.to_str().unwrap()]);
+    let add = ["cert", "authority", "add", "user-ca", "--openssh", user_ca.to_str().unwrap()];
+    let ignored = gateway.todoke(&[&add[..], &["--account-by", "registered"]].concat()).ends(1);
+    assert!(ignored.err.contains("AUTHORITY-ACCOUNT-BY"), "{ignored:?}");
+    let added = gateway.ask(&add);
     assert_eq!((added["form"].as_str(), added["state"].as_str()), (Some("openssh"), Some("trusted")));
 }
 

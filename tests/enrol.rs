@@ -137,6 +137,19 @@ fn a_clerk_fetches_a_bundle_and_does_the_first_set_up() {
     assert!(String::from_utf8_lossy(&opened.stdout).contains("BEGIN CERTIFICATE"));
     until("the download is recorded", || state(&gateway, &office) == "downloaded");
 
+    // Until then the account's own login says what is to be done first.
+    let key = gateway.key("K0002").with_extension("pub");
+    gateway.todoke(&["account", "key", "add", "K0002", key.to_str().unwrap()]).ends(0);
+    let early = gateway.sftp("K0002", "ls /\n");
+    assert!(
+        early.code != 0 && early.err.contains("SET-UP-FIRST ") && early.err.contains(&office),
+        "{early:?}"
+    );
+    // Not while the insurer serves nobody.
+    gateway.todoke(&["insurer", "suspend", INSURER]).ends(0);
+    assert_ne!(enrolment(&gateway, &office, &password, "ls /enrol\n").code, 0);
+    gateway.todoke(&["insurer", "resume", INSURER]).ends(0);
+
     // A slip says which field, without the registered value.
     gateway.make("setup.toml", SETUP.replace("見本工業", "見本商事"));
     let slip = enrolment(&gateway, &office, &password, "put setup.toml /enrol/setup.toml\n");
@@ -149,8 +162,6 @@ fn a_clerk_fetches_a_bundle_and_does_the_first_set_up() {
     assert_eq!(gateway.ask(&["account", "show", "K0002"])["standing"], "active");
 
     // The first login ends it: the enrolment login is dead.
-    let key = gateway.key("K0002").with_extension("pub");
-    gateway.todoke(&["account", "key", "add", "K0002", key.to_str().unwrap()]).ends(0);
     gateway.sftp("K0002", "ls /\n").ends(0);
     until("it is in use", || state(&gateway, &office) == "in-use");
     assert_ne!(enrolment(&gateway, &office, &password, "ls /\n").code, 0);

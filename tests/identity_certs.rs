@@ -26,7 +26,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use gateway::{Gateway, INSURER, OFFICE, Ran, Set, until};
+use gateway::{ACCOUNT as PERSON, Gateway, INSURER, OFFICE, Ran, Set, SftpSession, until};
 use pki::{ACCOUNT, CA, Pki};
 use russh::client::AuthResult;
 use russh::keys::PrivateKey;
@@ -791,4 +791,100 @@ fn a_session_outlives_its_certificate_and_no_new_one_begins() {
     let ran = world.sftp("K0011", "K0011", Some("K0011-cert.pub"), "ls\n");
     assert!(ran.code != 0 && ran.err.contains("CERTIFICATE-EXPIRED "), "{}", ran.err);
     session.ends().ends(0);
+}
+
+/// Sessions end with what they came by, and with the standing of account and insurer; whoever holds the key is told why.
+#[test]
+fn sessions_end_when_account_insurer_key_or_authority_serve_no_more() {
+    let mut world = World::plain();
+    world.account("K0011");
+    world.gateway.start();
+    certified(&world, "K0011", "ec:P-256");
+    let gateway = &world.gateway;
+    let path = |name: &str| world.pki.path(name).display().to_string();
+    let key = format!("IdentityFile={}", path("K0011"));
+    let certificate = format!("CertificateFile={}", path("K0011-cert.pub"));
+    let by_key = || {
+        let mut session = gateway.session(PERSON, PERSON, &[]);
+        session.does("ls /receipts");
+        session
+    };
+    let by_certificate = || {
+        let mut session = gateway.session_bare("K0011", &["-o", &key, "-o", &certificate]);
+        session.does("ls /receipts");
+        session
+    };
+    let does = |line: &str| gateway.todoke(&line.split(' ').collect::<Vec<_>>()).ends(0);
+    let ended = |session: SftpSession, account: &str| {
+        until("the session is told and ended", || session.errors().contains("SESSION-STOPPED "));
+        session.cut();
+        until("its place is free", || {
+            let status = gateway.ask(&["status"]);
+            status["sessions"].as_array().unwrap().iter().all(|session| session["account"] != account)
+        });
+    };
+    let mut stays = by_certificate();
+    let session = by_key();
+    does(&format!("account suspend {PERSON}"));
+    ended(session, PERSON);
+    stays.does("ls /receipts");
+    let told = gateway.sftp(PERSON, "ls\n");
+    assert!(told.code != 0 && told.err.contains("ACCOUNT-STOPPED "), "{}", told.err);
+    gateway.key("stranger");
+    let stranger = gateway.sftp_with(PERSON, "stranger", &[], "ls\n");
+    assert!(stranger.code != 0 && !stranger.err.contains("ACCOUNT-STOPPED"), "{}", stranger.err);
+    does(&format!("account resume {PERSON}"));
+
+    let session = by_key();
+    let shown = gateway.ask(&["account", "show", PERSON]);
+    let fingerprint = shown["ssh_keys"][0].as_str().unwrap_or_else(|| panic!("{shown:#}")).to_owned();
+    does(&format!("account key remove {PERSON} {fingerprint}"));
+    ended(session, PERSON);
+    let line = gateway.key(PERSON).with_extension("pub");
+    does(&format!("account key add {PERSON} {}", line.display()));
+
+    let session = by_key();
+    stays.does("ls /receipts");
+    does("cert authority retire ssh-1 --yes");
+    ended(stays, "K0011");
+    does("cert authority trust ssh-1");
+    let other = by_certificate();
+    does(&format!("insurer suspend {INSURER}"));
+    ended(session, PERSON);
+    ended(other, "K0011");
+    let told = world.sftp("K0011", "K0011", Some("K0011-cert.pub"), "ls\n");
+    assert!(told.code != 0 && told.err.contains("ACCOUNT-STOPPED "), "{}", told.err);
+}
+
+/// A clock that ran ahead and was set back: the revocation bears a time to come, and counts at once. A key that is lost with its
+/// certificate is lost where it is registered by itself, too.
+#[test]
+fn a_revocation_counts_after_the_clock_was_set_back() {
+    let mut world = World::plain();
+    world.account("K0011");
+    world.gateway.start_inside();
+    let id = certified(&world, "K0011", "ec:P-256");
+    let gateway = &world.gateway;
+    world.pki.openssl("pkey -in K0011.key -pubout -out K0011.pem");
+    let converted = world.pki.run("ssh-keygen", "-i -m PKCS8 -f K0011.pem");
+    world.pki.write("K0011.pub", &converted.stdout);
+    let line = world.pki.path("K0011.pub").display().to_string();
+    gateway.todoke(&["account", "key", "add", "K0011", &line]).ends(0);
+    world.sftp("K0011", "K0011", None, "ls\n").ends(0);
+    world.sftp("K0011", "K0011", Some("K0011-cert.pub"), "ls\n").ends(0);
+    gateway.clock.forward(2 * todoke::model::time::DAY);
+    gateway.todoke(&["account", "suspend", PERSON]).ends(0);
+    gateway.clock.forward(-2 * todoke::model::time::DAY);
+    let revoked = gateway.todoke(&["cert", "revoke", &id, "--reason", "key-compromise", "--yes"]).ends(0);
+    assert!(revoked.err.contains("account key remove K0011 SHA256:"), "{}", revoked.err);
+    let shown = gateway.ask(&["cert", "show", &id]);
+    assert_eq!(shown["state"], "revoked", "{shown:#}");
+    for certificate in [Some("K0011-cert.pub"), None] {
+        let ran = world.sftp("K0011", "K0011", certificate, "ls\n");
+        assert!(ran.code != 0 && ran.err.contains("CERTIFICATE-REVOKED "), "{certificate:?}: {}", ran.err);
+    }
+    let fingerprint = shown["fingerprint"].as_str().unwrap().to_owned();
+    gateway.todoke(&["account", "key", "remove", "K0011", &fingerprint]).ends(0);
+    let again = gateway.todoke(&["account", "key", "add", "K0011", &line]).ends(1);
+    assert!(again.err.contains("revoked as compromised"), "{}", again.err);
 }

@@ -100,6 +100,7 @@ impl Live for LiveDaemon {
     }
 
     fn parties_changed(&self) {
+        self.gate.look_again();
         // Watching a folder that is watched already changes nothing.
         if let Some(watch) = self.watch.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
             for insurer in self.house.ledger.insurers().unwrap_or_default() {

@@ -725,3 +725,7 @@ pub fn serve(config: Config, log: Option<LogLevel>) -> anyhow::Result<()> {
     let grace = Duration::from_secs(running.house.config.get().sftp.drain_seconds);
     running.stop(grace)
 }
+
+#[cfg(test)]
+#[path = "running_tests.rs"]
+mod tests;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::listing::{PAGE, page, time, time_or_null, value};
+use super::parties;
 use super::parts::Parts;
 use super::request::{Answer, Response};
 use super::trouble::{Kind, Trouble};
@@ -25,7 +26,7 @@ use crate::store::ledger::{CertificateFilter, Ledger};
 use crate::work::alarms::Alarms;
 use crate::work::certificates::publish::pairs;
 use crate::work::certificates::{
-    Certificates, CertifyError, HandedOut, Issued, NewAuthority, Request as KeyRequest, Terms, Turn,
+    Certificates, CertifyError, HandedOut, Issued, NewAuthority, Request as KeyRequest, Revoked, Terms, Turn,
 };
 use crate::work::step::Points;
 
@@ -210,13 +211,16 @@ pub(super) fn answer(parts: &Parts, request: CertificateRequest, by: &Actor, now
             let new = NewAuthority { id, form, bytes: &bytes, account_by, insurer, from, until };
             let of = certificates.trust_external(new, by, now)?;
             certificates.publish(now)?;
+            parties::changed(parts);
             authority(parts, &of, now)
         }
-        R::TrustUntil { id, until } => authority(parts, &certificates.trust_until(&id, until, by, now)?, now),
-        R::Retire(id) => authority(parts, &certificates.trust_until(&id, Some(now), by, now)?, now),
+        R::TrustUntil { id, until } => trust_until(parts, &id, until, by, now),
+        R::Retire(id) => trust_until(parts, &id, Some(now), by, now),
         R::Rotate { form, from, old_until } => {
             certificates.prepare(now)?;
-            authority(parts, &certificates.rotate(form, from.unwrap_or(now), old_until, by, now)?, now)
+            let made = certificates.rotate(form, from.unwrap_or(now), old_until, by, now)?;
+            parties::changed(parts);
+            authority(parts, &made, now)
         }
         R::Issue { account, key, from, years } => {
             let terms = Terms { from, years, ..Terms::default() };
@@ -231,19 +235,70 @@ pub(super) fn answer(parts: &Parts, request: CertificateRequest, by: &Actor, now
         R::Files(id) => Ok(Answer::of(files(&certificates.files(id)?))),
         R::Revoke(id, reason) => {
             let revoked = certificates.revoke(id, reason, by, now)?;
-            let notes =
-                if revoked { Vec::new() } else { vec![format!("{id} was revoked before; nothing changed.")] };
-            Ok(Answer { notes, ..Answer::of(row(&certificates.certificate(id)?, now)) })
+            let of = certificates.certificate(id)?;
+            let mut notes = Vec::new();
+            if revoked.ids.is_empty() {
+                notes.push(format!("{id} was revoked before; nothing changed."));
+            }
+            notes.extend(unlisted(&revoked));
+            notes.extend(registered(parts, &of)?);
+            Ok(Answer { notes, ..Answer::of(row(&of, now)) })
         }
         R::RevokeAll(account, reason) => {
             let revoked = certificates.revoke_all(&account, reason, by, now)?;
-            let rows = revoked.into_iter().map(|id| Ok(row(&certificates.certificate(id)?, now)));
-            let rows: Vec<Value> = rows.collect::<Result<_, Trouble>>()?;
-            let note = format!("{} of {account}'s certificates were revoked.", rows.len());
-            Ok(Answer { notes: vec![note], ..Answer::of(Value::Array(rows)) })
+            let mut notes = vec![format!("{} of {account}'s certificates were revoked.", revoked.ids.len())];
+            notes.extend(unlisted(&revoked));
+            let mut rows = Vec::new();
+            for id in revoked.ids {
+                let of = certificates.certificate(id)?;
+                notes.extend(registered(parts, &of)?);
+                rows.push(row(&of, now));
+            }
+            // One key may be in several certificates.
+            notes.dedup();
+            Ok(Answer { notes, ..Answer::of(Value::Array(rows)) })
         }
         R::Lists => lists(parts, now),
     }
+}
+
+fn trust_until(
+    parts: &Parts,
+    id: &AuthorityId,
+    until: Option<Timestamp>,
+    by: &Actor,
+    now: Timestamp,
+) -> Response {
+    let changed = parts.certificates.trust_until(id, until, by, now);
+    // What is published may have failed after the trust has ended.
+    parties::changed(parts);
+    authority(parts, &changed?, now)
+}
+
+/// That what is published does not say so yet.
+fn unlisted(revoked: &Revoked) -> Option<String> {
+    let why = revoked.unlisted.as_ref()?;
+    Some(format!(
+        "The revocation counts, but the published lists could not be written ({why}); this is tried again until it succeeds (alarm CRL-FAILED), or do it with `cert crl`."
+    ))
+}
+
+/// Accounts that have a revoked certificate's key registered by itself as well, and what that means.
+fn registered(parts: &Parts, of: &Certificate) -> Result<Vec<String>, Trouble> {
+    let lost = of.revoked.is_some_and(|revoked| revoked.reason == RevocationReason::KeyCompromise);
+    let key = &of.fingerprint;
+    let accounts = parts.ledger.accounts_of_key(key)?.into_iter();
+    let note = |account| {
+        let means = if lost {
+            "counts as lost there too and serves for nothing any more; take it away"
+        } else {
+            "still logs in and signs there by itself; if it should not, take it away"
+        };
+        format!(
+            "Key {key} is registered for account {account} as well. It {means} with `todoke account key remove {account} {key}`."
+        )
+    };
+    Ok(accounts.map(note).collect())
 }
 
 fn decode(content: &str) -> Result<Vec<u8>, Trouble> {

@@ -95,7 +95,7 @@ fn set(parts: &Parts, key: &str, told: Told) -> Answer {
     Answer { notes: told.notes, ..Answer::of(row) }
 }
 
-fn changed(parts: &Parts) {
+pub(super) fn changed(parts: &Parts) {
     if let Some(live) = &parts.live {
         live.parties_changed();
     }

@@ -152,7 +152,7 @@ pub trait Live: Send + Sync {
     fn health(&self) -> Value;
     /// Reads the configuration again; what changed.
     fn reload(&self) -> Result<Value, Trouble>;
-    /// Parties changed: reports and watches of spools follow.
+    /// Parties or authorities changed: sessions are judged again, reports and watches of spools follow.
     fn parties_changed(&self);
     /// Applications went on: what follows is done at once.
     fn applications_changed(&self);

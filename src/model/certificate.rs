@@ -112,9 +112,10 @@ pub struct Certificate {
 }
 
 impl Certificate {
-    /// How it stands at this time.
+    /// How it stands now. A revocation that is known counts, whatever its time: events are never earlier than those before them,
+    /// so that after a clock that ran ahead was set back it may bear a time to come.
     pub fn standing_at(&self, at: Timestamp) -> CertificateStanding {
-        if self.revoked.is_some_and(|revocation| revocation.at <= at) {
+        if self.revoked.is_some() {
             CertificateStanding::Revoked
         } else if at < self.not_before {
             CertificateStanding::Future

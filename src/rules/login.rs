@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::passwords::PasswordsPolicy;
+use crate::model::finding::Text;
 use crate::model::party::{Account, Role};
 use crate::model::time::Timestamp;
 
@@ -15,6 +16,17 @@ pub enum Factors {
     /// That, and then a password.
     #[serde(rename = "key+password")]
     KeyAndPassword,
+}
+
+/// Leads what is said to whoever proved to be of an account that may not be used at present.
+pub const ACCOUNT_STOPPED: &str = "ACCOUNT-STOPPED";
+
+/// The words after it.
+pub fn account_stopped() -> Text {
+    Text::new(
+        "このアカウントは現在ご利用いただけません。健康保険組合へお問い合わせください。",
+        "This account cannot be used at present. Ask the insurer.",
+    )
 }
 
 /// Whose sessions begin with a line about the last login.

@@ -3,6 +3,8 @@
 //! The path (signatures, periods, constraints, lists of revoked certificates) is `webpki`'s; what it does not look at, or tells
 //! only in its own words, is judged here: strength, the end entity's key usage and purposes, whose it is.
 
+mod revocation;
+
 use std::time::Duration;
 
 use der::asn1::{ObjectIdentifier, UintRef};
@@ -10,7 +12,7 @@ use der::{Decode as _, Encode as _};
 use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use webpki::{
     EndEntityCert, Error, ExpirationPolicy, ExtendedKeyUsageValidator, KeyPurposeIdIter,
-    OwnedCertRevocationList, RevocationOptionsBuilder, UnknownStatusPolicy,
+    RequiredEkuNotFoundContext, RevocationOptionsBuilder, UnknownStatusPolicy, VerifiedPath,
 };
 use x509_cert::ext::pkix::{BasicConstraints, ExtendedKeyUsage, KeyUsage, SubjectKeyIdentifier};
 use x509_cert::spki::AlgorithmIdentifierOwned;
@@ -18,9 +20,10 @@ use x509_cert::spki::AlgorithmIdentifierOwned;
 use crate::model::escape::excerpt;
 use crate::model::ids::Digest;
 use crate::model::time::{SECOND, Timestamp};
-use crate::signed::ber;
 use crate::signed::certificate::{CertificateError, Place, Weakness};
 use crate::signed::sshsig::{RSA_BITS_MAX, RSA_BITS_MIN};
+
+pub use revocation::RevocationList;
 
 /// Most bytes of a certificate; what `webpki` reads.
 pub const CERTIFICATE_BYTES_MAX: usize = 64 * 1024;
@@ -31,6 +34,7 @@ const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
 const USER_ID: ObjectIdentifier = ObjectIdentifier::new_unwrap("0.9.2342.19200300.100.1.1");
 const CLIENT_AUTH: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.2");
 const EMAIL_PROTECTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.4");
+const ANY_PURPOSE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.37.0");
 
 /// A digest that signatures are made over here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -401,36 +405,6 @@ impl Anchor {
     }
 }
 
-/// An authority's list of revoked certificates (RFC 5280 section 5), read; whose signature it bears is seen when it is used.
-#[derive(Debug)]
-pub struct RevocationList {
-    /// Its bytes.
-    pub der: Vec<u8>,
-    /// Whose it is, as DER.
-    pub issuer_der: Vec<u8>,
-    list: webpki::CertRevocationList<'static>,
-}
-
-impl RevocationList {
-    /// Reads DER or PEM (`X509 CRL`). The error is `webpki`'s word.
-    pub fn read(bytes: &[u8]) -> Result<Self, String> {
-        let der = match std::str::from_utf8(bytes) {
-            Ok(text) if text.trim_start().starts_with("-----BEGIN ") => {
-                der::pem::decode_vec(text.trim().as_bytes()).map_err(|e| e.to_string())?.1
-            }
-            _ => bytes.to_vec(),
-        };
-        let list = OwnedCertRevocationList::from_der(&der).map_err(|e| format!("{e:?}"))?;
-        // version, signature, issuer
-        let issuer_der = ber::elements(&der)
-            .and_then(|all| ber::elements(all.first()?.content))
-            .and_then(|list| ber::elements(list.first()?.content))
-            .and_then(|fields| Some(fields.get(2)?.whole.to_vec()))
-            .ok_or("no issuer")?;
-        Ok(Self { der, issuer_der, list: list.into() })
-    }
-}
-
 /// A certificate as PEM.
 pub fn pem(der: &[u8]) -> String {
     der::pem::encode_string("CERTIFICATE", der::pem::LineEnding::LF, der).unwrap_or_default()
@@ -487,17 +461,11 @@ pub fn verify(
         .take(INTERMEDIATES_MAX)
         .map(|der| CertificateDer::from(der.as_slice()))
         .collect();
-    let lists: Vec<&webpki::CertRevocationList<'_>> = trust.lists.iter().map(|list| &list.list).collect();
-    let revocation = RevocationOptionsBuilder::new(&lists).ok().map(|options| {
-        options
-            .with_status_policy(UnknownStatusPolicy::Allow)
-            .with_expiration_policy(ExpirationPolicy::Enforce)
-            .build()
-    });
     let der = CertificateDer::from(certificate.der.as_slice());
     let why = |error| explain(error, certificate, &others, trust, at);
     let entity = EndEntityCert::try_from(&der).map_err(why)?;
     let time = UnixTime::since_unix_epoch(Duration::from_secs(at.unix_seconds()));
+    let sound = |path: &VerifiedPath<'_>| sound(path, certificate, trust, at, time);
     let path = entity
         .verify_for_usage(
             webpki::ALL_VERIFICATION_ALGS,
@@ -505,25 +473,75 @@ pub fn verify(
             &others,
             time,
             AnyPurpose,
-            revocation,
             None,
+            Some(&sound),
         )
         .map_err(why)?;
-    let ended_at = path.anchor();
-    let is_it = |anchor: &Anchor| {
-        let der = CertificateDer::from(anchor.certificate.der.as_slice());
-        anchor.holds_at(at) && webpki::anchor_from_trusted_cert(&der).is_ok_and(|found| found == *ended_at)
-    };
-    let anchor = trust
-        .anchors
-        .iter()
-        .position(is_it)
+    let anchor = ends_at(&path, trust, at)
         .ok_or_else(|| CertificateError::Authority { issuer: certificate.issuer.clone() })?;
     let intermediates = path.intermediate_certificates().map(|c| c.der().as_ref().to_vec()).collect();
     Ok(Path { anchor, intermediates })
 }
 
-/// For `webpki`: purposes of authorities between; the end entity's are judged by [`require_purpose`].
+/// Which anchor a path ends at.
+fn ends_at(path: &VerifiedPath<'_>, trust: &Trust<'_>, at: Timestamp) -> Option<usize> {
+    trust.anchors.iter().position(|anchor| {
+        let der = CertificateDer::from(anchor.certificate.der.as_slice());
+        let found = webpki::anchor_from_trusted_cert(&der);
+        anchor.holds_at(at) && found.is_ok_and(|found| found == *path.anchor())
+    })
+}
+
+/// What is asked of a path beyond signatures, periods and constraints: its authorities may be for accounts, and no list revokes
+/// anything on it. Another path may still be found when this is not.
+fn sound(
+    path: &VerifiedPath<'_>,
+    certificate: &Certificate,
+    trust: &Trust<'_>,
+    at: Timestamp,
+    time: UnixTime,
+) -> Result<(), Error> {
+    let anchor = ends_at(path, trust, at).ok_or(Error::UnknownIssuer)?;
+    let ders: Vec<_> = path.intermediate_certificates().map(webpki::Cert::der).collect();
+    let between = ders.iter().map(|der| Certificate::from_der(der).map_err(|_| Error::BadDer));
+    let between = between.collect::<Result<Vec<_>, Error>>()?;
+    let mut whole = vec![certificate];
+    whole.extend(&between);
+    whole.push(&trust.anchors[anchor].certificate);
+    for authority in &whole[1..] {
+        require_account_purpose(authority)?;
+    }
+    let lists =
+        revocation::of_path(trust.lists, &whole, trust.anchors).ok_or(Error::UnknownRevocationStatus)?;
+    let lists: Vec<_> = lists.iter().map(|list| &list.list).collect();
+    let Ok(options) = RevocationOptionsBuilder::new(&lists) else { return Ok(()) };
+    // Of an authority that has no list nothing is asked.
+    let options = options
+        .with_status_policy(UnknownStatusPolicy::Allow)
+        .with_expiration_policy(ExpirationPolicy::Enforce)
+        .build();
+    let der = CertificateDer::from(certificate.der.as_slice());
+    let entity = EndEntityCert::try_from(&der)?;
+    let anchors = [path.anchor().clone()];
+    let algorithms = webpki::ALL_VERIFICATION_ALGS;
+    entity.verify_for_usage(algorithms, &anchors, &ders, time, AnyPurpose, Some(options), None).map(|_| ())
+}
+
+/// An authority that names purposes may certify for no others (RFC 5280 section 4.2.1.12, as it is used of authorities).
+fn require_account_purpose(authority: &Certificate) -> Result<(), Error> {
+    let purposes = authority.inner.tbs_certificate.get::<ExtendedKeyUsage>().map_err(|_| Error::BadDer)?;
+    let Some((_, purposes)) = purposes else { return Ok(()) };
+    if purposes.0.iter().any(|p| [CLIENT_AUTH, EMAIL_PROTECTION, ANY_PURPOSE].contains(p)) {
+        return Ok(());
+    }
+    let arcs = |oid: &ObjectIdentifier| oid.arcs().filter_map(|arc| usize::try_from(arc).ok()).collect();
+    Err(Error::RequiredEkuNotFoundContext(RequiredEkuNotFoundContext {
+        required: webpki::KeyUsage::client_auth(),
+        present: purposes.0.iter().take(4).map(arcs).collect(),
+    }))
+}
+
+/// For `webpki`: purposes are judged by [`require_purpose`] and [`require_account_purpose`].
 struct AnyPurpose;
 
 impl ExtendedKeyUsageValidator for AnyPurpose {
@@ -600,6 +618,14 @@ fn explain(
         | Error::UnsupportedCrlSignatureAlgorithmContext(_)
         | Error::UnsupportedCrlSignatureAlgorithmForPublicKeyContext(_) => {
             CertificateError::RevocationUnknown
+        }
+        Error::RequiredEkuNotFoundContext(authority) => {
+            let name = |arcs: &Vec<usize>| {
+                let arcs: Vec<_> = arcs.iter().map(ToString::to_string).collect();
+                purpose_name(&arcs.join("."))
+            };
+            let names: Vec<_> = authority.present.iter().map(name).collect();
+            CertificateError::Purpose { of: format!("CA: {}", names.join(", ")) }
         }
         Error::UnsupportedCriticalExtension => CertificateError::Extension,
         Error::CaUsedAsEndEntity => CertificateError::IsAuthority,

@@ -150,6 +150,115 @@ fn an_authoritys_list_revokes_and_an_old_list_says_nothing() {
     assert!(RevocationList::read(b"-----BEGIN X509 CRL-----\n").is_err());
 }
 
+/// A list by `ca`, with these extensions, of these certificates.
+fn list(pki: &Pki, ca: &str, extensions: &str, revoked: &[&str]) -> RevocationList {
+    pki.write("index.txt", "");
+    pki.write("crlnumber", "01\n");
+    pki.write("list.cnf", format!("[ca]\ndefault_ca=c\n[c]\ndatabase=index.txt\ncrlnumber=crlnumber\ndefault_md=sha256\nprivate_key={ca}.key\ncertificate={ca}.crt\ndefault_crl_days=7\ncrl_extensions=e\n[e]\nauthorityKeyIdentifier=keyid\n{extensions}"));
+    for name in revoked {
+        pki.openssl(&format!("ca -config list.cnf -revoke {name}.crt"));
+    }
+    pki.openssl("ca -config list.cnf -gencrl -out list.pem");
+    RevocationList::read(&pki.read("list.pem")).unwrap()
+}
+
+#[test]
+fn each_of_two_generations_with_one_name_has_its_own_list() {
+    let pki = Pki::new();
+    for other in ["next", "stranger"] {
+        pki.root(other, "ec:P-256", "/CN=todoke sample CA");
+    }
+    for (ca, name) in [("ca", "old"), ("ca", "old-bad"), ("next", "new"), ("next", "new-bad")] {
+        pki.issue(ca, name, "ec:P-256", NAME, ACCOUNT, "");
+    }
+    let anchors = [anchor(&pki, "ca"), anchor(&pki, "next")];
+    let at = certificate(&pki, "new-bad").not_before.plus(DAY);
+    let codes = |lists: &[&RevocationList]| {
+        ["old", "old-bad", "new", "new-bad"].map(|name| {
+            let verified = verify(&certificate(&pki, name), &[], &trust(&anchors, lists), at);
+            verified.map(|_| ()).map_err(|e| e.code())
+        })
+    };
+    let (first, second) = (list(&pki, "ca", "", &["old-bad"]), list(&pki, "next", "", &["new-bad"]));
+    let revoked = Err("CERTIFICATE-REVOKED");
+    assert_eq!(codes(&[]), [Ok(()); 4]);
+    assert_eq!(codes(&[&first]), [Ok(()), revoked, Ok(()), Ok(())], "the next one has no list yet");
+    assert_eq!(codes(&[&second]), [Ok(()), Ok(()), Ok(()), revoked]);
+    assert_eq!(codes(&[&first, &second]), [Ok(()), revoked, Ok(()), revoked]);
+    assert_eq!(codes(&[&second, &first]), [Ok(()), revoked, Ok(()), revoked]);
+    // One that neither signed says nothing of either, and is not passed over.
+    let forged = list(&pki, "stranger", "", &[]);
+    assert_eq!(codes(&[&forged]), [Err("CERTIFICATE-REVOCATION"); 4]);
+    let unknown = Err("CERTIFICATE-REVOCATION");
+    assert_eq!(codes(&[&forged, &first]), [Ok(()), revoked, unknown, unknown]);
+}
+
+#[test]
+fn a_list_in_parts_must_be_the_part_that_the_certificate_names() {
+    let pki = Pki::new();
+    let placed = format!("{ACCOUNT}crlDistributionPoints=URI:http://crl.example.jp/1.crl\n");
+    pki.issue("ca", "good", "ec:P-256", NAME, &placed, "");
+    pki.issue("ca", "bad", "ec:P-256", NAME, &placed, "");
+    pki.issue("ca", "between", "ec:P-256", "/CN=between", CA, "");
+    pki.issue("between", "below", "ec:P-256", NAME, &placed, "");
+    let anchors = [anchor(&pki, "ca")];
+    let at = certificate(&pki, "below").not_before.plus(DAY);
+    let code = |name: &str, lists: &[&RevocationList]| {
+        let verified = verify(&certificate(&pki, name), &[pki.der("between")], &trust(&anchors, lists), at);
+        verified.map(|_| ()).map_err(|e| e.code())
+    };
+    let part = |url: &str, more: &str, revoked: &[&str]| {
+        let place = format!("issuingDistributionPoint=critical,@idp\n[idp]\nfullname=URI:{url}\n{more}");
+        list(&pki, "ca", &place, revoked)
+    };
+    let (unknown, revoked) = (Err("CERTIFICATE-REVOCATION"), Err("CERTIFICATE-REVOKED"));
+    let other = part("http://crl.example.jp/2.crl", "", &["bad"]);
+    assert_eq!([code("good", &[&other]), code("bad", &[&other])], [unknown, unknown], "nothing is known");
+    let own = part("http://crl.example.jp/1.crl", "", &["bad"]);
+    for lists in [&[&own][..], &[&other, &own], &[&own, &other]] {
+        assert_eq!([code("good", lists), code("bad", lists)], [Ok(()), revoked]);
+    }
+    let authorities = part("http://crl.example.jp/1.crl", "onlyCA=TRUE\n", &["between"]);
+    assert_eq!(code("good", &[&authorities]), unknown, "it is about authorities alone");
+    // An authority between is looked up like any other, and asked for no list of its own.
+    assert_eq!(code("below", &[&authorities]), revoked);
+    assert_eq!(code("below", &[&list(&pki, "ca", "", &[])]), Ok(()));
+    let users = part("http://crl.example.jp/1.crl", "onlyuser=TRUE\n", &[]);
+    assert_eq!([code("good", &[&users]), code("below", &[&users])], [Ok(()), unknown]);
+}
+
+#[test]
+fn an_authority_for_other_purposes_certifies_no_account() {
+    let pki = Pki::new();
+    let cases = [
+        ("serverAuth", Err("CERTIFICATE-PURPOSE")),
+        ("serverAuth,codeSigning", Err("CERTIFICATE-PURPOSE")),
+        ("serverAuth,clientAuth", Ok(())),
+        ("emailProtection", Ok(())),
+        ("anyExtendedKeyUsage", Ok(())),
+    ];
+    for (at, (purposes, expected)) in cases.into_iter().enumerate() {
+        let (between, below) = (format!("between-{at}"), format!("below-{at}"));
+        pki.issue(
+            "ca",
+            &between,
+            "ec:P-256",
+            "/CN=between",
+            &format!("{CA}extendedKeyUsage={purposes}\n"),
+            "",
+        );
+        pki.issue(&between, &below, "ec:P-256", NAME, ACCOUNT, "");
+        let below = certificate(&pki, &below);
+        let at = below.not_before.plus(DAY);
+        for (anchors, others) in
+            [(anchor(&pki, "ca"), vec![pki.der(&between)]), (anchor(&pki, &between), Vec::new())]
+        {
+            let verified = verify(&below, &others, &trust(&[anchors], &[]), at);
+            assert_eq!(verified.map(|_| ()).map_err(|e| e.code()), expected, "{purposes}");
+        }
+    }
+}
+
 #[test]
 fn what_is_no_certificate_is_told() {
     let pki = Pki::new();

@@ -232,9 +232,14 @@ fn set_account<I: Index>(draft: &mut Draft<'_, I>, account: Account, new: bool) 
             return Err(missing(format_args!("office {code} of insurer {}", account.insurer)));
         }
     }
-    let there = draft.has(&tables::account(&account.id))?;
-    expect_new(format_args!("account {}", account.id), there, new)?;
+    let there: Option<Account> = draft.fetch(&tables::account(&account.id))?;
+    expect_new(format_args!("account {}", account.id), there.is_some(), new)?;
+    let registered = there.map(|there| there.keys).unwrap_or_default();
     for key in &account.keys {
+        // One that was registered before does not stand in the way of other changes; it counts for nothing.
+        if !registered.contains(key) {
+            certificates::not_compromised(draft, &key.fingerprint)?;
+        }
         let holders: Vec<AccountId> =
             draft.fetch(&tables::fingerprint(&key.fingerprint))?.unwrap_or_default();
         for holder in holders.into_iter().filter(|holder| *holder != account.id) {

@@ -17,10 +17,10 @@ use russh::keys::ssh_key::{Certificate as OpensshCertificate, HashAlg, PublicKey
 use super::ledger::{CertificateFilter, Ledger, LedgerError};
 use crate::model::authority::{AccountBy, Authority, Form, Origin};
 use crate::model::card::SignatureEvidence;
-use crate::model::certificate::{Certificate, RevocationReason};
+use crate::model::certificate::{Certificate, Revocation, RevocationReason};
 use crate::model::finding::Text;
 use crate::model::ids::{CertificateId, Digest};
-use crate::model::party::Account;
+use crate::model::party::{Account, Standing};
 use crate::model::time::{SECOND, Timestamp};
 use crate::signed::certificate::CertificateError;
 use crate::signed::cms::{CmsError, CmsSignature};
@@ -33,6 +33,40 @@ const KNOWN_MAX: usize = 32;
 pub const LIST_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// A list that is longer is kept in the evidence by its digest alone.
 const EVIDENCE_LIST_BYTES_MAX: usize = 64 * 1024;
+
+/// Whether an account may be used at present: neither it nor its insurer is suspended or closed.
+pub fn may_act(ledger: &dyn Ledger, account: &Account) -> Result<bool, LedgerError> {
+    let serves =
+        ledger.insurer(&account.insurer)?.is_some_and(|insurer| insurer.standing == Standing::Active);
+    Ok(serves && account.standing == Standing::Active)
+}
+
+/// What a judgement is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AsOf {
+    /// The present: whatever was revoked counts as revoked. A revocation may bear a time to come, where a clock that ran ahead
+    /// was set back: events are never earlier than those before them.
+    Now(Timestamp),
+    /// A time that is over: what was revoked later held then.
+    Then(Timestamp),
+}
+
+impl AsOf {
+    /// The time.
+    pub fn at(self) -> Timestamp {
+        match self {
+            Self::Now(at) | Self::Then(at) => at,
+        }
+    }
+
+    /// Whether this was revoked by then.
+    fn counts(self, revocation: &Revocation) -> bool {
+        match self {
+            Self::Now(_) => true,
+            Self::Then(at) => revocation.at <= at,
+        }
+    }
+}
 
 /// What is read again at SIGHUP.
 #[derive(Debug, Default)]
@@ -219,7 +253,7 @@ impl Verification {
         account: &Account,
         certificate: &OpensshCertificate,
         usage: Use,
-        at: Timestamp,
+        as_of: AsOf,
     ) -> Result<Certified, NotVerified> {
         let authorities = self.authorities(account, Form::Openssh)?;
         let mut usable = Vec::with_capacity(authorities.len());
@@ -230,7 +264,7 @@ impl Verification {
             }
         }
         let (authorities, values): (Vec<_>, Vec<_>) = usable.into_iter().unzip();
-        let which = sshcert::verify(certificate, &account.id, &values, usage, at)?;
+        let which = sshcert::verify(certificate, &account.id, &values, usage, as_of.at())?;
         let authority = authorities[which].clone();
         let malformed = |_| CertificateError::Malformed;
         let bytes = certificate.to_bytes().map_err(malformed)?;
@@ -243,7 +277,7 @@ impl Verification {
             return Err(CertificateError::NotIssued.into());
         }
         let key = PublicKey::new(certificate.public_key().clone(), "");
-        self.require_standing(account, record.as_ref(), &key, at)?;
+        self.require_standing(account, record.as_ref(), &key, as_of)?;
         let end = i64::try_from(certificate.valid_before()).unwrap_or(i64::MAX).saturating_mul(SECOND);
         let mut bare = certificate.clone();
         bare.set_comment("");
@@ -266,7 +300,7 @@ impl Verification {
         account: &Account,
         signature: &[u8],
         content: &[u8],
-        at: Timestamp,
+        as_of: AsOf,
     ) -> Result<CmsCertified, NotVerified> {
         let signature = CmsSignature::read(signature)?;
         let filter = CertificateFilter { account: Some(account.id.clone()), before: None };
@@ -278,7 +312,7 @@ impl Verification {
         for which in 0..signature.signers() {
             let one = signature.verify(which, content, &known).map_err(NotVerified::from);
             let one = one.and_then(|signer| {
-                let certified = self.x509(account, &signer.certificate, &signature.certificates, at)?;
+                let certified = self.x509(account, &signer.certificate, &signature.certificates, as_of)?;
                 Ok(CmsCertified { certified, scheme: signer.scheme })
             });
             match one {
@@ -300,7 +334,7 @@ impl Verification {
         account: &Account,
         certificate: &x509::Certificate,
         others: &[Vec<u8>],
-        at: Timestamp,
+        as_of: AsOf,
     ) -> Result<Certified, NotVerified> {
         let in_force = self.lists();
         let mut anchors = Vec::new();
@@ -314,7 +348,7 @@ impl Verification {
         }
         let lists: Vec<&RevocationList> = in_force.lists.iter().collect();
         let trust = Trust { anchors: &anchors, lists: &lists, purpose_required: in_force.purpose_required };
-        let path = x509::verify(certificate, others, &trust, at)?;
+        let path = x509::verify(certificate, others, &trust, as_of.at())?;
         let authority = authorities[path.anchor].clone();
         let record = self.ledger.certificate_by_x509(certificate.sha256)?;
         if record.is_none() {
@@ -322,7 +356,7 @@ impl Verification {
         }
         let key = certificate.key().map_err(|_| CertificateError::Malformed)?;
         let key = key.to_ssh().ok_or(CertificateError::Malformed)?;
-        self.require_standing(account, record.as_ref(), &key, at)?;
+        self.require_standing(account, record.as_ref(), &key, as_of)?;
         let mut chain = vec![x509::pem(&certificate.der)];
         chain.extend(path.intermediates.iter().map(|der| x509::pem(der)));
         let between = path.intermediates.iter().filter_map(|der| x509::Certificate::from_der(der).ok());
@@ -351,27 +385,27 @@ impl Verification {
         account: &Account,
         record: Option<&Certificate>,
         key: &PublicKey,
-        at: Timestamp,
+        as_of: AsOf,
     ) -> Result<(), NotVerified> {
         if let Some(record) = record {
             if record.account != account.id {
                 return Err(CertificateError::Account { account: account.id.clone() }.into());
             }
-            if let Some(revocation) = record.revoked.filter(|revocation| revocation.at <= at) {
+            if let Some(revocation) = record.revoked.filter(|revocation| as_of.counts(revocation)) {
                 return Err(CertificateError::Revoked { since: Some(revocation.at) }.into());
             }
         }
         let fingerprint = key.fingerprint(HashAlg::Sha256).to_string();
-        match self.lost(&fingerprint, at)? {
+        match self.lost(&fingerprint, as_of)? {
             None => Ok(()),
             since => Err(CertificateError::Revoked { since }.into()),
         }
     }
 
     /// Since when a key (`SHA256:...`) counts as lost: whoever has it is nobody, registered or certified anew.
-    pub fn lost(&self, fingerprint: &str, at: Timestamp) -> Result<Option<Timestamp>, LedgerError> {
+    pub fn lost(&self, fingerprint: &str, as_of: AsOf) -> Result<Option<Timestamp>, LedgerError> {
         let lost = self.ledger.certificates_of_key(fingerprint)?.into_iter().find_map(|other| {
-            other.revoked.filter(|r| r.reason == RevocationReason::KeyCompromise && r.at <= at)
+            other.revoked.filter(|r| r.reason == RevocationReason::KeyCompromise && as_of.counts(r))
         });
         Ok(lost.map(|revocation| revocation.at))
     }

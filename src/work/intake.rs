@@ -25,11 +25,12 @@ use crate::model::card::SubmissionCard;
 use crate::model::finding::{Finding, Severity, Text};
 use crate::model::ids::{AccountId, BlobId, Digest, Number};
 use crate::model::metric;
-use crate::model::party::{Account, Actor, Standing};
+use crate::model::party::{Account, Actor};
 use crate::model::submission::{
     HoldReason, Outcome, Stage, StageVerdict, State, Submission, SubmittedFile, Verdict,
 };
 use crate::model::time::{Clock, SECOND, Timestamp};
+use crate::rules::login::{ACCOUNT_STOPPED, account_stopped};
 use crate::rules::policy::SubmitPolicy;
 use crate::rules::renewal;
 use crate::signed::manifest::Manifest;
@@ -42,7 +43,7 @@ use crate::store::keys::{self, Keys};
 use crate::store::ledger::{Done, Head, Ledger, LedgerError, Op, Received, Refusal};
 use crate::store::receipts;
 use crate::store::seen::Claim;
-use crate::store::verification::Verification;
+use crate::store::verification::{AsOf, Verification, may_act};
 
 /// What intake is made of.
 pub struct Intake {
@@ -185,7 +186,7 @@ impl Intake {
             Failed::Stays(said) => {
                 tracing::info!(%account, code = %said.code, "a set was not taken");
                 // Being told to wait is not one refusal more: then the waiting would never end.
-                if !matches!(said.code.as_str(), "REFUSAL-RATE" | "ACCOUNT-STOPPED" | "WITHDRAW-LATER") {
+                if !matches!(said.code.as_str(), "REFUSAL-RATE" | ACCOUNT_STOPPED | "WITHDRAW-LATER") {
                     self.refusals.add(account, started, self.policy().refusals_per_hour_max);
                 }
                 Reply::Refused(said)
@@ -222,8 +223,9 @@ impl Intake {
             None => None,
         };
         // What was taken once is answered the same way after its certificate has ended.
-        let at = earlier.as_ref().map_or(received_at, |earlier| earlier.received_at);
-        let signer = self.verify(set, &account, at)?;
+        let as_of =
+            earlier.as_ref().map_or(AsOf::Now(received_at), |earlier| AsOf::Then(earlier.received_at));
+        let signer = self.verify(set, &account, as_of)?;
         if let Some(earlier) = earlier {
             consume(dropbox, set, &[]);
             return Ok(Reply::Fine(Some(earlier.number)));
@@ -240,15 +242,9 @@ impl Intake {
 
     /// The account, if it may send now.
     fn sender(&self, set: &ClaimedSet, now: Timestamp) -> Result<Account, Failed> {
-        let gone = || {
-            Failed::Stays(said(
-                "ACCOUNT-STOPPED",
-                "このアカウントは現在ご利用いただけません。健康保険組合へお問い合わせください。",
-                "This account cannot be used at present. Ask the insurer.",
-            ))
-        };
+        let gone = || Failed::Stays(Said { code: ACCOUNT_STOPPED.into(), text: account_stopped() });
         let account = self.ledger.account(&set.account)?.ok_or_else(gone)?;
-        if account.standing != Standing::Active {
+        if !may_act(self.ledger.as_ref(), &account)? {
             return Err(gone());
         }
         if self.refusals.count(&account.id, now) >= self.policy().refusals_per_hour_max {

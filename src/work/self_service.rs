@@ -34,6 +34,7 @@ use crate::model::ids::AccountId;
 use crate::model::mail::{Mail, Subject};
 use crate::model::party::Account;
 use crate::model::time::Timestamp;
+use crate::rules::login::{ACCOUNT_STOPPED, account_stopped};
 use crate::rules::notice::ProfileNotice;
 use crate::rules::profile::{OFFICES_MAX, Profile};
 use crate::store::attempts::Attempts;
@@ -43,6 +44,7 @@ use crate::store::cards;
 use crate::store::history;
 use crate::store::ledger::{Ledger, LedgerError};
 use crate::store::receipts::Made;
+use crate::store::verification::may_act;
 
 /// Makes and takes the files of `/account`.
 pub struct AccountFiles {
@@ -278,10 +280,14 @@ impl SelfService for AccountFiles {
         proven: Option<&str>,
         now: Timestamp,
     ) -> Result<(), SelfFault> {
+        let of = self.account(account)?;
+        if !may_act(self.ledger.as_ref(), &of)? {
+            return Err(SelfFault::Refused { code: ACCOUNT_STOPPED, text: account_stopped() });
+        }
         match name {
             PROFILE => self.put_profile(account, bytes, now),
-            RENEW_TOML => self.put_consent(&self.account(account)?, bytes, now),
-            RENEW_CSR | RENEW_PUB => self.renew(&self.account(account)?, name, bytes, proven, now),
+            RENEW_TOML => self.put_consent(&of, bytes, now),
+            RENEW_CSR | RENEW_PUB => self.renew(&of, name, bytes, proven, now),
             _ => Err(SelfFault::Refused {
                 code: "ACCOUNT-NAME",
                 text: Text::new(

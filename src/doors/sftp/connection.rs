@@ -190,6 +190,12 @@ impl Link for WeakLink {
         }
     }
 
+    fn stopped(&self) {
+        if let Some(connection) = self.0.upgrade() {
+            connection.close(Disconnect::ByApplication, texts::STOPPED.both());
+        }
+    }
+
     fn idle(&self) -> Duration {
         let Some(connection) = self.0.upgrade() else { return Duration::MAX };
         let active = Duration::from_millis(connection.active.load(Ordering::Relaxed));

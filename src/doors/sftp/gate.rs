@@ -1,5 +1,7 @@
 //! Who may log in over SFTP, and how often at the same time (K14).
 
+mod standing;
+
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,7 +21,7 @@ use crate::model::certificate::{Certificate, CertificateStanding, RevocationReas
 use crate::model::finding::Language;
 use crate::model::ids::{AccountId, CertificateId};
 use crate::model::metric;
-use crate::model::party::{Account, Actor, Role, Standing};
+use crate::model::party::{Account, Actor, Role};
 use crate::model::time::{Clock, SECOND, Timestamp};
 use crate::signed::certificate::CertificateError;
 use crate::signed::sshcert::Use;
@@ -28,7 +30,7 @@ use crate::store::dropbox::Login;
 use crate::store::dropboxes::Dropboxes;
 use crate::store::enrolled;
 use crate::store::ledger::{CertificateFilter, Ledger, LedgerError, Op};
-use crate::store::verification::{Certified, NotVerified, Verification};
+use crate::store::verification::{AsOf, Certified, NotVerified, Verification};
 
 /// Policy of logins.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,7 +72,9 @@ struct Entry {
 /// One of its connections.
 struct Connected {
     link: Arc<dyn Link>,
-    /// The certificate that it came by.
+    /// What it proved to hold.
+    credential: Credential,
+    /// The number of the certificate that it came by.
     certificate: Option<CertificateId>,
 }
 
@@ -80,11 +84,28 @@ enum No {
     Quiet(&'static str, &'static str),
     /// Of somebody who proved to hold a key that is certified for the account: told, in words.
     Certificate(Box<Account>, NotVerified),
+    /// Of somebody who proved all that is asked for, while the account cannot be used: told, in these words.
+    Stopped(Fault),
+    /// The ledger failed.
+    Fault,
+}
+
+impl No {
+    /// For the log.
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Quiet(code, _) => code,
+            Self::Certificate(_, why) => why.code(),
+            Self::Stopped(_) => "LOGIN-STOPPED",
+            Self::Fault => "INTERNAL",
+        }
+    }
 }
 
 impl From<LedgerError> for No {
-    fn from(_: LedgerError) -> Self {
-        Self::Quiet("INTERNAL", "the ledger failed")
+    fn from(error: LedgerError) -> Self {
+        tracing::error!(%error, "a login could not be judged");
+        Self::Fault
     }
 }
 
@@ -182,19 +203,11 @@ impl KeyGate {
         self.logins.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The account of this name, if it may log in at all.
+    /// The account of this name.
     fn account(&self, account: &str) -> Result<Account, No> {
         let id =
             AccountId::parse(account).map_err(|_| No::Quiet("LOGIN-ACCOUNT", "not an account's name"))?;
-        let found = self.ledger.account(&id)?.ok_or(No::Quiet("LOGIN-ACCOUNT", "no such account"))?;
-        if found.standing != Standing::Active {
-            return Err(No::Quiet("LOGIN-STOPPED", "the account is suspended or closed"));
-        }
-        let insurer = self.ledger.insurer(&found.insurer)?;
-        if insurer.is_none_or(|i| i.standing != Standing::Active) {
-            return Err(No::Quiet("LOGIN-STOPPED", "the insurer is suspended or closed"));
-        }
-        Ok(found)
+        self.ledger.account(&id)?.ok_or(No::Quiet("LOGIN-ACCOUNT", "no such account"))
     }
 
     /// Whether the key could be the account's: registered, certified whenever, or of some other authority's certificate.
@@ -219,48 +232,62 @@ impl KeyGate {
         Ok(all)
     }
 
-    /// The account, if this credential may log in to it.
+    /// The account, if this credential may log in to it now.
     fn check(&self, account: &str, credential: &Credential, from: SocketAddr) -> Result<Known, No> {
+        let account = self.account(account)?;
+        let known = self.judge(&account, credential, from.ip())?;
+        match self.stopped(&account)? {
+            None => Ok(known),
+            Some(why) => Err(No::Stopped(why)),
+        }
+    }
+
+    /// Whether this credential is the account's, whatever the account's standing.
+    fn judge(&self, account: &Account, credential: &Credential, from: IpAddr) -> Result<Known, No> {
         let key = credential.key();
         sshsig::require_strong(key.key_data()).map_err(|_| No::Quiet("WEAK-KEY", "the key is too weak"))?;
-        let account = self.account(account)?;
+        let now = AsOf::Now(self.clock.now());
+        let known = |certified| Known { account: account.clone(), certified };
         let fingerprint = key.fingerprint(HashAlg::Sha256).to_string();
         let why = match credential {
-            Credential::Key(_) if is_registered(&account, &fingerprint) => {
-                match self.verification.lost(&fingerprint, self.clock.now())? {
-                    None => return Ok(Known { account, certified: None }),
+            Credential::Key(_) if is_registered(account, &fingerprint) => {
+                match self.verification.lost(&fingerprint, now)? {
+                    None => return Ok(known(None)),
                     since => CertificateError::Revoked { since }.into(),
                 }
             }
-            Credential::Key(_) => match self.certified(&account, &fingerprint)?.pop() {
-                Some(newest) => without_certificate(&newest, self.clock.now()).into(),
+            Credential::Key(_) => match self.certified(account, &fingerprint)?.pop() {
+                Some(newest) => without_certificate(&newest, now.at()).into(),
                 None => return Err(No::Quiet("LOGIN-KEY", "the key is not the account's")),
             },
             Credential::Certificate(certificate) => {
-                let usage = Use::Login(from.ip());
-                match self.verification.openssh(&account, certificate, usage, self.clock.now()) {
-                    Ok(certified) => return Ok(Known { account, certified: Some(certified) }),
+                match self.verification.openssh(account, certificate, Use::Login(from), now) {
+                    Ok(certified) => return Ok(known(Some(certified))),
                     Err(NotVerified::Ledger(error)) => return Err(error.into()),
                     Err(why) => why,
                 }
             }
         };
         // A stranger learns nothing of the account, not even that it is there.
-        if self.certified(&account, &fingerprint)?.is_empty() {
+        if self.certified(account, &fingerprint)?.is_empty() {
             return Err(No::Quiet(why.code(), "a certificate over a key that is not the account's"));
         }
-        Err(No::Certificate(Box::new(account), why))
+        Err(No::Certificate(Box::new(account.clone()), why))
     }
 
     /// Whether the account could log in by something else than this key: then a client that has that as well must be able to go
     /// on to it, and words that end the login would be in its way.
     fn has_other_ways(&self, account: &Account, key: &PublicKey) -> bool {
         let fingerprint = key.fingerprint(HashAlg::Sha256).to_string();
-        if account.keys.iter().any(|own| own.fingerprint != fingerprint) {
+        let now = self.clock.now();
+        let counts = |other: &str| {
+            other != fingerprint
+                && self.verification.lost(other, AsOf::Now(now)).is_ok_and(|lost| lost.is_none())
+        };
+        if account.keys.iter().any(|own| counts(&own.fingerprint)) {
             return true;
         }
         let filter = CertificateFilter { account: Some(account.id.clone()), before: None };
-        let now = self.clock.now();
         let holds = |other: &Certificate| {
             other.fingerprint != fingerprint
                 && other.openssh.is_some()
@@ -410,6 +437,7 @@ impl Gate for KeyGate {
                             Admission::Told(fault(account.language, why.code(), &text.ja, &text.en))
                         })
                     }
+                    No::Stopped(why) => Admission::Told(why),
                     _ => Admission::Refused,
                 }
             }
@@ -479,7 +507,8 @@ impl Gate for KeyGate {
         {
             return Ok(entered);
         }
-        let known = self.proven(account, credential, from)?;
+        let name = account;
+        let known = self.proven(name, credential, from)?;
         if !with_password {
             match self.second.after_key(&known.account, from) {
                 Second::Enough => {}
@@ -490,7 +519,7 @@ impl Gate for KeyGate {
             }
         }
         let certificate = known.certified.as_ref().and_then(Certified::id);
-        let link = Connected { link, certificate };
+        let link = Connected { link, credential: credential.clone(), certificate };
         let key = credential.key();
         let policy = self.policy.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let fingerprint = key.fingerprint(HashAlg::Sha256).to_string();
@@ -519,7 +548,10 @@ impl Gate for KeyGate {
             }
             let login = entry.login;
             drop(logins);
-            return Ok(self.entered(account.id, tree, login, session, Vec::new()));
+            let place = self.place(account.id, login, session);
+            // What was revoked or stopped meanwhile found no connection to end yet.
+            self.proven(name, credential, from)?;
+            return Ok(entered(place, tree, Vec::new()));
         }
         if entries.len() >= max {
             let idle =
@@ -551,12 +583,14 @@ impl Gate for KeyGate {
             connections: HashMap::from([(session, link)]),
         });
         drop(logins);
+        let place = self.place(account.id.clone(), login, session);
+        self.proven(name, credential, from)?;
         let mut welcome = self.second.begin(&account, from, send_until);
         welcome.extend(self.warning.as_ref().and_then(|warning| warning(&account, now)));
         if let Err(error) = enrolled::logged_in(self.ledger.as_ref(), &account.id, certificate, now) {
             tracing::error!(account = %account.id, %error, "a first login could not be recorded");
         }
-        Ok(self.entered(account.id, tree, login, session, welcome))
+        Ok(entered(place, tree, welcome))
     }
 }
 
@@ -589,11 +623,14 @@ fn without_certificate(newest: &Certificate, now: Timestamp) -> CertificateError
 fn refused(account: &str, from: SocketAddr, no: &No) {
     let account = crate::model::escape::excerpt(account, 32);
     metrics::counter!(metric::LOGINS, "result" => "refused").increment(1);
+    let code = no.code();
     match no {
-        No::Quiet(code, reason) => tracing::info!(%account, %from, code, reason, "a login was refused"),
+        No::Quiet(_, reason) => tracing::info!(%account, %from, code, reason, "a login was refused"),
         No::Certificate(_, why) => {
-            tracing::info!(%account, %from, code = why.code(), reason = %why, "a login was refused");
+            tracing::info!(%account, %from, code, reason = %why, "a login was refused");
         }
+        No::Stopped(why) => tracing::info!(%account, %from, code, told = %why.code, "a login was refused"),
+        No::Fault => tracing::info!(%account, %from, code, "a login was refused"),
     }
 }
 
@@ -618,23 +655,23 @@ impl KeyGate {
     fn proven(&self, account: &str, credential: &Credential, from: SocketAddr) -> Result<Known, Fault> {
         self.check(account, credential, from).map_err(|no| {
             refused(account, from, &no);
-            fault(Language::Ja, "LOGIN", "ログインできません。", "Login is not possible.")
+            match no {
+                No::Stopped(why) => why,
+                _ => fault(Language::Ja, "LOGIN", "ログインできません。", "Login is not possible."),
+            }
         })
     }
 
-    fn entered(
-        &self,
-        account: AccountId,
-        tree: Arc<dyn Tree>,
-        login: Login,
-        session: u64,
-        welcome: Vec<String>,
-    ) -> Entered {
-        metrics::counter!(metric::LOGINS, "result" => "accepted").increment(1);
+    /// What frees the connection's place when it is dropped.
+    fn place(&self, account: AccountId, login: Login, session: u64) -> Leave {
         metrics::gauge!(metric::SESSIONS).increment(1.0);
-        let guard = Leave { logins: Arc::clone(&self.logins), account: account.clone(), login, session };
-        Entered { account, tree, welcome, guard: Box::new(guard) }
+        Leave { logins: Arc::clone(&self.logins), account, login, session }
     }
+}
+
+fn entered(place: Leave, tree: Arc<dyn Tree>, welcome: Vec<String>) -> Entered {
+    metrics::counter!(metric::LOGINS, "result" => "accepted").increment(1);
+    Entered { account: place.account.clone(), tree, welcome, guard: Box::new(place) }
 }
 
 /// Frees the login's place when its last connection is gone.

@@ -206,6 +206,8 @@ pub trait Link: Send + Sync {
     fn evict(&self);
     /// Ends it, with the words that the certificate it came by was revoked.
     fn revoked(&self);
+    /// Ends it, with the words that its account, key or certificate may not be used any more.
+    fn stopped(&self);
     /// Since when nothing came over it.
     fn idle(&self) -> Duration;
 }

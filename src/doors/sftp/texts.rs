@@ -106,6 +106,11 @@ pub(crate) const REVOKED: Message = Message {
     ja: "接続に使った証明書が失効したため、終了しました。再発行された証明書で接続してください。心当たりがないときは、すぐに健康保険組合へご連絡ください。",
     en: "The certificate that this session came by was revoked. Connect with the one issued in its place; if you do not know why, tell the insurer at once.",
 };
+pub(crate) const STOPPED: Message = Message {
+    code: "SESSION-STOPPED",
+    ja: "このアカウント、または接続に使った鍵か証明書が使えなくなったため、終了しました。接続し直すと理由が表示されることがあります。わからないときは健康保険組合へお問い合わせください。",
+    en: "This account, or the key or certificate that this session came by, may not be used any more. Connecting again may tell why; if not, ask the insurer.",
+};
 pub(crate) const EVICTED: Message = Message {
     code: "SESSION-REPLACED",
     ja: "同じアカウントの新しい接続に切り替わったため切断しました。",

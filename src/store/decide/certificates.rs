@@ -61,6 +61,19 @@ pub(super) fn certified_for<I: Index>(
     Ok(())
 }
 
+/// A key that was revoked as compromised is neither certified nor registered again.
+pub(super) fn not_compromised<I: Index>(draft: &mut Draft<'_, I>, fingerprint: &str) -> Result<(), No> {
+    let compromised = |of: &Certificate| {
+        of.revoked.is_some_and(|revocation| revocation.reason == RevocationReason::KeyCompromise)
+    };
+    match of_key(draft, fingerprint)?.into_iter().find(compromised) {
+        None => Ok(()),
+        Some(earlier) => {
+            Err(Refusal::KeyCompromised { fingerprint: fingerprint.to_owned(), id: earlier.id }.into())
+        }
+    }
+}
+
 pub(super) fn issue<I: Index>(draft: &mut Draft<'_, I>, of: Box<Certificate>) -> Decided {
     let id = of.id;
     let account: Option<Account> = draft.fetch(&tables::account(&of.account))?;
@@ -89,13 +102,7 @@ pub(super) fn issue<I: Index>(draft: &mut Draft<'_, I>, of: Box<Certificate>) ->
         twins(draft, &account, holder, &of.fingerprint)?;
     }
     certified_for(draft, &account, &of.fingerprint)?;
-    let compromised = |of: &Certificate| {
-        of.revoked.is_some_and(|revocation| revocation.reason == RevocationReason::KeyCompromise)
-    };
-    if let Some(earlier) = of_key(draft, &of.fingerprint)?.into_iter().find(compromised) {
-        let fingerprint = of.fingerprint.clone();
-        return Err(Refusal::KeyCompromised { fingerprint, id: earlier.id }.into());
-    }
+    not_compromised(draft, &of.fingerprint)?;
     ok(Event::CertificateIssued(of))
 }
 

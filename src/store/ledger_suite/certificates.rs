@@ -5,7 +5,7 @@ use super::{NOW, at, commit, prepare, refused};
 use crate::model::authority::{Authority, Form, Origin};
 use crate::model::certificate::{Certificate, CertificateStanding, RevocationReason};
 use crate::model::ids::CertificateId;
-use crate::model::party::Standing;
+use crate::model::party::{Account, Standing};
 use crate::model::time::{DAY, Timestamp};
 use crate::store::ledger::{CertificateFilter, Ledger, Op, Refusal};
 
@@ -165,10 +165,11 @@ pub(super) fn revocation(ledger: &dyn Ledger) {
     for (days, standing) in [
         (0, CertificateStanding::Future),
         (1, CertificateStanding::Holds),
-        (2, CertificateStanding::Revoked),
-        (5000, CertificateStanding::Revoked),
+        (5000, CertificateStanding::Ended),
     ] {
-        assert_eq!(one.standing_at(NOW.plus(days * DAY)), standing, "day {days}");
+        let before = Certificate { revoked: None, ..one.clone() };
+        assert_eq!(before.standing_at(NOW.plus(days * DAY)), standing, "day {days}");
+        assert_eq!(one.standing_at(NOW.plus(days * DAY)), CertificateStanding::Revoked, "day {days}");
     }
     assert_eq!(ledger.certificate(id(2)).unwrap().unwrap().standing_at(end), CertificateStanding::Ended);
     assert!(!ledger.refers_to(&card(901).blob).unwrap(), "its bundle is forgotten");
@@ -183,6 +184,16 @@ pub(super) fn revocation(ledger: &dyn Ledger) {
     let again = issue(sample::certificate("K0001", 4, "SHA256:one", NOW));
     assert_eq!(
         refused(ledger, again),
+        Refusal::KeyCompromised { fingerprint: "SHA256:one".into(), id: id(2) }
+    );
+    // Nor is it registered anew; where it was, other changes go on.
+    let known = ledger.account(&account_id("K0001")).unwrap().unwrap();
+    assert_eq!(known.keys[0].fingerprint, "SHA256:one");
+    commit(ledger, Op::SetAccount { account: known.clone(), new: false });
+    let without = Account { keys: Vec::new(), ..known.clone() };
+    commit(ledger, Op::SetAccount { account: without, new: false });
+    assert_eq!(
+        refused(ledger, Op::SetAccount { account: known, new: false }),
         Refusal::KeyCompromised { fingerprint: "SHA256:one".into(), id: id(2) }
     );
 }

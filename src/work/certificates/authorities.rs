@@ -157,6 +157,13 @@ impl Certificates {
         by: &Actor,
         now: Timestamp,
     ) -> Result<Authority, CertifyError> {
+        if new.form == Form::Openssh && new.account_by != AccountBy::CommonName {
+            return Err(CertifyError::refused(
+                "AUTHORITY-ACCOUNT-BY",
+                "OpenSSH の証明書ではアカウントは必ずプリンシパルで決まります。--account-by は X.509 の認証局だけに指定できます。",
+                "OpenSSH certificates name the account among their principals, and nothing else counts; --account-by is for X.509 authorities alone",
+            ));
+        }
         let (label, certificate, bytes, ends_at) = match new.form {
             Form::X509 => {
                 let of = read_x509(&from_pem(new.bytes)?)?;

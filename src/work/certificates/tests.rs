@@ -10,6 +10,7 @@ use super::*;
 use crate::model::certificate::CertificateStanding;
 use crate::model::ids::{AuthorityId, BlobId};
 use crate::model::time::DAY;
+use crate::signed::sshcert::Use;
 use crate::small_world::{at, code};
 use crate::store::durable;
 use crate::store::index::MemoryIndex;
@@ -18,6 +19,7 @@ use crate::store::local_blobs::{BlobOptions, LocalBlobs};
 use crate::store::recover::LedgerOptions;
 use crate::store::root::Root;
 use crate::store::sample;
+use crate::store::verification::{AsOf, Lists, Verification};
 use crate::work::alarms::AlarmBoard;
 
 const YEAR: i64 = 365 * DAY;
@@ -228,9 +230,8 @@ fn a_crash_leaves_nothing_half_done() {
         // Again: nothing is left to do, and nobody is told twice.
         second.certificates.forget_bundle(id, &by, now().plus(2000)).unwrap();
         if of.revoked.is_some() {
-            assert!(
-                !second.certificates.revoke(id, RevocationReason::Superseded, &by, now().plus(2000)).unwrap()
-            );
+            let again = second.certificates.revoke(id, RevocationReason::Superseded, &by, now().plus(2000));
+            assert_eq!(again.unwrap(), Revoked { ids: Vec::new(), unlisted: None });
             assert!(second.revoked.lock().unwrap().is_empty());
         }
     }
@@ -257,7 +258,7 @@ fn a_bundle_is_handed_out_until_it_is_forgotten_or_revoked() {
         &Actor::Daemon,
         now(),
     );
-    assert_eq!(told.unwrap(), [second, id]);
+    assert_eq!(told.unwrap(), Revoked { ids: vec![second, id], unlisted: None });
     assert_eq!(*run.revoked.lock().unwrap(), [second, id]);
     assert!(run.blobs().is_empty());
     for (password, code) in [
@@ -277,6 +278,64 @@ fn a_bundle_is_handed_out_until_it_is_forgotten_or_revoked() {
         };
         assert_eq!(got, code, "{password:?}");
         assert!(text.ja.starts_with("証明書発行用パスワード") && !text.en.contains("kurz1"), "{text:?}");
+    }
+}
+
+/// Lists that cannot be written stop no revocation: it counts, is told of, and is published as soon as that can be.
+#[test]
+fn all_are_revoked_though_the_lists_cannot_be_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = start(dir.path(), now(), "");
+    let ids: Vec<_> = (1..=3).map(|seed| run.issue(&key(seed), now()).certificate.id).collect();
+    run.certificates.step(now()).unwrap();
+    let own = dir.path().join("keys/ca_x509-1.key");
+    durable::rename(&own, &dir.path().join("keys/away")).unwrap();
+    let account = sample::account_id("K0001");
+    let by = Actor::Operator(0);
+    let later = now().plus(1000);
+    let told = run.certificates.revoke_all(&account, RevocationReason::KeyCompromise, &by, later).unwrap();
+    assert_eq!(told.ids.len(), 3);
+    assert!(told.unlisted.unwrap().contains("x509-1"));
+    let counts = |id: &CertificateId| run.certificates.certificate(*id).unwrap().revoked.is_some();
+    assert!(ids.iter().all(counts));
+    assert_eq!(run.revoked.lock().unwrap().len(), 3, "sessions end");
+    assert_eq!(run.listed("x509-1"), 0);
+    assert_eq!(run.alarms.list()[0].code, "CRL-FAILED");
+    run.certificates.step(later.plus(1000)).unwrap();
+    assert_eq!(run.alarms.list()[0].count, 2, "it is tried at every step");
+    durable::rename(&dir.path().join("keys/away"), &own).unwrap();
+    run.certificates.step(later.plus(2000)).unwrap();
+    assert_eq!(run.listed("x509-1"), 3);
+    assert!(run.alarms.list().is_empty());
+    // And one alone.
+    let id = run.issue(&key(4), later).certificate.id;
+    durable::rename(&own, &dir.path().join("keys/away")).unwrap();
+    let told = run.certificates.revoke(id, RevocationReason::Superseded, &by, later).unwrap();
+    assert!(told.ids == [id] && told.unlisted.is_some() && counts(&id));
+}
+
+/// A clock that ran ahead and was set back: events' times do not go back, what is revoked is revoked all the same.
+#[test]
+fn a_revocation_counts_whatever_its_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = start(dir.path(), now(), "");
+    let of = run.issue(&key(1), now()).certificate;
+    let account = run.certificates.ledger.account(&sample::account_id("K0001")).unwrap().unwrap();
+    let set = Op::SetAccount { account: account.clone(), new: false };
+    run.certificates.ledger.commit(set, Actor::Daemon, now().plus(2 * DAY)).unwrap();
+    let right = now().plus(60_000);
+    run.certificates.revoke(of.id, RevocationReason::KeyCompromise, &Actor::Operator(0), right).unwrap();
+    let revoked = run.certificates.certificate(of.id).unwrap();
+    assert!(revoked.revoked.is_some_and(|revocation| revocation.at > right), "{revoked:?}");
+    assert_eq!(revoked.standing_at(right), CertificateStanding::Revoked);
+    let verification = Verification::new(Arc::clone(&run.certificates.ledger), Lists::default());
+    let line = ssh_key::Certificate::from_openssh(&of.openssh.unwrap().line).unwrap();
+    let der = BASE64.decode(of.x509.unwrap().der).unwrap();
+    let x509 = x509::Certificate::from_der(&der).unwrap();
+    for (as_of, counts) in [(AsOf::Now(right), false), (AsOf::Then(right), true)] {
+        assert_eq!(verification.openssh(&account, &line, Use::Signature, as_of).is_ok(), counts, "{as_of:?}");
+        assert_eq!(verification.x509(&account, &x509, &[], as_of).is_ok(), counts, "{as_of:?}");
+        assert_eq!(verification.lost(&of.fingerprint, as_of).unwrap().is_none(), counts, "{as_of:?}");
     }
 }
 

@@ -6,11 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::hand_out::{README, RENEW, SETUP, TERMS};
 use super::setup::SetUpFault;
 use super::{Enrolment, PartyError};
-use crate::model::application::ApplicationKind;
+use crate::model::application::{Application, ApplicationKind};
 use crate::model::finding::Text;
 use crate::model::ids::{AccountId, ApplicationId};
-use crate::model::party::Actor;
+use crate::model::party::{Actor, Standing};
 use crate::model::time::{SECOND, Timestamp};
+use crate::rules::login::{ACCOUNT_STOPPED, account_stopped};
 use crate::store::receipts::Made;
 use crate::work::ports::self_service::{SelfFault, SelfService};
 
@@ -76,11 +77,21 @@ impl EnrolmentFiles {
     fn id(account: &AccountId) -> Result<ApplicationId, SelfFault> {
         ApplicationId::parse(account.as_str()).map_err(|error| failed(&error))
     }
+
+    /// The application, while its insurer serves: a session may be older than that it does not.
+    fn of(&self, account: &AccountId) -> Result<Application, SelfFault> {
+        let of = self.enrolment.get(Self::id(account)?).map_err(over)?;
+        let insurer = self.enrolment.ledger.insurer(&of.insurer).map_err(|error| failed(&error))?;
+        if insurer.is_none_or(|insurer| insurer.standing != Standing::Active) {
+            return Err(SelfFault::Refused { code: ACCOUNT_STOPPED, text: account_stopped() });
+        }
+        Ok(of)
+    }
 }
 
 impl SelfService for EnrolmentFiles {
     fn files(&self, account: &AccountId, now: Timestamp) -> Result<Vec<(String, Made)>, SelfFault> {
-        let of = self.enrolment.get(Self::id(account)?).map_err(over)?;
+        let of = self.of(account)?;
         let at = of.since().unwrap_or(now);
         let files = self.enrolment.files(&of, now).map_err(over)?;
         Ok(files.into_iter().map(|file| (file.name, Made { bytes: file.bytes, at })).collect())
@@ -107,9 +118,9 @@ impl SelfService for EnrolmentFiles {
         _: Option<&str>,
         now: Timestamp,
     ) -> Result<(), SelfFault> {
-        let id = Self::id(account)?;
+        let of = self.of(account)?;
+        let (id, kind) = (of.id, of.kind);
         let by = Actor::Account(account.clone());
-        let kind = self.enrolment.get(id).map_err(over)?.kind;
         let wanted = if kind == ApplicationKind::New { SETUP } else { RENEW };
         if name != wanted {
             return Err(SelfFault::Refused {

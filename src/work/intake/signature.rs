@@ -15,7 +15,7 @@ use crate::signed::sshsig::{self, SUBMISSION_NAMESPACE};
 use crate::store::dropbox::ClaimedSet;
 use crate::store::handover::Said;
 use crate::store::ledger::{Head, Op};
-use crate::store::verification::{Certified, NotVerified, form_word};
+use crate::store::verification::{AsOf, Certified, NotVerified, form_word};
 
 /// One signature that counts.
 struct One {
@@ -89,15 +89,11 @@ impl One {
 }
 
 impl Intake {
-    /// Checks the signatures of a set for the account that is logged in. Certificates are judged at `at`.
-    pub(super) fn verify(
-        &self,
-        set: &ClaimedSet,
-        account: &Account,
-        at: Timestamp,
-    ) -> Result<Signed, Failed> {
-        let sshsig = set.sshsig.as_deref().map(|bytes| self.sshsig(set, bytes, account, at)).transpose()?;
-        let cms = set.cms.as_deref().map(|bytes| self.cms(set, bytes, account, at)).transpose()?;
+    /// Checks the signatures of a set for the account that is logged in. Certificates are judged as of this time.
+    pub(super) fn verify(&self, set: &ClaimedSet, account: &Account, as_of: AsOf) -> Result<Signed, Failed> {
+        let sshsig =
+            set.sshsig.as_deref().map(|bytes| self.sshsig(set, bytes, account, as_of)).transpose()?;
+        let cms = set.cms.as_deref().map(|bytes| self.cms(set, bytes, account, as_of)).transpose()?;
         match (sshsig, cms) {
             (Some(first), second) => Ok(Signed { first, second }),
             (None, Some(first)) => Ok(Signed { first, second: None }),
@@ -105,30 +101,24 @@ impl Intake {
         }
     }
 
-    fn sshsig(
-        &self,
-        set: &ClaimedSet,
-        bytes: &[u8],
-        account: &Account,
-        at: Timestamp,
-    ) -> Result<One, Failed> {
+    fn sshsig(&self, set: &ClaimedSet, bytes: &[u8], account: &Account, as_of: AsOf) -> Result<One, Failed> {
         let signer = sshsig::verify(bytes, SUBMISSION_NAMESPACE, &set.manifest_bytes)
             .map_err(|e| Failed::Stays(Said { code: e.code().into(), text: e.text() }))?;
         let fingerprint = signer.fingerprint();
         let mut one = One { key: signer.key, algorithm: signer.algorithm, certified: None };
         if let Some(certificate) = signer.certificate {
-            let judged = self.verification.openssh(account, &certificate, Use::Signature, at);
-            one.certified = Some(judged.map_err(|why| self.not_verified(why, at))?);
+            let judged = self.verification.openssh(account, &certificate, Use::Signature, as_of);
+            one.certified = Some(judged.map_err(|why| self.not_verified(why, as_of.at()))?);
             return Ok(one);
         }
         if account.keys.iter().any(|key| key.fingerprint == fingerprint) {
-            if let since @ Some(_) = self.verification.lost(&fingerprint, at)? {
-                return Err(self.not_verified(CertificateError::Revoked { since }.into(), at));
+            if let since @ Some(_) = self.verification.lost(&fingerprint, as_of)? {
+                return Err(self.not_verified(CertificateError::Revoked { since }.into(), as_of.at()));
             }
             return Ok(one);
         }
         if self.ledger.certificates_of_key(&fingerprint)?.iter().any(|of| of.account == account.id) {
-            return Err(self.not_verified(CertificateError::NotPresented.into(), at));
+            return Err(self.not_verified(CertificateError::NotPresented.into(), as_of.at()));
         }
         Err(Failed::Stays(said(
             "SIGNATURE-OTHER-KEY",
@@ -143,9 +133,9 @@ impl Intake {
         )))
     }
 
-    fn cms(&self, set: &ClaimedSet, bytes: &[u8], account: &Account, at: Timestamp) -> Result<One, Failed> {
-        let found = self.verification.cms(account, bytes, &set.manifest_bytes, at);
-        let found = found.map_err(|why| self.not_verified(why, at))?;
+    fn cms(&self, set: &ClaimedSet, bytes: &[u8], account: &Account, as_of: AsOf) -> Result<One, Failed> {
+        let found = self.verification.cms(account, bytes, &set.manifest_bytes, as_of);
+        let found = found.map_err(|why| self.not_verified(why, as_of.at()))?;
         Ok(One {
             key: found.certified.key.clone(),
             algorithm: found.scheme.name().to_owned(),
