@@ -13,7 +13,7 @@
 //! | set up | events `application_moved` and `account_set` (active) in one commit | - |
 //! | in use | one event at the first login | said at the next login |
 //! | cleared | the bundle forgotten; event `application_moved` | forgotten again, which changes nothing |
-//! | expired, cancelled | certificate revoked; events `application_moved` and `account_set` (closed) in one commit | revoked again, which changes nothing |
+//! | expired, cancelled | certificate revoked; events `application_moved`, `account_set` (closed) and `password_removed` in one commit | revoked again, which changes nothing |
 //!
 //! A card of names goes after `[retention] cards_days`: the blob is named no more by `card_gone`, then removed; the sweep takes
 //! what a crash leaves.
