@@ -31,6 +31,7 @@ use crate::model::submission::{
 };
 use crate::model::time::{Clock, SECOND, Timestamp};
 use crate::rules::policy::SubmitPolicy;
+use crate::rules::renewal;
 use crate::signed::manifest::Manifest;
 use crate::signed::receipt::{self, RECEIPT_SCHEMA, Receipt, ReceiptFile, Stage as ReceiptStage, Stages};
 use crate::store::blobs::{BlobReader, Blobs};
@@ -510,6 +511,8 @@ impl Intake {
     ) -> Result<(Submission, BlobId), Failed> {
         let manifest = &set.manifest;
         let decided_at = (!matches!(assessment.outcome, Outcome::Held(_))).then_some(now);
+        let certificates = super::renewals::of_account(self.ledger.as_ref(), &account.id)?;
+        let certificate_ends = renewal::newest(&certificates, received_at).map(|newest| newest.not_after);
         let receipt = Receipt {
             schema: RECEIPT_SCHEMA.into(),
             number,
@@ -521,6 +524,7 @@ impl Intake {
             manifest_sha256: Digest::of(&set.manifest_bytes),
             signer: signer.receipt_signer(),
             second_signer: signer.second_signer(),
+            certificate_ends,
             files: set
                 .files
                 .iter()
