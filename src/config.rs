@@ -166,6 +166,7 @@ impl Config {
         let sftp_listen = address(&mut source, "sftp.listen", &sftp.listen);
         at_least_one(&mut source, "sessions.person_max", sessions.person_max as u64);
         at_least_one(&mut source, "sessions.machine_max", sessions.machine_max as u64);
+        at_least_one(&mut source, "sessions.enrolment_max", sessions.enrolment_max as u64);
         check_passwords(&mut source, &passwords);
         check_submit(&mut source, &submit);
         check_certificates(&mut source, &certificates);
@@ -310,6 +311,7 @@ fn check_gateway(source: &mut Source<'_>, gateway: &GatewayPolicy) {
 
 fn check_passwords(source: &mut Source<'_>, passwords: &PasswordsPolicy) {
     at_least_one(source, "passwords.checks_max", passwords.checks_max as u64);
+    at_least_one(source, "passwords.enrolment_checks_max", passwords.enrolment_checks_max as u64);
     if !passwords.is_hard() {
         let what = "a check must cost at least 7 MiB and 5 passes, or as much in all: memory_kib of 7168 or more, and memory_kib \
                     times passes of 35840 or more";

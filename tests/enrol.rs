@@ -6,6 +6,7 @@
 mod gateway;
 
 use std::fs;
+use std::io::{BufRead as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 
@@ -42,13 +43,12 @@ fn apply(gateway: &Gateway, account: &str, more: &[&str]) -> Ran {
 }
 
 /// Stock `sftp` as an enrolment login, by password alone.
-fn enrolment(gateway: &Gateway, login: &str, password: &str, batch: &str) -> Ran {
+fn sftp(gateway: &Gateway, login: &str, password: &str, batch: &str) -> Command {
     let askpass = gateway.file("askpass");
     fs::write(&askpass, format!("#!/bin/sh\necho '{password}'\n")).unwrap();
     fs::set_permissions(&askpass, fs::Permissions::from_mode(0o700)).unwrap();
-    let file = gateway.file("enrol-batch");
-    fs::write(&file, batch).unwrap();
-    let output = Command::new("sftp")
+    let mut command = Command::new("sftp");
+    command
         .args([
             "-F",
             "none",
@@ -61,17 +61,22 @@ fn enrolment(gateway: &Gateway, login: &str, password: &str, batch: &str) -> Ran
         ])
         .args(["-o", "StrictHostKeyChecking=yes", "-o"])
         .arg(format!("UserKnownHostsFile={}", gateway.file("known_hosts").display()))
-        .args(["-P", &gateway.address.port().to_string(), "-b"])
-        .arg(&file)
+        .args(["-P", &gateway.address.port().to_string(), "-b", batch])
         .arg(format!("{login}@127.0.0.1"))
         .current_dir(gateway.work())
         .env("SSH_ASKPASS", &askpass)
         .env("SSH_ASKPASS_REQUIRE", "force")
         .env("DISPLAY", ":9")
-        .stdin(Stdio::null())
-        .output()
-        .expect("sftp (package openssh-client)");
-    Ran::of(&output)
+        .stdin(Stdio::null());
+    command
+}
+
+/// One session of it, from its first line to its last.
+fn enrolment(gateway: &Gateway, login: &str, password: &str, batch: &str) -> Ran {
+    let file = gateway.file("enrol-batch");
+    fs::write(&file, batch).unwrap();
+    let mut sftp = sftp(gateway, login, password, file.to_str().unwrap());
+    Ran::of(&sftp.output().expect("sftp (package openssh-client)"))
 }
 
 const SETUP: &str = "office_name = \"（株） 見本工業\"\r\nuser_name = \"総務　課\"\r\nmail = \"soumu@EXAMPLE.jp\"\r\nconsent = \"1\"\r\n";
@@ -201,4 +206,64 @@ fn a_payroll_system_fetches_with_the_key_it_applied_with() {
     assert_eq!(gateway.ask(&["account", "show", "K0003"])["standing"], "active");
     gateway.todoke(&["account", "application", "cancel", &id, "--reason", "試し"]).ends(0);
     assert_ne!(gateway.sftp_with(&id, "payroll", &[], "ls /\n").code, 0);
+}
+
+#[test]
+fn what_was_told_is_not_lost_and_places_are_bounded() {
+    let mut gateway = Gateway::bare(&[("sessions", "enrolment_max", "1")]);
+    gateway.add_insurer(INSURER);
+    gateway.add_office("1234");
+    gateway.add_office("5678");
+    gateway.start();
+    let ids = [("K0002", "1234"), ("K0003", "5678")].map(|(account, office)| {
+        apply(&gateway, account, &["--office", office, "--p12"]).ends(0);
+        application(&gateway, account)
+    });
+    gateway.todoke(&["account", "application", "collect", "--insurer", INSURER]).ends(0);
+    gateway.todoke(&["account", "application", "approve", &ids[0], &ids[1]]).ends(0);
+
+    // The second one's password cannot be kept: nothing is issued for it, and the first one's is told.
+    let in_the_way = gateway.spool().join(format!("credentials/enrolment/{}.json", ids[1]));
+    fs::create_dir_all(&in_the_way).unwrap();
+    let issue = ["account", "application", "issue", &ids[0], &ids[1], "--json"];
+    let told = gateway.todoke(&issue).ends(1);
+    let rows: Value = serde_json::from_str(&told.out).unwrap();
+    let results: Vec<_> = [0, 1].map(|row: usize| rows[row]["result"].as_str().unwrap().to_owned()).into();
+    assert_eq!(results, ["done", "failed"], "{rows:#}");
+    let password = rows[0]["password"].as_str().unwrap();
+    assert_eq!([state(&gateway, &ids[0]), state(&gateway, &ids[1])], ["issued", "approved"]);
+    fs::remove_dir(&in_the_way).unwrap();
+    // What was told opens the login, also after the same was asked for again.
+    let again = gateway.todoke(&issue).ends(1);
+    let rows: Value = serde_json::from_str(&again.out).unwrap();
+    let results: Vec<_> = [0, 1].map(|row: usize| rows[row]["result"].as_str().unwrap().to_owned()).into();
+    assert_eq!(results, ["refused", "done"], "{rows:#}");
+    enrolment(&gateway, &ids[0], password, "ls /enrol\n").ends(0);
+
+    // One connection of one login at a time.
+    let mut held =
+        sftp(&gateway, &ids[0], password, "-").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    held.stdin.as_mut().unwrap().write_all(b"ls /\n").unwrap();
+    let mut said = std::io::BufReader::new(held.stdout.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("/enrol") {
+        line.clear();
+        assert_ne!(said.read_line(&mut line).unwrap(), 0, "the first connection ended");
+    }
+    let second = enrolment(&gateway, &ids[0], password, "ls /enrol\n");
+    assert!(second.code != 0 && second.err.contains("LOGIN-CONNECTIONS"), "{}", second.err);
+    held.kill().unwrap();
+    held.wait().unwrap();
+    until("its place is free again", || enrolment(&gateway, &ids[0], password, "ls /enrol\n").code == 0);
+
+    // The set-up would open it again.
+    let refused = gateway.todoke(&["account", "close", "K0002"]).ends(1);
+    assert!(
+        refused.err.contains("SET-UP-WAITS") && refused.err.contains("application cancel"),
+        "{}",
+        refused.err
+    );
+    gateway.todoke(&["insurer", "suspend", INSURER]).ends(0);
+    let stopped = enrolment(&gateway, &ids[0], password, "ls /enrol\n");
+    assert!(stopped.code != 0 && stopped.err.contains("INSURER-STOPPED"), "{}", stopped.err);
 }

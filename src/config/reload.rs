@@ -16,6 +16,7 @@ const NEEDS_RESTART: &[&str] = &[
     "passwords.passes",
     "passwords.checks_max",
     "passwords.checks_waiting_max",
+    "passwords.enrolment_checks_max",
     "submit.intake_threads",
     "submit.sets_waiting_max",
     "submit.verdict_wait_seconds",

@@ -51,6 +51,7 @@ use crate::work::expected::{Expected, FormNames, Teller};
 use crate::work::imports::Imports;
 use crate::work::intake::{Intake, Refusals};
 use crate::work::judge::Judge;
+use crate::work::leap::Leap;
 use crate::work::notify::{NoticePolicy, Notifier};
 use crate::work::parties::Parties;
 use crate::work::password_ends::{PasswordEnds, PasswordRules};
@@ -329,8 +330,17 @@ impl House {
         };
         let given = desk::certificates::credentials_directory();
         let certificates = desk::certificates::build(&config, &ledger, &blobs, &alarm_port, given);
-        let enrolment =
-            Arc::new(desk::applications::build(&config, &ledger, &blobs, &alarm_port, &certificates));
+        let parties = Arc::new(Parties::new(Arc::clone(&ledger), Arc::clone(&blobs), root_path.clone()));
+        let leap = Arc::new(Leap::new(Arc::clone(&world.uptime), Arc::clone(&alarm_port)));
+        let enrolment = Arc::new(desk::applications::build(
+            &config,
+            &ledger,
+            &blobs,
+            &alarm_port,
+            &certificates,
+            &parties,
+            Arc::clone(&leap),
+        ));
         let teller = Arc::clone(&notifier);
         stages.withdrawn = Some(Box::new(move |submission, reason, now| {
             if let Err(error) = teller.withdrawn(submission, reason, now) {
@@ -351,16 +361,14 @@ impl House {
         stages.unclaimed = Some(Box::new(move || claims.blobs()));
         let books = Books::new(root_path.join("books"));
         let handover = Arc::new(Handover::new(in_force.submit.sets_waiting_max));
-        let parties = Arc::new(Parties::new(Arc::clone(&ledger), Arc::clone(&blobs), root_path.clone()));
-        let (policies, uptime) = (Arc::clone(&config), Arc::clone(&world.uptime));
+        let policies = Arc::clone(&config);
         let renewals = Arc::new(Renewals {
             ledger: Arc::clone(&ledger),
             blobs: Arc::clone(&blobs),
             notifier: Arc::clone(&notifier),
             alarms: Arc::clone(&alarm_port),
             policy: Box::new(move |insurer| desk::applications::renewal_policy(&policies.get(), insurer)),
-            uptime,
-            last: Mutex::default(),
+            leap,
             zone: in_force.gateway.zone,
         });
         let password_rules = Arc::new(password_rules(&logins, &config));

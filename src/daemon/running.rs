@@ -189,7 +189,10 @@ fn gate(house: &Arc<House>, config: &Config) -> KeyGate {
         second_factor(house),
     );
     let fetched = Fetched::default();
+    let in_force = Arc::clone(&house.config);
     gate.enrolment = Some(EnrolmentDoor {
+        connections_max: Box::new(move || in_force.get().sessions.enrolment_max),
+        connections: Arc::default(),
         ledger: Arc::clone(&house.ledger),
         credentials: Arc::clone(&house.credentials),
         service: Arc::new(EnrolmentFiles { enrolment: Arc::clone(&house.enrolment), fetched }),
@@ -443,9 +446,10 @@ fn start_stages(house: &Arc<House>, loops: &Loops) -> anyhow::Result<Vec<JoinHan
         Ok(false)
     })?);
 
-    let blobs = Arc::clone(&house.blobs);
+    let (blobs, credentials) = (Arc::clone(&house.blobs), Arc::clone(&house.credentials));
     threads.push(loops.spawn("tidy", Bell::default(), seconds(600), seconds(600), move |_| {
         blobs.tidy()?;
+        credentials.tidy().context("while removing passwords that ended")?;
         Ok(false)
     })?);
 

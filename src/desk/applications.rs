@@ -2,7 +2,7 @@
 
 mod again;
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -28,13 +28,14 @@ use crate::rules::quotation::{self, Paper, Sheet};
 use crate::rules::renewal::RenewalPolicy;
 use crate::store::blobs::Blobs;
 use crate::store::cards;
-use crate::store::credentials::CredentialError;
 use crate::store::ledger::{ApplicationFilter, Ledger};
 use crate::work::alarms::Alarms;
 use crate::work::certificates::Certificates;
 use crate::work::enrol::again::AgainForm;
 use crate::work::enrol::certified::Certifier;
 use crate::work::enrol::{ApplyForm, Enrolment};
+use crate::work::leap::Leap;
+use crate::work::parties::Parties;
 use crate::work::parties::csv::Row;
 use crate::work::parties::import::Outcome;
 use crate::work::step::Points;
@@ -116,6 +117,8 @@ pub fn build(
     blobs: &Arc<dyn Blobs>,
     alarms: &Arc<dyn Alarms>,
     certificates: &Arc<Certificates>,
+    parties: &Parties,
+    leap: Arc<Leap>,
 ) -> Enrolment {
     let now = config.get();
     let (policies, second, renewals) = (Arc::clone(config), Arc::clone(config), Arc::clone(config));
@@ -133,7 +136,8 @@ pub fn build(
         zone: now.gateway.zone,
         alarms: Arc::clone(alarms),
         points: Points::default(),
-        one: Mutex::default(),
+        leap,
+        one: parties.one(),
     }
 }
 
@@ -239,7 +243,7 @@ fn others(id: ApplicationId, all: &[ApplicationId]) -> Vec<ApplicationId> {
     all.iter().copied().filter(|other| *other != id).collect()
 }
 
-/// One after the other, a row each: one that is refused does not stop the rest. Offices come first, since agents' wait for
+/// One after the other, a row each: one that is refused does not stop the rest, nor does trouble, once there is a row. Offices come first, since agents' wait for
 /// them.
 fn each(
     parts: &Parts,
@@ -260,9 +264,14 @@ fn each(
                 findings = true;
                 ("refused", json!(trouble.to_string()))
             }
+            // What was told of the rows before it is told only here.
+            Err(trouble) if !rows.is_empty() => {
+                findings = true;
+                ("failed", json!(trouble.to_string()))
+            }
             Err(trouble) => return Err(trouble),
         };
-        let state = parts.ledger.application(id)?.map(|of| of.state);
+        let state = parts.ledger.application(id).ok().flatten().map(|of| of.state);
         let (also, detail, password) = match &detail {
             Value::Array(_) => (detail, Value::Null, Value::Null),
             Value::Object(told) => (Value::Null, told["note"].clone(), told["password"].clone()),
@@ -302,11 +311,22 @@ fn set_login(
         Some(_) => PasswordChange::Reset,
         None => PasswordChange::Given,
     };
-    parts.credentials.set(&credential, &password, change, by, now).map_err(|error| match error {
-        CredentialError::Ledger(error) => error.into(),
-        CredentialError::Busy => Trouble::new(Kind::NotNow, "BUSY", error.to_string()),
-        other => Trouble::fault(other.to_string()),
-    })
+    Ok(parts.credentials.set(&credential, &password, change, by, now)?)
+}
+
+/// Issues a bundle under a password that is made here. The password is set first: a bundle that is there can be opened.
+fn issue_bundle(
+    parts: &Parts,
+    id: ApplicationId,
+    by: &Actor,
+    now: Timestamp,
+) -> Result<Zeroizing<String>, Trouble> {
+    // The login's password of one that was issued already stays.
+    parts.enrolment.may_issue(id, now)?;
+    let text = fresh()?;
+    set_login(parts, id, &text, by, now)?;
+    parts.enrolment.issue(id, Some(&text), by, now)?;
+    Ok(text)
 }
 
 /// A bundle's password opens the bundle, and the enrolment login it is fetched by: one letter, one password.
@@ -318,9 +338,7 @@ fn issue(parts: &Parts, ids: &[ApplicationId], by: &Actor, now: Timestamp) -> Re
             parts.enrolment.issue(id, None, by, now)?;
             return Ok(Value::Null);
         }
-        let text = fresh()?;
-        parts.enrolment.issue(id, Some(&text), by, now)?;
-        set_login(parts, id, &text, by, now)?;
+        let text = issue_bundle(parts, id, by, now)?;
         made += 1;
         Ok(json!({ "note": format!("login {id}"), "password": *text }))
     })?;

@@ -21,6 +21,7 @@ impl From<CredentialError> for Trouble {
         match error {
             CredentialError::Fault(fault) => Self::refused(fault.code(), fault.text().en),
             CredentialError::Busy => Self::new(Kind::NotNow, "LOGIN-BUSY", error.to_string()),
+            CredentialError::Moved => Self::new(Kind::NotNow, "PASSWORD-MOVED", error.to_string()),
             CredentialError::Ledger(error) => error.into(),
             CredentialError::Io { .. } => Self::fault(error.to_string()),
         }
@@ -106,8 +107,9 @@ pub(super) fn password(
 
 /// Ends a lock before its time.
 pub(super) fn unlock(parts: &Parts, id: &AccountId, by: &Actor, now: Timestamp) -> Response {
-    account(parts, id)?;
-    let locked = parts.ledger.logins(id)?.locked_until.is_some_and(|until| until > now);
+    let (rules, _) = rules(parts, &account(parts, id)?);
+    let until = parts.ledger.logins(id)?.locked_until;
+    let locked = until.is_some_and(|until| rules.lock().holds(until, now));
     end_lock(parts, id, by, now)?;
     let result = if locked { "changed" } else { "unchanged" };
     Ok(Answer::of(
@@ -127,7 +129,7 @@ pub(super) fn show(parts: &Parts, account: &Account, now: Timestamp) -> Result<V
     let record = parts.ledger.logins(&account.id)?;
     let state = |purpose| parts.credentials.state(&Credential::of(purpose, &account.id));
     let last = parts.attempts.last_login(&account.id);
-    let locked = record.locked_until.filter(|until| *until > now);
+    let locked = record.locked_until.filter(|until| rules.lock().holds(*until, now));
     Ok(json!({
         "factors": rules.factors_of(account),
         "password": password_state(state(Purpose::Login)?, &policy, now),

@@ -26,6 +26,7 @@ use crate::work::certificates::Certificates;
 use crate::work::compare::{Compared, Scope};
 use crate::work::deliver::Placement;
 use crate::work::enrol::Enrolment;
+use crate::work::leap::Leap;
 use crate::work::parties::Parties;
 
 /// A document an operator places by hand.
@@ -199,7 +200,9 @@ impl Parts {
         let attempts = Arc::new(Attempts::open(&folder));
         // Where a daemon moves applications, its own is put in, which raises its alarms.
         let alarms: Arc<dyn Alarms> = Arc::new(AlarmBoard::default());
-        let enrolment = Arc::new(applications::build(&config, &ledger, &blobs, &alarms, &certificates));
+        let leap = Arc::new(Leap::new(Arc::new(|| 0), Arc::clone(&alarms)));
+        let enrolment = applications::build(&config, &ledger, &blobs, &alarms, &certificates, &parties, leap);
+        let enrolment = Arc::new(enrolment);
         Self { ledger, blobs, config, credentials, attempts, parties, certificates, enrolment, works, live }
     }
 

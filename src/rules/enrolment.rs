@@ -151,24 +151,35 @@ pub fn told(step: &ApplicationStep) -> Option<ApplicationNotice> {
     }
 }
 
-/// When something is to be done about it next; none while it waits for somebody. `since` is the time of its last change.
-pub fn due(application: &Application, since: Timestamp) -> Option<Timestamp> {
+/// Before every clock: what is due at once must not wait for the time of an event, which may lie ahead of a clock that was set
+/// right.
+pub const AT_ONCE: Timestamp = Timestamp(0);
+
+/// When something is to be done about it next; none while it waits for somebody.
+pub fn due(application: &Application) -> Option<Timestamp> {
     use ApplicationState as State;
     if application.replaces.as_ref().is_some_and(|of| of.is_due(application.state)) {
-        return Some(since);
+        return Some(AT_ONCE);
     }
     match application.state {
         State::Applied if application.waits_for_consent() => None,
         State::Applied => Some(application.collect_at),
         // A bundle's password is handed out by whoever issues it.
-        State::Approved | State::Paid => (application.material != Material::P12).then_some(since),
+        State::Approved | State::Paid => (application.material != Material::P12).then_some(AT_ONCE),
         State::Collected | State::AwaitingPayment => None,
         State::Issued | State::Downloaded => {
             application.remind_at.first().copied().into_iter().chain(application.use_before).min()
         }
         State::InUse if application.keep && application.bundle => application.use_before,
-        _ => application.bundle.then_some(since),
+        _ => application.bundle.then_some(AT_ONCE),
     }
+}
+
+/// Whether its enrolment login is over after this step, and with it the login's password.
+pub fn ends_login(application: &Application, step: &ApplicationStep) -> bool {
+    let keeps = application.state == ApplicationState::InUse && application.keep;
+    let gone = matches!(step, ApplicationStep::BundleGone | ApplicationStep::CardGone);
+    !application.state.is_open() && (gone || !keeps)
 }
 
 /// The end of the last whole local day of `days` days after `at`: "within 60 days" is never a moment too short (K27).

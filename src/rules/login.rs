@@ -118,6 +118,11 @@ impl LockRule {
     pub fn new(failures_max: u32, minutes: u32) -> Self {
         Self { failures_max: failures_max.max(1), lock: i64::from(minutes.max(1)) * 60_000 }
     }
+
+    /// Whether a lock that ends then holds now. Farther ahead than any lock: the clock was set back.
+    pub fn holds(self, until: Timestamp, now: Timestamp) -> bool {
+        until > now && until.since(now) <= self.lock
+    }
 }
 
 /// Failures of one account, or one source.
@@ -135,8 +140,7 @@ pub struct Tally {
 impl Tally {
     /// Until when it is locked at this time, if it is.
     pub fn locked(&self, rule: LockRule, now: Timestamp) -> Option<Timestamp> {
-        // Farther ahead than any lock: the clock was set back.
-        self.until.filter(|until| *until > now && until.since(now) <= rule.lock)
+        self.until.filter(|until| rule.holds(*until, now))
     }
 
     /// One more failure; until when it is locked, if this one locks it. Failures during a lock do not make it longer.

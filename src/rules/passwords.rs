@@ -33,6 +33,8 @@ pub struct PasswordsPolicy {
     pub checks_max: usize,
     /// Checks that may wait for their turn; beyond it, "try again".
     pub checks_waiting_max: usize,
+    /// Checks of enrolment logins at the same time, beside those: anybody may ask for them.
+    pub enrolment_checks_max: usize,
     /// Wrong passwords from one source, to whatever accounts, after which its passwords do not count for a while. More than
     /// an account may have, since an office's people share an address.
     pub source_failures_max: u32,
@@ -49,6 +51,7 @@ impl Default for PasswordsPolicy {
             passes: 2,
             checks_max: 2,
             checks_waiting_max: 32,
+            enrolment_checks_max: 1,
             source_failures_max: 30,
             source_lock_minutes: 30,
         }

@@ -83,11 +83,13 @@ pub struct SessionsPolicy {
     pub person_max: usize,
     /// Of an account that a payroll system uses (`account add --machine`).
     pub machine_max: usize,
+    /// Connections of one enrolment login.
+    pub enrolment_max: usize,
 }
 
 impl Default for SessionsPolicy {
     fn default() -> Self {
-        Self { person_max: 1, machine_max: 8 }
+        Self { person_max: 1, machine_max: 8, enrolment_max: 4 }
     }
 }
 

@@ -29,8 +29,7 @@ impl StoredApplication {
             tables::insurer_applications(&of.insurer).numbered(epoch, serial).done(),
             tables::state_applications(of.state).numbered(epoch, serial).done(),
         ];
-        let due =
-            if self.tell.is_empty() { enrolment::due(of, self.changed_at) } else { Some(self.changed_at) };
+        let due = if self.tell.is_empty() { enrolment::due(of) } else { Some(enrolment::AT_ONCE) };
         keys.extend(due.map(|due| tables::queued(Queue::Enrol, due, epoch, serial)));
         let refer = |card: &crate::model::card::CardRef| {
             tables::blob(&card.blob).byte(b'p').numbered(epoch, serial).done()

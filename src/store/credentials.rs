@@ -7,14 +7,16 @@
 //! Which version counts is what the ledger says, so a password is set in two steps: the file is replaced, durably, by one
 //! that holds the new hash beside those before; then the event `password_set` names its version. A crash between the two
 //! leaves a hash that never counted: the password before still holds, nobody was told otherwise, and the next change writes
-//! over it. A password is removed by its event; then the file goes. What a crash leaves of it counts for nothing.
+//! over it. A password ends by its event, with what its holder ended by; then the file goes ([`Credentials::tidy`]). What a
+//! crash leaves of it counts for nothing.
 //!
-//! Checks are bounded: so many at the same time, so many that wait, and beyond that none ([`Checked::Busy`]). A check takes as
-//! long for a holder that has no password.
+//! Checks are bounded: so many at the same time, so many that wait, and beyond that none ([`Checked::Busy`]). Those of enrolment
+//! logins, which anybody may ask for, have places of their own. What an operator sets waits for its turn. A check takes as long
+//! for a holder that has no password.
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use argon2::{Algorithm, Argon2, Params, Version};
 use serde::{Deserialize, Serialize};
@@ -23,7 +25,8 @@ use zeroize::Zeroizing;
 use super::gateway_keys::read_private;
 use super::ledger::{Ledger, LedgerError, Op};
 use super::{durable, keys};
-use crate::model::login::{Credential, PasswordChange, PasswordState};
+use crate::model::ids::CredentialHolder;
+use crate::model::login::{Credential, PasswordChange, PasswordState, Purpose};
 use crate::model::party::Actor;
 use crate::model::time::Timestamp;
 use crate::rules::passwords::{GIVEN_BYTES_MAX, Password, PasswordFault, PasswordsPolicy, fold};
@@ -42,6 +45,9 @@ pub enum CredentialError {
     /// Too many checks wait.
     #[error("too many passwords are being checked; try again")]
     Busy,
+    /// It was set anew after the one before it was shown.
+    #[error("the password was set by somebody else meanwhile")]
+    Moved,
     /// The ledger did not record it.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
@@ -88,6 +94,8 @@ pub struct Credentials {
     ledger: Arc<dyn Ledger>,
     cost: (u32, u32),
     places: Places,
+    /// Of enrolment logins, whose password is the first thing that they show.
+    enrolment: Places,
     /// One change at a time: each reads, adds and replaces a file.
     changing: Mutex<()>,
 }
@@ -100,6 +108,7 @@ impl Credentials {
             ledger,
             cost: (policy.memory_kib, policy.passes),
             places: Places::new(policy.checks_max.max(1), policy.checks_waiting_max),
+            enrolment: Places::new(policy.enrolment_checks_max.max(1), policy.checks_waiting_max),
             changing: Mutex::new(()),
         }
     }
@@ -120,7 +129,11 @@ impl Credentials {
                 "a password's hash is not in credentials/; reset the password"
             );
         }
-        let Some(_place) = self.places.take() else { return Ok(Checked::Busy) };
+        let places = match of.purpose {
+            Purpose::Login | Purpose::Issue => &self.places,
+            Purpose::Enrolment => &self.enrolment,
+        };
+        let Some(_place) = places.take() else { return Ok(Checked::Busy) };
         let right = if let Some(entry) = entry {
             entry.is(given)
         } else {
@@ -145,7 +158,34 @@ impl Credentials {
         by: &Actor,
         now: Timestamp,
     ) -> Result<(), CredentialError> {
+        self.set_over(of, None, (password, change), by, now)
+    }
+
+    /// The same, chosen by who showed the password of this version; one that was set meanwhile stays.
+    pub fn choose(
+        &self,
+        of: &Credential,
+        shown: u64,
+        password: &Password,
+        by: &Actor,
+        now: Timestamp,
+    ) -> Result<(), CredentialError> {
+        self.set_over(of, Some(shown), (password, PasswordChange::Chosen), by, now)
+    }
+
+    fn set_over(
+        &self,
+        of: &Credential,
+        shown: Option<u64>,
+        (password, change): (&Password, PasswordChange),
+        by: &Actor,
+        now: Timestamp,
+    ) -> Result<(), CredentialError> {
         let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let there = self.ledger.password(of)?.map(|state| state.version);
+        if shown.is_some() && shown != there {
+            return Err(CredentialError::Moved);
+        }
         let version = self.stage(of, password, change)?;
         let op = Op::SetPassword { credential: of.clone(), version, change };
         self.ledger.commit(op, by.clone(), now)?;
@@ -163,7 +203,11 @@ impl Credentials {
         let mut file = self.read(of)?;
         // What a crash left, or what is too long ago.
         file.argon2id.retain(|entry| entry.version <= last);
-        let _place = self.places.take().ok_or(CredentialError::Busy)?;
+        let _place = match change {
+            PasswordChange::Chosen => self.places.take().ok_or(CredentialError::Busy)?,
+            // An operator's word is not lost because many log in.
+            _ => self.places.wait(),
+        };
         let before = file.argon2id.iter().rev().take(KEPT - 1);
         if change == PasswordChange::Chosen && before.into_iter().any(|entry| entry.is(password.reveal())) {
             return Err(CredentialError::Fault(PasswordFault::Previous));
@@ -177,11 +221,33 @@ impl Credentials {
         Ok(version)
     }
 
-    /// There is no such password any more.
-    pub fn remove(&self, of: &Credential, by: &Actor, now: Timestamp) -> Result<(), CredentialError> {
-        let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        self.ledger.commit(Op::RemovePassword(of.clone()), by.clone(), now)?;
-        durable::remove(&self.path(of)).map_err(|source| self.io(of, source))
+    /// Removes the files of passwords that ended; how many those were. Cost proportional to the passwords there are.
+    pub fn tidy(&self) -> Result<usize, CredentialError> {
+        let mut removed = 0;
+        for purpose in [Purpose::Login, Purpose::Issue, Purpose::Enrolment] {
+            let folder = self.folder.join(purpose.as_str());
+            let wrong = |source| CredentialError::Io { path: folder.clone(), source };
+            let entries = match std::fs::read_dir(&folder) {
+                Ok(entries) => entries,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(wrong(error)),
+            };
+            for entry in entries {
+                let name = entry.map_err(wrong)?.file_name();
+                let holder = name.to_str().and_then(|name| name.strip_suffix(".json"));
+                let Some(holder) = holder.and_then(|holder| CredentialHolder::parse(holder).ok()) else {
+                    continue;
+                };
+                let of = Credential { purpose, holder };
+                // A file is written before the event that makes it count.
+                let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+                if self.ledger.password(&of)?.is_none() {
+                    durable::remove(&self.path(&of)).map_err(|source| self.io(&of, source))?;
+                    removed += 1;
+                }
+            }
+        }
+        Ok(removed)
     }
 
     fn path(&self, of: &Credential) -> PathBuf {
@@ -270,14 +336,22 @@ impl Places {
                 return None;
             }
             taken.1 += 1;
-            taken = self
-                .freed
-                .wait_while(taken, |taken| taken.0 >= self.max)
-                .unwrap_or_else(PoisonError::into_inner);
+            taken = self.turn(taken);
             taken.1 -= 1;
         }
         taken.0 += 1;
         Some(Place(self))
+    }
+
+    /// The same, however many wait.
+    fn wait(&self) -> Place<'_> {
+        let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        self.turn(taken).0 += 1;
+        Place(self)
+    }
+
+    fn turn<'a>(&'a self, taken: MutexGuard<'a, (usize, usize)>) -> MutexGuard<'a, (usize, usize)> {
+        self.freed.wait_while(taken, |taken| taken.0 >= self.max).unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -293,7 +367,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
-    use crate::model::login::{LoginNews, Purpose};
+    use crate::model::login::LoginNews;
     use crate::store::index::MemoryIndex;
     use crate::store::journal_ledger::JournalLedger;
     use crate::store::ledger_suite::prepare;
@@ -359,7 +433,10 @@ mod tests {
         assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
         let text = std::fs::read_to_string(&file).unwrap();
         assert!(!text.contains("1234") || !text.contains("mine"), "{text}");
-        credentials.remove(&login(), &BY, NOW).unwrap();
+        assert_eq!(credentials.tidy().unwrap(), 1, "what a refused change left");
+        assert!(file.exists(), "it is in force");
+        ledger.commit(Op::RemovePassword(login()), BY, NOW).unwrap();
+        assert_eq!(credentials.tidy().unwrap(), 1);
         assert!(!file.exists());
         assert_eq!(credentials.check(&login(), "mine\\1234").unwrap(), Checked::Absent);
         set("again1234", PasswordChange::Temporary).unwrap();
@@ -389,6 +466,48 @@ mod tests {
         let file = std::fs::read_to_string(dir.path().join("credentials/login/K0001.json")).unwrap();
         let file: File = serde_json::from_str(&file).unwrap();
         assert_eq!(file.argon2id.iter().map(|e| e.version).collect::<Vec<_>>(), [1, 2]);
+    }
+
+    #[test]
+    fn who_showed_an_old_password_does_not_set_over_a_newer_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let (ledger, credentials) = open(dir.path());
+        prepare(ledger.as_ref());
+        credentials.set(&login(), &chosen("first1234"), PasswordChange::Given, &BY, NOW).unwrap();
+        credentials.set(&login(), &chosen("reset1234"), PasswordChange::Reset, &BY, NOW).unwrap();
+        let moved = credentials.choose(&login(), 1, &chosen("thief1234"), &BY, NOW).unwrap_err();
+        assert!(matches!(moved, CredentialError::Moved), "{moved}");
+        assert!(is_right(&credentials, "reset1234"));
+        credentials.choose(&login(), 2, &chosen("second1234"), &BY, NOW).unwrap();
+        assert!(is_right(&credentials, "second1234"));
+    }
+
+    #[test]
+    fn strangers_at_enrolment_logins_keep_neither_clerks_nor_operators_waiting() {
+        let dir = tempfile::tempdir().unwrap();
+        let (ledger, mut credentials) = open(dir.path());
+        prepare(ledger.as_ref());
+        credentials.set(&login(), &chosen("first1234"), PasswordChange::Given, &BY, NOW).unwrap();
+        let applicant = CredentialHolder::parse("A1-000001-4").unwrap();
+        let applicant = Credential { purpose: Purpose::Enrolment, holder: applicant };
+        (credentials.places, credentials.enrolment) = (Places::new(1, 0), Places::new(1, 0));
+        let taken = credentials.enrolment.take().unwrap();
+        assert_eq!(credentials.check(&applicant, "guess1234").unwrap(), Checked::Busy);
+        assert!(is_right(&credentials, "first1234"));
+        credentials.set(&applicant, &chosen("given1234"), PasswordChange::Given, &BY, NOW).unwrap();
+        drop(taken);
+        assert!(matches!(credentials.check(&applicant, "given1234").unwrap(), Checked::Right(_)));
+        // Clerks are told to try again, an operator has its turn.
+        let taken = credentials.places.take().unwrap();
+        let busy = credentials.choose(&login(), 1, &chosen("other1234"), &BY, NOW).unwrap_err();
+        assert!(matches!(busy, CredentialError::Busy), "{busy}");
+        std::thread::scope(|scope| {
+            let set = || credentials.set(&login(), &chosen("reset1234"), PasswordChange::Reset, &BY, NOW);
+            let set = scope.spawn(set);
+            drop(taken);
+            set.join().unwrap().unwrap();
+        });
+        assert!(is_right(&credentials, "reset1234"));
     }
 
     #[test]

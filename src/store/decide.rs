@@ -16,7 +16,7 @@ use super::tables::{self, Draft, IdUse, Payload, StoredSubmission, may_erase};
 use crate::model::document::Document;
 use crate::model::event::Event;
 use crate::model::ids::{AccountId, Digest, DocumentId, Number};
-use crate::model::party::{Account, Insurer, Office};
+use crate::model::party::{Account, Insurer, Office, Standing};
 use crate::model::submission::{HoldReason, Outcome, State, Submission};
 use crate::model::time::Timestamp;
 
@@ -247,7 +247,12 @@ fn set_account<I: Index>(draft: &mut Draft<'_, I>, account: Account, new: bool) 
         }
         certificates::certified_for(draft, &account, &key.fingerprint)?;
     }
-    ok(Event::AccountSet(account))
+    let mut events = match account.standing {
+        Standing::Closed => logins::all_over(draft, &account.id)?,
+        Standing::Active | Standing::Suspended => Vec::new(),
+    };
+    events.push(Event::AccountSet(account));
+    Ok((events, Done::Ok))
 }
 
 /// A key of `holder`'s may be `account`'s as well only when one of them is the other's test account.

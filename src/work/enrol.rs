@@ -13,7 +13,7 @@
 //! | set up | events `application_moved` and `account_set` (active) in one commit | - |
 //! | in use | one event at the first login | said at the next login |
 //! | cleared | the bundle forgotten; event `application_moved` | forgotten again, which changes nothing |
-//! | expired, cancelled | certificate revoked; events `application_moved` and `account_set` (closed) in one commit | revoked again, which changes nothing |
+//! | expired, cancelled | certificate revoked; events `application_moved`, `account_set` (closed) and `password_removed` in one commit | revoked again, which changes nothing |
 //!
 //! A card of names goes after `[retention] cards_days`: the blob is named no more by `card_gone`, then removed; the sweep takes
 //! what a crash leaves.
@@ -37,6 +37,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use chrono_tz::Tz;
 
 use super::alarms::Alarms;
+use super::leap::Leap;
 use super::parties::PartyError;
 use super::step::{Points, Progress, WorkError};
 use crate::model::application::{
@@ -120,8 +121,10 @@ pub struct Enrolment {
     pub alarms: Arc<dyn Alarms>,
     /// For tests.
     pub points: Points,
-    /// Looking at what is there and adding to it is one step.
-    pub one: Mutex<()>,
+    /// Whether the clock is to be believed.
+    pub leap: Arc<Leap>,
+    /// Looking at what is there and adding to it is one step, also beside [`super::parties::Parties`], which shares it.
+    pub one: Arc<Mutex<()>>,
 }
 
 impl Enrolment {
@@ -160,8 +163,12 @@ impl Enrolment {
         Ok(())
     }
 
-    /// Does what is due: tells, collects, issues, reminds, ends, clears away. Cost proportional to what is due.
+    /// Does what is due: tells, collects, issues, reminds, ends, clears away; nothing while the clock is far ahead, since what
+    /// ends does not come back. Cost proportional to what is due.
     pub fn step(&self, tell: &Tell<'_>, now: Timestamp) -> Result<Progress, WorkError> {
+        if self.leap.leapt(now) {
+            return Ok(Progress { done: 0, more: false });
+        }
         let mut done = 0;
         let mut collected = Vec::new();
         let tasks = self.ledger.claim(Queue::Enrol, now, LEASE, BATCH)?;
@@ -223,7 +230,7 @@ impl Enrolment {
             }
             State::Issued | State::Downloaded => {
                 if of.use_before.is_some_and(|before| before <= now) {
-                    self.expire(of, now)?;
+                    self.expire(of.id, now)?;
                 } else {
                     self.go(of.id, ApplicationStep::Reminded, &Actor::Daemon, now)?;
                 }

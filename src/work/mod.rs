@@ -14,6 +14,7 @@ pub mod expected;
 pub mod imports;
 pub mod intake;
 pub mod judge;
+pub mod leap;
 pub mod notify;
 pub mod parties;
 pub mod password_ends;

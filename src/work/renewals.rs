@@ -9,12 +9,13 @@
 //! Whoever missed notices while the daemon was down gets the latest of them alone. A clock that leaps ahead under a running
 //! daemon would say that everything has ended: until it is set right or the daemon is started anew, nobody is told anything.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use chrono::DateTime;
 use chrono_tz::Tz;
 
 use super::alarms::Alarms;
+use super::leap::Leap;
 use super::notify::{Notifier, Recipient};
 use crate::model::certificate::Certificate;
 use crate::model::finding::{Language, Text};
@@ -31,11 +32,6 @@ use crate::store::ledger::{ApplicationFilter, CertificateFilter, Done, Ledger, L
 
 /// An insurer's policy of renewals.
 pub type PolicyOf = dyn Fn(&InsurerCode) -> RenewalPolicy + Send + Sync;
-/// A monotonic reading in milliseconds.
-pub type Uptime = dyn Fn() -> i64 + Send + Sync;
-
-/// The clock may be this far ahead of what the monotonic one saw pass.
-const LEAP_MAX: i64 = DAY + DAY / 2;
 /// Ended certificates that were not replaced are looked at for so long.
 const ENDED_DAYS: u32 = 60;
 /// Certificates of one account that are looked at together; also those of one step at first.
@@ -119,10 +115,8 @@ pub struct Renewals {
     pub alarms: Arc<dyn Alarms>,
     /// Policy of insurers.
     pub policy: Box<PolicyOf>,
-    /// A monotonic reading in milliseconds, against which the clock is held.
-    pub uptime: Arc<Uptime>,
-    /// The last step's clock and uptime.
-    pub last: Mutex<Option<(Timestamp, i64)>>,
+    /// Whether the clock is to be believed.
+    pub leap: Arc<Leap>,
     /// Days are counted here.
     pub zone: Tz,
 }
@@ -153,22 +147,9 @@ impl Renewals {
         Ok(told)
     }
 
-    /// Whether the clock leapt ahead since the last step, which then stays the one that counts: nobody is told of what ends.
+    /// Whether the clock leapt ahead: nobody is told of what ends.
     pub fn leapt(&self, now: Timestamp) -> bool {
-        let uptime = (self.uptime)();
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((then, at)) = *last
-            && now.since(then) > LEAP_MAX.saturating_add(uptime.saturating_sub(at))
-        {
-            let text = format!(
-                "the clock leapt from {then} to {now}; nobody is told of certificates that end until it is set right, or the daemon is started anew"
-            );
-            self.alarms.raise("CLOCK-LEAPT", &text, now);
-            return true;
-        }
-        self.alarms.clear("CLOCK-LEAPT");
-        *last = Some((now, uptime));
-        false
+        self.leap.leapt(now)
     }
 
     fn tell(&self, ending: &Ending, now: Timestamp) -> anyhow::Result<bool> {

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 
-use super::{fresh, ring, set_login};
+use super::{fresh, issue_bundle, ring, set_login};
 use crate::desk::parts::Parts;
 use crate::desk::request::{Answer, Response};
 use crate::desk::trouble::Trouble;
@@ -26,15 +26,12 @@ pub(super) fn again(parts: &Parts, form: &AgainForm, login: bool, by: &Actor, no
     let mut password = None;
     let due = matches!(of.state, ApplicationState::Approved | ApplicationState::Paid);
     if of.material == Material::P12 && due {
-        let text = fresh()?;
-        enrolment.issue(id, Some(&text), by, now)?;
-        password = Some(text);
+        password = Some(issue_bundle(parts, id, by, now)?);
         of = enrolment.get(id)?;
     } else if (login && of.state.is_issued()) || of.waits_for_consent() {
-        password = Some(fresh()?);
-    }
-    if let Some(text) = &password {
-        set_login(parts, id, text, by, now)?;
+        let text = fresh()?;
+        set_login(parts, id, &text, by, now)?;
+        password = Some(text);
     }
     ring(parts);
     let mut lost = Vec::new();

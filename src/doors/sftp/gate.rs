@@ -502,10 +502,8 @@ impl Gate for KeyGate {
         session: u64,
         link: Arc<dyn Link>,
     ) -> Result<Entered, Fault> {
-        if let Some((door, of)) = self.enrolment_of(account, &credential.key())
-            && let Some(entered) = door.enter(&of, from)
-        {
-            return Ok(entered);
+        if let Some((door, of)) = self.enrolment_of(account, &credential.key()) {
+            return door.enter(&of, from);
         }
         let name = account;
         let known = self.proven(name, credential, from)?;

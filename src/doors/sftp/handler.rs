@@ -201,6 +201,10 @@ impl Handler {
                 self.not_admitted(texts::BUSY.both());
                 Auth::Accept
             }
+            Some(Enrolled::Refused(fault)) => {
+                self.not_admitted(one_line(&fault));
+                Auth::Accept
+            }
             Some(Enrolled::Wrong | Enrolled::Not) | None => {
                 let name = user.to_owned();
                 self.ask(move |gate, peer| gate.password_without_key(&name, peer)).await;

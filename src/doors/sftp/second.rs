@@ -15,7 +15,7 @@ use super::startups::source;
 use crate::model::escape::excerpt;
 use crate::model::finding::{Language, Text};
 use crate::model::ids::InsurerCode;
-use crate::model::login::{Credential, PasswordChange, PasswordState, Purpose};
+use crate::model::login::{Credential, PasswordState, Purpose};
 use crate::model::metric;
 use crate::model::party::{Account, Actor};
 use crate::model::time::{Clock, Timestamp};
@@ -88,7 +88,8 @@ impl SecondFactor {
     fn lock_of(&self, account: &Account, from: IpAddr, now: Timestamp) -> Result<Option<Fault>, Fault> {
         let record = self.ledger.logins(&account.id).map_err(|error| failed(account, &error))?;
         let by_source = self.attempts.source_locked(source(from), self.source_rule(), now);
-        let until = record.locked_until.filter(|until| *until > now).or(by_source);
+        let rule = (self.rules)(&account.insurer).lock();
+        let until = record.locked_until.filter(|until| rule.holds(*until, now)).or(by_source);
         Ok(until.map(|until| self.locked(account, until)))
     }
 
@@ -153,22 +154,47 @@ impl SecondFactor {
         }
     }
 
+    fn unlocked(&self, account: &Account, from: SocketAddr) -> Result<(), PasswordAnswer> {
+        match self.lock_of(account, from.ip(), self.clock.now()) {
+            Ok(None) => Ok(()),
+            Ok(Some(fault)) | Err(fault) => Err(PasswordAnswer::Refused(fault)),
+        }
+    }
+
+    /// The password in force, if this is it.
+    fn shown(
+        &self,
+        account: &Account,
+        given: &str,
+        from: SocketAddr,
+    ) -> Result<PasswordState, PasswordAnswer> {
+        self.unlocked(account, from)?;
+        let checked = self.credentials.check(&Credential::of(Purpose::Login, &account.id), given);
+        // Others that guessed at the same time may have locked it.
+        self.unlocked(account, from)?;
+        match checked {
+            Ok(Checked::Right(state)) => {
+                self.attempts.forgive(&account.id);
+                Ok(state)
+            }
+            Ok(Checked::Wrong | Checked::Absent) => Err(self.wrong(account, given, from, self.clock.now())),
+            Ok(Checked::Busy) => Err(PasswordAnswer::Refused(busy(account))),
+            Err(error) => Err(PasswordAnswer::Refused(failed(account, &error))),
+        }
+    }
+
     /// Whether this is the account's password, after its key was proven.
     pub(super) fn password(&self, account: &Account, given: &str, from: SocketAddr) -> PasswordAnswer {
-        let now = self.clock.now();
-        match self.lock_of(account, from.ip(), now) {
-            Ok(None) => {}
-            Ok(Some(fault)) | Err(fault) => return PasswordAnswer::Refused(fault),
+        match self.shown(account, given, from) {
+            Ok(state) => self.judged(account, &state),
+            Err(answer) => answer,
         }
-        let credential = Credential::of(Purpose::Login, &account.id);
-        let state = match self.credentials.check(&credential, given) {
-            Ok(Checked::Right(state)) => state,
-            Ok(Checked::Wrong | Checked::Absent) => return self.wrong(account, given, from, now),
-            Ok(Checked::Busy) => return PasswordAnswer::Refused(busy(account)),
-            Err(error) => return PasswordAnswer::Refused(failed(account, &error)),
-        };
-        self.attempts.forgive(&account.id);
-        match self.validity(account, &state, now) {
+    }
+
+    /// What the right password is good for.
+    fn judged(&self, account: &Account, state: &PasswordState) -> PasswordAnswer {
+        let now = self.clock.now();
+        match self.validity(account, state, now) {
             Validity::Good { .. } => PasswordAnswer::Right,
             Validity::Lapsed { since } => PasswordAnswer::Refused(self.lapsed(account, since)),
             Validity::Temporary => {
@@ -180,6 +206,7 @@ impl SecondFactor {
             }
             Validity::Expired { since } => {
                 if !state.expired {
+                    let credential = Credential::of(Purpose::Login, &account.id);
                     let op = Op::PasswordExpired { credential, version: state.version };
                     if let Err(error) = self.ledger.commit(op, Actor::Daemon, now) {
                         tracing::error!(account = %account.id, %error, "an expired password could not be recorded");
@@ -228,7 +255,11 @@ impl SecondFactor {
     /// Changes the password, which was checked to be `old` or is checked now. `Ok(None)`: done; a fault after which another
     /// may be chosen comes as `Ok(Some)`.
     pub(super) fn change(&self, account: &Account, old: &str, new: &str, from: SocketAddr) -> PasswordAnswer {
-        match self.password(account, old, from) {
+        let shown = match self.shown(account, old, from) {
+            Ok(shown) => shown,
+            Err(answer) => return answer,
+        };
+        match self.judged(account, &shown) {
             PasswordAnswer::Right | PasswordAnswer::MustChange(_) => {}
             other => return other,
         }
@@ -240,13 +271,14 @@ impl SecondFactor {
         };
         let (credential, by) =
             (Credential::of(Purpose::Login, &account.id), Actor::Account(account.id.clone()));
-        match self.credentials.set(&credential, &password, PasswordChange::Chosen, &by, self.clock.now()) {
+        match self.credentials.choose(&credential, shown.version, &password, &by, self.clock.now()) {
             Ok(()) => {
                 tracing::info!(account = %account.id, %from, "a password was changed");
                 PasswordAnswer::Right
             }
             Err(CredentialError::Fault(slip)) => wrong(slip.code(), &slip.text()),
             Err(CredentialError::Busy) => PasswordAnswer::Refused(busy(account)),
+            Err(CredentialError::Moved) => PasswordAnswer::Refused(moved(account)),
             Err(error) => PasswordAnswer::Refused(failed(account, &error)),
         }
     }
@@ -337,6 +369,14 @@ fn busy(account: &Account) -> Fault {
     fault(account.language, "LOGIN-BUSY", &text)
 }
 
+fn moved(account: &Account) -> Fault {
+    let text = Text::new(
+        "パスワードが同時に別の操作で変更されたため、この変更は行われませんでした。新しいパスワードでログインし直してください。",
+        "The password was set by somebody else at the same time, and this change was not made. Log in again with the new one.",
+    );
+    fault(account.language, "PASSWORD-MOVED", &text)
+}
+
 fn failed(account: &Account, error: &dyn std::fmt::Display) -> Fault {
     let id = crate::model::incident::id();
     tracing::error!(incident = %id, account = %account.id, %error, "a password could not be checked or changed");
@@ -346,3 +386,6 @@ fn failed(account: &Account, error: &dyn std::fmt::Display) -> Fault {
     );
     fault(account.language, "INTERNAL", &text)
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,12 +2,13 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Decided, No, missing, ok};
+use super::{Decided, No, logins, missing, ok};
 use crate::model::application::{
     Application, ApplicationKind, ApplicationNotice, ApplicationState, ApplicationStep,
 };
 use crate::model::event::Event;
 use crate::model::ids::{AccountId, ApplicationId};
+use crate::model::login::{Credential, Purpose};
 use crate::model::party::{Account, Standing};
 use crate::model::time::Timestamp;
 use crate::rules::enrolment;
@@ -109,18 +110,30 @@ pub(super) fn go_on<I: Index>(
             let why = format!("account {} waits for its first set-up", of.account);
             return Err(Refusal::NotNow(why).into());
         }
+        if matches!(step, ApplicationStep::SetUp { .. }) && standing == Some(Standing::Closed) {
+            let why = format!("account {} is closed, which a set-up does not undo", of.account);
+            return Err(Refusal::NotNow(why).into());
+        }
         let to = match step {
             ApplicationStep::SetUp { .. } => Some(Standing::Active),
             ApplicationStep::Expired | ApplicationStep::Cancelled { .. } => Some(Standing::Closed),
             _ => None,
         };
         enrolment::go(&mut of, &step, at, &crate::model::party::Actor::Daemon);
+        let over = enrolment::ends_login(&of, &step);
         now.insert(id, of);
         events.push(Event::ApplicationMoved { id, step });
+        if over {
+            events
+                .extend(logins::over(draft, Credential { purpose: Purpose::Enrolment, holder: id.into() })?);
+        }
         if let (Some(mut account), Some(to)) = (account, to)
             && account.standing != to
         {
             account.standing = to;
+            if to == Standing::Closed {
+                events.extend(logins::all_over(draft, &account.id)?);
+            }
             events.push(Event::AccountSet(account));
         }
     }
@@ -147,7 +160,10 @@ pub(super) fn admit<I: Index>(
         }
         there => there.is_none(),
     };
-    let (mut events, done) = super::set_account(draft, account, new)?;
+    // Who had the name before knows passwords of it.
+    let mut events = logins::all_over(draft, &account.id)?;
+    let (set, done) = super::set_account(draft, account, new)?;
+    events.extend(set);
     events.extend(ok(Event::ApplicationMoved { id, step: ApplicationStep::Admitted })?.0);
     Ok((events, done))
 }

@@ -5,7 +5,7 @@ use crate::model::event::Event;
 use crate::model::ids::{AccountId, Digest};
 use crate::model::login::{Credential, LoginRecord, PasswordChange, Purpose};
 use crate::model::time::Timestamp;
-use crate::store::index::Index;
+use crate::store::index::{Index, IndexError};
 use crate::store::ledger::{LOGIN_SOURCES_MAX, Refusal};
 use crate::store::tables::{self, Draft, StoredPassword};
 
@@ -33,12 +33,30 @@ pub(super) fn set_password<I: Index>(
     ok(Event::PasswordSet { credential, version, change })
 }
 
-pub(super) fn remove_password<I: Index>(draft: &mut Draft<'_, I>, credential: Credential) -> Decided {
+/// The end of a password whose holder's time is over, if there is one.
+pub(super) fn over<I: Index>(
+    draft: &mut Draft<'_, I>,
+    credential: Credential,
+) -> Result<Option<Event>, IndexError> {
     let stored: Option<StoredPassword> = draft.fetch(&tables::password(&credential))?;
-    if stored.is_none_or(|stored| stored.state.is_none()) {
-        return nothing();
+    let there = stored.is_some_and(|stored| stored.state.is_some());
+    Ok(there.then_some(Event::PasswordRemoved { credential }))
+}
+
+/// The same of all passwords of an account.
+pub(super) fn all_over<I: Index>(
+    draft: &mut Draft<'_, I>,
+    account: &AccountId,
+) -> Result<Vec<Event>, IndexError> {
+    let mut events = Vec::new();
+    for purpose in [Purpose::Login, Purpose::Issue] {
+        events.extend(over(draft, Credential::of(purpose, account))?);
     }
-    ok(Event::PasswordRemoved { credential })
+    Ok(events)
+}
+
+pub(super) fn remove_password<I: Index>(draft: &mut Draft<'_, I>, credential: Credential) -> Decided {
+    over(draft, credential)?.map_or_else(nothing, ok)
 }
 
 pub(super) fn expired<I: Index>(draft: &mut Draft<'_, I>, credential: Credential, version: u64) -> Decided {
@@ -61,7 +79,8 @@ pub(super) fn lock<I: Index>(
     until: Timestamp,
     at: Timestamp,
 ) -> Decided {
-    if record(draft, &account)?.locked_until.is_some_and(|until| until > at) {
+    // One that ends later than this one is of a clock that had leapt ahead.
+    if record(draft, &account)?.locked_until.is_some_and(|there| there > at && there <= until) {
         return nothing();
     }
     ok(Event::LoginLocked { account, until })

@@ -30,6 +30,11 @@ impl Enrolment {
         Ok(self.issue_one(&of, password, by, now)?)
     }
 
+    /// Whether it may be issued now: nothing is changed.
+    pub fn may_issue(&self, id: ApplicationId, now: Timestamp) -> Result<(), PartyError> {
+        may_issue(&self.get(id)?, now)
+    }
+
     pub(super) fn issue_one(
         &self,
         of: &Application,
@@ -62,11 +67,7 @@ impl Enrolment {
             keep: policy.downloads == Downloads::UntilLastDay,
         };
         // Before anything is made: it may have been cancelled, or issued by another.
-        let mut admitted = of.clone();
-        admitted.admitted |= of.kind == ApplicationKind::New;
-        let unknown = CertificateId { epoch: 0, serial: 0 };
-        enrolment::allowed(&admitted, &step(unknown), now)
-            .map_err(|text| PartyError::new("NOT-NOW", text))?;
+        may_issue(of, now)?;
         if of.kind == ApplicationKind::New && !of.admitted {
             self.admit(of, policy.setup, by, now)?;
         }
@@ -130,7 +131,13 @@ impl Enrolment {
     }
 
     /// Not used in time (K27): its certificate holds no more, its account is closed.
-    pub(super) fn expire(&self, of: &Application, now: Timestamp) -> Result<(), Halt> {
+    pub(super) fn expire(&self, id: ApplicationId, now: Timestamp) -> Result<(), Halt> {
+        let _alone = self.alone();
+        let of = &self.get(id)?;
+        if enrolment::allowed(of, &ApplicationStep::Expired, now).is_err() {
+            // Used or taken back meanwhile.
+            return Ok(());
+        }
         // What another certificate of an account at work was not used for says nothing against it.
         if of.kind == ApplicationKind::New {
             self.withdraw_certificate(of, &Actor::Daemon, now)?;
@@ -149,6 +156,8 @@ impl Enrolment {
         by: &Actor,
         now: Timestamp,
     ) -> Result<Vec<ApplicationId>, PartyError> {
+        // Not while it is issued: the certificate would outlive it.
+        let _alone = self.alone();
         let of = self.get(id)?;
         let mut all = vec![of.clone()];
         if !of.state.is_issued() {
@@ -175,6 +184,19 @@ impl Enrolment {
         }
         Ok(())
     }
+}
+
+fn may_issue(of: &Application, now: Timestamp) -> Result<(), PartyError> {
+    let mut admitted = of.clone();
+    admitted.admitted |= of.kind == ApplicationKind::New;
+    let step = ApplicationStep::Issued {
+        certificate: CertificateId { epoch: 0, serial: 0 },
+        bundle: false,
+        use_before: now,
+        remind_at: Vec::new(),
+        keep: false,
+    };
+    enrolment::allowed(&admitted, &step, now).map_err(|text| PartyError::new("NOT-NOW", text))
 }
 
 /// Why issuing or ending halted: an ordinary reason, or a test's.

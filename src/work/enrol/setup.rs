@@ -7,7 +7,7 @@ use super::{Enrolment, PartyError};
 use crate::model::application::{Application, ApplicationKind, ApplicationStep};
 use crate::model::finding::{Language, Text};
 use crate::model::ids::ApplicationId;
-use crate::model::party::Actor;
+use crate::model::party::{Actor, Standing};
 use crate::model::time::Timestamp;
 use crate::rules::enrolment::{EnrolmentPolicy, Given, Registered, compare};
 
@@ -90,6 +90,10 @@ impl Enrolment {
             return Ok(Err(faults));
         }
         if of.consent.is_none() {
+            let account = self.ledger.account(&of.account)?;
+            if account.is_some_and(|account| account.standing == Standing::Closed) {
+                return Ok(Err(vec![closed(&of)]));
+            }
             self.go(id, ApplicationStep::SetUp { terms: policy.terms_version }, by, now)?;
         }
         Ok(Ok(()))
@@ -123,6 +127,20 @@ impl Enrolment {
             });
         }
         Ok(faults)
+    }
+}
+
+/// A set-up opens an account for the first time, not again.
+fn closed(of: &Application) -> SetUpFault {
+    let account = &of.account;
+    SetUpFault {
+        code: "ACCOUNT-CLOSED",
+        text: Text::new(
+            format!(
+                "アカウント {account} は停止されています。初期設定はできません。健康保険組合へお問い合わせください"
+            ),
+            format!("account {account} was closed, so there is no set-up; ask the insurer"),
+        ),
     }
 }
 

@@ -1,10 +1,12 @@
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::hand_out::{README, SETUP, TERMS};
 use super::*;
 use crate::model::authority::Form;
 use crate::model::finding::Language;
 use crate::model::ids::{AccountId, OfficeCode};
+use crate::model::login::{Credential, PasswordChange, Purpose};
 use crate::model::party::{Role, Standing};
 use crate::model::time::DAY;
 use crate::rules::enrolment::{Downloads, SetUp};
@@ -18,7 +20,7 @@ use crate::store::sample;
 use crate::work::alarms::AlarmBoard;
 use crate::work::parties::csv::{Kind, parse};
 use crate::work::parties::import::Outcome;
-use crate::work::parties::{InsurerForm, Mode, OfficeForm, Parties};
+use crate::work::parties::{InsurerForm, Mode, OfficeForm, Parties, PartyName};
 
 /// 2026-11-23T09:00:00+09:00
 pub(super) const NOW: Timestamp = sample::NOW;
@@ -32,6 +34,8 @@ struct FakeIssuer {
     serial: Mutex<u64>,
     /// By certificate: the password that seals it.
     bundles: Mutex<BTreeMap<CertificateId, String>>,
+    /// What is held while an application is issued or ends.
+    one: Arc<Mutex<()>>,
 }
 
 impl Issuer for FakeIssuer {
@@ -48,6 +52,7 @@ impl Issuer for FakeIssuer {
         by: &Actor,
         now: Timestamp,
     ) -> Result<CertificateId, PartyError> {
+        assert!(self.one.try_lock().is_err(), "nobody cancels it meanwhile");
         let mut serial = self.serial.lock().unwrap();
         *serial += 1;
         let key = self.check(&of.material)?.unwrap_or_else(|| format!("SHA256:made-{serial}"));
@@ -67,6 +72,7 @@ impl Issuer for FakeIssuer {
         by: &Actor,
         now: Timestamp,
     ) -> Result<(), PartyError> {
+        assert!(self.one.try_lock().is_err(), "nobody issues it meanwhile");
         self.ledger.commit(Op::RevokeCertificate { id, reason }, by.clone(), now)?;
         self.bundles.lock().unwrap().remove(&id);
         Ok(())
@@ -87,6 +93,9 @@ impl Issuer for FakeIssuer {
 pub(super) struct World {
     dir: tempfile::TempDir,
     pub(super) enrolment: Enrolment,
+    parties: Parties,
+    /// Follows the clock, unless that leaps.
+    uptime: Arc<AtomicI64>,
     issuer: Arc<FakeIssuer>,
     told: Arc<Mutex<Vec<(ApplicationId, ApplicationNotice)>>>,
 }
@@ -129,7 +138,13 @@ impl World {
             ledger: Arc::clone(&ledger),
             serial: Mutex::new(0),
             bundles: Mutex::default(),
+            one: parties.one(),
         });
+        let alarms = Arc::new(AlarmBoard::default());
+        let uptime = Arc::new(AtomicI64::new(NOW.0));
+        let read = Arc::clone(&uptime);
+        let leap =
+            Leap::new(Arc::new(move || read.load(Ordering::SeqCst)), Arc::clone(&alarms) as Arc<dyn Alarms>);
         let enrolment = Enrolment {
             ledger,
             blobs,
@@ -143,15 +158,22 @@ impl World {
             renewal: Arc::new(|_| RenewalPolicy::default()),
             spool_root: path,
             zone: chrono_tz::Asia::Tokyo,
-            alarms: Arc::new(AlarmBoard::default()),
+            alarms,
             points: Points::default(),
-            one: Mutex::default(),
+            leap: Arc::new(leap),
+            one: parties.one(),
         };
-        Self { dir, enrolment, issuer, told: Arc::default() }
+        Self { dir, enrolment, parties, issuer, uptime, told: Arc::default() }
     }
 
     /// Steps until nothing is due, as the daemon does; a stop of a test's ends it.
     pub(super) fn run(&self, now: Timestamp) -> Result<(), WorkError> {
+        self.uptime.store(now.0, Ordering::SeqCst);
+        self.look(now)
+    }
+
+    /// The same at a clock that was set.
+    fn look(&self, now: Timestamp) -> Result<(), WorkError> {
         let ledger = Arc::clone(&self.enrolment.ledger);
         let told = Arc::clone(&self.told);
         let tell = move |of: &Application, notice: ApplicationNotice, now: Timestamp| {
@@ -585,4 +607,104 @@ fn a_crash_anywhere_ends_as_if_there_had_been_none() {
         NOW,
     );
     assert!(matches!(refused, Err(LedgerError::Refused(_))));
+}
+
+/// Issued for `K0001`, with a key of its own, at the cut-off.
+fn issued(world: &World) -> ApplicationId {
+    let id = world.apply(&[form("K0001", Role::Office, "1234", Material::SshKey("one".into()))], NOW)[0];
+    world.run(CUTOFF).unwrap();
+    world.enrolment.approve(id, &BY, CUTOFF).unwrap();
+    world.run(CUTOFF).unwrap();
+    assert_eq!(world.of(id).state, ApplicationState::Issued);
+    id
+}
+
+#[test]
+fn a_set_up_does_not_open_an_account_that_was_closed() {
+    let world = World::new();
+    let id = issued(&world);
+    let party = PartyName::Account(sample::account_id("K0001"));
+    let set = |to| world.parties.set_standing(&party, to, chrono_tz::Asia::Tokyo, &BY, CUTOFF);
+    for to in [Standing::Suspended, Standing::Closed] {
+        let refused = set(to).unwrap_err();
+        assert_eq!(code(&refused), "SET-UP-WAITS");
+        assert!(refused.to_string().contains(&format!("`account application cancel {id}`")), "{refused}");
+    }
+    // Closed by an earlier version, or while it was being issued.
+    let account = world.enrolment.ledger.account(&sample::account_id("K0001")).unwrap().unwrap();
+    let closed = crate::model::party::Account { standing: Standing::Closed, ..account };
+    let op = Op::SetAccount { account: closed, new: false };
+    world.enrolment.ledger.commit(op, BY, CUTOFF).unwrap();
+    let faults = world.enrolment.set_up(id, GOOD.as_bytes(), &BY, CUTOFF).unwrap().unwrap_err();
+    assert_eq!(faults[0].code, "ACCOUNT-CLOSED");
+    let op = Op::MoveApplications(vec![(id, ApplicationStep::SetUp { terms: "1".into() })]);
+    assert!(world.enrolment.ledger.commit(op, BY, CUTOFF).is_err());
+    assert_eq!(world.account("K0001"), Some(Standing::Closed));
+    // After the set-up the standing is the operator's alone.
+    set(Standing::Active).unwrap();
+    world.enrolment.set_up(id, GOOD.as_bytes(), &BY, CUTOFF).unwrap().unwrap();
+    set(Standing::Suspended).unwrap();
+    world.enrolment.set_up(id, GOOD.as_bytes(), &BY, CUTOFF).unwrap().unwrap();
+    assert_eq!(world.account("K0001"), Some(Standing::Suspended));
+}
+
+#[test]
+fn a_clock_that_leaps_ahead_ends_nothing_and_what_is_due_at_once_waits_for_no_clock() {
+    let world = World::new();
+    let id = issued(&world);
+    world.told();
+    // Long after the last day, by a clock that is set right again.
+    world.look(CUTOFF.plus(70 * DAY)).unwrap();
+    assert_eq!(world.of(id).state, ApplicationState::Issued);
+    assert_eq!(world.account("K0001"), Some(Standing::Suspended));
+    assert_eq!(world.told(), []);
+    // Somebody wrote an event meanwhile: events' times never go back.
+    let ahead = CUTOFF.plus(70 * DAY);
+    let other = world.apply(&[form("K0002", Role::Office, "5678", Material::SshKey("two".into()))], NOW)[0];
+    let step = ApplicationStep::Collected;
+    world.enrolment.ledger.commit(Op::MoveApplications(vec![(other, step)]), BY, ahead).unwrap();
+    world.enrolment.approve(other, &BY, CUTOFF).unwrap();
+    world.run(CUTOFF.plus(1)).unwrap();
+    assert_eq!(world.of(other).state, ApplicationState::Issued, "it does not wait for 70 days");
+    assert_eq!(world.told(), [ApplicationNotice::Taken, ApplicationNotice::Issued]);
+    // The days that really pass count.
+    world.run(CUTOFF.plus(70 * DAY)).unwrap();
+    assert_eq!(world.of(id).state, ApplicationState::Expired);
+}
+
+#[test]
+fn passwords_end_with_their_holder() {
+    let world = World::new();
+    let id = issued(&world);
+    let ledger = &world.enrolment.ledger;
+    let enrolment = Credential { purpose: Purpose::Enrolment, holder: id.into() };
+    let account = sample::account_id("K0001");
+    let [login, issue] = [Purpose::Login, Purpose::Issue].map(|purpose| Credential::of(purpose, &account));
+    for credential in [&enrolment, &login, &issue] {
+        let change = PasswordChange::Given;
+        let op = Op::SetPassword { credential: credential.clone(), version: 1, change };
+        ledger.commit(op, BY, CUTOFF).unwrap();
+    }
+    world.enrolment.cancel(id, "", &BY, CUTOFF).unwrap();
+    for credential in [&enrolment, &login, &issue] {
+        assert_eq!(ledger.password(credential).unwrap(), None, "{credential:?}");
+    }
+    // A name that is left over comes without what its last holder knew.
+    let op = Op::SetPassword { credential: login.clone(), version: 2, change: PasswordChange::Given };
+    ledger.commit(op, BY, CUTOFF).unwrap();
+    let again = world.apply(&[form("K0001", Role::Office, "1234", Material::P12)], CUTOFF)[0];
+    world.run(CUTOFF.plus(40 * DAY)).unwrap();
+    world.enrolment.approve(again, &BY, CUTOFF.plus(40 * DAY)).unwrap();
+    world.enrolment.issue(again, Some("secret"), &BY, CUTOFF.plus(40 * DAY)).unwrap();
+    assert_eq!(ledger.password(&login).unwrap(), None);
+    // An account that is closed has none either.
+    world.enrolment.set_up(again, GOOD.as_bytes(), &BY, CUTOFF.plus(41 * DAY)).unwrap().unwrap();
+    let op = Op::SetPassword { credential: login.clone(), version: 3, change: PasswordChange::Given };
+    ledger.commit(op, BY, CUTOFF.plus(41 * DAY)).unwrap();
+    let party = PartyName::Account(account);
+    let zone = chrono_tz::Asia::Tokyo;
+    let now = CUTOFF.plus(42 * DAY);
+    let told = world.parties.set_standing(&party, Standing::Closed, zone, &BY, now).unwrap();
+    assert!(told.notes.iter().any(|note| note.contains("account password")), "{told:?}");
+    assert_eq!(ledger.password(&login).unwrap(), None);
 }

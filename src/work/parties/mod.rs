@@ -168,14 +168,19 @@ pub struct Parties {
     blobs: Arc<dyn Blobs>,
     /// The data root: insurers' folders are made beneath it.
     root: PathBuf,
-    /// Reading a record and writing it back is one step.
-    one: Mutex<()>,
+    /// Reading a record and writing it back is one step, also beside whoever else changes accounts.
+    one: Arc<Mutex<()>>,
 }
 
 impl Parties {
     /// Over this ledger and these blobs; `root` is the data root.
     pub fn new(ledger: Arc<dyn Ledger>, blobs: Arc<dyn Blobs>, root: PathBuf) -> Self {
-        Self { ledger, blobs, root, one: Mutex::new(()) }
+        Self { ledger, blobs, root, one: Arc::default() }
+    }
+
+    /// What whoever else changes accounts holds meanwhile.
+    pub fn one(&self) -> Arc<Mutex<()>> {
+        Arc::clone(&self.one)
     }
 
     fn alone(&self) -> MutexGuard<'_, ()> {

@@ -3,14 +3,18 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Change, Parties, PartyError, Told};
+use crate::model::application::{Application, ApplicationKind, ApplicationState};
 use crate::model::ids::{AccountId, InsurerCode, OfficeCode};
+use crate::model::login::{Credential, Purpose};
 use crate::model::party::{Account, Actor, Standing};
 use crate::model::time::Timestamp;
 use crate::rules::delegation;
-use crate::store::ledger::Op;
+use crate::store::ledger::{ApplicationFilter, Op};
 
 /// Documents are counted in pages of this size.
 const PAGE: usize = 1_000;
+/// Open applications of one account that are looked through.
+const OPEN_MAX: usize = 100;
 
 /// Which party is meant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +66,9 @@ impl Parties {
             }
             PartyName::Account(id) => {
                 let mut account = self.account(id)?;
+                if to != Standing::Active && account.standing != Standing::Closed {
+                    self.waits_for_no_set_up(id)?;
+                }
                 let was = std::mem::replace(&mut account.standing, to);
                 let notes = self.about_account(&account, to, zone)?;
                 (Op::SetAccount { account, new: false }, was, notes)
@@ -81,6 +88,22 @@ impl Parties {
         Ok(Told { change: Change::Changed, fields: vec!["standing".to_owned()], notes })
     }
 
+    /// An applicant's set-up would open the account again.
+    fn waits_for_no_set_up(&self, id: &AccountId) -> Result<(), PartyError> {
+        let states = ApplicationState::ALL.into_iter().filter(|state| state.is_open()).collect();
+        let filter = ApplicationFilter { account: Some(id.clone()), states, ..Default::default() };
+        let waits = |of: &Application| of.kind == ApplicationKind::New && of.admitted && of.consent.is_none();
+        let Some(of) = self.ledger.applications(&filter, OPEN_MAX)?.into_iter().find(waits) else {
+            return Ok(());
+        };
+        let text = format!(
+            "account {id} waits for the first set-up of application {}, which would open it again; `account application cancel {}` \
+             takes the application back, revokes its certificate and closes the account",
+            of.id, of.id
+        );
+        Err(PartyError::new("SET-UP-WAITS", text))
+    }
+
     fn about_account(
         &self,
         account: &Account,
@@ -90,7 +113,9 @@ impl Parties {
         let mut lying = Lying::default();
         self.count(&mut lying, account, None)?;
         let there = lying.text("in its outbox", zone);
-        Ok(vec![match to {
+        let login = Credential::of(Purpose::Login, &account.id);
+        let password = to == Standing::Closed && self.ledger.password(&login)?.is_some();
+        let mut notes = vec![match to {
             Standing::Active => format!("It can log in. {there}."),
             Standing::Suspended => format!(
                 "It cannot log in. {there}: they stay until they expire and can be fetched after `account resume`."
@@ -99,7 +124,14 @@ impl Parties {
                 "It cannot log in any more, and nothing new is placed in its outbox. {there}: they stay until they expire, then \
                  the account is empty; nobody else gets them."
             ),
-        }])
+        }];
+        if password {
+            notes.push(
+                "Its password ends with it: after `account resume` it needs another (`account password`)."
+                    .to_owned(),
+            );
+        }
+        Ok(notes)
     }
 
     fn about_office(

@@ -80,11 +80,11 @@ impl Run {
             notifier,
             alarms: alarms.clone(),
             policy: Box::new(|_| RenewalPolicy::default()),
-            uptime: {
+            leap: {
                 let uptime = Arc::clone(&uptime);
-                Arc::new(move || uptime.load(Ordering::SeqCst))
+                let uptime = Arc::new(move || uptime.load(Ordering::SeqCst));
+                Arc::new(Leap::new(uptime, alarms.clone()))
             },
-            last: Mutex::default(),
             zone: TOKYO,
         };
         Self { ledger, blobs, mailer, renewals, alarms, uptime, seen: std::cell::Cell::default() }
