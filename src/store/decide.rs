@@ -113,7 +113,9 @@ pub(super) fn decide<I: Index>(draft: &mut Draft<'_, I>, op: Op, at: Timestamp) 
         Op::PartlyFetched { id, bytes } => match stored_document(draft, id)? {
             Some(stored) => {
                 let day = |at: Timestamp| at.utc().date_naive();
-                let today = stored.document.partly_fetched.is_some_and(|(last, _)| day(last) == day(at));
+                let last = stored.document.partly_fetched;
+                // Once a day, and whenever one got further: the next may go on from there.
+                let today = last.is_some_and(|(last, had)| day(last) == day(at) && bytes <= had);
                 let known = today || stored.document.fetched.is_some();
                 if known { nothing() } else { ok(Event::DocumentPartlyFetched { id, bytes }) }
             }

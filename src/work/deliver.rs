@@ -56,6 +56,9 @@ const JOB_NAME_MAX: usize = 100;
 /// Folders looked at in one insurer's `outgoing/`.
 const JOBS_MAX: usize = 10_000;
 
+/// `accounts.csv` is looked over so often at most.
+const ACCOUNTS_PAUSE: i64 = 2 * SECOND;
+
 const MISNAMED: &str =
     "outgoing/ holds a name that cannot be a job's; use at most 100 bytes of plain characters";
 const LOOSE: &str = "something other than a folder lies in outgoing/; put documents and delivery.csv into a folder of their own";
@@ -171,6 +174,8 @@ pub struct Deliveries {
     pub recall: Box<RecallOf>,
     /// What the last looks saw. Starts empty.
     pub looks: Mutex<HashMap<(InsurerCode, String), Look>>,
+    /// When `accounts.csv` was looked over last. Starts empty.
+    pub listed: Mutex<HashMap<InsurerCode, Timestamp>>,
     /// For tests.
     pub points: Points,
 }
@@ -448,9 +453,15 @@ impl Deliveries {
     ) -> Result<(), WorkError> {
         const NAME: &str = "accounts.csv";
         let day = Day::of(now, self.zone);
+        // Bells ring by the hundred while an insurer copies a set; parties change seldom.
+        let last = self.listed.lock().unwrap_or_else(PoisonError::into_inner).get(code).copied();
+        if last.is_some_and(|at| now.since(at).abs() < ACCOUNTS_PAUSE) {
+            return Ok(());
+        }
         let text = accounts_csv(self.ledger.accounts(Some(code))?, self.ledger.offices(code)?, day);
         let _turn = self.turn.take();
         spool.refresh_report(NAME, &text).doing(|| format!("writing reports/{NAME} of {code}"))?;
+        self.listed.lock().unwrap_or_else(PoisonError::into_inner).insert(code.clone(), now);
         Ok(())
     }
 
@@ -500,6 +511,11 @@ fn is_job_name(name: &str) -> bool {
 }
 
 /// Jobs in `.taking/`, each once.
+/// Whether this name in `.taking/` is part of a set that was begun.
+pub(super) fn is_begun(name: &str) -> bool {
+    [".csv", ".set", ".part", recall::TAKEN].iter().any(|end| name.ends_with(end))
+}
+
 fn begun(taking: &Folder) -> io::Result<Vec<String>> {
     jobs_ending(taking, &[".csv", ".set"])
 }

@@ -154,6 +154,7 @@ impl<'a> Run<'a> {
             turn: self.turn.clone(),
             alarms: self.alarms.clone(),
             looks: Mutex::default(),
+            listed: Mutex::default(),
             recall: Box::new(|_, _, _| Ok(crate::work::purge::Recall::Missing)),
             points,
         }

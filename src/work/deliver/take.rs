@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read as _};
+use std::sync::mpsc::{SyncSender, sync_channel};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -120,11 +121,15 @@ impl Deliveries {
         let mut files = BTreeMap::new();
         let mut set = sha2::Sha256::new();
         set.update(sha2::Sha256::digest(&bytes));
-        for name in sheet::file_names(&rows) {
-            let digest = folder.map(|folder| hash_file(folder, name, self.policy.document_bytes_max));
-            let Some(Some(digest)) = digest.transpose().doing(|| format!("reading outgoing/{job}"))? else {
-                continue;
-            };
+        let names: Vec<&str> =
+            folder.map(|_| sheet::file_names(&rows).into_iter().collect()).unwrap_or_default();
+        let digests = match folder {
+            Some(folder) => hash_files(folder, &names, self.policy.document_bytes_max),
+            None => Ok(Vec::new()),
+        };
+        for (name, digest) in names.iter().copied().zip(digests.doing(|| format!("reading outgoing/{job}"))?)
+        {
+            let Some(digest) = digest else { continue };
             set.update((name.len() as u64).to_be_bytes());
             set.update(name.as_bytes());
             set.update(digest.0);
@@ -185,34 +190,28 @@ impl Deliveries {
         now: Timestamp,
     ) -> Result<Option<Report>, WorkError> {
         let parties = self.parties(code, now)?;
-        let mut outcomes: Vec<Option<Outcome>> = vec![None; rows.len()];
-        let mut batch = Batch::default();
-        let mut down = false;
-        for (index, row) in rows.iter().enumerate() {
-            let digest = row_digest(code, begun.set, row);
-            if let Some(id) = self.ledger.delivered_row(digest)? {
-                // By this very taking, before a crash?
-                let now_placed =
-                    self.ledger.document(id)?.is_some_and(|document| document.placed_at >= begun.at);
-                let outcome = if now_placed { Outcome::Placed(id, None) } else { Outcome::Before(id) };
-                outcomes[index] = Some(outcome);
-                continue;
-            }
-            match self.prepare_row(code, &parties, folder, begun, row, now)? {
-                Prepared::Ready(ready) => batch.add(index, *ready, digest),
-                Prepared::Announced(placement) => outcomes[index] = Some(announced(&placement)),
-                Prepared::Not(fault) => outcomes[index] = Some(Outcome::Not(fault)),
-                Prepared::ScannerDown => {
-                    down = true;
-                    break;
+        // While one batch becomes durable and is placed, the next is copied and scanned.
+        let (outcomes, down) = std::thread::scope(|scope| {
+            let (full, batches) = sync_channel::<Batch>(1);
+            let by = Actor::Importer(code.clone());
+            let placing = scope.spawn(move || {
+                let mut placed = Vec::new();
+                for batch in batches {
+                    placed.extend(self.flush(batch, &by, now)?);
+                    self.points.pass("some placed")?;
                 }
+                Ok::<_, WorkError>(placed)
+            });
+            let prepared = self.prepare_rows(code, &parties, folder, begun, rows, now, &full);
+            drop(full);
+            // Its trouble came first, where there is both.
+            let placed = placing.join().map_err(|_| panicked())??;
+            let (mut outcomes, down) = prepared?;
+            for (index, outcome) in placed {
+                outcomes[index] = Some(outcome);
             }
-            if batch.is_full() {
-                self.flush(&mut batch, &mut outcomes, now)?;
-                self.points.pass("some placed")?;
-            }
-        }
-        self.flush(&mut batch, &mut outcomes, now)?;
+            Ok::<_, WorkError>((outcomes, down))
+        })?;
         let alarm = format!("DELIVERY-SCANNER {code}");
         if down {
             self.alarms.raise(&alarm, "the virus scanner does not answer; deliveries wait", now);
@@ -226,6 +225,51 @@ impl Deliveries {
             }
         }
         Ok(Some(report))
+    }
+
+    /// Copies, checks and scans rows that were not delivered before, and gives them out in batches; what became of the
+    /// others, and whether the scanner is down. Ends early when nobody takes the batches any more.
+    #[allow(clippy::too_many_arguments, reason = "each is a different thing, and there is one caller")]
+    fn prepare_rows(
+        &self,
+        code: &InsurerCode,
+        parties: &Parties,
+        folder: Option<&Folder>,
+        begun: &Begun,
+        rows: &[Row],
+        now: Timestamp,
+        full: &SyncSender<Batch>,
+    ) -> Result<(Vec<Option<Outcome>>, bool), WorkError> {
+        let mut outcomes: Vec<Option<Outcome>> = vec![None; rows.len()];
+        let mut batch = Batch::default();
+        let mut down = false;
+        for (index, row) in rows.iter().enumerate() {
+            let digest = row_digest(code, begun.set, row);
+            if let Some(id) = self.ledger.delivered_row(digest)? {
+                // By this very taking, before a crash?
+                let now_placed =
+                    self.ledger.document(id)?.is_some_and(|document| document.placed_at >= begun.at);
+                let outcome = if now_placed { Outcome::Placed(id, None) } else { Outcome::Before(id) };
+                outcomes[index] = Some(outcome);
+                continue;
+            }
+            match self.prepare_row(code, parties, folder, begun, row, now)? {
+                Prepared::Ready(ready) => batch.add(index, *ready, digest),
+                Prepared::Announced(placement) => outcomes[index] = Some(announced(&placement)),
+                Prepared::Not(fault) => outcomes[index] = Some(Outcome::Not(fault)),
+                Prepared::ScannerDown => {
+                    down = true;
+                    break;
+                }
+            }
+            if batch.is_full() && full.send(std::mem::take(&mut batch)).is_err() {
+                return Ok((outcomes, down));
+            }
+        }
+        if !batch.is_empty() {
+            let _ = full.send(batch);
+        }
+        Ok((outcomes, down))
     }
 
     fn prepare_row(
@@ -342,6 +386,11 @@ impl Deliveries {
     }
 }
 
+fn panicked() -> WorkError {
+    let source = io::Error::other("the thread that places documents panicked; see the log");
+    WorkError::Io { doing: "placing documents".to_owned(), source }
+}
+
 /// What became of a row before it is placed.
 pub(super) enum Prepared {
     Ready(Box<super::place::Ready>),
@@ -401,7 +450,34 @@ fn open_plain(folder: &Folder, name: &str) -> io::Result<Option<std::fs::File>> 
     Ok(is_lone_file(&rustix::fs::fstat(&file)?).then_some(file))
 }
 
-fn hash_file(folder: &Folder, name: &str, max: u64) -> io::Result<Option<Digest>> {
+/// Threads that hash the files of a set.
+const HASHERS_MAX: usize = 4;
+
+/// The hashes of these, in their order; none for what is not there or no plain file.
+fn hash_files(folder: &Folder, names: &[&str], max: u64) -> io::Result<Vec<Option<Digest>>> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(HASHERS_MAX);
+    let each = names.len().div_ceil(threads).max(1);
+    std::thread::scope(|scope| {
+        let parts: Vec<_> = names
+            .chunks(each)
+            .map(|names| {
+                scope.spawn(move || {
+                    let mut buffer = vec![0; 256 * 1024];
+                    names.iter().map(|name| hash_file(folder, name, max, &mut buffer)).collect()
+                })
+            })
+            .collect();
+        let mut digests = Vec::with_capacity(names.len());
+        for part in parts {
+            let part: io::Result<Vec<_>> =
+                part.join().unwrap_or_else(|_| Err(io::Error::other("a thread that hashes panicked")));
+            digests.extend(part?);
+        }
+        Ok(digests)
+    })
+}
+
+fn hash_file(folder: &Folder, name: &str, max: u64, buffer: &mut [u8]) -> io::Result<Option<Digest>> {
     let file = match open_plain(folder, name) {
         Ok(Some(file)) => file,
         Ok(None) => return Ok(None),
@@ -409,11 +485,10 @@ fn hash_file(folder: &Folder, name: &str, max: u64) -> io::Result<Option<Digest>
         Err(error) => return Err(error),
     };
     let mut hash = sha2::Sha256::new();
-    let mut buffer = vec![0; 256 * 1024];
     // One byte more than is allowed is enough to be refused later.
     let mut file = file.take(max.saturating_add(1));
     loop {
-        let read = file.read(&mut buffer)?;
+        let read = file.read(buffer)?;
         if read == 0 {
             return Ok(Some(Digest(hash.finalize().into())));
         }
