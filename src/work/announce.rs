@@ -209,7 +209,7 @@ impl Notifier {
 
 /// The alarm of an account whose arrivals could not be announced.
 fn untold(account: &AccountId) -> String {
-    format!("NOTICE-FAILED arrival {account}")
+    format!("NOTICE-FAILED {account} arrival")
 }
 
 /// Where these lie: announcements have a folder of their own.

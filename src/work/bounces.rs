@@ -72,7 +72,7 @@ const MATCH_MAX: i64 = 10 * DAY;
 /// How the names of read messages end (the flag "seen" of Maildir).
 const SEEN: &str = ":2,S";
 /// Messages that could not be opened or read.
-const UNREADABLE: &str = "BOUNCES-UNREADABLE";
+const ALARM: &str = "BOUNCES-UNREADABLE";
 /// What opening says of a message that went meanwhile, and of a link.
 const NOT_THERE: i32 = rustix::io::Errno::NOENT.raw_os_error();
 const A_LINK: i32 = rustix::io::Errno::LOOP.raw_os_error();
@@ -131,7 +131,7 @@ impl Bounces {
                     let text = format!(
                         "{unread} message(s) in cur/ of the Maildir cannot be read, such as {name}: {error}"
                     );
-                    self.alarms.raise(UNREADABLE, &text, now);
+                    self.alarms.raise(ALARM, &text, now);
                     continue;
                 }
             }
@@ -139,7 +139,7 @@ impl Bounces {
             durable::rename(&cur.join(&name), &cur.join(format!("{plain}{SEEN}")))?;
         }
         if unread == 0 {
-            self.alarms.clear(UNREADABLE);
+            self.alarms.clear(ALARM);
         }
         self.forget(&cur, kept, now)?;
         Ok(more)
@@ -262,7 +262,7 @@ impl Bounces {
             marked += page.len();
             let last = page.len() < PAGE;
             for mailbox in page {
-                let alarm = format!("NOTICE-FAILED address {}", mailbox.tag);
+                let alarm = format!("NOTICE-FAILED {}", mailbox.tag);
                 if let Err(error) = self.tell_one(&mailbox, now) {
                     tracing::error!(
                         error = format!("{error:#}"),

@@ -102,7 +102,7 @@ impl Notifier {
     fn tell(&self, now: Timestamp) -> anyhow::Result<()> {
         for task in self.ledger.claim(Queue::Tell, now, LEASE, BATCH)? {
             let Task::Submission(number) = task else { continue };
-            let alarm = format!("NOTICE-FAILED submission {number}");
+            let alarm = format!("NOTICE-FAILED {number}");
             if let Err(error) = self.refusal(number, now) {
                 tracing::error!(%number, error = format!("{error:#}"), "a refusal could not be told");
                 self.alarms.raise(&alarm, &format!("submission {number}: {error:#}"), now);

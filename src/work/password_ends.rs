@@ -108,7 +108,7 @@ impl PasswordEnds {
                 continue;
             }
             for account in self.ledger.accounts(Some(&insurer.code))? {
-                let alarm = format!("NOTICE-FAILED password {}", account.id);
+                let alarm = format!("NOTICE-FAILED {} password", account.id);
                 match self.tell(&account, &rules.notice_days, now) {
                     Ok(new) => {
                         self.alarms.clear(&alarm);

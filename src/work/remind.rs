@@ -79,7 +79,7 @@ impl Reminders {
         let mut sealed = 0;
         for ((account, last, level), documents) in groups {
             let days = (last - today).num_days();
-            let alarm = format!("NOTICE-FAILED expiring {account} {last}");
+            let alarm = format!("NOTICE-FAILED {account} {last}");
             match self.remind(&account, last, level, days, &documents, now) {
                 Ok(new) => {
                     self.alarms.clear(&alarm);

@@ -140,7 +140,7 @@ impl Renewals {
         figures(&all);
         let mut told = 0;
         for ending in &all {
-            let alarm = format!("NOTICE-FAILED certificate {}", ending.certificate.id);
+            let alarm = format!("NOTICE-FAILED {}", ending.certificate.id);
             match self.tell(ending, now) {
                 Ok(new) => {
                     self.alarms.clear(&alarm);
