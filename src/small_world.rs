@@ -280,6 +280,9 @@ impl Ledger for FakeLedger {
     fn removed_document(&self, id: DocumentId) -> Result<Option<RemovedDocument>, LedgerError> {
         Ok(self.0.lock().unwrap().removed.iter().find(|gone| gone.id == id).cloned())
     }
+    fn stopped(&self) -> Option<String> {
+        None
+    }
     fn removed_documents(
         &self,
         insurer: &InsurerCode,

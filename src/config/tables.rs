@@ -128,8 +128,10 @@ pub struct MailTable {
     pub bounces: String,
     /// Where the mail server leaves what came back; empty means nowhere.
     pub bounce_maildir: String,
-    /// What was read stays there for so long.
+    /// What was read stays there for so long...
     pub bounce_keep: Span,
+    /// ... and so many bytes of it.
+    pub bounce_keep_bytes: u64,
     /// So many failures that may pass mark an address...
     pub failures_max: usize,
     /// ... within so long.
@@ -198,6 +200,7 @@ impl Default for MailTable {
             bounces: String::new(),
             bounce_maildir: String::new(),
             bounce_keep: Span::days(14),
+            bounce_keep_bytes: 1 << 30,
             failures_max: 3,
             failures_within: Span::days(14),
             per_destination: DestinationTable::default(),
@@ -238,8 +241,10 @@ pub struct MailPolicy {
     pub bounces: Option<String>,
     /// Where the mail server leaves what came back, relative to [`super::Places::base`].
     pub bounce_maildir: Option<String>,
-    /// What was read stays there for so long.
+    /// What was read stays there for so long...
     pub bounce_keep: Span,
+    /// ... and so many bytes of it.
+    pub bounce_keep_bytes: u64,
     /// So many failures that may pass, within so long, mark an address.
     pub failures: (usize, Span),
     /// How much of one destination at a time.
@@ -323,6 +328,7 @@ impl MailTable {
             bounces: some(self.bounces),
             bounce_maildir: some(self.bounce_maildir),
             bounce_keep: self.bounce_keep,
+            bounce_keep_bytes: self.bounce_keep_bytes,
             failures: (self.failures_max, self.failures_within),
             lane: self.per_destination.rule(),
             lanes: self

@@ -305,6 +305,7 @@ impl House {
             ledger: Arc::clone(&ledger),
             blobs: Arc::clone(&blobs),
             mailer,
+            notifier: Arc::clone(&notifier),
             alarms: Arc::clone(&alarm_port),
             policy: Arc::clone(&sending),
             clock: Arc::clone(&clock),
@@ -317,6 +318,7 @@ impl House {
             maildir: in_force.mail.bounce_maildir.as_ref().map(|path| in_force.places.resolve(path)),
             policy: Arc::clone(&returned),
             told: Mutex::default(),
+            complaints: Mutex::default(),
         });
         let teller = Arc::clone(&notifier);
         stages.purge.tell_recalls(Box::new(move |document, now| teller.recalled(document, now)));
@@ -443,6 +445,7 @@ impl House {
                 schedule: Cron::of(in_force.reconciliation_schedule.clone()),
                 policy: in_force.reconciliation.clone(),
                 alarms: Arc::clone(&alarm_port),
+                owed_at: Mutex::default(),
                 points: Points::default(),
             }),
             batches: Arc::new(Batches {
@@ -470,6 +473,7 @@ impl House {
                 grace_days: ORPHAN_GRACE_DAYS,
                 keep: Arc::new(move |id| kept.lock().unwrap_or_else(PoisonError::into_inner).contains(id)),
                 turn,
+                alarms: Arc::clone(&alarm_port),
             }),
             health: Arc::new(Health::starting()),
             config,
@@ -586,6 +590,7 @@ pub(super) fn bounce_policy(config: &Config) -> BouncePolicy {
     let (max, within) = config.mail.failures;
     BouncePolicy {
         keep: config.mail.bounce_keep.millis(),
+        keep_bytes: config.mail.bounce_keep_bytes,
         failures: (max, within.millis()),
         operator: config.mail.operator.clone(),
     }

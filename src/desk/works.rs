@@ -117,6 +117,9 @@ impl Stages {
             spool_root: root.clone(),
             zone: now.gateway.zone,
             turn: turn.clone(),
+            alarms: Arc::clone(alarms),
+            began: ledger.head().at,
+            reported: Mutex::default(),
         };
         let publisher = Publisher {
             ledger: Arc::clone(ledger),

@@ -103,6 +103,10 @@ impl Mail {
 /// Reply of an attempt that was not made, since nobody reads mail at the address (see [`AddressMark`]).
 pub const ADDRESS_MARKED: &str = "address-marked";
 
+/// Reply of an attempt that was not made, since an account that the mail tells has another address by now: what it announced
+/// waits for another announcement, anything else was written again to that address.
+pub const ADDRESS_CHANGED: &str = "address-changed";
+
 /// What was said about a mail after the next host had taken it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

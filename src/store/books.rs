@@ -7,8 +7,10 @@
 //! ...
 //! the parts, one after the other
 //! ```
+//! `2026-11-22.06139999.owed` says that this insurer's report of the day could not be written yet.
 //! A day whose file is there is done: it is renamed into place after all else that the day asks for.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io;
@@ -31,6 +33,7 @@ pub const HEAD: &str = "\u{feff}日時 at,出来事 event,内容 what,番号 id,
 
 const MAGIC: &str = "todoke-books 1";
 const EXTENSION: &str = "books";
+const OWED: &str = "owed";
 /// The first line.
 const HEAD_BYTES_MAX: usize = 256;
 /// The list of a day: some hundred bytes for each account and insurer.
@@ -72,16 +75,51 @@ impl Books {
         self.file(day).exists()
     }
 
-    /// Days whose books are there, newest first, at most `limit`.
-    pub fn days(&self, limit: usize) -> io::Result<Vec<NaiveDate>> {
+    fn owed_file(&self, day: &str, code: &InsurerCode) -> PathBuf {
+        self.folder.join(format!("{day}.{code}.{OWED}"))
+    }
+
+    /// Notes durably that an insurer's report of a day is still to be written.
+    pub fn owe(&self, day: &str, code: &InsurerCode) -> io::Result<()> {
+        durable::make_folder(&self.folder, 0o700)?;
+        durable::replace(&self.owed_file(day, code), b"", 0o600)
+    }
+
+    /// It was written.
+    pub fn settle(&self, day: &str, code: &InsurerCode) -> io::Result<()> {
+        durable::remove(&self.owed_file(day, code))
+    }
+
+    /// Reports that are still to be written, by day.
+    pub fn owed(&self) -> io::Result<BTreeMap<NaiveDate, BTreeSet<InsurerCode>>> {
+        let mut owed: BTreeMap<NaiveDate, BTreeSet<InsurerCode>> = BTreeMap::new();
+        for name in self.names()? {
+            let parts = name.strip_suffix(OWED).and_then(|name| name.strip_suffix('.')?.split_once('.'));
+            let Some((day, code)) = parts else { continue };
+            if let (Ok(day), Ok(code)) = (day.parse(), InsurerCode::parse(code)) {
+                owed.entry(day).or_default().insert(code);
+            }
+        }
+        Ok(owed)
+    }
+
+    fn names(&self) -> io::Result<Vec<String>> {
         let entries = match std::fs::read_dir(&self.folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             entries => entries?,
         };
-        let mut days = Vec::new();
+        let mut names = Vec::new();
         for entry in entries {
-            let name = entry?.file_name();
-            let day = name.to_str().and_then(|name| name.strip_suffix(EXTENSION)?.strip_suffix('.'));
+            names.extend(entry?.file_name().into_string());
+        }
+        Ok(names)
+    }
+
+    /// Days whose books are there, newest first, at most `limit`.
+    pub fn days(&self, limit: usize) -> io::Result<Vec<NaiveDate>> {
+        let mut days = Vec::new();
+        for name in self.names()? {
+            let day = name.strip_suffix(EXTENSION).and_then(|name| name.strip_suffix('.'));
             days.extend(day.and_then(|day| day.parse::<NaiveDate>().ok()));
         }
         days.sort_unstable_by(|a, b| b.cmp(a));
@@ -152,6 +190,11 @@ impl Books {
         let old: Vec<_> = self.days(usize::MAX)?.into_iter().filter(|day| *day < before).collect();
         for day in &old {
             durable::remove(&self.file(&day.to_string()))?;
+        }
+        for (day, codes) in self.owed()?.range(..before) {
+            for code in codes {
+                self.settle(&day.to_string(), code)?;
+            }
         }
         Ok(old.len())
     }

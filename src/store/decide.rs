@@ -149,6 +149,7 @@ pub(super) fn decide<I: Index>(draft: &mut Draft<'_, I>, op: Op, at: Timestamp) 
         }
         Op::MarkAddress { mail, status } => mails::mark(draft, mail, status),
         Op::ResumeAddress(tag) => mails::resume(draft, tag),
+        Op::ReaddressMail { id, again } => mails::readdress(draft, id, again),
         Op::RetryMail(id) => mails::retry(draft, id),
         Op::MailCardErased(ids) => mails::card_erased(draft, ids),
         Op::BeginCalendar(insurer) => days::begin_calendar(draft, insurer),

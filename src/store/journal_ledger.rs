@@ -310,13 +310,6 @@ impl<T, K: Ord> Iterator for Merge<'_, T, K> {
     }
 }
 
-impl<I: Index> JournalLedger<I> {
-    /// Why nothing is written any more, until the daemon is started anew; none while all is well.
-    pub fn stopped(&self) -> Option<String> {
-        self.shared.stopped.get().map(|stopped| LedgerError::from(stopped.clone()).to_string())
-    }
-}
-
 impl<I: Index> Ledger for JournalLedger<I> {
     fn commit(&self, op: Op, by: Actor, now: Timestamp) -> Result<Done, LedgerError> {
         match self.ask(Ask::Commit(op), by, now)? {
@@ -598,6 +591,10 @@ impl<I: Index> Ledger for JournalLedger<I> {
         Ok(found)
     }
 
+    fn stopped(&self) -> Option<String> {
+        self.shared.stopped.get().map(|stopped| LedgerError::from(stopped.clone()).to_string())
+    }
+
     fn mailbox(&self, tag: Digest) -> Result<Option<Mailbox>, LedgerError> {
         let _gate = self.gate();
         self.fetch(&tables::mailbox(&tag))
@@ -635,7 +632,9 @@ impl<I: Index> Ledger for JournalLedger<I> {
         limit: usize,
     ) -> Result<Vec<Task>, LedgerError> {
         let _gate = self.gate();
-        if self.waits(queue) {
+        // A mail whose sending cannot be recorded would go out again with every lease.
+        let unrecorded = queue == Queue::Mail && self.shared.stopped.get().is_some();
+        if unrecorded || self.waits(queue) {
             return Ok(Vec::new());
         }
         let mut leases = locked(&self.shared.leases);

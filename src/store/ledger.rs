@@ -156,7 +156,7 @@ pub enum Op {
     SealMail(Box<Mail>),
     /// Seals mails, each as [`Op::SealMail`] does; [`Done::Mails`] names those that were.
     SealMails(Vec<Mail>),
-    /// An attempt ended. Only while queued.
+    /// An attempt ended. Only while queued; a failed one may still be taken out.
     TryMail {
         /// Which.
         id: MailId,
@@ -190,6 +190,14 @@ pub enum Op {
     },
     /// Mails to a marked address are sent again; what was not sent for it is queued.
     ResumeAddress(Digest),
+    /// Ends a queued or failed mail with [`crate::model::mail::ADDRESS_CHANGED`] and seals the same text to the address of now; none of
+    /// arrivals, which wait to be announced again. Nothing where that was done before.
+    ReaddressMail {
+        /// Which.
+        id: MailId,
+        /// The one in its place, its card durable.
+        again: Option<Box<Mail>>,
+    },
     /// Puts a failed or deferred mail at the head of the queue (`mail retry`).
     RetryMail(MailId),
     /// The mail's card is gone, durably.
@@ -584,6 +592,9 @@ pub trait Ledger: CertificateLedger + DayLedger + Send + Sync {
     /// Newest first, at most `limit`.
     fn mails(&self, filter: &MailFilter, limit: usize) -> Result<Vec<Mail>, LedgerError>;
 
+    /// Why nothing is written any more, until the daemon is started anew; none while all is well.
+    fn stopped(&self) -> Option<String>;
+
     /// What is known of a mailbox.
     fn mailbox(&self, tag: Digest) -> Result<Option<Mailbox>, LedgerError>;
     /// Mailboxes that are marked, in the order of their digests, after this one, at most `limit`.
@@ -592,7 +603,8 @@ pub trait Ledger: CertificateLedger + DayLedger + Send + Sync {
     fn reported(&self, message: Digest) -> Result<bool, LedgerError>;
 
     /// Takes up to `limit` tasks that are due at `now` and that nobody else holds, for `lease` milliseconds. A task leaves its
-    /// queue by what is committed about it; a lease that ran out is given again. Cost proportional to what is due.
+    /// queue by what is committed about it; a lease that ran out is given again. Cost proportional to what is due. No mail is
+    /// given where nothing can be recorded any more: it would be sent again and again.
     fn claim(&self, queue: Queue, now: Timestamp, lease: i64, limit: usize)
     -> Result<Vec<Task>, LedgerError>;
     /// Gives claimed tasks back before their lease ends, not to be given again before `until`.

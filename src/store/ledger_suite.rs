@@ -580,7 +580,6 @@ fn mails(ledger: &dyn Ledger) {
     let one = ledger.mail(mail_id(1)).unwrap().unwrap();
     assert_eq!((one.state, one.attempts, one.due_at), (MailState::Queued, 1, until));
     commit(ledger, attempt(2, MailResult::Failed { reply: "550 5.1.1".into() }));
-    assert!(matches!(refused(ledger, attempt(2, MailResult::Dropped)), Refusal::NotNow(_)));
     assert_eq!(ledger.mail_card_erasable(NOW.plus(1), 10).unwrap(), [mail_id(2)]);
     for serial in [1, 2] {
         commit(ledger, Op::RetryMail(mail_id(serial)));
@@ -593,6 +592,8 @@ fn mails(ledger: &dyn Ledger) {
     assert_eq!(due(ledger, Queue::Mail), []);
     let one = ledger.mail(mail_id(1)).unwrap().unwrap();
     assert_eq!((one.state, one.attempts, one.last_reply.as_deref()), (MailState::Sent, 2, Some("250 2.0.0")));
+    assert!(matches!(refused(ledger, attempt(1, MailResult::Dropped)), Refusal::NotNow(_)));
+    assert_eq!(ledger.stopped(), None);
 
     let list = |filter: MailFilter, limit| -> Vec<u64> {
         ledger.mails(&filter, limit).unwrap().iter().map(|mail| mail.id.serial).collect()
@@ -666,6 +667,12 @@ fn mailboxes(ledger: &dyn Ledger) {
     );
     assert_eq!(ledger.marked_mailboxes(Some(tag), 10).unwrap(), []);
     assert_eq!(due(ledger, Queue::Announce).len(), 3, "its documents wait again");
+    let told = ledger.mail(mail_id(1)).unwrap().unwrap().report.unwrap();
+    assert_eq!((told.report, told.proven), (Report::Failed, true));
+
+    // What is proven is neither talked over by anybody nor by a lesser report.
+    commit(ledger, report(Report::Complaint, false, 4));
+    commit(ledger, report(Report::AutoReply, true, 5));
     let told = ledger.mail(mail_id(1)).unwrap().unwrap().report.unwrap();
     assert_eq!((told.report, told.proven), (Report::Failed, true));
 

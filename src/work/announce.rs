@@ -45,7 +45,7 @@ impl Notifier {
         let mut homes = HashMap::new();
         let waiting = self.waiting(&mut homes, now)?;
         let (mut mails, mut sealed) = (Vec::new(), 0);
-        for (tag, mut waiting) in waiting {
+        for ((tag, _), mut waiting) in waiting {
             if let Some(until) = self.not_yet(tag, &waiting, now)? {
                 self.give_back(&waiting.documents, until);
                 continue;
@@ -56,7 +56,12 @@ impl Notifier {
                 self.give_back(&rest, now.plus(self.policy().gathering.interval));
             }
             match self.arrival(&waiting, &homes, now) {
-                Ok(mail) => mails.push(mail),
+                Ok(mail) => {
+                    for account in &waiting.to.accounts {
+                        self.alarms.clear(&untold(account));
+                    }
+                    mails.push(mail);
+                }
                 Err(error) => self.failed(&waiting.to.accounts, &error, now),
             }
             if mails.len() >= SEALED_TOGETHER {
@@ -66,13 +71,13 @@ impl Notifier {
         Ok(sealed + self.seal_all(mails, now)?)
     }
 
-    /// What waits, by mailbox.
+    /// What waits, by mailbox; what is a test apart, so that nobody takes it for real (H3).
     fn waiting(
         &self,
         homes: &mut HashMap<AccountId, Option<Home>>,
         now: Timestamp,
-    ) -> anyhow::Result<BTreeMap<Digest, Waiting>> {
-        let mut waiting: BTreeMap<Digest, Waiting> = BTreeMap::new();
+    ) -> anyhow::Result<BTreeMap<(Digest, bool), Waiting>> {
+        let mut waiting: BTreeMap<(Digest, bool), Waiting> = BTreeMap::new();
         for _ in 0..STEP_MAX / BATCH {
             let tasks = self.ledger.claim(Queue::Announce, now, LEASE, BATCH)?;
             let last = tasks.len() < BATCH;
@@ -92,7 +97,7 @@ impl Notifier {
                     homes.insert(document.account.clone(), home);
                 }
                 let Some(Some(home)) = homes.get(&document.account) else { continue };
-                let there = waiting.entry(home.tag).or_insert_with(|| Waiting {
+                let there = waiting.entry((home.tag, home.account.test)).or_insert_with(|| Waiting {
                     to: Recipient {
                         mail: home.mail.clone(),
                         language: home.account.language,
@@ -139,7 +144,9 @@ impl Notifier {
     fn failed(&self, accounts: &[AccountId], error: &anyhow::Error, now: Timestamp) {
         let account = accounts.first().map(ToString::to_string).unwrap_or_default();
         tracing::error!(account, error = format!("{error:#}"), "an arrival could not be announced");
-        self.alarms.raise("NOTICE-FAILED", &format!("account {account}: {error:#}"), now);
+        for account in accounts {
+            self.alarms.raise(&untold(account), &format!("account {account}: {error:#}"), now);
+        }
     }
 
     /// The mail, its card written and not yet durable.
@@ -200,8 +207,13 @@ impl Notifier {
     }
 }
 
+/// The alarm of an account whose arrivals could not be announced.
+fn untold(account: &AccountId) -> String {
+    format!("NOTICE-FAILED {account} arrival")
+}
+
 /// Where these lie: announcements have a folder of their own.
-fn folders(documents: &[&Document], office: &OfficeCode) -> String {
+pub(super) fn folders(documents: &[&Document], office: &OfficeCode) -> String {
     let announced = documents.iter().filter(|document| document.announcement.is_some()).count();
     let outbox = (announced < documents.len()).then(|| format!("/outbox/{office}/"));
     let announcements = (announced > 0).then(|| "/announcements/".to_owned());

@@ -123,6 +123,7 @@ fn every_crash_leaves_one_batch_also_when_the_importer_takes_it_at_once() {
             grace_days: 1,
             keep: Arc::new(|_| false),
             turn: run.turn.clone(),
+            alarms: run.alarms.clone(),
         };
         if point != "staged" {
             sweep.step(run.now.plus(DAY)).unwrap();

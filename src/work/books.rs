@@ -5,14 +5,15 @@
 //! |---|---|
 //! | event `day_closed`: from here on nothing can happen in that day | a closed day without books: they are made, always the same |
 //! | `reports/reconciliation-DAY.csv.sig`, `.json`, `.csv` of every insurer, each by rename, none over another | some of them: those that are there stay |
+//! | `books/DAY.CODE.owed` of an insurer whose `reports/` could not be written: tried again until it can, the others' go on | as above |
 //! | `books/DAY.books` by rename | nothing to do: the day is done, and its reports never come again |
 //!
 //! They are made of the journal alone, so they name no person, and whatever was erased since changes nothing in them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read as _};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{Days, NaiveDate};
 use chrono_tz::Tz;
@@ -23,7 +24,7 @@ use crate::model::day::ClosedDay;
 use crate::model::ids::{Digest, InsurerCode};
 use crate::model::metric;
 use crate::model::party::Actor;
-use crate::model::time::{DAY, Timestamp};
+use crate::model::time::{DAY, SECOND, Timestamp};
 use crate::rules::calendar::{self, Cron};
 use crate::rules::policy::ReconciliationPolicy;
 use crate::signed::sshsig::RECONCILIATION_NAMESPACE;
@@ -38,6 +39,8 @@ pub use sheet::{Sheet, Sheets, Total};
 
 /// Without a closed day, so many days are looked back for the first.
 const FIRST_DAYS_MAX: u64 = 31;
+/// Reports that could not be written are tried again after so long.
+const OWED_PAUSE: i64 = 600 * SECOND;
 /// Bytes of a report that is there already and is compared.
 const REPORT_BYTES_MAX: u64 = 1 << 30;
 
@@ -59,6 +62,8 @@ pub struct DayBooks {
     pub policy: ReconciliationPolicy,
     /// Where trouble is said.
     pub alarms: Arc<dyn Alarms>,
+    /// When reports that are owed are looked at again.
+    pub owed_at: Mutex<Timestamp>,
     /// For tests.
     pub points: Points,
 }
@@ -72,7 +77,7 @@ impl DayBooks {
         if self.ledger.head().unreconciled {
             return Ok(Progress::default());
         }
-        match self.close_next(now) {
+        match self.settle(now).and_then(|()| self.close_next(now)) {
             Ok(progress) => {
                 self.alarms.clear(ALARM);
                 Ok(progress)
@@ -106,6 +111,78 @@ impl DayBooks {
         self.write(&day, now)?;
         tracing::info!(day = day.day, "the books of a day are closed");
         Ok(Progress { done: 1, more: true })
+    }
+
+    /// Writes reports that are owed.
+    fn settle(&self, now: Timestamp) -> Result<(), WorkError> {
+        {
+            let mut at = self.owed_at.lock().unwrap_or_else(PoisonError::into_inner);
+            if now < *at {
+                return Ok(());
+            }
+            *at = now.plus(OWED_PAUSE);
+        }
+        let owed = self.books.owed().doing(|| "looking for reports that are owed".into())?;
+        let mut failed = BTreeSet::new();
+        for (date, codes) in &owed {
+            if codes.is_subset(&failed) {
+                continue;
+            }
+            let day = self.day_from(calendar::day_begins(*date, self.zone));
+            let sheets = Sheets::make(&*self.ledger, &day, self.zone)?;
+            for (code, sheet) in sheets.insurers.iter().filter(|(code, _)| codes.contains(code)) {
+                // In the order of their days; one alarm an insurer.
+                if !failed.contains(code) && !self.reported(code, &day, sheet, now)? {
+                    failed.insert(code.clone());
+                }
+            }
+        }
+        for code in owed.values().flatten().filter(|code| !failed.contains(*code)) {
+            self.alarms.clear(&format!("{ALARM} {code}"));
+        }
+        Ok(())
+    }
+
+    /// Writes an insurer's report, or notes that it is owed; whether it was written. Another's unwritable folder keeps nobody
+    /// from the books.
+    fn reported(
+        &self,
+        code: &InsurerCode,
+        day: &ClosedDay,
+        sheet: &Sheet,
+        now: Timestamp,
+    ) -> Result<bool, WorkError> {
+        let doing = || format!("noting the report of {code}");
+        let signature =
+            self.sign(sheet.text().as_bytes()).doing(|| format!("signing the books of {}", day.day))?;
+        match self.report_all(code, day, sheet, &signature, now) {
+            Ok(()) => {
+                self.books.settle(&day.day, code).doing(doing)?;
+                Ok(true)
+            }
+            Err(error @ (WorkError::Ledger(_) | WorkError::Stopped(_))) => Err(error),
+            Err(error) => {
+                self.books.owe(&day.day, code).doing(doing)?;
+                let text =
+                    format!("the report of {} could not be written: {error}; it is tried again", day.day);
+                self.alarms.raise(&format!("{ALARM} {code}"), &text, now);
+                Ok(false)
+            }
+        }
+    }
+
+    fn report_all(
+        &self,
+        code: &InsurerCode,
+        day: &ClosedDay,
+        sheet: &Sheet,
+        signature: &[u8],
+        now: Timestamp,
+    ) -> Result<(), WorkError> {
+        let totals = sheet.totals_json(day, code).map_err(io::Error::other);
+        let totals = totals.doing(|| format!("signing the books of {}", day.day))?;
+        let files = [("csv.sig", signature), ("json", &totals), ("csv", sheet.text().as_bytes())];
+        self.report(code, day, files, now)
     }
 
     /// When a day is closed: at the first time of the schedule after its end.
@@ -142,8 +219,7 @@ impl DayBooks {
             let name = insurer_part(code);
             let bytes = sheet.text().as_bytes();
             let signature = self.sign(bytes).doing(doing)?;
-            let totals = sheet.totals_json(day, code).map_err(io::Error::other).doing(doing)?;
-            self.report(code, day, [("csv.sig", &signature), ("json", &totals), ("csv", bytes)], now)?;
+            self.reported(code, day, sheet, now)?;
             parts.insert(signature_of(&name), signature);
             parts.insert(name, bytes.to_vec());
         }

@@ -36,6 +36,7 @@ fn stage(run: &Run<'_>, points: Points) -> DayBooks {
         schedule: Cron::try_from("0 10 0 * * *".to_owned()).unwrap(),
         policy: ReconciliationPolicy::default(),
         alarms: run.alarms.clone(),
+        owed_at: std::sync::Mutex::default(),
         points,
     }
 }
@@ -393,6 +394,7 @@ fn each_difference_made_by_hand_is_named() {
             grace_days: 1,
             keep: Arc::new(|_| false),
             turn: run.turn.clone(),
+            alarms: run.alarms.clone(),
         }
         .step(now)
         .unwrap()
@@ -403,4 +405,33 @@ fn each_difference_made_by_hand_is_named() {
     run.commit(Op::RemovalIntend { ids: vec![documents[1]], reason: RemovalReason::Expired });
     run.commit(Op::Withdraw { number: numbers[1], account: None });
     assert_eq!(found(&all), ["SPOOL-LEFT-OVER"], "withdrawn, and still there");
+}
+
+#[test]
+fn a_report_that_cannot_be_written_is_owed_and_keeps_nobody_from_the_books() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut run, ..) = busy(dir.path());
+    let wall = report(&run, "allowed_signers");
+    std::fs::create_dir(&wall).unwrap();
+    run.now = at("2026-11-23T00:10:00+09:00");
+    assert_eq!(step(&run), 1);
+    let alarm = format!("RECONCILIATION-FAILED {INSURER}");
+    let codes = || run.alarms.list().into_iter().map(|alarm| alarm.code).collect::<Vec<_>>();
+    assert_eq!(codes(), [alarm]);
+    let books = run.root.join("books");
+    let owed = format!("2026-11-22.{INSURER}.owed");
+    assert_eq!(names(&books), [owed.clone(), "2026-11-22.books".to_owned()]);
+    // The next day is closed all the same, and a restart forgets nothing.
+    run.now = run.now.plus(DAY);
+    assert_eq!(step(&run), 1);
+    assert_eq!(names(&books).len(), 4);
+    std::fs::remove_dir(&wall).unwrap();
+    step(&run);
+    assert_eq!(names(&books), ["2026-11-22.books", "2026-11-23.books"]);
+    for day in ["2026-11-22", "2026-11-23"] {
+        for extension in ["csv", "csv.sig", "json"] {
+            assert!(report(&run, &format!("reconciliation-{day}.{extension}")).exists(), "{day} {extension}");
+        }
+    }
+    assert_eq!(run.alarms.list().len(), 0);
 }

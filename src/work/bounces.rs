@@ -7,10 +7,10 @@
 //! | recorded | event `mail_reported` with the message's digest, perhaps `address_marked` | read again, and known by its digest |
 //! | read | `cur/NAME:2,S`, kept for some days | - |
 //!
-//! A message counts only if it knows the mark of one of our mails. Without one it is shown with the mail that its recipient
-//! got last, and changes nothing.
+//! A message counts only if it knows the mark of one of our mails. Anybody can send one without: it stands in the log, with the
+//! mail that its recipient got last, and changes nothing.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -35,6 +35,8 @@ use crate::store::ledger::{Ledger, MailFilter, Op};
 pub struct BouncePolicy {
     /// What was read is kept for so long, in milliseconds.
     pub keep: i64,
+    /// So many bytes of it; the oldest go first.
+    pub keep_bytes: u64,
     /// So many failures that may pass, within so many milliseconds, mark an address.
     pub failures: (usize, i64),
     /// Who is told when an insurer named no address of its own.
@@ -55,6 +57,8 @@ pub struct Bounces {
     pub policy: Arc<RwLock<Arc<BouncePolicy>>>,
     /// Marks that insurers were told of by this run.
     pub told: Mutex<HashSet<String>>,
+    /// Accounts whose complaint stands as an alarm, and the mail it is about.
+    pub complaints: Mutex<BTreeMap<String, Mail>>,
 }
 
 /// Messages taken in one step.
@@ -67,6 +71,11 @@ const KEPT_MAX: usize = 20_000;
 const MATCH_MAX: i64 = 10 * DAY;
 /// How the names of read messages end (the flag "seen" of Maildir).
 const SEEN: &str = ":2,S";
+/// Messages that could not be opened or read.
+const ALARM: &str = "BOUNCES-UNREADABLE";
+/// What opening says of a message that went meanwhile, and of a link.
+const NOT_THERE: i32 = rustix::io::Errno::NOENT.raw_os_error();
+const A_LINK: i32 = rustix::io::Errno::LOOP.raw_os_error();
 /// How the names of taken messages end.
 const TAKEN: &str = ":2,";
 
@@ -82,6 +91,7 @@ impl Bounces {
             None => false,
         };
         self.tell_marked(now)?;
+        self.end_complaints()?;
         Ok(more)
     }
 
@@ -106,19 +116,30 @@ impl Bounces {
                 done => done?,
             }
         }
-        let mut kept = Vec::new();
+        let (mut kept, mut unread) = (Vec::new(), 0);
         for name in names(&cur)? {
             if name.ends_with(SEEN) {
                 kept.push(name);
                 continue;
             }
-            if let Some(raw) = read(&cur, &name)? {
-                self.handle(&raw, now)?;
-            } else {
-                tracing::warn!(name, "what came back is no file; it is left alone");
+            match read(&cur, &name) {
+                Ok(Some(raw)) => self.handle(&raw, now)?,
+                Ok(None) => tracing::warn!(name, "what came back is no file; it is left alone"),
+                Err(error) => {
+                    // Not read is not seen: it is tried again, and the others go on.
+                    unread += 1;
+                    let text = format!(
+                        "{unread} message(s) in cur/ of the Maildir cannot be read, such as {name}: {error}"
+                    );
+                    self.alarms.raise(ALARM, &text, now);
+                    continue;
+                }
             }
             let plain = name.split(":2,").next().unwrap_or(&name);
             durable::rename(&cur.join(&name), &cur.join(format!("{plain}{SEEN}")))?;
+        }
+        if unread == 0 {
+            self.alarms.clear(ALARM);
         }
         self.forget(&cur, kept, now)?;
         Ok(more)
@@ -127,19 +148,21 @@ impl Bounces {
     /// Removes what was kept for long enough, or is too much.
     fn forget(&self, cur: &Path, names: Vec<String>, now: Timestamp) -> anyhow::Result<()> {
         let before = now.plus(-self.policy().keep);
-        let mut aged: Vec<(Timestamp, String)> = names
+        let mut aged: Vec<(Timestamp, String, u64)> = names
             .into_iter()
             .filter_map(|name| {
-                let modified = std::fs::symlink_metadata(cur.join(&name)).ok()?.modified().ok()?;
-                let since = modified.duration_since(std::time::UNIX_EPOCH).ok()?;
-                Some((Timestamp(i64::try_from(since.as_millis()).ok()?), name))
+                let there = std::fs::symlink_metadata(cur.join(&name)).ok()?;
+                let since = there.modified().ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
+                Some((Timestamp(i64::try_from(since.as_millis()).ok()?), name, there.len()))
             })
             .collect();
         aged.sort();
         let over = aged.len().saturating_sub(KEPT_MAX);
-        for (n, (at, name)) in aged.into_iter().enumerate() {
-            if n < over || at < before {
+        let mut bytes: u64 = aged.iter().map(|(_, _, bytes)| bytes).sum();
+        for (n, (at, name, own)) in aged.into_iter().enumerate() {
+            if n < over || at < before || bytes > self.policy().keep_bytes {
                 durable::remove(&cur.join(name))?;
+                bytes = bytes.saturating_sub(own);
             }
         }
         Ok(())
@@ -174,10 +197,14 @@ impl Bounces {
             tracing::info!(?report, "something came back about none of our mails");
             return Ok(());
         };
+        if !proven {
+            tracing::info!(mail = %mail.id, ?report, "something came back without a mail's mark: it counts for nothing");
+            return Ok(());
+        }
         let (max, within) = self.policy().failures;
         let status = found.status.map(|status| status.to_string());
         let id = mail.id;
-        tracing::info!(mail = %id, ?report, status, proven, "something came back");
+        tracing::info!(mail = %id, ?report, status, "something came back");
         let failures = (max, now.plus(-within));
         let op = Op::ReportMail { id, report, status, proven, message, failures };
         self.ledger.commit(op, Actor::Daemon, now)?;
@@ -185,7 +212,9 @@ impl Bounces {
             let text = format!(
                 "somebody marked mail {id} as unwanted; call the office (`todoke mail show {id}`): it may have changed its address"
             );
-            self.alarms.raise("MAIL-COMPLAINT", &text, now);
+            let whom = mail.account.as_ref().map_or_else(|| id.to_string(), ToString::to_string);
+            self.complaints.lock().unwrap_or_else(PoisonError::into_inner).insert(whom.clone(), mail);
+            self.alarms.raise(&format!("MAIL-COMPLAINT {whom}"), &text, now);
         }
         Ok(())
     }
@@ -207,6 +236,22 @@ impl Bounces {
         Ok(latest.filter(|mail| now.since(mail.sealed_at) <= MATCH_MAX).map(|mail| (mail, false)))
     }
 
+    /// Ends the alarms of accounts that have another address by now.
+    fn end_complaints(&self) -> anyhow::Result<()> {
+        let mut complaints = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut over = Vec::new();
+        for (whom, mail) in complaints.iter() {
+            if self.notifier.is_moved(mail)? {
+                over.push(whom.clone());
+            }
+        }
+        for whom in over {
+            complaints.remove(&whom);
+            self.alarms.clear(&format!("MAIL-COMPLAINT {whom}"));
+        }
+        Ok(())
+    }
+
     /// Tells the insurers of accounts whose address is marked, once for each mark.
     fn tell_marked(&self, now: Timestamp) -> anyhow::Result<()> {
         const PAGE: usize = 500;
@@ -217,12 +262,15 @@ impl Bounces {
             marked += page.len();
             let last = page.len() < PAGE;
             for mailbox in page {
+                let alarm = format!("NOTICE-FAILED {}", mailbox.tag);
                 if let Err(error) = self.tell_one(&mailbox, now) {
                     tracing::error!(
                         error = format!("{error:#}"),
                         "an insurer could not be told of an address"
                     );
-                    self.alarms.raise("NOTICE-FAILED", &format!("address {}: {error:#}", mailbox.tag), now);
+                    self.alarms.raise(&alarm, &format!("address {}: {error:#}", mailbox.tag), now);
+                } else {
+                    self.alarms.clear(&alarm);
                 }
             }
             if last {
@@ -254,7 +302,7 @@ impl Bounces {
         }
         for (code, accounts) in insurers {
             let about = format!("{} {} {code}", mark.mail, mark.at.0);
-            if !self.told.lock().unwrap_or_else(PoisonError::into_inner).insert(about.clone()) {
+            if self.told.lock().unwrap_or_else(PoisonError::into_inner).contains(&about) {
                 continue;
             }
             let operator = || {
@@ -272,8 +320,9 @@ impl Bounces {
                 status: mark.status.as_deref().and_then(Status::parse),
                 soft: mark.soft,
             };
-            let subject = Subject::Notice { kind: "address".to_owned(), about };
+            let subject = Subject::Notice { kind: "address".to_owned(), about: about.clone() };
             self.notifier.seal(&to, &notice, subject, now)?;
+            self.told.lock().unwrap_or_else(PoisonError::into_inner).insert(about);
         }
         Ok(())
     }
@@ -297,7 +346,10 @@ fn names(folder: &Path) -> std::io::Result<Vec<String>> {
 fn read(folder: &Path, name: &str) -> std::io::Result<Option<Vec<u8>>> {
     let folder = durable::open_folder(folder)?;
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    let Ok(file) = durable::open_beneath(&folder, Path::new(name), flags, 0) else { return Ok(None) };
+    let file = match durable::open_beneath(&folder, Path::new(name), flags, 0) {
+        Err(error) if matches!(error.raw_os_error(), Some(NOT_THERE | A_LINK)) => return Ok(None),
+        opened => opened?,
+    };
     let file = std::fs::File::from(file);
     if !file.metadata()?.is_file() {
         return Ok(None);

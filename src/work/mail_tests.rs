@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, RwLock};
 use super::alarms::AlarmBoard;
 use super::bounces::{BouncePolicy, Bounces};
 use super::notify::{NoticePolicy, Notifier};
-use super::ports::{Delivery, RecordingMailer};
+use super::ports::{Delivery, Envelope, Mailer, RecordingMailer};
 use super::sender::{Desk, SendPolicy, Sender};
 use crate::model::card::{AccountCard, CardRef, InsurerCard, OfficeCard};
 use crate::model::document::Document;
@@ -94,6 +94,7 @@ impl<'a> Post<'a> {
             ledger: ledger.clone(),
             blobs: blobs.clone(),
             mailer: host.clone(),
+            notifier: notifier.clone(),
             alarms: alarms.clone(),
             policy: Arc::new(RwLock::new(Arc::new(send))),
             clock: clock.clone(),
@@ -106,10 +107,12 @@ impl<'a> Post<'a> {
             maildir: Some(root.join("bounces")),
             policy: Arc::new(RwLock::new(Arc::new(BouncePolicy {
                 keep: 14 * DAY,
+                keep_bytes: 1 << 20,
                 failures: (3, 14 * DAY),
                 operator: None,
             }))),
             told: Mutex::default(),
+            complaints: Mutex::default(),
         };
         Self { root, ledger: journal, blobs, alarms, clock, host, notifier, sender, bounces }
     }
@@ -290,18 +293,21 @@ fn a_mail_waits_its_schedule_and_is_given_up_after_five_days() {
         if mail.state == MailState::Failed {
             break;
         }
-        assert!(!post.alarm_codes().contains(&"MAIL-GIVEN-UP".to_owned()));
+        assert!(!post.alarm_codes().iter().any(|code| code.starts_with("MAIL-GIVEN-UP")));
         post.clock.advance(mail.due_at.since(post.clock.now()).max(SECOND));
     }
     let mail = post.last();
     assert_eq!((mail.state, mail.last_reply.as_deref()), (MailState::Failed, Some("expired: 451 4.7.1")));
     assert!((30..40).contains(&tries), "{tries}");
     assert!(post.clock.now().since(start) <= 5 * DAY + HOUR);
-    assert!(post.alarm_codes().contains(&"MAIL-GIVEN-UP".to_owned()));
+    let alarm = format!("MAIL-GIVEN-UP {}", mail.id);
+    assert!(post.alarm_codes().contains(&alarm));
     // Its address is not to blame.
     assert_eq!(post.ledger.marked_mailboxes(None, 10).unwrap(), []);
-    post.host.will([]);
+    post.host.forget();
     post.commit(Op::RetryMail(mail.id));
+    assert_eq!(post.step().len(), 1);
+    assert!(!post.alarm_codes().contains(&alarm), "over with the retry that succeeds");
 }
 
 #[test]
@@ -329,7 +335,8 @@ fn an_address_that_nobody_reads_gets_no_more_until_it_changes() {
         "{told:?}"
     );
     assert!(!told[0].2.contains('@'), "no address: {}", told[0].2);
-    assert_eq!(post.alarm_codes(), ["ADDRESS-UNREACHABLE", "MAIL-GIVEN-UP"]);
+    let arrival = post.mails()[0].id;
+    assert_eq!(post.alarm_codes(), ["ADDRESS-UNREACHABLE".to_owned(), format!("MAIL-GIVEN-UP {arrival}")]);
     post.place("K0001");
     post.place("K0002");
     post.clock.advance(2 * HOUR);
@@ -366,10 +373,10 @@ fn what_comes_back_is_read_once_and_believed_with_its_mark_only() {
     post.leave("no-reply@gateway.example.jp", HARD, "bare");
     std::fs::write(dir.path().join("bounces/new/1.noise"), b"\0\0\0").unwrap();
     std::os::unix::fs::symlink("/etc/passwd", dir.path().join("bounces/new/2.link")).unwrap();
+    let before = post.ledger.head().seq;
     assert!(!post.bounces.step(post.clock.now()).unwrap());
     assert_eq!(post.ledger.marked_mailboxes(None, 10).unwrap(), []);
-    let seen = post.last().report.unwrap();
-    assert_eq!((seen.report, seen.proven), (Report::Unreachable, false), "shown by recipient and time");
+    assert_eq!((post.last().report, post.ledger.head().seq), (None, before), "nothing is recorded of it");
 
     // Delayed, then a failure: the same file twice, and again after a crash before it was renamed.
     post.comes_back(&mail, "Action: delayed\nStatus: 4.4.1", "a");
@@ -455,4 +462,160 @@ fn nothing_is_lost_by_a_crash_and_at_worst_a_mail_goes_twice() {
     let mail = post.last();
     assert!(post.ledger.mailbox(mail.mailbox.unwrap()).unwrap().unwrap().announced_at.is_some());
     assert_eq!(post.step(), []);
+}
+
+/// A mail host that ends the ledger with the first mail it takes, as a full disk does.
+struct LastMail {
+    ledger: Arc<JournalLedger<MemoryIndex>>,
+    host: Arc<RecordingMailer>,
+}
+
+impl Mailer for LastMail {
+    fn send(&self, envelope: &Envelope, message: &[u8]) -> Delivery {
+        let _ = self.ledger.close(NOW.plus(HOUR));
+        self.host.send(envelope, message)
+    }
+}
+
+#[test]
+fn a_ledger_that_has_stopped_repeats_no_mail() {
+    let dir = tempfile::tempdir().unwrap();
+    let addresses = [("soumu@example.jp", Language::Ja), ("keiri@example.jp", Language::Ja)];
+    let mut post = Post::found(dir.path(), &addresses);
+    post.place("K0001");
+    post.place("K0002");
+    post.clock.advance(60 * SECOND);
+    post.notifier.step(post.clock.now()).unwrap();
+    post.sender.mailer = Arc::new(LastMail { ledger: post.ledger.clone(), host: post.host.clone() });
+    post.sender.step().unwrap();
+    assert_eq!(post.host.sent().len(), 1, "the other one was in a lane, and is not begun");
+    assert!(post.alarm_codes().contains(&"MAIL-FAILED".to_owned()));
+    for _ in 0..300 {
+        post.clock.advance(601 * SECOND);
+        post.sender.step().unwrap();
+    }
+    assert_eq!(post.host.sent().len(), 1);
+    assert_eq!(post.ledger.claim(Queue::Mail, post.clock.now(), HOUR, 10).unwrap(), []);
+    drop(post);
+    // Begun anew it is sent at worst once more, as after any crash.
+    let post = Post::start(dir.path(), NOW.plus(300 * HOUR));
+    assert_eq!(post.step().len(), 2);
+    assert_eq!(post.step(), []);
+}
+
+impl Post<'_> {
+    fn changes_address(&self, id: &str, mail: &str) {
+        let known = self.ledger.account(&account(id)).unwrap().unwrap();
+        let changed = Account { card: self.address_card(mail), ..known };
+        self.commit(Op::SetAccount { account: changed, new: false });
+    }
+}
+
+#[test]
+fn nothing_goes_to_an_address_that_was_corrected() {
+    let dir = tempfile::tempdir().unwrap();
+    let addresses = [("strange@example.jp", Language::Ja), ("keiri@example.jp", Language::Ja)];
+    let post = Post::found(dir.path(), &addresses);
+    let later = |n| (0..n).map(|_| Delivery::Deferred { reply: "451 4.7.1".into() });
+    let to = |sent: &[(String, String, String)]| sent.iter().map(|mail| mail.0.clone()).collect::<Vec<_>>();
+
+    // Deferred: an arrival, and a notice that is written once.
+    post.place("K0001");
+    post.notifier.swept(&account("K0001"), 3, 7, NOW, NOW).unwrap();
+    post.clock.advance(60 * SECOND);
+    post.host.will(later(2));
+    assert_eq!(post.step(), []);
+    let notice = post.mails().into_iter().find(|mail| mail.subject == Subject::Swept).unwrap();
+    post.changes_address("K0001", "soumu@example.jp");
+    post.clock.advance(2 * HOUR);
+    let mut sent = post.step();
+    sent.extend(post.step());
+    assert_eq!(to(&sent), ["soumu@example.jp", "soumu@example.jp"], "{sent:?}");
+    let ended = post.ledger.mail(notice.id).unwrap().unwrap();
+    assert_eq!(
+        (ended.state, ended.last_reply.as_deref()),
+        (MailState::Failed, Some(crate::model::mail::ADDRESS_CHANGED))
+    );
+    let again = post.mails().into_iter().rev().find(|mail| mail.subject == Subject::Swept).unwrap();
+    assert!(again.message_id != notice.message_id && again.state == MailState::Sent);
+    let text = |id: MailId| {
+        let mail = post.ledger.mail(id).unwrap().unwrap();
+        let card: crate::model::card::MailCard = cards::get(post.blobs.as_ref(), &mail.card).unwrap();
+        let raw = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, card.message).unwrap();
+        crate::rules::notice::read(&raw).unwrap()
+    };
+    assert_eq!(text(notice.id), text(again.id), "the same text");
+    assert!(post.ledger.commit(Op::RetryMail(notice.id), Actor::Daemon, post.clock.now()).is_err());
+
+    // Failed for good, as the operator is told: corrected, it is told without another word, and once.
+    post.notifier.swept(&account("K0002"), 3, 7, NOW, NOW).unwrap();
+    post.place("K0002");
+    post.clock.advance(HOUR);
+    post.host.will([Delivery::Failed { reply: "550 5.1.1".into() }]);
+    assert_eq!(post.step(), []);
+    let alarms =
+        |post: &Post<'_>| post.alarm_codes().iter().filter(|code| code.starts_with("MAIL-GIVEN-UP")).count();
+    assert!(alarms(&post) > 0);
+    post.changes_address("K0002", "right@example.jp");
+    let mut sent = Vec::new();
+    for _ in 0..20 {
+        post.clock.advance(HOUR);
+        sent.extend(post.step());
+    }
+    assert_eq!(to(&sent), ["right@example.jp", "right@example.jp"], "{sent:?}");
+    let told = |mail: &&Mail| mail.account == Some(account("K0002")) && mail.state == MailState::Sent;
+    let mails = post.mails();
+    let arrivals =
+        mails.iter().filter(told).filter(|mail| matches!(mail.subject, Subject::Arrival(_))).count();
+    assert_eq!(arrivals, 1, "announced once");
+    assert_eq!(alarms(&post), 0);
+}
+
+#[test]
+fn what_is_a_test_is_never_announced_with_what_is_real() {
+    let dir = tempfile::tempdir().unwrap();
+    let addresses = [("soumu@example.jp", Language::Ja), ("soumu@example.jp", Language::Ja)];
+    let post = Post::found(dir.path(), &addresses);
+    let twin = post.ledger.account(&account("K0002")).unwrap().unwrap();
+    post.commit(Op::SetAccount { account: Account { test: true, ..twin }, new: false });
+    post.place("K0001");
+    post.place("K0002");
+    post.clock.advance(60 * SECOND);
+    let mut sent = post.step();
+    sent.sort_by_key(|mail| mail.1.clone());
+    let [test, real] = &sent[..] else { panic!("{sent:?}") };
+    assert!(test.1.starts_with("【テスト】") && test.2.contains("見本工業第2"), "{test:?}");
+    assert!(!test.2.contains("見本工業第1") && !real.2.contains("見本工業第2"), "{sent:?}");
+}
+
+#[test]
+fn a_message_that_cannot_be_read_is_not_lost_and_what_is_kept_has_a_bound() {
+    let dir = tempfile::tempdir().unwrap();
+    let post = Post::found(dir.path(), &[("soumu@example.jp", Language::Ja)]);
+    post.place("K0001");
+    post.clock.advance(60 * SECOND);
+    assert_eq!(post.step().len(), 1);
+    let mail = post.last();
+    // A complaint stands until the address changes.
+    let mark = mail.message_id.split('@').next().unwrap();
+    let text = format!(
+        "From: fbl@mx.example.jp\nTo: bounce+{mark}@gateway.example.jp\nMIME-Version: 1.0\nContent-Type: multipart/report; \
+         report-type=feedback-report; boundary=x\n\n--x\nContent-Type: message/feedback-report\n\nFeedback-Type: abuse\nVersion: 1\n\n--x--\n"
+    );
+    std::fs::create_dir_all(dir.path().join("bounces/new")).unwrap();
+    std::fs::write(dir.path().join("bounces/new/1.complaint"), text).unwrap();
+    post.bounces.step(post.clock.now()).unwrap();
+    assert_eq!(post.alarm_codes(), ["MAIL-COMPLAINT K0001"]);
+    post.changes_address("K0001", "other@example.jp");
+    post.bounces.step(post.clock.now()).unwrap();
+    assert_eq!(post.alarm_codes(), [""; 0]);
+
+    let cur = dir.path().join("bounces/cur");
+    for n in 0..4 {
+        std::fs::write(cur.join(format!("{n}.big:2,S")), vec![b'x'; 400_000]).unwrap();
+    }
+    post.bounces.step(post.clock.now()).unwrap();
+    let kept: u64 =
+        std::fs::read_dir(&cur).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).sum();
+    assert!((400_000..=1 << 20).contains(&kept), "{kept}");
 }

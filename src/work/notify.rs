@@ -24,7 +24,7 @@ use crate::rules::bounce::Mark;
 use crate::rules::delegation;
 use crate::rules::mailbox::{self, Gathering};
 use crate::rules::notice::{
-    self, Addressed, Dkim, Letter, Notice, RecallNotice, RefusalNotice, SweptNotice, Templates,
+    self, Addressed, Dkim, Letter, Notice, RecallNotice, RefusalNotice, Rendered, SweptNotice, Templates,
     WithdrawnNotice,
 };
 use crate::store::blobs::Blobs;
@@ -102,9 +102,12 @@ impl Notifier {
     fn tell(&self, now: Timestamp) -> anyhow::Result<()> {
         for task in self.ledger.claim(Queue::Tell, now, LEASE, BATCH)? {
             let Task::Submission(number) = task else { continue };
+            let alarm = format!("NOTICE-FAILED {number}");
             if let Err(error) = self.refusal(number, now) {
                 tracing::error!(%number, error = format!("{error:#}"), "a refusal could not be told");
-                self.alarms.raise("NOTICE-FAILED", &format!("submission {number}: {error:#}"), now);
+                self.alarms.raise(&alarm, &format!("submission {number}: {error:#}"), now);
+            } else {
+                self.alarms.clear(&alarm);
             }
         }
         Ok(())
@@ -297,11 +300,80 @@ impl Notifier {
         Ok(mail)
     }
 
+    /// Where an account that this mail tells is reached now, if that is not where the mail goes. Not of mails that go to an
+    /// address for a reason of its own: what an application registered, and what was registered before a change.
+    pub(super) fn moved(&self, mail: &Mail, goes_to: &str) -> anyhow::Result<Option<Recipient>> {
+        let on_purpose = match &mail.subject {
+            Subject::Application(..) => true,
+            Subject::Notice { kind, .. } => kind == "profile",
+            _ => false,
+        };
+        if on_purpose {
+            return Ok(None);
+        }
+        for id in mail.accounts() {
+            let Some(account) = self.ledger.account(id)? else { continue };
+            let now = match cards::get::<AccountCard>(self.blobs.as_ref(), &account.card) {
+                Ok(card) => card.mail,
+                // Erased with the account: nobody moved.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error.into()),
+            };
+            if mailbox::normalised(&now) != mailbox::normalised(goes_to) {
+                let accounts = mail.accounts().cloned().collect();
+                return Ok(Some(Recipient { mail: now, language: account.language, accounts }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether an account that it tells is reached elsewhere by now; not once its text is erased.
+    pub(super) fn is_moved(&self, mail: &Mail) -> anyhow::Result<bool> {
+        match cards::get::<MailCard>(self.blobs.as_ref(), &mail.card) {
+            Ok(card) => Ok(self.moved(mail, &card.to)?.is_some()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The same text as a mail of its own to somebody else, its card durable.
+    pub(super) fn rewrite(
+        &self,
+        mail: &Mail,
+        card: &MailCard,
+        to: &Recipient,
+        now: Timestamp,
+    ) -> anyhow::Result<Mail> {
+        let raw = BASE64.decode(&card.message)?;
+        let (text, languages) =
+            notice::read(&raw).ok_or_else(|| anyhow::anyhow!("mail {} cannot be read", mail.id))?;
+        let again = self.letter(to, &text, &languages, mail.subject.clone(), now)?;
+        self.blobs.sync(std::slice::from_ref(&again.card.blob))?;
+        Ok(again)
+    }
+
     /// A mail as it will be sealed; its card is written, but not durable.
     pub(super) fn prepare(
         &self,
         to: &Recipient,
         notice: &dyn Notice,
+        languages: &[Language],
+        subject: Subject,
+        now: Timestamp,
+    ) -> anyhow::Result<Mail> {
+        let templates = Arc::clone(&self.templates.read().unwrap_or_else(PoisonError::into_inner));
+        let mut text = templates.render_all(notice, languages);
+        if self.all_test(&to.accounts)? {
+            text.mark_test(to.language);
+        }
+        self.letter(to, &text, languages, subject, now)
+    }
+
+    /// A text in an envelope of its own; its card is written, but not durable.
+    fn letter(
+        &self,
+        to: &Recipient,
+        text: &Rendered,
         languages: &[Language],
         subject: Subject,
         now: Timestamp,
@@ -313,11 +385,6 @@ impl Notifier {
         crate::store::keys::random(&mut random)?;
         let mark = Mark { mail: id, secret: hex::encode(random) };
         let message_id = format!("{}@{}", mark.text(), policy.domain);
-        let templates = Arc::clone(&self.templates.read().unwrap_or_else(PoisonError::into_inner));
-        let mut text = templates.render_all(notice, languages);
-        if self.all_test(&to.accounts)? {
-            text.mark_test(to.language);
-        }
         let letter = Letter {
             from_name: &policy.from_name,
             from: &policy.from,
@@ -326,7 +393,7 @@ impl Notifier {
             at: now,
             languages,
         };
-        let message = BASE64.encode(notice::compose(&letter, &text, policy.dkim.as_deref())?);
+        let message = BASE64.encode(notice::compose(&letter, text, policy.dkim.as_deref())?);
         let from = match &policy.return_path {
             Some(pattern) => pattern.replace("{id}", &mark.text()),
             None => policy.from.clone(),

@@ -108,13 +108,17 @@ impl PasswordEnds {
                 continue;
             }
             for account in self.ledger.accounts(Some(&insurer.code))? {
+                let alarm = format!("NOTICE-FAILED {} password", account.id);
                 match self.tell(&account, &rules.notice_days, now) {
-                    Ok(new) => told += usize::from(new),
+                    Ok(new) => {
+                        self.alarms.clear(&alarm);
+                        told += usize::from(new);
+                    }
                     Err(error) => {
                         failed = true;
                         let id = &account.id;
                         tracing::error!(account = %id, error = format!("{error:#}"), "a password's end could not be told");
-                        self.alarms.raise("NOTICE-FAILED", &format!("account {id}: {error:#}"), now);
+                        self.alarms.raise(&alarm, &format!("account {id}: {error:#}"), now);
                     }
                 }
             }

@@ -234,6 +234,11 @@ impl RecordingMailer {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).next.extend(answers);
     }
 
+    /// What it was told about the next attempts holds no more.
+    pub fn forget(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).next.clear();
+    }
+
     /// What was sent successfully so far.
     pub fn sent(&self) -> Vec<(Envelope, Vec<u8>)> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).sent.clone()

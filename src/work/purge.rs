@@ -149,9 +149,13 @@ pub struct Purge {
     guard: Mutex<Guard>,
     points: Points,
     tell: OnceLock<Box<TellRecall>>,
+    /// Recalls that could not be told; told at a later step, or forgotten with the process.
+    untold: Mutex<Vec<Document>>,
 }
 
 const ALARM: &str = "PURGE-PAUSED";
+/// Recalls that wait to be told.
+const UNTOLD_MAX: usize = 1000;
 /// Lies in the data root while the purge is paused, so that a restart does not end the pause. Holds the reason.
 const PAUSE_FILE: &str = "PURGE-PAUSED";
 
@@ -178,6 +182,7 @@ impl Purge {
             guard,
             points: Points::default(),
             tell: OnceLock::new(),
+            untold: Mutex::default(),
         }
     }
 
@@ -194,6 +199,7 @@ impl Purge {
 
     /// Removes one batch of what is due, unless it must ask first.
     pub fn step(&self, now: Timestamp) -> Result<Progress, WorkError> {
+        self.tell_again(now);
         if let Some(pause) = self.guarded(now)? {
             self.alarms.raise(ALARM, &pause.to_string(), now);
             return Ok(Progress::default());
@@ -249,15 +255,11 @@ impl Purge {
         self.blobs.remove(&blobs).doing(|| "removing documents".into())?;
         self.points.pass("removed")?;
         for (document, _) in going().filter(|(_, reason)| *reason == RemovalReason::Recalled) {
-            let Some(tell) = self.tell.get() else { continue };
-            if let Err(error) = tell(document, now) {
-                // It is gone, which matters most; that nobody was told must not keep it half gone.
-                tracing::error!(document = %document.id, error = format!("{error:#}"), "a recall could not be told");
-                let text = format!(
-                    "document {} was recalled, but {} could not be told: {error:#}",
-                    document.id, document.account
-                );
-                self.alarms.raise("RECALL-UNTOLD", &text, now);
+            if !self.told(document, now) {
+                let mut untold = self.untold.lock().unwrap_or_else(PoisonError::into_inner);
+                if untold.len() < UNTOLD_MAX {
+                    untold.push(document.clone());
+                }
             }
         }
         self.points.pass("told")?;
@@ -278,6 +280,28 @@ impl Purge {
         };
         metrics::counter!(metric::DOCUMENTS_REMOVED, "reason" => word).increment(done);
         Ok(done)
+    }
+
+    /// Tells of a recall; whether that is done with. It is gone, which matters most: that nobody was told must not keep it half
+    /// gone.
+    fn told(&self, document: &Document, now: Timestamp) -> bool {
+        let Some(tell) = self.tell.get() else { return true };
+        let alarm = format!("RECALL-UNTOLD {}", document.id);
+        let Err(error) = tell(document, now) else {
+            self.alarms.clear(&alarm);
+            return true;
+        };
+        tracing::error!(document = %document.id, error = format!("{error:#}"), "a recall could not be told");
+        let (id, account) = (document.id, &document.account);
+        let text = format!("document {id} was recalled, but {account} could not be told: {error:#}");
+        self.alarms.raise(&alarm, &text, now);
+        false
+    }
+
+    fn tell_again(&self, now: Timestamp) {
+        let waiting = std::mem::take(&mut *self.untold.lock().unwrap_or_else(PoisonError::into_inner));
+        let left: Vec<_> = waiting.into_iter().filter(|document| !self.told(document, now)).collect();
+        self.untold.lock().unwrap_or_else(PoisonError::into_inner).extend(left);
     }
 
     /// Why it must ask first, if it must.
@@ -360,8 +384,13 @@ impl Purge {
         if document.hold.is_some() {
             return Ok(Recall::Held);
         }
+        self.points.pass("asked")?;
         let going = [(document, RemovalReason::Recalled)];
-        self.remove(&going, RemovalReason::Recalled, by, now)?;
+        if self.remove(&going, RemovalReason::Recalled, by, now)? == 0 {
+            // Held, or gone, since it was looked at.
+            let there = self.ledger.document(id)?;
+            return Ok(if there.is_some() { Recall::Held } else { Recall::Missing });
+        }
         let [(document, _)] = going;
         Ok(Recall::Done(Box::new(Recalled { fetched: document.fetched, document })))
     }

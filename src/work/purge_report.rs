@@ -1,25 +1,28 @@
 //! `reports/purge-DAY.csv`: what left the outboxes of an insurer's accounts on a local day, first of all what nobody had
-//! fetched. Made anew from the ledger after every purge for the last days, so that a crash leaves none out; written only when
-//! it would say something else. Test accounts stay out of it (H3).
+//! fetched. Made anew from the ledger after every purge, from the day of the last report on and for the last days at least, so that
+//! neither a crash nor a long stop leaves any out; written only when it would say something else. One insurer's trouble is its own. Test accounts stay out of it (H3).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono_tz::Tz;
 
+use super::alarms::Alarms;
 use super::publish::SpoolTurn;
 use super::step::{Doing as _, WorkError};
 use crate::model::document::{RemovalReason, RemovedDocument};
 use crate::model::escape::csv_field;
 use crate::model::ids::InsurerCode;
 use crate::model::party::Standing;
-use crate::model::time::{DAY, Timestamp};
+use crate::model::time::Timestamp;
 use crate::store::ledger::Ledger;
 use crate::store::spool::InsurerSpool;
 
-/// Days that are looked at again: a daemon that was down for longer has purged nothing meanwhile.
+/// Days that are looked at again in any case.
 const DAYS: i64 = 3;
+/// However long no report could be written, no day before these is looked at.
+const DAYS_MAX: i64 = 100;
 
 /// Writes the reports.
 pub struct PurgeReports {
@@ -31,6 +34,12 @@ pub struct PurgeReports {
     pub zone: Tz,
     /// Shared with the sweep of `.tmp/`.
     pub turn: SpoolTurn,
+    /// Tells the operator.
+    pub alarms: Arc<dyn Alarms>,
+    /// Of an insurer that was not reported to by this run: the time of the last event before it.
+    pub began: Timestamp,
+    /// When each insurer's were brought up to date last.
+    pub reported: Mutex<BTreeMap<InsurerCode, Timestamp>>,
 }
 
 impl PurgeReports {
@@ -38,18 +47,40 @@ impl PurgeReports {
     pub fn step(&self, now: Timestamp) -> Result<u64, WorkError> {
         let mut written = 0;
         for insurer in self.ledger.insurers()? {
-            if insurer.standing != Standing::Closed {
-                written += self.of_insurer(&insurer.code, now)?;
+            if insurer.standing == Standing::Closed {
+                continue;
+            }
+            let alarm = format!("PURGE-REPORT-FAILED {}", insurer.code);
+            let known = self.reported().get(&insurer.code).copied();
+            match self.of_insurer(&insurer.code, known.unwrap_or(self.began), now) {
+                Ok(own) => {
+                    written += own;
+                    self.reported().insert(insurer.code, now);
+                    self.alarms.clear(&alarm);
+                }
+                Err(error @ (WorkError::Ledger(_) | WorkError::Stopped(_))) => return Err(error),
+                Err(error) => {
+                    // This insurer's wait; the others' go on.
+                    let text =
+                        format!("what left the outboxes could not be reported: {error}; run `todoke doctor`");
+                    self.alarms.raise(&alarm, &text, now);
+                }
             }
         }
         Ok(written)
     }
 
-    fn of_insurer(&self, code: &InsurerCode, now: Timestamp) -> Result<u64, WorkError> {
+    fn reported(&self) -> std::sync::MutexGuard<'_, BTreeMap<InsurerCode, Timestamp>> {
+        self.reported.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn of_insurer(&self, code: &InsurerCode, last: Timestamp, now: Timestamp) -> Result<u64, WorkError> {
         let mut written = 0;
         let mut spool = None;
-        for back in (0..DAYS).rev() {
-            let day = now.plus(-back * DAY).date_in(self.zone);
+        let today = now.date_in(self.zone);
+        let missed = (today - last.date_in(self.zone)).num_days() + 1;
+        for back in (0..missed.clamp(DAYS, DAYS_MAX)).rev() {
+            let day = today - chrono::Days::new(back.unsigned_abs());
             let from = Timestamp::day_begins(day, self.zone);
             let until = Timestamp::day_begins(day.succ_opt().unwrap_or(day), self.zone);
             let gone = self.ledger.removed_documents(code, from, until)?;

@@ -9,6 +9,7 @@ use chrono::NaiveDate;
 use chrono_tz::Tz;
 
 use super::alarms::Alarms;
+use super::announce::folders;
 use super::notify::Notifier;
 use crate::model::document::Document;
 use crate::model::ids::{AccountId, InsurerCode, OfficeCode};
@@ -78,11 +79,15 @@ impl Reminders {
         let mut sealed = 0;
         for ((account, last, level), documents) in groups {
             let days = (last - today).num_days();
+            let alarm = format!("NOTICE-FAILED {account} {last}");
             match self.remind(&account, last, level, days, &documents, now) {
-                Ok(new) => sealed += u64::from(new),
+                Ok(new) => {
+                    self.alarms.clear(&alarm);
+                    sealed += u64::from(new);
+                }
                 Err(error) => {
                     tracing::error!(%account, error = format!("{error:#}"), "a reminder could not be made");
-                    self.alarms.raise("NOTICE-FAILED", &format!("account {account}: {error:#}"), now);
+                    self.alarms.raise(&alarm, &format!("account {account}: {error:#}"), now);
                 }
             }
         }
@@ -107,12 +112,16 @@ impl Reminders {
         let Some(account) = self.ledger.account(id)?.filter(|a| a.standing != Standing::Closed) else {
             return Ok(false);
         };
-        let mut offices: BTreeMap<&OfficeCode, BTreeMap<&str, u64>> = BTreeMap::new();
+        let mut offices: BTreeMap<&OfficeCode, Vec<&Document>> = BTreeMap::new();
         for document in documents {
-            *offices.entry(&document.office).or_default().entry(&document.kind).or_default() += 1;
+            offices.entry(&document.office).or_default().push(document);
         }
         let mut parts = Vec::new();
-        for (office, counts) in offices {
+        for (office, documents) in offices {
+            let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+            for document in &documents {
+                *counts.entry(&document.kind).or_default() += 1;
+            }
             let to = self.notifier.addressed(&account, Some(office))?;
             parts.push(ArrivalPart {
                 office_name: to.office_name,
@@ -120,7 +129,7 @@ impl Reminders {
                 account: account.id.to_string(),
                 counts: counts.into_iter().map(|(kind, n)| (kind.to_owned(), n)).collect(),
                 last_day: last,
-                folder: format!("/outbox/{office}/"),
+                folder: folders(&documents, office),
                 contact: to.contact,
             });
         }

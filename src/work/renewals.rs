@@ -134,13 +134,16 @@ impl Renewals {
         figures(&all);
         let mut told = 0;
         for ending in &all {
+            let alarm = format!("NOTICE-FAILED {}", ending.certificate.id);
             match self.tell(ending, now) {
-                Ok(true) => told += 1,
-                Ok(false) => {}
+                Ok(new) => {
+                    self.alarms.clear(&alarm);
+                    told += usize::from(new);
+                }
                 Err(error) => {
                     let id = ending.certificate.id;
                     tracing::error!(certificate = %id, error = format!("{error:#}"), "a certificate's end could not be told");
-                    self.alarms.raise("NOTICE-FAILED", &format!("certificate {id}: {error:#}"), now);
+                    self.alarms.raise(&alarm, &format!("certificate {id}: {error:#}"), now);
                 }
             }
         }

@@ -7,7 +7,10 @@
 //! | handed over | the next host has it | sent once more, with the same Message-ID |
 //! | tried | event `mail_tried`, several together | - |
 //!
+//! Once the ledger has stopped, nothing is sent: what could not be recorded stays in hand until the next start.
 //! Lanes (`rules::lanes`) keep destinations apart; results are recorded by one thread, many with one fsync.
+
+mod moved;
 
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -20,6 +23,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
 use super::alarms::Alarms;
+use super::notify::Notifier;
 use super::ports::{Delivery, Envelope, Mailer, is_about_host};
 use crate::model::card::MailCard;
 use crate::model::event::MailResult;
@@ -77,6 +81,8 @@ pub struct Sender {
     pub blobs: Arc<dyn Blobs>,
     /// The next host.
     pub mailer: Arc<dyn Mailer>,
+    /// Knows where accounts are reached now.
+    pub notifier: Arc<Notifier>,
     /// Tells the operator.
     pub alarms: Arc<dyn Alarms>,
     /// Policy; replaced as a whole at reload.
@@ -97,13 +103,20 @@ struct State {
     lanes: Lanes<MailId>,
     /// In a lane, under way, or ended and not recorded yet.
     hand: HashSet<MailId>,
+    looked: moved::Looked,
     stopping: bool,
     workers: usize,
 }
 
 impl Default for Desk {
     fn default() -> Self {
-        let state = State { lanes: Lanes::new(LANE_MAX), hand: HashSet::new(), stopping: false, workers: 0 };
+        let state = State {
+            lanes: Lanes::new(LANE_MAX),
+            hand: HashSet::new(),
+            looked: moved::Looked::default(),
+            stopping: false,
+            workers: 0,
+        };
         Self { state: Mutex::new(state), bell: Condvar::new() }
     }
 }
@@ -127,6 +140,7 @@ impl Sender {
 
     /// Takes what is due into the lanes; whether there may be more.
     pub fn feed(&self, now: Timestamp) -> anyhow::Result<bool> {
+        self.look_for_moved(now)?;
         if self.state().hand.len() >= HAND_MAX {
             return Ok(false);
         }
@@ -235,12 +249,22 @@ impl Sender {
     /// One attempt; none where the mail is queued no more.
     fn try_one(&self, id: MailId) -> anyhow::Result<Option<MailResult>> {
         let Some(mail) = self.queued(id)? else { return Ok(None) };
+        // What became of it could not be recorded: it would go out again and again.
+        if self.ledger.stopped().is_some() {
+            return Ok(None);
+        }
+        let card: MailCard = cards::get(self.blobs.as_ref(), &mail.card)?;
+        if moved::told_again(&mail) && self.notifier.moved(&mail, &card.to)?.is_some() {
+            return Ok(Some(MailResult::Dropped));
+        }
+        if self.readdressed(&mail, &card, self.clock.now())? {
+            return Ok(None);
+        }
         if let Some(tag) = mail.mailbox
             && self.ledger.mailbox(tag)?.is_some_and(|mailbox| mailbox.mark.is_some())
         {
             return Ok(Some(MailResult::Failed { reply: ADDRESS_MARKED.to_owned() }));
         }
-        let card: MailCard = cards::get(self.blobs.as_ref(), &mail.card)?;
         let message = BASE64.decode(&card.message)?;
         let mark = mail.message_id.split('@').next().map(str::to_owned);
         let envelope = Envelope { from: Some(card.from), to: card.to, id: mark };
@@ -258,11 +282,12 @@ impl Sender {
         };
         if let MailResult::Failed { reply } = &result {
             let account = mail.account.as_ref().map(ToString::to_string).unwrap_or_default();
-            self.alarms.raise(
-                "MAIL-GIVEN-UP",
-                &format!("mail {id} to account {account} was given up ({reply}); correct the address (`todoke account change`), then `todoke mail retry {id}`"),
-                now,
+            self.state().looked.given_up.insert(id);
+            let text = format!(
+                "mail {id} to account {account} was given up ({reply}); correct the address (`todoke account change --mail`), and it is told there, or \
+                 send it once more (`todoke mail retry {id}`)"
             );
+            self.alarms.raise(&moved::given_up(id), &text, now);
         }
         tracing::info!(mail = %id, ?result, "a mail was tried");
         Ok(Some(result))
@@ -289,15 +314,30 @@ impl Sender {
                 _ => None,
             })
             .collect();
-        let mut done = self.ledger.commit(Op::TryMails(ended), Actor::Daemon, now).map(|_| ());
+        let over: Vec<MailId> = ended
+            .iter()
+            .filter(|(_, result)| matches!(result, MailResult::Sent { .. } | MailResult::Dropped))
+            .map(|(id, _)| *id)
+            .collect();
+        let tried = self.ledger.commit(Op::TryMails(ended), Actor::Daemon, now).map(|_| ());
+        let recorded = tried.is_ok();
+        let mut done = tried;
         for (mail, status) in blamed {
             let marked = self.ledger.commit(Op::MarkAddress { mail, status }, Actor::Daemon, now).map(|_| ());
             done = done.and(marked);
         }
         if let Err(error) = done {
-            // They are sent again when their leases end, with the same Message-ID.
             tracing::error!(%error, "what became of mails could not be recorded");
             self.alarms.raise("MAIL-FAILED", &error.to_string(), now);
+        } else {
+            self.alarms.clear("MAIL-FAILED");
+        }
+        if !recorded {
+            // They stay in hand: given out again they would be sent again.
+            return;
+        }
+        for id in over {
+            self.over(id);
         }
         let mut state = self.state();
         for id in ids {
@@ -307,7 +347,7 @@ impl Sender {
 
     fn failed(&self, id: MailId, error: &anyhow::Error, now: Timestamp) {
         tracing::error!(mail = %id, error = format!("{error:#}"), "a mail could not be tried");
-        self.alarms.raise("MAIL-FAILED", &format!("{id}: {error:#}"), now);
+        self.alarms.raise(&format!("MAIL-FAILED {id}"), &format!("{id}: {error:#}"), now);
     }
 
     /// Sends what is due in this thread, one after the other; gives how many were tried. For tests, and where no daemon
@@ -377,7 +417,7 @@ impl Sending {
 #[cfg(test)]
 impl Sender {
     /// Over the ledger, the blobs and the host of this notifier, at this time.
-    pub(crate) fn of(notifier: &super::notify::Notifier, now: Timestamp) -> Self {
+    pub(crate) fn of(notifier: &Arc<Notifier>, now: Timestamp) -> Self {
         let lane = LaneRule { connections: 2, per_minute: 0 };
         let lanes = std::collections::BTreeMap::new();
         let policy = SendPolicy { schedule: Schedule::default(), connections: 4, lane, lanes };
@@ -385,6 +425,7 @@ impl Sender {
             ledger: Arc::clone(&notifier.ledger),
             blobs: Arc::clone(&notifier.blobs),
             mailer: Arc::clone(&notifier.mailer),
+            notifier: Arc::clone(notifier),
             alarms: Arc::clone(&notifier.alarms),
             policy: Arc::new(RwLock::new(Arc::new(policy))),
             clock: Arc::new(crate::model::time::SetClock::at(now)),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use chrono::NaiveDate;
 
+use super::alarms::Alarms;
 use super::batches::is_closed_stage;
 use super::publish::SpoolTurn;
 use super::retention::erase_leftover;
@@ -36,6 +37,8 @@ pub struct Sweep {
     pub keep: Arc<dyn Fn(&BlobId) -> bool + Send + Sync>,
     /// Shared with publication.
     pub turn: SpoolTurn,
+    /// Tells the operator.
+    pub alarms: Arc<dyn Alarms>,
 }
 
 impl Sweep {
@@ -78,13 +81,31 @@ impl Sweep {
         let _turn = self.turn.take();
         let mut progress = Progress::default();
         for insurer in self.ledger.insurers()? {
-            match InsurerSpool::open(&self.spool_root, &insurer.code) {
-                Ok(spool) => progress.done += self.sweep_tmp(&insurer.code, &spool, now)?,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error).doing(|| format!("opening the spool of {}", insurer.code)),
+            let alarm = format!("SWEEP-FAILED {}", insurer.code);
+            match self.sweep_insurer(&insurer.code, now) {
+                Ok(done) => {
+                    progress.done += done;
+                    self.alarms.clear(&alarm);
+                }
+                Err(error @ (WorkError::Ledger(_) | WorkError::Stopped(_))) => return Err(error),
+                Err(error) => {
+                    // This insurer's stays; the others' goes.
+                    let text = format!(
+                        "what a crash left in the spool could not be removed: {error}; run `todoke doctor`"
+                    );
+                    self.alarms.raise(&alarm, &text, now);
+                }
             }
         }
         Ok(progress)
+    }
+
+    fn sweep_insurer(&self, code: &InsurerCode, now: Timestamp) -> Result<u64, WorkError> {
+        match InsurerSpool::open(&self.spool_root, code) {
+            Ok(spool) => self.sweep_tmp(code, &spool, now),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+            Err(error) => Err(error).doing(|| format!("opening the spool of {code}")),
+        }
     }
 
     /// Stages of `Accepted` and `Publishing` ones are the publisher's own; withdrawals of `Published` ones are

@@ -229,6 +229,7 @@ fn a_submission_from_acceptance_to_its_last_trace_with_a_crash_at_each_step() {
         grace_days: 1,
         keep: Arc::new(|_| false),
         turn: run.turn.clone(),
+        alarms: run.alarms.clone(),
     };
     sweep.step(end).unwrap();
     assert_eq!(run.blob_count(), 3, "nothing that is referred to is swept");
@@ -284,6 +285,7 @@ fn a_document_from_the_insurers_folder_to_its_last_trace_with_a_crash_at_each_st
         grace_days: 1,
         keep: Arc::new(|_| false),
         turn: run.turn.clone(),
+        alarms: run.alarms.clone(),
     };
     sweep.step(due).unwrap();
     assert_eq!(run.blob_count(), 3, "the parties' cards");

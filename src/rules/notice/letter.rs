@@ -42,6 +42,20 @@ pub enum LetterError {
     Build(String),
 }
 
+/// A letter's text and its languages, as [`compose`] was given them; none where these bytes are no letter of ours.
+pub fn read(raw: &[u8]) -> Option<(Rendered, Vec<Language>)> {
+    let message = mail_parser::MessageParser::default().parse(raw)?;
+    let subject = message.subject()?.to_owned();
+    let body = message.body_text(0)?.replace("\r\n", "\n");
+    let languages = message.header_raw("Content-Language").unwrap_or_default();
+    let languages = languages.split(',').filter_map(|word| match word.trim() {
+        "ja" => Some(Language::Ja),
+        "en" => Some(Language::En),
+        _ => None,
+    });
+    Some((Rendered { subject, body }, languages.collect()))
+}
+
 /// Longest message id: the header line stays far below 998.
 const MESSAGE_ID_BYTES_MAX: usize = 250;
 

@@ -22,7 +22,7 @@ pub use kinds::{
     ProfileNotice, RecallNotice, RefusalNotice, RefusalReason, ReminderNotice, RenewalList, RenewalRow,
     SweptNotice, WithdrawnNotice, summarise,
 };
-pub use letter::{Letter, LetterError, compose};
+pub use letter::{Letter, LetterError, compose, read};
 use template::Template;
 pub use template::TemplateError;
 use words::{COLUMNS, LIST_LINES_MAX, fold, fold_lines};

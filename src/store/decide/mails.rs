@@ -6,7 +6,7 @@ use super::{Decided, No, missing, nothing, ok};
 use crate::model::application::ApplicationNotice;
 use crate::model::event::{Event, MailResult};
 use crate::model::ids::{ApplicationId, Digest, DocumentId, MailId, Number};
-use crate::model::mail::{ADDRESS_MARKED, Mail, MailState, Mailbox, Report, Subject};
+use crate::model::mail::{ADDRESS_CHANGED, ADDRESS_MARKED, Mail, MailState, Mailbox, Report, Subject};
 use crate::model::time::Timestamp;
 use crate::store::index::Index;
 use crate::store::ledger::{Done, Refusal};
@@ -91,7 +91,8 @@ fn is_new<I: Index>(draft: &mut Draft<'_, I>, mail: &Mail, seen: &mut Seen) -> R
 
 pub(super) fn try_one<I: Index>(draft: &mut Draft<'_, I>, id: MailId, result: MailResult) -> Decided {
     let stored = mail(draft, id)?;
-    if stored.mail.state != MailState::Queued {
+    let forgotten = stored.mail.state == MailState::Failed && result == MailResult::Dropped;
+    if stored.mail.state != MailState::Queued && !forgotten {
         return Err(Refusal::NotNow(format!("mail {id} is {:?} already", stored.mail.state)).into());
     }
     ok(Event::MailTried { id, result })
@@ -162,12 +163,34 @@ pub(super) fn resume<I: Index>(draft: &mut Draft<'_, I>, tag: Digest) -> Decided
     Ok((events, Done::Ok))
 }
 
+/// The old mail's end and the new one in one commit: neither both are sent nor none.
+pub(super) fn readdress<I: Index>(draft: &mut Draft<'_, I>, id: MailId, again: Option<Box<Mail>>) -> Decided {
+    let stored = mail(draft, id)?;
+    let waits = matches!(stored.mail.state, MailState::Queued | MailState::Failed);
+    if !waits || stored.card_gone || stored.mail.last_reply.as_deref() == Some(ADDRESS_CHANGED) {
+        return Ok((Vec::new(), Done::Sealed(false)));
+    }
+    let result = MailResult::Failed { reply: ADDRESS_CHANGED.to_owned() };
+    let mut events = vec![Event::MailTried { id, result }];
+    if let Some(again) = again {
+        if draft.has(&tables::mail(again.id))? {
+            return Err(Refusal::Exists(format!("mail {}", again.id)).into());
+        }
+        events.push(Event::MailSealed(again));
+    }
+    Ok((events, Done::Sealed(true)))
+}
+
 pub(super) fn retry<I: Index>(draft: &mut Draft<'_, I>, id: MailId) -> Decided {
     let stored = mail(draft, id)?;
     let waits = matches!(stored.mail.state, MailState::Queued | MailState::Failed);
     if !waits || stored.card_gone {
         let state = stored.mail.state;
         let why = format!("mail {id} is {state:?}: only a failed or deferred one can be tried again");
+        return Err(Refusal::NotNow(why).into());
+    }
+    if stored.mail.last_reply.as_deref() == Some(ADDRESS_CHANGED) {
+        let why = format!("what mail {id} says was told again at the account's new address");
         return Err(Refusal::NotNow(why).into());
     }
     if let Some(tag) = stored.mail.mailbox

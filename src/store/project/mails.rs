@@ -4,7 +4,7 @@ use super::{change, change_document, missing, stored_document};
 use crate::model::event::{Event, MailResult};
 use crate::model::ids::{Digest, MailId};
 use crate::model::mail::{
-    ADDRESS_MARKED, AddressMark, Mail, MailReport, MailState, Mailbox, Report, Subject,
+    ADDRESS_CHANGED, ADDRESS_MARKED, AddressMark, Mail, MailReport, MailState, Mailbox, Report, Subject,
 };
 use crate::model::time::Timestamp;
 use crate::store::index::{Index, IndexError};
@@ -20,7 +20,8 @@ pub(super) fn project<I: Index>(
         Event::MailSealed(mail) => sealed(draft, mail, at),
         Event::MailTried { id, result } => {
             change_mail(draft, *id, |stored| tried(stored, result, at))?;
-            if matches!(result, MailResult::Failed { reply } if reply == ADDRESS_MARKED) {
+            if matches!(result, MailResult::Failed { reply } if reply == ADDRESS_MARKED || reply == ADDRESS_CHANGED)
+            {
                 announce_again(draft, *id, at)?;
             }
             Ok(())
@@ -33,7 +34,11 @@ pub(super) fn project<I: Index>(
         Event::MailCardErased { id } => change_mail(draft, *id, |stored| stored.card_gone = true),
         Event::MailReported { id, report, status, proven, message } => {
             let told = MailReport { report: *report, status: status.clone(), proven: *proven, at };
-            change_mail(draft, *id, |stored| stored.mail.report = Some(told))?;
+            change_mail(draft, *id, |stored| {
+                if counts_more(&told, stored.mail.report.as_ref()) {
+                    stored.mail.report = Some(told);
+                }
+            })?;
             draft.put(&tables::reported(message), id)?;
             let stored: Option<StoredMail> = draft.fetch(&tables::mail(*id))?;
             match stored.and_then(|stored| stored.mail.mailbox) {
@@ -52,6 +57,23 @@ pub(super) fn project<I: Index>(
         }),
         _ => Ok(()),
     }
+}
+
+/// What is shown of a mail: what is proven, and of that what came furthest; nobody can talk a failure away.
+fn counts_more(told: &MailReport, before: Option<&MailReport>) -> bool {
+    let weight = |of: &MailReport| {
+        let far = match of.report {
+            Report::AutoReply => 0,
+            Report::Delayed => 1,
+            Report::Relayed => 2,
+            Report::Delivered => 3,
+            Report::Failed => 4,
+            Report::Complaint => 5,
+            Report::Unreachable => 6,
+        };
+        (of.proven, far)
+    };
+    before.is_none_or(|before| weight(told) >= weight(before))
 }
 
 fn counted(mailbox: &mut Mailbox, report: Report, at: Timestamp) {

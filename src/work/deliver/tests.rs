@@ -516,6 +516,7 @@ fn a_report_being_written_is_no_leftover_to_the_sweep() {
         grace_days: 1,
         keep: Arc::new(|_| true),
         turn: world.world.turn.clone(),
+        alarms: world.world.alarms.clone(),
     };
     let done = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {

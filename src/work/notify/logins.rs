@@ -18,10 +18,13 @@ impl Notifier {
                 let notice = LoginNotice { to, account: id.to_string(), news, zone: self.policy().zone };
                 self.seal(&self.mailbox_of(&account)?, &notice, Subject::Login(seq), now)
             };
+            let alarm = format!("NOTICE-FAILED {id} login");
             if let Err(error) = tell() {
                 // Others' mails go on; this one comes again at the next round.
                 tracing::error!(account = %id, error = format!("{error:#}"), "news of a login could not be told");
-                self.alarms.raise("NOTICE-FAILED", &format!("account {id}: {error:#}"), now);
+                self.alarms.raise(&alarm, &format!("account {id}: {error:#}"), now);
+            } else {
+                self.alarms.clear(&alarm);
             }
         }
         Ok(())

@@ -244,6 +244,9 @@ fn insurers_are_told_what_went_unfetched() {
         spool_root: purged.world.spool_root(),
         zone: chrono_tz::Asia::Tokyo,
         turn: purged.world.turn.clone(),
+        alarms: purged.world.alarms.clone(),
+        began: purged.world.now,
+        reported: Mutex::default(),
     };
     assert_eq!(reports.step(now).unwrap(), 0, "nothing went");
     let read = purged.place(1, now);
@@ -268,4 +271,79 @@ fn insurers_are_told_what_went_unfetched() {
     reports.step(now.plus(DAY)).unwrap();
     let text = std::fs::read_to_string(purged.world.spool("reports/purge-2026-11-23.csv")).unwrap();
     assert_eq!(text.lines().count(), 1, "a test account's documents are nobody's business");
+}
+
+#[test]
+fn a_hold_that_comes_first_wins_over_a_recall() {
+    let purged = Purged::new();
+    let now = purged.world.now;
+    let id = purged.place(1, now.plus(DAY));
+    let card = CardRef { blob: purged.world.blobs.put(b"why", now).unwrap(), digest: Digest::of(b"why") };
+    let ledger = purged.world.ledger.clone();
+    let purge = purged.purge(PurgePolicy::default()).with_points(Points::stopping(move |at| {
+        if at == "asked" {
+            let hold = Op::HoldDocument { id, legal: true, card: card.clone() };
+            ledger.commit(hold, Actor::Operator(0), now).unwrap();
+        }
+        false
+    }));
+    assert_eq!(purge.recall(id, &Actor::Operator(0), now).unwrap(), Recall::Held);
+    assert_eq!(purged.left(), 1);
+}
+
+#[test]
+fn a_recall_that_could_not_be_told_is_told_later() {
+    let purged = Purged::new();
+    let now = purged.world.now;
+    let ids = [purged.place(1, now.plus(DAY)), purged.place(2, now.plus(DAY))];
+    let purge = purged.purge(PurgePolicy::default());
+    let broken = Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let seen = broken.clone();
+    purge.tell_recalls(Box::new(move |_, _| {
+        anyhow::ensure!(!seen.load(Ordering::SeqCst), "the card is gone");
+        Ok(())
+    }));
+    for id in ids {
+        purge.recall(id, &Actor::Operator(0), now).unwrap();
+    }
+    let each = ids.map(|id| format!("RECALL-UNTOLD {id}"));
+    assert_eq!(purged.world.alarm_codes(), each, "one hides no other");
+    purge.step(now).unwrap();
+    assert_eq!(purged.world.alarm_codes().len(), 2);
+    broken.store(false, Ordering::SeqCst);
+    purge.step(now).unwrap();
+    assert_eq!(purged.world.alarm_codes(), [""; 0]);
+}
+
+#[test]
+fn a_long_stop_leaves_no_removal_out_and_one_insurers_folder_stops_nobody() {
+    let purged = Purged::new();
+    let now = purged.world.now;
+    let reports = |began| crate::work::purge_report::PurgeReports {
+        ledger: purged.world.ledger.clone(),
+        spool_root: purged.world.spool_root(),
+        zone: chrono_tz::Asia::Tokyo,
+        turn: purged.world.turn.clone(),
+        alarms: purged.world.alarms.clone(),
+        began,
+        reported: Mutex::default(),
+    };
+    // Recalled after Friday's purge; the daemon stands until Tuesday.
+    let id = purged.place(1, now.plus(70 * DAY));
+    purged.purge(PurgePolicy::default()).recall(id, &Actor::Operator(0), now).unwrap();
+    let stage = reports(now);
+    // Its folder cannot be written at first.
+    let name = purged.world.spool("reports/purge-2026-11-23.csv");
+    std::fs::create_dir(&name).unwrap();
+    assert_eq!(stage.step(now.plus(4 * DAY)).unwrap(), 0);
+    assert_eq!(purged.world.alarm_codes(), [format!("PURGE-REPORT-FAILED {INSURER}")]);
+    std::fs::remove_dir(&name).unwrap();
+    assert_eq!(stage.step(now.plus(20 * DAY)).unwrap(), 1);
+    assert_eq!(purged.world.alarm_codes(), [""; 0]);
+    assert!(std::fs::read_to_string(&name).unwrap().contains(&id.to_string()));
+    assert_eq!(
+        reports(now.plus(20 * DAY)).step(now.plus(20 * DAY)).unwrap(),
+        0,
+        "not before what was reported"
+    );
 }

@@ -182,3 +182,23 @@ fn what_a_stopped_daemon_missed_is_said_once() {
     assert_eq!(run.reminders.step(begin.plus(70 * DAY)).unwrap(), 0);
     assert_eq!(run.told("K0001"), ["K0001 2027-02-01 3"]);
 }
+
+#[test]
+fn a_reminder_names_the_folder_of_announcements() {
+    use base64::Engine as _;
+    let dir = tempfile::tempdir().unwrap();
+    let begin = at("2026-11-23T10:00:00+09:00");
+    let run = start(dir.path(), begin);
+    let mut document = sample::document(1, 1, "1234", begin);
+    document.account = account("K0001");
+    document.expires_at = expires_at(begin, 70, TOKYO);
+    document.announcement = Some(document.id);
+    run.ledger.commit(Op::Place(vec![(document, sample::digest(7))]), Actor::Daemon, begin).unwrap();
+    assert_eq!(run.reminders.step(begin.plus_days(60)).unwrap(), 1);
+    let mail = run.ledger.mails(&MailFilter::default(), 1).unwrap().remove(0);
+    let card: crate::model::card::MailCard =
+        cards::get(run.reminders.notifier.blobs.as_ref(), &mail.card).unwrap();
+    let raw = base64::engine::general_purpose::STANDARD.decode(card.message).unwrap();
+    let (text, _) = crate::rules::notice::read(&raw).unwrap();
+    assert!(text.body.contains("/announcements/") && !text.body.contains("/outbox/"), "{}", text.body);
+}

@@ -16,6 +16,7 @@ fn orphans_go_after_their_grace_and_what_is_somebodys_stays() {
         grace_days: 2,
         keep: Arc::new(move |id| *id == keep),
         turn: world.turn.clone(),
+        alarms: world.alarms.clone(),
     };
     assert_eq!(sweep.step(world.now.plus(2 * DAY)).unwrap().done, 0);
     assert_eq!(sweep.step(world.now.plus(3 * DAY)).unwrap().done, 1);
@@ -47,6 +48,7 @@ fn stages_that_nobody_finishes_go_and_those_of_the_publisher_stay() {
         grace_days: 2,
         keep: Arc::new(|_| true),
         turn: world.turn.clone(),
+        alarms: world.alarms.clone(),
     };
     written(world.now);
     assert_eq!(sweep.step(world.now).unwrap().done, 2, "a report may be being written");
@@ -55,4 +57,28 @@ fn stages_that_nobody_finishes_go_and_those_of_the_publisher_stay() {
     assert_eq!(world.names(".tmp"), [staged.to_string()]);
     world.publisher(Points::default()).step(world.now.plus(DAY)).unwrap();
     assert_eq!(world.names("new"), [staged.to_string()]);
+}
+
+#[test]
+fn one_insurers_unreadable_spool_keeps_no_others_sweep() {
+    let world = World::new();
+    let other = crate::small_world::code(crate::small_world::OTHER_INSURER);
+    let stage = crate::store::spool::insurer_path(&world.spool_root(), &other).join(".tmp/junk");
+    std::fs::create_dir(&stage).unwrap();
+    std::fs::File::open(&stage).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+    let first = world.spool(".tmp");
+    std::fs::remove_dir_all(&first).unwrap();
+    std::fs::write(&first, "no folder").unwrap();
+    let sweep = Sweep {
+        ledger: world.ledger.clone(),
+        blobs: world.blobs.clone(),
+        spool_root: world.spool_root(),
+        grace_days: 2,
+        keep: Arc::new(|_| true),
+        turn: world.turn.clone(),
+        alarms: world.alarms.clone(),
+    };
+    assert_eq!(sweep.step(world.now).unwrap().done, 1);
+    assert!(!stage.exists());
+    assert_eq!(world.alarm_codes(), [format!("SWEEP-FAILED {}", crate::small_world::INSURER)]);
 }
