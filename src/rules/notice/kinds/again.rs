@@ -173,7 +173,7 @@ fn lost(before: &str, loss: Loss) -> Text {
         Loss::Destroyed => Text::new("端末の故障または鍵の消失", "its machine broke or its key was deleted"),
     };
     Text::new(
-        format!("お届けの証明書: {before}\n  {}\nログインパスワードの再発行は、別の手続きです。", how.ja),
+        format!("お届け出の証明書: {before}\n  {}\nログインパスワードの再発行は、別の手続きです。", how.ja),
         format!("Reported: {before}\n  {}\nA forgotten login password is another thing.", how.en),
     )
 }
@@ -181,15 +181,15 @@ fn lost(before: &str, loss: Loss) -> Text {
 fn revoked(revoke: RevokeLost) -> Text {
     match revoke {
         RevokeLost::AtOnce => Text::new(
-            "お届けの証明書は失効しました。ログインにも署名にも使えません。",
+            "お届け出の証明書は失効しました。ログインにも署名にも使えません。",
             "It is revoked, and neither logs in nor signs.",
         ),
         RevokeLost::FirstUse => Text::new(
-            "お届けの証明書は、新しい証明書の利用開始とともに失効します。",
+            "お届け出の証明書は、新しい証明書の利用開始とともに失効します。",
             "It is revoked when the new one is first used.",
         ),
         RevokeLost::Keep => {
-            Text::new("お届けの証明書は、有効期限まで有効です。", "It holds on until it ends.")
+            Text::new("お届け出の証明書は、有効期限まで有効です。", "It holds on until it ends.")
         }
     }
 }

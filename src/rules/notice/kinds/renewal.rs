@@ -111,15 +111,17 @@ impl CertificateEndsNotice {
             "送信に使うシステムのご担当者に、次の作業をお願いしてください。\n\
              新しい鍵を作り、その公開鍵を /account/renew.pub として\n\
              (証明書署名要求なら /account/renew.csr として)送信します。\n\
-             新しい証明書は /account/ に置かれます。\n\
-             今の期限までは、新旧どちらの証明書も使えます。",
+             新しい証明書は /account/ に置かれます。",
             "Please ask whoever looks after your sending system to do this:\n\
              make a new key and put its public half as /account/renew.pub (or a\n\
              certificate request as /account/renew.csr). The new certificate\n\
-             appears in /account/. Both may be used until the present one ends.",
+             appears in /account/.",
         );
         match (self.stage, self.has_key) {
-            (RenewalStage::Before(_), _) => how,
+            (RenewalStage::Before(_), _) => Text::new(
+                format!("{}\n今の期限までは、新旧どちらの証明書も使えます。", how.ja),
+                format!("{}\nBoth may be used until the present one ends.", how.en),
+            ),
             (RenewalStage::Ended, true) => Text::new(
                 format!("登録済みの SSH 鍵では、今もログインできます。\n{}", how.ja),
                 format!("The registered SSH key still logs in.\n{}", how.en),
