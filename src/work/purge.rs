@@ -239,6 +239,7 @@ impl Purge {
             return Ok(0);
         };
         self.points.pass("intended")?;
+        let documents = &self.as_read(documents)?;
         let mut blobs = Vec::with_capacity(intended.len() * 2);
         let going = || documents.iter().filter(|(document, _)| intended.contains(&document.id));
         let mut shared = std::collections::HashSet::new();
@@ -278,6 +279,22 @@ impl Purge {
         };
         metrics::counter!(metric::DOCUMENTS_REMOVED, "reason" => word).increment(done);
         Ok(done)
+    }
+
+    /// As they are from the intent on: nobody can begin to read them any more.
+    fn as_read(
+        &self,
+        documents: &[(Document, RemovalReason)],
+    ) -> Result<Vec<(Document, RemovalReason)>, WorkError> {
+        let mut now = Vec::with_capacity(documents.len());
+        for (document, reason) in documents {
+            let document = match self.ledger.removing(document.id)? {
+                Some((document, _)) => document,
+                None => document.clone(),
+            };
+            now.push((document, *reason));
+        }
+        Ok(now)
     }
 
     /// Why it must ask first, if it must.
@@ -362,7 +379,10 @@ impl Purge {
         }
         let going = [(document, RemovalReason::Recalled)];
         self.remove(&going, RemovalReason::Recalled, by, now)?;
-        let [(document, _)] = going;
+        let [(mut document, _)] = going;
+        if let Some(gone) = self.ledger.removed_document(id)? {
+            (document.fetched, document.partly_fetched) = (gone.fetched, gone.partly_fetched);
+        }
         Ok(Recall::Done(Box::new(Recalled { fetched: document.fetched, document })))
     }
 }

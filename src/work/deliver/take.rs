@@ -10,11 +10,11 @@ use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 
 use super::announce::{Announced, Placement, announced_digest};
-use super::place::Batch;
+use super::place::{Batch, RowState};
 use super::report::{Outcome, Report};
 use super::resolve::Parties;
 use super::sheet::{self, Fault, Row};
-use super::{Deliveries, SHEET, read_small};
+use super::{Deliveries, SHEET, Turn, marks, read_small};
 use crate::model::ids::{Digest, InsurerCode};
 use crate::model::party::Actor;
 use crate::model::time::Timestamp;
@@ -34,6 +34,26 @@ struct Begun {
     sheet: String,
     /// Hash of each named file that could be read.
     files: BTreeMap<String, Digest>,
+    /// By which each of them is known again: [`marks`].
+    #[serde(default)]
+    marks: BTreeMap<String, [u64; 4]>,
+}
+
+/// A set whose turn was over: what became of its rows so far.
+pub(super) struct UnderWay {
+    at: Timestamp,
+    set: Digest,
+    outcomes: Vec<Option<Outcome>>,
+}
+
+/// What came of placing rows.
+enum Rows {
+    /// All are done.
+    Done(Report),
+    /// The scanner is down: what was placed stays placed, the rest waits.
+    Wait,
+    /// The turn is over.
+    More,
 }
 
 impl Deliveries {
@@ -43,8 +63,12 @@ impl Deliveries {
         code: &InsurerCode,
         spool: &InsurerSpool,
         job: &str,
+        turn: &Turn,
         now: Timestamp,
     ) -> Result<Progress, WorkError> {
+        if turn.is_over() {
+            return Ok(Progress { done: 0, more: true });
+        }
         let folder = match spool.outgoing.sub(job) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             opened => Some(opened.doing(|| format!("opening outgoing/{job}"))?),
@@ -65,8 +89,10 @@ impl Deliveries {
         let reported = spool.reports.stat(&name).doing(|| format!("looking for reports/{name}"))?.is_some();
         let taken = self.ledger.delivery_taken(code, begun.set)?;
         if !(reported && taken) {
-            let Some(mut report) = self.place_rows(code, folder.as_ref(), &begun, &rows, job, now)? else {
-                return Ok(Progress::default());
+            let mut report = match self.place_rows(code, folder.as_ref(), &begun, &rows, job, turn, now)? {
+                Rows::Done(report) => report,
+                Rows::Wait => return Ok(Progress::default()),
+                Rows::More => return Ok(Progress { done: 0, more: true }),
             };
             if let Some(folder) = &folder {
                 name_left_over(folder, &rows, &mut report).doing(|| format!("reading outgoing/{job}"))?;
@@ -102,10 +128,6 @@ impl Deliveries {
         let name = format!("{job}.csv");
         let read = match read_small(&spool.taking, &name) {
             Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(not_plain()),
-            // A link: `openat2` refuses to follow it.
-            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
-                Err(not_plain())
-            }
             Err(error) => return Err(error).doing(|| format!("reading .taking/{name}")),
             Ok(bytes) if bytes.len() as u64 > sheet::SHEET_BYTES_MAX => Err(too_long()),
             Ok(bytes) => sheet::read(&bytes).map(|rows| (bytes, rows)),
@@ -117,20 +139,25 @@ impl Deliveries {
                 return Ok(None);
             }
         };
-        let mut files = BTreeMap::new();
+        let (mut files, mut known) = (BTreeMap::new(), BTreeMap::new());
         let mut set = sha2::Sha256::new();
         set.update(sha2::Sha256::digest(&bytes));
         for name in sheet::file_names(&rows) {
             let digest = folder.map(|folder| hash_file(folder, name, self.policy.document_bytes_max));
-            let Some(Some(digest)) = digest.transpose().doing(|| format!("reading outgoing/{job}"))? else {
+            self.memory.beat();
+            let Some(Some((digest, marks))) =
+                digest.transpose().doing(|| format!("reading outgoing/{job}"))?
+            else {
                 continue;
             };
             set.update((name.len() as u64).to_be_bytes());
             set.update(name.as_bytes());
             set.update(digest.0);
             files.insert(name.to_owned(), digest);
+            known.insert(name.to_owned(), marks);
         }
-        let begun = Begun { at: now, set: Digest(set.finalize().into()), sheet: BASE64.encode(bytes), files };
+        let (set, sheet) = (Digest(set.finalize().into()), BASE64.encode(bytes));
+        let begun = Begun { at: now, set, sheet, files, marks: known };
         let json = serde_json::to_vec(&begun).map_err(io::Error::from).doing(|| "fixing a set".into())?;
         let (part, fixed) = (format!("{job}.part"), format!("{job}.set"));
         let write = || -> io::Result<()> {
@@ -174,7 +201,7 @@ impl Deliveries {
         Ok(())
     }
 
-    /// None when the scanner is down: what was placed stays placed, the rest waits.
+    #[allow(clippy::too_many_arguments, reason = "a set, and when it makes room for others")]
     fn place_rows(
         &self,
         code: &InsurerCode,
@@ -182,50 +209,68 @@ impl Deliveries {
         begun: &Begun,
         rows: &[Row],
         job: &str,
+        turn: &Turn,
         now: Timestamp,
-    ) -> Result<Option<Report>, WorkError> {
+    ) -> Result<Rows, WorkError> {
         let parties = self.parties(code, now)?;
-        let mut outcomes: Vec<Option<Outcome>> = vec![None; rows.len()];
+        let key = (code.clone(), job.to_owned());
+        let earlier = self.memory.under_way().remove(&key);
+        let earlier = earlier.filter(|earlier| earlier.at == begun.at && earlier.set == begun.set);
+        let mut outcomes = earlier.map_or_else(|| vec![None; rows.len()], |earlier| earlier.outcomes);
         let mut batch = Batch::default();
-        let mut down = false;
-        for (index, row) in rows.iter().enumerate() {
-            let digest = row_digest(code, begun.set, row);
-            if let Some(id) = self.ledger.delivered_row(digest)? {
-                // By this very taking, before a crash?
-                let now_placed =
-                    self.ledger.document(id)?.is_some_and(|document| document.placed_at >= begun.at);
-                let outcome = if now_placed { Outcome::Placed(id, None) } else { Outcome::Before(id) };
-                outcomes[index] = Some(outcome);
-                continue;
+        let (mut down, mut looked_at) = (false, 0_usize);
+        let open: Vec<_> = rows.iter().enumerate().filter(|(index, _)| outcomes[*index].is_none()).collect();
+        for (index, row) in &open {
+            if turn.is_over() {
+                break;
             }
-            match self.prepare_row(code, &parties, folder, begun, row, now)? {
-                Prepared::Ready(ready) => batch.add(index, *ready, digest),
-                Prepared::Announced(placement) => outcomes[index] = Some(announced(&placement)),
-                Prepared::Not(fault) => outcomes[index] = Some(Outcome::Not(fault)),
-                Prepared::ScannerDown => {
-                    down = true;
-                    break;
+            turn.worked.set(true);
+            self.memory.beat();
+            looked_at += 1;
+            let digest = row_digest(code, begun.set, row);
+            match self.row_state(digest, begun.at)? {
+                RowState::New => match self.prepare_row(code, &parties, folder, begun, row, now)? {
+                    Prepared::Ready(ready) => batch.add(*index, *ready, digest),
+                    Prepared::Announced(placement) => outcomes[*index] = Some(announced(&placement)),
+                    Prepared::Not(fault) => outcomes[*index] = Some(Outcome::Not(fault)),
+                    Prepared::ScannerDown => {
+                        down = true;
+                        break;
+                    }
+                },
+                // By this very taking, before a crash?
+                RowState::Counts(id, placed_at) if placed_at >= begun.at => {
+                    outcomes[*index] = Some(Outcome::Placed(id, None));
                 }
+                RowState::Counts(id, _) => outcomes[*index] = Some(Outcome::Before(id)),
+                RowState::Going => outcomes[*index] = Some(Outcome::Not(super::place::going())),
             }
             if batch.is_full() {
                 self.flush(&mut batch, &mut outcomes, now)?;
                 self.points.pass("some placed")?;
             }
         }
+        let more = !down && looked_at < open.len();
         self.flush(&mut batch, &mut outcomes, now)?;
         let alarm = format!("DELIVERY-SCANNER {code}");
         if down {
             self.alarms.raise(&alarm, "the virus scanner does not answer; deliveries wait", now);
-            return Ok(None);
+            return Ok(Rows::Wait);
         }
         self.alarms.clear(&alarm);
+        if more {
+            let under_way = UnderWay { at: begun.at, set: begun.set, outcomes };
+            self.memory.under_way().insert(key, under_way);
+            self.points.pass("turn over")?;
+            return Ok(Rows::More);
+        }
         let mut report = Report::default();
         for (row, outcome) in rows.iter().zip(&outcomes) {
             if let Some(outcome) = outcome {
                 report.row(row, outcome, job);
             }
         }
-        Ok(Some(report))
+        Ok(Rows::Done(report))
     }
 
     fn prepare_row(
@@ -273,7 +318,7 @@ impl Deliveries {
         let expected = begun.files.get(name).copied();
         let Some(target) = target else {
             let digest = row_digest(code, begun.set, row);
-            return Ok(match self.announce_row(code, parties, request, expected, digest, now)? {
+            return Ok(match self.announce_row(code, parties, request, expected, digest, begun.at, now)? {
                 Announced::Placed(placement) => Prepared::Announced(placement),
                 Announced::Not(fault) => Prepared::Not(fault),
                 Announced::ScannerDown => Prepared::ScannerDown,
@@ -282,23 +327,23 @@ impl Deliveries {
         self.prepare(code, target, request, expected, now)
     }
 
-    /// Whether a row reached an outbox: the one it was for, or, for everybody, any.
-    fn is_placed(&self, code: &InsurerCode, row: &Row, digest: Digest) -> Result<bool, WorkError> {
-        if self.ledger.delivered_row(digest)?.is_some() {
-            return Ok(true);
-        }
+    /// Whether a row reached an outbox by this taking or one before it: the one it was for, or, for everybody, any.
+    fn is_placed(&self, code: &InsurerCode, row: &Row, begun: &Begun) -> Result<bool, WorkError> {
+        let digest = row_digest(code, begun.set, row);
+        let placed = |digest| Ok(matches!(self.row_state(digest, begun.at)?, RowState::Counts(..)));
         if row.cells[0] != "*" {
-            return Ok(false);
+            return placed(digest);
         }
         for account in self.ledger.accounts(Some(code))? {
-            if self.ledger.delivered_row(announced_digest(digest, &account.id))?.is_some() {
+            if placed(announced_digest(digest, &account.id))? {
                 return Ok(true);
             }
         }
         Ok(false)
     }
 
-    /// Removes the files of which every row was placed; what the ledger does not have in an outbox stays.
+    /// Removes the files of which every row was placed; what the ledger does not have in an outbox stays, and what is not the
+    /// file that was taken any more: it has been put there for the next set.
     fn clear_away(
         &self,
         code: &InsurerCode,
@@ -317,13 +362,12 @@ impl Deliveries {
         if let Some(folder) = folder.filter(|_| !reused) {
             let mut going = sheet::file_names(rows);
             for row in rows {
-                if !self.is_placed(code, row, row_digest(code, begun.set, row))? {
+                if !self.is_placed(code, row, begun)? {
                     going.remove(row.file());
                 }
             }
             for name in going {
-                let stat = folder.stat(name).doing(doing)?;
-                if stat.is_some_and(|stat| !crate::store::spool::is_folder(&stat)) {
+                if is_taken(folder, name, begun, self.policy.document_bytes_max).doing(doing)? {
                     folder.remove_file(name).doing(doing)?;
                 }
             }
@@ -401,7 +445,17 @@ fn open_plain(folder: &Folder, name: &str) -> io::Result<Option<std::fs::File>> 
     Ok(is_lone_file(&rustix::fs::fstat(&file)?).then_some(file))
 }
 
-fn hash_file(folder: &Folder, name: &str, max: u64) -> io::Result<Option<Digest>> {
+/// Whether this is still the file that was taken: by its marks, or by its hash where none were kept.
+fn is_taken(folder: &Folder, name: &str, begun: &Begun, max: u64) -> io::Result<bool> {
+    let Some(stat) = folder.stat(name)?.filter(is_lone_file) else { return Ok(false) };
+    match begun.marks.get(name) {
+        Some(taken) => Ok(marks(&stat) == *taken),
+        None => Ok(hash_file(folder, name, max)?.map(|(digest, _)| digest) == begun.files.get(name).copied()),
+    }
+}
+
+/// Hash and [`marks`] of a plain file.
+fn hash_file(folder: &Folder, name: &str, max: u64) -> io::Result<Option<(Digest, [u64; 4])>> {
     let file = match open_plain(folder, name) {
         Ok(Some(file)) => file,
         Ok(None) => return Ok(None),
@@ -410,12 +464,13 @@ fn hash_file(folder: &Folder, name: &str, max: u64) -> io::Result<Option<Digest>
     };
     let mut hash = sha2::Sha256::new();
     let mut buffer = vec![0; 256 * 1024];
+    let known = marks(&rustix::fs::fstat(&file)?);
     // One byte more than is allowed is enough to be refused later.
     let mut file = file.take(max.saturating_add(1));
     loop {
         let read = file.read(&mut buffer)?;
         if read == 0 {
-            return Ok(Some(Digest(hash.finalize().into())));
+            return Ok(Some((Digest(hash.finalize().into()), known)));
         }
         hash.update(&buffer[..read]);
     }

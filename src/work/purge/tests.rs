@@ -269,3 +269,30 @@ fn insurers_are_told_what_went_unfetched() {
     let text = std::fs::read_to_string(purged.world.spool("reports/purge-2026-11-23.csv")).unwrap();
     assert_eq!(text.lines().count(), 1, "a test account's documents are nobody's business");
 }
+
+/// What was downloaded up to the intent is told to everybody, also if only a part came through.
+#[test]
+fn a_recall_knows_of_downloads_up_to_its_intent_and_of_parts() {
+    let purged = Purged::new();
+    let id = purged.place(1, purged.world.now.plus(DAY));
+    let (ledger, now) = (purged.world.ledger.clone(), purged.world.now);
+    let reading = ledger.clone();
+    let points = Points::stopping(move |at| {
+        if at == "intended" {
+            reading
+                .commit(Op::PartlyFetched { id, bytes: 2 }, Actor::Account(account("K0001")), now)
+                .unwrap();
+        }
+        false
+    });
+    let told = Arc::new(Mutex::new(None));
+    let purge = purged.purge(PurgePolicy::default()).with_points(points);
+    let heard = told.clone();
+    purge.tell_recalls(Box::new(move |document, _| {
+        *heard.lock().unwrap() = Some(document.partly_fetched);
+        Ok(())
+    }));
+    let Recall::Done(recalled) = purge.recall(id, &Actor::Operator(0), now).unwrap() else { panic!() };
+    assert_eq!(recalled.document.partly_fetched, Some((now, 2)));
+    assert_eq!(*told.lock().unwrap(), Some(Some((now, 2))));
+}
