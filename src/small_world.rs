@@ -145,6 +145,7 @@ impl State_ {
 }
 
 impl Ledger for FakeLedger {
+    #[allow(clippy::too_many_lines, reason = "a table: one short arm for each operation")]
     fn commit(&self, op: Op, _: Actor, now: Timestamp) -> Result<Done, LedgerError> {
         use State::{Accepted, Collected, Held, ImportFailed, Imported, Published, Publishing, Withdrawn};
         let mut state = self.0.lock().unwrap();

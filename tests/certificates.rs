@@ -414,7 +414,10 @@ fn a_listing_by_end_pages_and_the_key_of_a_test_account_serves_its_production_tw
 /// `doctor` on lists of external authorities: each thing that makes one refuse all of its authority's certificates, and what to do.
 #[test]
 fn doctor_looks_at_revocation_lists_and_where_bounces_arrive() {
-    let gateway = Gateway::set_up(&[]);
+    let mut gateway = Gateway::set_up(&[]);
+    gateway.start();
+    until("the gateway's own list is there", || gateway.spool().join("public/x509-1.crl").exists());
+    gateway.stop();
     let ca = |name: &str, subject: &str| {
         succeeds(
             &gateway,

@@ -748,6 +748,9 @@ fn the_gateways_own_certificates_serve_until_they_are_revoked() {
     send("K0011", &set).ends(0);
     let taken = receipt(&world, "K0011", "K0011", Some("K0011-cert.pub"), &set);
     assert_eq!(taken["signer"]["certificate"]["id"], ids[0].as_str());
+    // Of the account's certificates, the one that ends last.
+    let (ends, own) = (&taken["certificate_ends"], &taken["signer"]["certificate"]["not_after"]);
+    assert!(ends.is_string() && ends.as_str() >= own.as_str(), "{taken:#}");
     let shown = gateway.ask(&["cert", "show", &ids[0]]);
     assert!(shown["first_used_at"].is_string(), "{shown}");
 

@@ -146,17 +146,32 @@ enum Verb {
         #[arg(long)]
         documents: u64,
     },
-    /// Purges what is expired from a new root with so many documents.
-    Purge {
+    /// Fills a new root with documents, of which some groups will expire, one a day.
+    Fill {
         /// An empty folder.
         #[arg(long)]
         root: PathBuf,
         /// All of them.
         #[arg(long)]
         documents: u64,
-        /// Those whose days are over.
+        /// Documents of a group.
         #[arg(long)]
-        expired: u64,
+        group: u64,
+        /// Groups that expire.
+        #[arg(long)]
+        groups: u64,
+    },
+    /// Purges a group of such a root.
+    Purge {
+        /// The data root.
+        #[arg(long)]
+        root: PathBuf,
+        /// Documents of a group.
+        #[arg(long)]
+        group: u64,
+        /// Which: 0 is the first; none may be left out.
+        #[arg(long)]
+        at: u64,
     },
     /// Writes a journal of so many events into a new root.
     Journal {
@@ -192,7 +207,8 @@ fn main() -> anyhow::Result<()> {
         Verb::Place { root, account, office, documents } => {
             state::place(&root, &account, &office, documents)?
         }
-        Verb::Purge { root, documents, expired } => state::purge(&root, documents, expired)?,
+        Verb::Fill { root, documents, group, groups } => state::fill(&root, documents, group, groups)?,
+        Verb::Purge { root, group, at } => state::purge(&root, group, at)?,
         Verb::Journal { root, events } => state::journal(&root, events)?,
         Verb::Rebuild { root } => state::rebuild(&root)?,
     };

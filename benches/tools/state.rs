@@ -32,17 +32,6 @@ fn open(root: &Path, now: Timestamp) -> anyhow::Result<JournalLedger<SledIndex>>
     Ok(ledger)
 }
 
-fn parties(ledger: &dyn Ledger, now: Timestamp) -> anyhow::Result<()> {
-    for op in [
-        Op::SetInsurer { insurer: sample::insurer(), new: true },
-        Op::SetOffice { office: sample::office("1234"), new: true },
-        Op::SetAccount { account: sample::account("K0001", "SHA256:bench"), new: true },
-    ] {
-        ledger.commit(op, Actor::Daemon, now)?;
-    }
-    Ok(())
-}
-
 /// Places documents whose bytes nobody reads.
 pub(crate) fn place(root: &Path, account: &str, office: &str, documents: u64) -> anyhow::Result<Value> {
     let now = SystemClock.now();
@@ -74,30 +63,89 @@ impl Alarms for Quiet {
     fn clear(&self, _: &str) {}
 }
 
-/// Fills a root and purges it. The bytes of what is expired lie on disk, like its cards; of the others the records do.
-pub(crate) fn purge(root: &Path, documents: u64, expired: u64) -> anyhow::Result<Value> {
-    let began = sample::NOW;
-    let now = began.plus_days(80);
-    let ledger = Arc::new(open(root, began)?);
-    let blobs = Arc::new(LocalBlobs::open(&root.join("blobs"), BlobOptions::default())?);
-    parties(&*ledger, began)?;
-    // What expires first was placed first, as it is in a house that has run for a while.
-    let placed = |at: u64| began.plus_days(if at < expired { 5 } else { 20 });
-    for from in (0..documents).step_by(usize::try_from(BATCH)?) {
-        let mut rows = Vec::new();
-        for at in from..documents.min(from + BATCH) {
-            let mut document = sample::document(1, at + 1, "1234", placed(at));
-            if at < expired {
-                document.blob = blobs.put(&[b'x'; 2048], placed(at))?;
-                document.card.blob = blobs.put(&[b'y'; 300], placed(at))?;
-            }
-            rows.push((document, sample::digest(at << 8 | 5)));
+/// A journal that is written without a ledger: only that is quick enough for a million events.
+struct Filler {
+    /// Holds the root's lock.
+    _root: Root,
+    journal: Journal,
+    pending: Vec<Record>,
+    seq: u64,
+}
+
+impl Filler {
+    /// In a new root, with an insurer, an office and an account, and so many serials given out.
+    fn begin(root: &Path, serials: u64) -> anyhow::Result<Self> {
+        let root = Root::open(root)?;
+        let epoch = Epoch::fresh(1)?;
+        root.set_epoch(&epoch)?;
+        let (options, witnesses) = (JournalOptions::default(), Witnesses::default());
+        let opened = Journal::open(&root.journal(), &epoch.uuid, options, &witnesses, 0, sample::NOW)?;
+        let mut filler = Self { _root: root, journal: opened.journal, pending: Vec::new(), seq: 0 };
+        let first = [
+            Event::EpochBegan { epoch: 1, uuid: epoch.uuid.clone() },
+            Event::InsurerSet(sample::insurer()),
+            Event::OfficeSet(sample::office("1234")),
+            Event::AccountSet(sample::account("K0001", "SHA256:bench")),
+            Event::SerialsReserved { series: Series::Submission, upto: serials },
+            Event::SerialsReserved { series: Series::Document, upto: serials },
+        ];
+        for event in first {
+            filler.add(event, sample::NOW)?;
         }
-        ledger.commit(Op::Place(rows), Actor::Daemon, placed(from))?;
+        Ok(filler)
     }
+
+    fn add(&mut self, event: Event, at: Timestamp) -> anyhow::Result<()> {
+        self.seq += 1;
+        self.pending.push(Record { seq: self.seq, at, by: Actor::Daemon, event });
+        if self.pending.len() >= 200 { self.flush() } else { Ok(()) }
+    }
+
+    /// One commit.
+    fn flush(&mut self) -> anyhow::Result<()> {
+        if !self.pending.is_empty() {
+            self.journal.append(&std::mem::take(&mut self.pending)).map_err(anyhow::Error::msg)?;
+        }
+        Ok(())
+    }
+}
+
+/// When the documents of this group were placed: one group a day, and after them the documents that stay.
+fn placed(at: u64, group: u64, groups: u64) -> anyhow::Result<Timestamp> {
+    Ok(sample::NOW.plus_days(u32::try_from((at / group).min(groups))?))
+}
+
+/// Fills a root with documents, of which the first `groups` times `group` expire before the others, one group a day. The
+/// bytes of those lie on disk, like their cards; of the others the records do.
+pub(crate) fn fill(root: &Path, documents: u64, group: u64, groups: u64) -> anyhow::Result<Value> {
+    let mut filler = Filler::begin(root, documents)?;
+    let blobs = LocalBlobs::open(&root.join("blobs"), BlobOptions::default())?;
+    for at in 0..documents {
+        let when = placed(at, group, groups)?;
+        let mut document = sample::document(1, at + 1, "1234", when);
+        if at < group * groups {
+            document.blob = blobs.put(&[b'x'; 2048], when)?;
+            document.card.blob = blobs.put(&[b'y'; 300], when)?;
+        }
+        let row = sample::digest(at << 8 | 5);
+        filler.add(Event::DocumentPlaced { document: Box::new(document), row }, when)?;
+    }
+    filler.flush()?;
+    drop(filler);
+    let now = placed(documents, group, groups)?;
+    open(root, now)?.close(now)?;
+    Ok(json!({ "documents": documents }))
+}
+
+/// Purges the next group of a filled root on the day it expires.
+pub(crate) fn purge(root: &Path, group: u64, at: u64) -> anyhow::Result<Value> {
+    let now = placed(at * group, group, u64::MAX)?.plus_days(70).plus(3600 * SECOND);
+    let before = now.plus(-3600 * SECOND);
+    let ledger = Arc::new(open(root, before)?);
+    let blobs = Arc::new(LocalBlobs::open(&root.join("blobs"), BlobOptions::default())?);
     // The last event is an hour old: the purge has no leap of the clock to ask about.
     let change = Op::SetOffice { office: sample::office("1234"), new: false };
-    ledger.commit(change, Actor::Daemon, now.plus(-3600 * SECOND))?;
+    ledger.commit(change, Actor::Daemon, before)?;
     let port: Arc<dyn Ledger> = ledger.clone();
     let purge = Purge::new(port, blobs, PurgePolicy::default(), Arc::new(Quiet), || 0, root.to_path_buf());
     let began = Instant::now();
@@ -110,7 +158,7 @@ pub(crate) fn purge(root: &Path, documents: u64, expired: u64) -> anyhow::Result
         }
     }
     let wall = began.elapsed().as_secs_f64();
-    anyhow::ensure!(removed == expired, "{removed} of {expired} were removed");
+    anyhow::ensure!(removed == group, "{removed} of {group} were removed");
     ledger.close(now)?;
     Ok(json!({ "wall": wall, "removed": removed }))
 }
@@ -118,45 +166,14 @@ pub(crate) fn purge(root: &Path, documents: u64, expired: u64) -> anyhow::Result
 /// A year of events as a running house writes them: submissions received, promised, published, collected and imported;
 /// documents placed.
 pub(crate) fn journal(root: &Path, events: u64) -> anyhow::Result<Value> {
-    let now = sample::NOW;
-    let root = Root::open(root)?;
-    let epoch = Epoch::fresh(1)?;
-    root.set_epoch(&epoch)?;
-    let opened = Journal::open(
-        &root.journal(),
-        &epoch.uuid,
-        JournalOptions::default(),
-        &Witnesses::default(),
-        0,
-        now,
-    )?;
-    let mut journal = opened.journal;
-    let mut pending = Vec::new();
-    let mut seq = 0;
-    let mut add = |event: Event, last: bool| -> anyhow::Result<()> {
-        seq += 1;
-        let at = now.plus(i64::try_from(seq)? * 100);
-        pending.push(Record { seq, at, by: Actor::Daemon, event });
-        if pending.len() >= 200 || last {
-            journal.append(&std::mem::take(&mut pending)).map_err(anyhow::Error::msg)?;
-        }
-        Ok(())
-    };
-    add(Event::EpochBegan { epoch: 1, uuid: epoch.uuid.clone() }, false)?;
-    add(Event::InsurerSet(sample::insurer()), false)?;
-    add(Event::OfficeSet(sample::office("1234")), false)?;
-    add(Event::AccountSet(sample::account("K0001", "SHA256:bench")), false)?;
-    for series in [Series::Submission, Series::Document] {
-        add(Event::SerialsReserved { series, upto: events }, false)?;
-    }
-    let mut written = 6;
+    let mut filler = Filler::begin(root, events)?;
     let mut serial = 0;
-    while written < events {
+    while filler.seq < events {
         serial += 1;
+        let time = |seq: u64| anyhow::Ok(sample::NOW.plus(i64::try_from(seq)? * 100));
         let submission = sample::submission(1, serial, Some(serial));
         let number = submission.number;
-        let at = now.plus(i64::try_from(written)? * 100);
-        let document = sample::document(1, serial, "1234", at);
+        let document = sample::document(1, serial, "1234", time(filler.seq)?);
         let of_one = [
             Event::SubmissionReceived { submission: Box::new(submission), outcome: Outcome::Accepted },
             Event::PublishIntended { number },
@@ -165,11 +182,11 @@ pub(crate) fn journal(root: &Path, events: u64) -> anyhow::Result<Value> {
             Event::ImportEnded { number, ok: true },
             Event::DocumentPlaced { document: Box::new(document), row: sample::digest(serial << 8 | 5) },
         ];
-        for event in of_one.into_iter().take(usize::try_from(events - written)?) {
-            written += 1;
-            add(event, written == events)?;
+        for event in of_one.into_iter().take(usize::try_from(events - filler.seq)?) {
+            filler.add(event, time(filler.seq + 1)?)?;
         }
     }
+    filler.flush()?;
     Ok(json!({ "events": events }))
 }
 

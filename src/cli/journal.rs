@@ -199,6 +199,9 @@ fn restored(globals: &Globals, yes: bool) -> Result<Exit, Trouble> {
         "Nothing is accepted, published, announced or mailed until the data root is reconciled with what insurers and \
          offices have; then `todoke journal reconciled`."
             .to_owned(),
+        "What was revoked after the backup is forgotten: revocation lists that are still in public/ are believed, and anything \
+         else must be revoked again (`cert revoke`, `cert reissue`) before that."
+            .to_owned(),
     ];
     globals.out().thing(&Answer { notes, ..Answer::of(json!({ "epoch": epoch, "unreconciled": true })) })
 }

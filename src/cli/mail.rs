@@ -49,6 +49,12 @@ pub(super) enum Mail {
     Test {
         /// Where to
         address: String,
+        /// A kind of notice filled with its sample, to read in a mail client: arrival, ...
+        #[arg(long)]
+        kind: Option<String>,
+        /// In English
+        #[arg(long, requires = "kind")]
+        english: bool,
     },
 }
 
@@ -121,9 +127,11 @@ impl Mail {
             Self::Show(one) => MailRequest::Show(one.mail),
             Self::Retry(one) => MailRequest::Retry(one.mail),
             Self::Drop(one) => MailRequest::Drop(one.mail),
-            Self::Test { address } => MailRequest::Test(address),
+            Self::Test { address: to, kind, english } => {
+                MailRequest::Test { to, kind, language: language(english) }
+            }
             Self::Preview { kind, english } => {
-                let language = if english { Language::En } else { Language::Ja };
+                let language = language(english);
                 let way = Way::open(globals)?;
                 let answer = way.ask(Request::Mail(MailRequest::Preview { kind, language }))?;
                 return globals.out().text(&answer, "subject", "body");
@@ -143,6 +151,10 @@ impl Mail {
         let answer = way.ask(Request::Mail(request))?;
         globals.out().zone(way.config.gateway.zone).thing(&answer)
     }
+}
+
+fn language(english: bool) -> Language {
+    if english { Language::En } else { Language::Ja }
 }
 
 impl List {

@@ -15,7 +15,7 @@ use crate::model::ids::MailId;
 use crate::model::mail::{Mail, MailReport, MailState, Report};
 use crate::model::party::Actor;
 use crate::model::time::Timestamp;
-use crate::rules::notice::KINDS;
+use crate::rules::notice::{KINDS, Rendered};
 use crate::store::cards;
 use crate::store::ledger::{MailFilter, Op};
 
@@ -38,8 +38,9 @@ pub(super) fn answer(parts: &Parts, request: MailRequest, by: &Actor, now: Times
             let note = "It is not sent any more; what it announced stays in the outbox.".to_owned();
             Ok(Answer { notes: vec![note], ..Answer::of(row_of(&find(parts, id)?)?) })
         }
-        MailRequest::Test(to) => {
-            let reply = parts.works.test_mail(&to, now)?;
+        MailRequest::Test { to, kind, language } => {
+            let text = kind.map(|kind| rendered(parts, &kind, language)).transpose()?;
+            let reply = parts.works.test_mail(&to, text.as_ref(), language, now)?;
             Ok(Answer::of(json!({ "sent": true, "reply": reply })))
         }
         MailRequest::Preview { kind, language } => preview(parts, &kind, language),
@@ -89,6 +90,12 @@ fn came_back(report: &MailReport) -> String {
 }
 
 fn preview(parts: &Parts, kind: &str, language: Language) -> Response {
+    let text = rendered(parts, kind, language)?;
+    Ok(Answer::of(json!({ "subject": text.subject, "body": text.body })))
+}
+
+/// A kind of notice, filled with its sample.
+fn rendered(parts: &Parts, kind: &str, language: Language) -> Result<Rendered, Trouble> {
     let texts =
         parts.config.get().notice_texts().map_err(|text| Trouble::new(Kind::Usage, "NOTICE-TEXT", text))?;
     let Some(found) = KINDS.iter().find(|known| known.name == kind) else {
@@ -96,8 +103,7 @@ fn preview(parts: &Parts, kind: &str, language: Language) -> Response {
         let text = format!("there is no such kind of notice; there are {}", names.join(", "));
         return Err(Trouble::new(Kind::Usage, "NOTICE-KIND", text));
     };
-    let text = texts.preview(found, language);
-    Ok(Answer::of(json!({ "subject": text.subject, "body": text.body })))
+    Ok(texts.preview(found, language))
 }
 
 fn show(parts: &Parts, id: MailId) -> Response {

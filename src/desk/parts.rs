@@ -11,9 +11,11 @@ use super::applications;
 use super::trouble::{Kind, Trouble};
 use crate::config::ConfigCell;
 use crate::model::day::ClosedDay;
+use crate::model::finding::Language;
 use crate::model::ids::{AccountId, DocumentId, InsurerCode, Number, OfficeCode};
 use crate::model::party::Actor;
 use crate::model::time::Timestamp;
+use crate::rules::notice::Rendered;
 use crate::rules::policy::{AccountsPolicy, SecondAccount};
 use crate::store::attempts::Attempts;
 use crate::store::blobs::Blobs;
@@ -105,8 +107,14 @@ pub trait Works: Send + Sync {
     fn compare(&self, day: Option<&ClosedDay>, scope: &Scope, now: Timestamp) -> Result<Compared, Trouble>;
     /// A paused purge may go on; whether it was paused.
     fn confirm_purge(&self, now: Timestamp) -> Result<bool, Trouble>;
-    /// Sends a test mail at once; the mail server's answer.
-    fn test_mail(&self, to: &str, now: Timestamp) -> Result<String, Trouble>;
+    /// Sends a test mail, or this text as a notice, at once; the mail server's answer.
+    fn test_mail(
+        &self,
+        to: &str,
+        text: Option<&Rendered>,
+        language: Language,
+        now: Timestamp,
+    ) -> Result<String, Trouble>;
     /// Why the importer failed with a submission, in its words, escaped.
     fn import_reason(&self, insurer: &InsurerCode, number: Number) -> Option<String>;
 }

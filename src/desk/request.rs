@@ -231,7 +231,14 @@ pub enum MailRequest {
     /// Give it up.
     Drop(MailId),
     /// Send a test mail there, past the queue.
-    Test(String),
+    Test {
+        /// Where to.
+        to: String,
+        /// A kind of notice filled with its sample, such as `arrival`; none means plain words.
+        kind: Option<String>,
+        /// In which language.
+        language: Language,
+    },
     /// A kind of notice with its sample, as readers will see it.
     Preview {
         /// Such as `arrival`.

@@ -1,14 +1,23 @@
-//! A mail that shows the operator whether mail works; past the queue, recorded nowhere.
+//! A mail that shows the operator whether mail works, or how a kind of notice is read; past the queue, recorded nowhere.
 
 use crate::config::Config;
 use crate::doors::smtp::SmtpMailer;
+use crate::model::finding::Language;
 use crate::model::time::Timestamp;
+use crate::rules::notice::{Letter, Rendered, compose};
 use crate::work::ports::{Delivery, Envelope, Mailer as _};
 
 use super::trouble::{Kind, Trouble};
 
-/// Sends it over a connection of its own, with the settings in force; the mail server's answer.
-pub(super) fn send_test_mail(config: &Config, to: &str, now: Timestamp) -> Result<String, Trouble> {
+/// Sends it over a connection of its own, with the settings in force; the mail server's answer. A notice's text goes as
+/// notices do: the same headers, signed if they are.
+pub(super) fn send_test_mail(
+    config: &Config,
+    to: &str,
+    text: Option<&Rendered>,
+    language: Language,
+    now: Timestamp,
+) -> Result<String, Trouble> {
     if to.parse::<lettre::Address>().is_err() {
         return Err(Trouble::new(Kind::Usage, "MAIL-ADDRESS", "that is not one mail address"));
     }
@@ -17,7 +26,22 @@ pub(super) fn send_test_mail(config: &Config, to: &str, now: Timestamp) -> Resul
     let mailer = SmtpMailer::new(settings).map_err(|error| wrong(error.to_string()))?;
     let from = &config.mail.from;
     let envelope = Envelope { from: Some(from.clone()), to: to.to_owned(), id: None };
-    match mailer.send(&envelope, message(from, to, now).as_bytes()) {
+    let message = match text {
+        None => plain(from, to, now).into_bytes(),
+        Some(text) => {
+            let dkim = config.mail.dkim(&config.places).map_err(wrong)?;
+            let letter = Letter {
+                from_name: &config.gateway.name,
+                from,
+                to,
+                message_id: &format!("test-{}@{}", now.0, domain(from)),
+                at: now,
+                languages: &[language],
+            };
+            compose(&letter, text, dkim.as_ref()).map_err(|error| wrong(error.to_string()))?
+        }
+    };
+    match mailer.send(&envelope, &message) {
         Delivery::Sent { reply } => Ok(reply),
         Delivery::Deferred { reply } => {
             Err(Trouble::new(Kind::NotNow, "MAIL-DEFERRED", format!("the mail server said: {reply}")))
@@ -28,8 +52,12 @@ pub(super) fn send_test_mail(config: &Config, to: &str, now: Timestamp) -> Resul
     }
 }
 
-fn message(from: &str, to: &str, now: Timestamp) -> String {
-    let domain = from.rsplit_once('@').map_or("localhost", |(_, domain)| domain);
+fn domain(from: &str) -> &str {
+    from.rsplit_once('@').map_or("localhost", |(_, domain)| domain)
+}
+
+fn plain(from: &str, to: &str, now: Timestamp) -> String {
+    let domain = domain(from);
     [
         format!("From: <{from}>"),
         format!("To: <{to}>"),

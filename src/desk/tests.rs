@@ -10,7 +10,11 @@ fn what_the_command_line_asks_survives_the_socket() {
         Request::Party(PartyRequest::SetAccount(Box::new(AccountForm::of(account.clone())), Mode::Add)),
         Request::Party(PartyRequest::Show(PartyName::Account(account))),
         Request::Purge(PurgeRequest::DryRun(Timestamp(5))),
-        Request::Mail(MailRequest::Test("a@example.jp".to_owned())),
+        Request::Mail(MailRequest::Test {
+            to: "a@example.jp".to_owned(),
+            kind: Some("arrival".to_owned()),
+            language: crate::model::finding::Language::En,
+        }),
     ] {
         let line = serde_json::to_vec(&request).unwrap();
         let back: Request = serde_json::from_slice(&line).unwrap();

@@ -8,10 +8,12 @@ use super::test_mail::send_test_mail;
 use super::trouble::{Kind, Trouble};
 use crate::config::{Config, ConfigCell};
 use crate::model::day::ClosedDay;
+use crate::model::finding::Language;
 use crate::model::ids::{BlobId, DocumentId, InsurerCode, Number};
 use crate::model::party::Actor;
 use crate::model::submission::Submission;
 use crate::model::time::Timestamp;
+use crate::rules::notice::Rendered;
 use crate::rules::policy::DelegationPolicy;
 use crate::signed::manifest::ManifestLimits;
 use crate::store::blobs::Blobs;
@@ -331,8 +333,14 @@ impl Works for Stages {
         Ok(self.purge.confirm(now)?)
     }
 
-    fn test_mail(&self, to: &str, now: Timestamp) -> Result<String, Trouble> {
-        send_test_mail(&self.config.get(), to, now)
+    fn test_mail(
+        &self,
+        to: &str,
+        text: Option<&Rendered>,
+        language: Language,
+        now: Timestamp,
+    ) -> Result<String, Trouble> {
+        send_test_mail(&self.config.get(), to, text, language, now)
     }
 
     fn import_reason(&self, insurer: &InsurerCode, number: Number) -> Option<String> {

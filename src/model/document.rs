@@ -63,7 +63,8 @@ pub struct Document {
     pub expires_at: Timestamp,
     /// First and last complete download.
     pub fetched: Option<(Timestamp, Timestamp)>,
-    /// The last download that broke off before any was complete, and the bytes it had got.
+    /// When the last download broke off before any was complete, and how many bytes from the start have been got without a
+    /// gap, by it and those before it (`reget` goes on where one broke off).
     #[serde(default)]
     pub partly_fetched: Option<(Timestamp, u64)>,
     /// It is kept beyond its days, and why.

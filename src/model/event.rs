@@ -2,6 +2,8 @@
 //!
 //! An event is written as JSON. Variants and fields are only ever added; what is written today must be read in ten years.
 
+mod read;
+
 use serde::{Deserialize, Serialize};
 
 use super::account_history::ProfileField;
@@ -50,10 +52,24 @@ pub enum Series {
     Certificate,
 }
 
-/// What happened.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "event", rename_all = "snake_case")]
-pub enum Event {
+/// Declares the event and, beside it, how it is read: serde's own reading of a tagged enum copies every field into a tree
+/// before it looks at any, which a rebuild would do a million times.
+macro_rules! event {
+    ($($variants:tt)*) => {
+        /// What happened.
+        #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+        #[serde(tag = "event", rename_all = "snake_case")]
+        pub enum Event { $($variants)* }
+
+        /// The same, for the derived reader of [`read`] alone.
+        #[derive(Deserialize)]
+        #[serde(remote = "Event", rename_all = "snake_case")]
+        #[allow(dead_code, reason = "its variants are only read into those of the event")]
+        enum Variants { $($variants)* }
+    };
+}
+
+event! {
     /// The data root was made, or a restored backup taken into use (then `epoch` is one more than the last).
     EpochBegan {
         /// Counts from 1; part of every number.
@@ -166,11 +182,11 @@ pub enum Event {
         /// Which.
         id: DocumentId,
     },
-    /// Somebody's download broke off before its end; recorded at most once a day, and never after a complete one.
+    /// Somebody's download broke off before its end; recorded once a day and when it got further, never after a complete one.
     DocumentPartlyFetched {
         /// Which.
         id: DocumentId,
-        /// Bytes it had got.
+        /// Bytes from the start that were got without a gap, by it and those before it.
         bytes: u64,
     },
     /// It is kept beyond its days.

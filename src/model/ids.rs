@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Why a text is not a name of the wanted kind.
@@ -14,12 +15,24 @@ pub struct IdError {
     got: String,
 }
 
+/// Reads a text where it lies, without a copy of it.
+struct Text<T, E>(fn(&str) -> Result<T, E>);
+
+impl<T, E: fmt::Display> Visitor<'_> for Text<T, E> {
+    type Value = T;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a text")
+    }
+    fn visit_str<F: Error>(self, text: &str) -> Result<T, F> {
+        (self.0)(text).map_err(F::custom)
+    }
+}
+
 /// Declares a checked text type: constructor, display, serde as the bare text (checked again when read).
 macro_rules! text_id {
     ($(#[$doc:meta])* $name:ident, $what:literal, $allowed:literal, $check:expr) => {
         $(#[$doc])*
-        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(Box<str>);
 
         impl $name {
@@ -69,6 +82,16 @@ macro_rules! text_id {
         impl AsRef<str> for $name {
             fn as_ref(&self) -> &str {
                 &self.0
+            }
+        }
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                to.serialize_str(&self.0)
+            }
+        }
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                from.deserialize_str(Text(Self::parse))
             }
         }
     };
@@ -168,10 +191,14 @@ fn numbered(epoch: u32, serial: u64) -> String {
 
 /// Reads what [`numbered`] writes. Leading zeros beyond the written form are refused: one number, one spelling.
 fn parse_numbered(text: &str) -> Option<(u32, u64)> {
-    let (body, _) = text.rsplit_once('-')?;
+    let (body, check) = text.rsplit_once('-')?;
     let (epoch, serial) = body.split_once('-')?;
-    let (epoch, serial) = (epoch.parse().ok()?, serial.parse().ok()?);
-    (numbered(epoch, serial) == text).then_some((epoch, serial))
+    let plain = |digits: &str| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+    let exact = |digits: &str, width: usize| {
+        plain(digits) && (digits.len() == width || (digits.len() > width && !digits.starts_with('0')))
+    };
+    let right = exact(epoch, 1) && exact(serial, 6) && check.as_bytes() == [b'0' + damm(body.bytes())];
+    if right { Some((epoch.parse().ok()?, serial.parse().ok()?)) } else { None }
 }
 
 /// The Damm check digit over the digits among `bytes`.
@@ -250,7 +277,7 @@ macro_rules! numbered_id {
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
                 if from.is_human_readable() {
-                    Self::parse(&String::deserialize(from)?).map_err(serde::de::Error::custom)
+                    from.deserialize_str(Text(Self::parse))
                 } else {
                     <(u32, u64)>::deserialize(from).map(|(epoch, serial)| Self { epoch, serial })
                 }
@@ -320,11 +347,19 @@ impl Digest {
         })?;
         Ok(Self(bytes))
     }
+
+    fn hex<'a>(&self, into: &'a mut [u8; 64]) -> &'a str {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        for (pair, byte) in into.chunks_exact_mut(2).zip(self.0) {
+            pair.copy_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+        }
+        std::str::from_utf8(into).unwrap_or_default()
+    }
 }
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(self.0))
+        f.write_str(self.hex(&mut [0; 64]))
     }
 }
 impl fmt::Debug for Digest {
@@ -351,13 +386,13 @@ impl From<Digest> for String {
 }
 impl Serialize for Digest {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        if to.is_human_readable() { to.collect_str(self) } else { self.0.serialize(to) }
+        if to.is_human_readable() { to.serialize_str(self.hex(&mut [0; 64])) } else { self.0.serialize(to) }
     }
 }
 impl<'de> Deserialize<'de> for Digest {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         if from.is_human_readable() {
-            Self::parse(&String::deserialize(from)?).map_err(serde::de::Error::custom)
+            from.deserialize_str(Text(Self::parse))
         } else {
             <[u8; 32]>::deserialize(from).map(Self)
         }
@@ -386,7 +421,17 @@ mod tests {
                 }
             }
         }
-        assert!(Number::parse("1-000000123-4").is_err());
+        for bad in [
+            "1-000000123-4",
+            "01-000123-6",
+            "+1-000123-6",
+            "1-+00123-6",
+            "1-000123-06",
+            "-000123-6",
+            "1-000123-",
+        ] {
+            assert!(Number::parse(bad).is_err(), "{bad}");
+        }
         assert!(DocumentId::parse("1-000001-1").is_err());
     }
 

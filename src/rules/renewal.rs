@@ -57,6 +57,14 @@ impl Default for RenewalPolicy {
     }
 }
 
+/// Of an account's certificates that hold or will, the one that ends last.
+pub fn newest(certificates: &[Certificate], now: Timestamp) -> Option<&Certificate> {
+    let stands = |certificate: &&Certificate| {
+        matches!(certificate.standing_at(now), CertificateStanding::Holds | CertificateStanding::Future)
+    };
+    certificates.iter().filter(stands).max_by_key(|certificate| certificate.not_after)
+}
+
 /// What a login says of certificates: the last day of the account's newest one, and how many days are left, from `days` before
 /// the end on. None while a later one holds, or where it is said not to.
 pub fn login_warning(
@@ -65,10 +73,7 @@ pub fn login_warning(
     now: Timestamp,
     zone: Tz,
 ) -> Option<(CertificateId, NaiveDate, i64)> {
-    let stands = |certificate: &&Certificate| {
-        matches!(certificate.standing_at(now), CertificateStanding::Holds | CertificateStanding::Future)
-    };
-    let newest = certificates.iter().filter(stands).max_by_key(|certificate| certificate.not_after)?;
+    let newest = newest(certificates, now)?;
     let left = days_left(newest.not_after, now, zone);
     (left <= i64::from(days) && days > 0).then(|| (newest.id, last_day(newest.not_after, zone), left))
 }

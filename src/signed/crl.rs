@@ -7,10 +7,12 @@ use x509_cert::time::Time;
 
 use super::csr::signed_part;
 use super::x509::{Certificate, scheme};
+use crate::model::certificate::{Revocation, RevocationReason};
 use crate::model::escape::excerpt;
 use crate::model::time::{SECOND, Timestamp};
 
 const CRL_NUMBER: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.20");
+const REASON_CODE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.21");
 
 /// The number of a revocation list in DER (RFC 5280 section 5.2.3); none if it has none, or one that no 64 bits hold.
 pub fn number(der: &[u8]) -> Option<u64> {
@@ -50,6 +52,30 @@ pub fn facts(der: &[u8]) -> Option<Facts> {
         this_update: at(list.this_update),
         next_update: list.next_update.map(at),
     })
+}
+
+/// What a revocation list in DER revokes: serial numbers in lower-case hexadecimal digits without leading zero bytes, and since
+/// when and why (RFC 5280 section 5.3.1). None if it is no list.
+pub fn entries(der: &[u8]) -> Option<Vec<(String, Revocation)>> {
+    let list = CertificateList::from_der(der).ok()?.tbs_cert_list;
+    let entry = |of: x509_cert::crl::RevokedCert| {
+        let serial = hex::encode(of.serial_number.as_bytes());
+        let serial = serial.trim_start_matches("00");
+        let seconds = i64::try_from(of.revocation_date.to_unix_duration().as_secs()).unwrap_or(i64::MAX);
+        let extensions = of.crl_entry_extensions.unwrap_or_default();
+        let code = extensions.iter().find(|extension| extension.extn_id == REASON_CODE);
+        // An ENUMERATED of one byte.
+        let code = code.and_then(|extension| extension.extn_value.as_bytes().last().copied());
+        let reason = match code {
+            Some(1) => RevocationReason::KeyCompromise,
+            Some(3) => RevocationReason::AffiliationChanged,
+            Some(4) => RevocationReason::Superseded,
+            Some(5) => RevocationReason::CessationOfOperation,
+            _ => RevocationReason::Unspecified,
+        };
+        (serial.to_owned(), Revocation { at: Timestamp(seconds.saturating_mul(SECOND)), reason })
+    };
+    Some(list.revoked_certificates.unwrap_or_default().into_iter().map(entry).collect())
 }
 
 /// Whether this authority signed the revocation list.

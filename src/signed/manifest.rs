@@ -434,7 +434,7 @@ impl<'a> Reading<'a> {
             _ => {
                 m.withdraw = Some(Number::parse(value).map_err(|_| {
                     bad(
-                        "取り下げる受付番号を、受領書のとおりに書いてください。",
+                        "取り下げる受付番号を、受付票のとおりに書いてください。",
                         "Write the receipt number to withdraw as the receipt prints it.",
                     )
                 })?);

@@ -149,6 +149,9 @@ pub struct Receipt {
     /// Who signed `SHA256SUMS.p7s`, where both signatures were there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub second_signer: Option<ReceiptSigner>,
+    /// When the account's newest certificate ends, where it has one that holds: for payroll systems, whose notices nobody reads.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "rfc3339::option")]
+    pub certificate_ends: Option<Timestamp>,
     /// The files, in the manifest's order.
     pub files: Vec<ReceiptFile>,
     /// When the set was complete.
@@ -358,6 +361,7 @@ mod tests {
                 certificate: None,
             },
             second_signer: None,
+            certificate_ends: None,
             files: vec![ReceiptFile {
                 name: FileName::parse("KPFD0006.CSV").unwrap(),
                 size: 3,
@@ -422,6 +426,7 @@ mod tests {
             fingerprint: "SHA256:sample".into(),
             certificate: Some(x509),
         });
+        receipt.certificate_ends = Some(receipt.received_at.plus_days(1095));
         receipt.stages.signature.detail = Some("openssh C1-000007-1, x509 C1-000007-1".into());
         receipt
     }

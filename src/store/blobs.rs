@@ -74,6 +74,10 @@ pub trait Blobs: Send + Sync {
     }
     /// All there are, in any order: for the sweep of orphans and for reconciliation only.
     fn scan(&self) -> Box<dyn Iterator<Item = io::Result<BlobId>> + Send + '_>;
+    /// Names of what lies among the blobs and is none, at most so many: for reconciliation only. No sweep takes them.
+    fn strays(&self, _max: usize) -> io::Result<Vec<String>> {
+        Ok(Vec::new())
+    }
     /// Bytes free for new blobs.
     fn free_bytes(&self) -> io::Result<u64>;
 }

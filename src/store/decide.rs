@@ -111,9 +111,10 @@ pub(super) fn decide<I: Index>(draft: &mut Draft<'_, I>, op: Op, at: Timestamp) 
             ok(Event::DocumentFetched { id })
         }
         Op::PartlyFetched { id, bytes } => {
-            let (fetched, partly) = downloads(draft, id)?;
+            let (fetched, last) = downloads(draft, id)?;
             let day = |at: Timestamp| at.utc().date_naive();
-            let today = partly.is_some_and(|(last, _)| day(last) == day(at));
+            // Once a day, and whenever one got further: the next may go on from there.
+            let today = last.is_some_and(|(last, had)| day(last) == day(at) && bytes <= had);
             if today || fetched.is_some() {
                 nothing()
             } else {

@@ -25,6 +25,13 @@ pub fn create_exclusive(path: &Path, mode: u32) -> io::Result<File> {
     Ok(file)
 }
 
+/// The process's umask; none where the system does not tell.
+pub(crate) fn umask() -> Option<u32> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("Umask:"))?;
+    u32::from_str_radix(line.trim(), 8).ok()
+}
+
 /// Makes a folder with exactly this mode whatever the umask, durably. One that exists gets the mode.
 pub fn make_folder(path: &Path, mode: u32) -> io::Result<()> {
     match std::fs::DirBuilder::new().mode(mode).create(path) {

@@ -110,6 +110,11 @@ impl Index for MemoryIndex {
     }
 }
 
+/// Threads that fill an index, at most,
+const LOADERS_MAX: usize = 4;
+/// and what is worth one, in keys.
+const SHARE_MIN: usize = 4096;
+
 /// sled 0.34: one tree. Its own `flush` is not an fsync and a damaged file makes it panic, so every call is caught, and
 /// nothing is believed that the journal and the check at opening do not confirm.
 #[derive(Debug)]
@@ -162,14 +167,17 @@ impl Index for SledIndex {
     }
 
     fn load(&self, changes: &[Change]) -> Result<(), IndexError> {
-        caught(|| {
-            for (key, value) in changes {
-                match value {
-                    Some(value) => self.database.insert(key, value.as_slice())?,
-                    None => self.database.remove(key)?,
-                };
-            }
-            Ok(())
+        // sled copies a page for every key it takes, and takes keys of different pages at the same time.
+        let loaders = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(LOADERS_MAX);
+        let share = changes.len().div_ceil(loaders).max(SHARE_MIN);
+        std::thread::scope(|scope| {
+            let shares: Vec<_> =
+                changes.chunks(share).map(|of| scope.spawn(|| self.insert_all(of))).collect();
+            shares.into_iter().try_for_each(|share| {
+                share
+                    .join()
+                    .unwrap_or_else(|_| Err(IndexError("a thread that fills the index panicked".into())))
+            })
         })
     }
 
@@ -185,6 +193,20 @@ impl Index for SledIndex {
 
     fn size(&self) -> Result<u64, IndexError> {
         caught(|| self.database.size_on_disk())
+    }
+}
+
+impl SledIndex {
+    fn insert_all(&self, changes: &[Change]) -> Result<(), IndexError> {
+        caught(|| {
+            for (key, value) in changes {
+                match value {
+                    Some(value) => self.database.insert(key, value.as_slice())?,
+                    None => self.database.remove(key)?,
+                };
+            }
+            Ok(())
+        })
     }
 }
 

@@ -125,11 +125,11 @@ pub enum Op {
     },
     /// Downloaded to its end. Of a document that went meanwhile, what is kept of it says so.
     Fetched(DocumentId),
-    /// A download broke off. Recorded at most once a day, and not after a complete one.
+    /// A download broke off. Recorded once a day and when it got further, and not after a complete one.
     PartlyFetched {
         /// Which.
         id: DocumentId,
-        /// Bytes it had got.
+        /// Bytes from the start that were got without a gap, by it and those before it.
         bytes: u64,
     },
     /// Keeps a document beyond its days. One that is held already is refused.

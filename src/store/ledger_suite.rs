@@ -468,9 +468,11 @@ fn documents(ledger: &dyn Ledger) {
 
     let partly = |serial, bytes| Op::PartlyFetched { id: id(serial), bytes };
     at(ledger, partly(2, 100), NOW.plus(6));
-    at(ledger, partly(2, 900), NOW.plus(7));
+    at(ledger, partly(2, 90), NOW.plus(7));
     let partly_fetched = |serial| ledger.document(id(serial)).unwrap().unwrap().partly_fetched;
     assert_eq!(partly_fetched(2), Some((NOW.plus(6), 100)), "once a day");
+    at(ledger, partly(2, 900), NOW.plus(8));
+    assert_eq!(partly_fetched(2), Some((NOW.plus(8), 900)), "and when it got further");
     at(ledger, partly(2, 900), NOW.plus_days(1));
     assert_eq!(partly_fetched(2), Some((NOW.plus_days(1), 900)));
     at(ledger, partly(3, 1), NOW.plus_days(1));

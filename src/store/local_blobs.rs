@@ -65,12 +65,19 @@ pub struct LocalBlobs {
     /// Small ones that nobody needs and that are removed together, later: ext4 walks around every inode freed within
     /// the last half minute, one by one, when it makes a new one.
     discarded: Mutex<Vec<BlobId>>,
+    /// Random bits for names to come: one system call for many.
+    bits: Mutex<Vec<[u8; 8]>>,
+    /// The umask leaves an owner's bits alone: a file has its mode from its creation on.
+    mode_holds: bool,
 }
 
 /// A discarded blob of at most so many bytes waits for [`Blobs::tidy`],
 const DISCARDED_BYTES_MAX: i64 = 16 * 1024;
 /// if no more than so many do.
 const DISCARDED_MAX: usize = 50_000;
+
+/// Names for which random bits are drawn at once.
+const NAMES_AHEAD: usize = 64;
 
 /// Who waits for which `syncfs`.
 #[derive(Debug, Default)]
@@ -122,6 +129,8 @@ impl LocalBlobs {
             groups: Mutex::default(),
             finished: Condvar::new(),
             discarded: Mutex::default(),
+            bits: Mutex::default(),
+            mode_holds: durable::umask().is_some_and(|umask| umask & MODE_PRIVATE == 0),
         })
     }
 
@@ -136,13 +145,14 @@ impl LocalBlobs {
     fn create_file(&self, now: Timestamp) -> io::Result<(BlobId, File)> {
         let date = now.utc().format("%Y%m%d").to_string();
         loop {
-            let mut bits = [0_u8; 8];
-            getrandom::fill(&mut bits).map_err(io::Error::other)?;
+            let bits = self.random_bits()?;
             let id = BlobId::parse(&format!("{date}-{}", hex::encode(bits))).map_err(io::Error::other)?;
             self.make_day(&date)?;
             match self.open_file(&id, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL) {
                 Ok(file) => {
-                    rustix::fs::fchmod(&file, Mode::from_raw_mode(MODE_PRIVATE))?;
+                    if !self.mode_holds {
+                        rustix::fs::fchmod(&file, Mode::from_raw_mode(MODE_PRIVATE))?;
+                    }
                     return Ok((id, file));
                 }
                 // Another of that name, or its empty day was removed just now.
@@ -154,6 +164,16 @@ impl LocalBlobs {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    fn random_bits(&self) -> io::Result<[u8; 8]> {
+        let mut bits = locked(&self.bits);
+        if bits.is_empty() {
+            let mut drawn = [0; NAMES_AHEAD * 8];
+            getrandom::fill(&mut drawn).map_err(io::Error::other)?;
+            bits.extend(drawn.as_chunks().0);
+        }
+        bits.pop().ok_or_else(|| io::Error::other("no random bits"))
     }
 
     fn make_day(&self, date: &str) -> io::Result<()> {
@@ -282,7 +302,7 @@ impl LocalBlobs {
 impl Blobs for LocalBlobs {
     fn create(&self, now: Timestamp) -> io::Result<Box<dyn BlobWriter>> {
         let (id, file) = self.create_file(now)?;
-        Ok(Box::new(LocalWriter { folder: self.path.join(day(&id)), id, file }))
+        Ok(Box::new(LocalWriter { folder: self.path.join(day(&id)), id, file, size: Some(0) }))
     }
 
     fn reopen(&self, id: &BlobId) -> io::Result<Box<dyn BlobWriter>> {
@@ -290,7 +310,7 @@ impl Blobs for LocalBlobs {
         if rustix::fs::fstat(&file)?.st_mode & 0o200 == 0 {
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, "this blob is immutable"));
         }
-        Ok(Box::new(LocalWriter { folder: self.path.join(day(id)), id: id.clone(), file }))
+        Ok(Box::new(LocalWriter { folder: self.path.join(day(id)), id: id.clone(), file, size: None }))
     }
 
     fn put(&self, bytes: &[u8], now: Timestamp) -> io::Result<BlobId> {
@@ -334,8 +354,8 @@ impl Blobs for LocalBlobs {
             let why = format!("blob {id} has {size} bytes; at most {max} are expected here");
             return Err(io::Error::new(io::ErrorKind::FileTooLarge, why));
         }
-        let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
-        file.take(max).read_to_end(&mut bytes)?;
+        let (mut bytes, length) = (Vec::new(), usize::try_from(size).map_err(io::Error::other)?);
+        LocalReader { file, size }.read_at(0, length, &mut bytes)?;
         Ok(bytes)
     }
 
@@ -396,6 +416,41 @@ impl Blobs for LocalBlobs {
         }))
     }
 
+    fn strays(&self, max: usize) -> io::Result<Vec<String>> {
+        let mut strays = Vec::new();
+        let mut walk = walkdir::WalkDir::new(&self.path).min_depth(1).sort_by_file_name().into_iter();
+        while let Some(entry) = walk.next() {
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(error) if error.io_error().is_some_and(|e| e.kind() == io::ErrorKind::NotFound) => {
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            let name = entry.file_name().to_str().unwrap_or_default();
+            let fits = match (entry.depth(), entry.file_type().is_dir()) {
+                (1, true) => name.len() == 8 && name.bytes().all(|byte| byte.is_ascii_digit()),
+                (2, false) => BlobId::parse(name).is_ok_and(|id| {
+                    entry.file_type().is_file() && entry.path() == self.path.join(Self::place(&id))
+                }),
+                _ => false,
+            };
+            if fits {
+                continue;
+            }
+            if entry.file_type().is_dir() {
+                // What lies in it is named with it.
+                walk.skip_current_dir();
+            }
+            let place = entry.path().strip_prefix(&self.path).unwrap_or(entry.path());
+            strays.push(place.to_string_lossy().into_owned());
+            if strays.len() >= max {
+                break;
+            }
+        }
+        Ok(strays)
+    }
+
     fn free_bytes(&self) -> io::Result<u64> {
         let stat = rustix::fs::fstatvfs(&self.folder)?;
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
@@ -413,6 +468,8 @@ struct LocalWriter {
     folder: PathBuf,
     id: BlobId,
     file: File,
+    /// Bytes so far, of a blob that this writer began: it has no other.
+    size: Option<u64>,
 }
 
 impl BlobWriter for LocalWriter {
@@ -420,13 +477,21 @@ impl BlobWriter for LocalWriter {
         &self.id
     }
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all_at(bytes, offset)
+        // After a failure nobody knows how much of it is there.
+        let before = self.size.take();
+        self.file.write_all_at(bytes, offset)?;
+        self.size = before.map(|size| size.max(offset.saturating_add(bytes.len() as u64)));
+        Ok(())
     }
     fn set_size(&mut self, size: u64) -> io::Result<()> {
+        self.size = None;
         self.file.set_len(size)
     }
     fn size(&self) -> io::Result<u64> {
-        Ok(self.file.metadata()?.len())
+        match self.size {
+            Some(size) => Ok(size),
+            None => Ok(self.file.metadata()?.len()),
+        }
     }
     fn sync(&mut self) -> io::Result<()> {
         self.file.sync_all()?;
@@ -546,6 +611,29 @@ mod tests {
                 assert!(error.to_string().contains("the disk is gone"), "{error}");
             }
         }
+    }
+
+    #[test]
+    fn what_is_no_blob_is_named_and_blobs_are_not() {
+        let (dir, blobs) = made(Export::Link, Durability::Fsync);
+        let id = blobs.put(b"x", Timestamp(0)).unwrap();
+        assert_eq!(blobs.strays(9).unwrap(), Vec::<String>::new());
+        for folder in ["notaday/deep", "19700101/folder"] {
+            std::fs::create_dir_all(dir.path().join(folder)).unwrap();
+        }
+        for file in ["loose", "19700101/garbage.bin", "19700101/19700102-aaaaaaaaaaaaaaaa"] {
+            std::fs::write(dir.path().join(file), "x").unwrap();
+        }
+        let all = [
+            "19700101/19700102-aaaaaaaaaaaaaaaa",
+            "19700101/folder",
+            "19700101/garbage.bin",
+            "loose",
+            "notaday",
+        ];
+        assert_eq!(blobs.strays(9).unwrap(), all);
+        assert_eq!(blobs.strays(2).unwrap(), all[..2]);
+        assert_eq!(blobs.get(&id, 9).unwrap(), b"x");
     }
 
     #[test]

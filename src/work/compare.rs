@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashSet};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use chrono_tz::Tz;
@@ -12,10 +12,11 @@ use sha2::{Digest as _, Sha256};
 
 use super::batches::is_closed_stage;
 use super::books::{Sheets, Total, read};
+use super::deliver::is_begun;
 use super::publish::SpoolTurn;
 use super::retention::erase_leftover;
 use super::step::{Doing as _, WorkError};
-use super::sweep::{number_in, orphan_due};
+use super::sweep::{number_in, orphan_due, stage_due};
 use crate::model::card::CardRef;
 use crate::model::day::ClosedDay;
 use crate::model::document::Document;
@@ -98,6 +99,8 @@ pub struct Compared {
 /// Findings listed.
 const FINDINGS_MAX: usize = 1_000;
 const PAGE: usize = 1_000;
+/// Strange names among the blobs that are listed.
+const STRAYS_MAX: usize = 100;
 
 /// What comparing is made of.
 pub struct Compare {
@@ -180,7 +183,8 @@ impl Compare {
         Ok(run.found)
     }
 
-    /// Blobs that nothing refers to, with when the sweep takes them. `unclaimed` are somebody's uploads.
+    /// Blobs that nothing refers to, with when the sweep takes them, and what is nobody's at all. `unclaimed` are somebody's
+    /// uploads.
     pub fn orphans(
         &self,
         unclaimed: &HashSet<BlobId>,
@@ -196,8 +200,54 @@ impl Compare {
             let (code, what, goes_at) = ("BLOB-ORPHAN", id.to_string(), orphan_due(&id, grace_days));
             found.add(Finding { severity: Severity::Leftover, code, what, text, goes_at });
         }
+        for name in self.blobs.strays(STRAYS_MAX).doing(|| "listing blobs".into())? {
+            let what = format!("blobs/{}", escape::excerpt(&name, 80));
+            found.differs("BLOB-UNKNOWN", what, "it is no blob, and no sweep takes it: remove it");
+        }
+        self.strangers(found)
+    }
+
+    /// Folders of insurers and uploads of accounts that the ledger does not know.
+    fn strangers(&self, found: &mut Compared) -> Result<(), WorkError> {
+        for name in names_in(&self.spool_root.join("insurers")).doing(|| "reading insurers/".into())? {
+            let known = match InsurerCode::parse(&name) {
+                Ok(code) => self.ledger.insurer(&code)?.is_some(),
+                Err(_) => false,
+            };
+            if !known {
+                let what = format!("insurers/{}", escape::excerpt(&name, 80));
+                found.differs("SPOOL-UNKNOWN", what, "the ledger has no such insurer: remove it");
+            }
+        }
+        for name in names_in(&self.spool_root.join("uploads")).doing(|| "reading uploads/".into())? {
+            let account = name.strip_suffix(".jsonl").and_then(|name| AccountId::parse(name).ok());
+            let known = match account {
+                Some(account) => self.ledger.account(&account)?.is_some(),
+                None => false,
+            };
+            if !known {
+                let what = format!("uploads/{}", escape::excerpt(&name, 80));
+                let text =
+                    "the ledger has no such account: remove it; then the sweep takes the blobs it names";
+                found.differs("UPLOADS-UNKNOWN", what, text);
+            }
+        }
         Ok(())
     }
+}
+
+/// The first names in a folder; none where it is not there.
+fn names_in(folder: &Path) -> io::Result<Vec<String>> {
+    let walk = walkdir::WalkDir::new(folder).min_depth(1).max_depth(1).sort_by_file_name();
+    let mut names = Vec::new();
+    for entry in walk {
+        match entry {
+            Ok(entry) => names.push(entry.file_name().to_string_lossy().into_owned()),
+            Err(error) if error.io_error().is_some_and(|e| e.kind() == io::ErrorKind::NotFound) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(names)
 }
 
 impl Run<'_> {
@@ -610,15 +660,43 @@ impl Run<'_> {
                 }
                 _ => None,
             };
-            let takes = under_way.unwrap_or(if erase_leftover(&text).is_some() {
+            let what = format!("{code}/.tmp/{}", escape::excerpt(&text, 80));
+            let mut goes_at = None;
+            let takes = if let Some(takes) = under_way {
+                takes
+            } else if erase_leftover(&text).is_some() {
                 "an erasure under way; the hourly sweep of .tmp/ takes it"
             } else {
-                "the hourly sweep of .tmp/ takes it, an hour after it was written"
+                let stat = spool.tmp.stat(&name).doing(|| format!("looking at {what}"))?;
+                goes_at = stat.filter(|_| number.is_none()).map(|stat| stage_due(&stat));
+                "nothing will come of it; the hourly sweep of .tmp/ takes it"
+            };
+            self.found.add(Finding {
+                severity: Severity::Leftover,
+                code: "STAGE",
+                what,
+                text: takes.to_owned(),
+                goes_at,
             });
-            let what = format!("{code}/.tmp/{}", escape::excerpt(&text, 80));
-            self.found.say(Severity::Leftover, "STAGE", what, takes);
         }
+        self.taking(code, spool)?;
         self.batch(code, spool)
+    }
+
+    /// What lies in `.taking/`: deliveries that were begun.
+    fn taking(&mut self, code: &InsurerCode, spool: &InsurerSpool) -> Result<(), WorkError> {
+        let names = spool.taking.names().and_then(Iterator::collect::<io::Result<Vec<_>>>);
+        for name in names.doing(|| format!("reading .taking/ of {code}"))? {
+            let text = name.to_string_lossy();
+            let what = format!("{code}/.taking/{}", escape::excerpt(&text, 80));
+            if is_begun(&text) {
+                let text = "a delivery that was begun; the next look at outgoing/ goes on with it";
+                self.found.say(Severity::Leftover, "TAKING", what, text);
+            } else {
+                self.found.differs("SPOOL-UNKNOWN", what, "no delivery goes on with it: remove it");
+            }
+        }
+        Ok(())
     }
 
     /// The last batch, while the importer has left it where it is.

@@ -59,6 +59,9 @@ const JOB_NAME_MAX: usize = 100;
 /// Folders looked at in one insurer's `outgoing/`.
 const JOBS_MAX: usize = 10_000;
 
+/// `accounts.csv` is looked over so often at most.
+const ACCOUNTS_PAUSE: i64 = 2 * SECOND;
+
 const MISNAMED: &str =
     "outgoing/ holds a name that cannot be a job's; use at most 100 bytes of plain characters";
 const LOOSE: &str = "something other than a folder lies in outgoing/; put documents and delivery.csv into a folder of their own";
@@ -189,6 +192,8 @@ type Job = (InsurerCode, String);
 pub struct Memory {
     /// What the last looks saw.
     looks: Mutex<HashMap<Job, Look>>,
+    /// When `accounts.csv` was looked over last.
+    listed: Mutex<HashMap<InsurerCode, Timestamp>>,
     /// Sets whose turn was over before they were at their end.
     under_way: Mutex<HashMap<Job, take::UnderWay>>,
     /// Jobs that an alarm tells of.
@@ -579,9 +584,15 @@ impl Deliveries {
     ) -> Result<(), WorkError> {
         const NAME: &str = "accounts.csv";
         let day = Day::of(now, self.zone);
+        // Bells ring by the hundred while an insurer copies a set; parties change seldom.
+        let last = self.memory.listed.lock().unwrap_or_else(PoisonError::into_inner).get(code).copied();
+        if last.is_some_and(|at| now.since(at).abs() < ACCOUNTS_PAUSE) {
+            return Ok(());
+        }
         let text = accounts_csv(self.ledger.accounts(Some(code))?, self.ledger.offices(code)?, day);
         let _turn = self.turn.take();
         spool.refresh_report(NAME, &text).doing(|| format!("writing reports/{NAME} of {code}"))?;
+        self.memory.listed.lock().unwrap_or_else(PoisonError::into_inner).insert(code.clone(), now);
         Ok(())
     }
 
@@ -636,6 +647,11 @@ fn is_job_name(name: &str) -> bool {
         && name.len() <= JOB_NAME_MAX
         && !name.starts_with('.')
         && !name.chars().any(escape::is_hidden)
+}
+
+/// Whether this name in `.taking/` is part of a set that was begun.
+pub(super) fn is_begun(name: &str) -> bool {
+    [".csv", ".set", ".part", recall::TAKEN].iter().any(|end| name.ends_with(end))
 }
 
 /// Jobs in `.taking/`, each once.

@@ -31,9 +31,10 @@ use crate::model::submission::{
 };
 use crate::model::time::{Clock, SECOND, Timestamp};
 use crate::rules::policy::SubmitPolicy;
+use crate::rules::renewal;
 use crate::signed::manifest::Manifest;
 use crate::signed::receipt::{self, RECEIPT_SCHEMA, Receipt, ReceiptFile, Stage as ReceiptStage, Stages};
-use crate::store::blobs::Blobs;
+use crate::store::blobs::{BlobReader, Blobs};
 use crate::store::cards;
 use crate::store::dropbox::{ClaimedSet, Dropbox};
 use crate::store::handover::{Handover, Pending, Reply, Said};
@@ -277,7 +278,7 @@ impl Intake {
         let mut leftover = false;
         for file in &set.files {
             let blob = self.blobs.open(&file.blob)?;
-            if digest_of(&mut blob.stream())? == file.sha256 {
+            if digest_of(blob.as_ref())? == file.sha256 {
                 continue;
             }
             if !file.fresh {
@@ -510,6 +511,8 @@ impl Intake {
     ) -> Result<(Submission, BlobId), Failed> {
         let manifest = &set.manifest;
         let decided_at = (!matches!(assessment.outcome, Outcome::Held(_))).then_some(now);
+        let certificates = super::renewals::of_account(self.ledger.as_ref(), &account.id)?;
+        let certificate_ends = renewal::newest(&certificates, received_at).map(|newest| newest.not_after);
         let receipt = Receipt {
             schema: RECEIPT_SCHEMA.into(),
             number,
@@ -521,6 +524,7 @@ impl Intake {
             manifest_sha256: Digest::of(&set.manifest_bytes),
             signer: signer.receipt_signer(),
             second_signer: signer.second_signer(),
+            certificate_ends,
             files: set
                 .files
                 .iter()
@@ -610,17 +614,21 @@ impl Intake {
     }
 }
 
-fn digest_of(content: &mut dyn io::Read) -> io::Result<Digest> {
+fn digest_of(blob: &dyn BlobReader) -> io::Result<Digest> {
     use sha2::Digest as _;
-    let mut hasher = sha2::Sha256::new();
     // Below what the allocator maps and unmaps anew each time.
-    let mut buffer = vec![0; 64 * 1024];
-    loop {
-        match content.read(&mut buffer)? {
-            0 => return Ok(Digest(hasher.finalize().into())),
-            n => hasher.update(&buffer[..n]),
+    const PIECE_BYTES: usize = 64 * 1024;
+    let (mut hasher, mut piece, mut at) = (sha2::Sha256::new(), Vec::new(), 0);
+    while at < blob.size() {
+        piece.clear();
+        blob.read_at(at, PIECE_BYTES, &mut piece)?;
+        if piece.is_empty() {
+            break;
         }
+        hasher.update(&piece);
+        at += piece.len() as u64;
     }
+    Ok(Digest(hasher.finalize().into()))
 }
 
 /// The set leaves the drop-box. The ledger has decided: whatever the disk says, nothing may give it back.

@@ -248,7 +248,10 @@ fn accounts_that_share_a_mailbox_share_its_mails() {
     let (to, subject, body) = &sent[1];
     assert_eq!(to, "soumu@example.jp");
     assert!(subject.starts_with("見本工業第1 様 ほか1事業所: "), "{subject}");
-    assert!(subject.contains(" / 見本工業第1 and 1 more: 3 document(s)"), "{subject}");
+    assert!(
+        subject.contains(" / 見本工業第1 and 1 more: ") && subject.contains("3 document(s)"),
+        "{subject}"
+    );
     assert!(body.find("■ 見本工業第2").unwrap() < body.find("* 見本工業第2").unwrap(), "{body}");
     assert!(
         body.contains("アカウント K0001") && body.contains("アカウント K0002") && body.contains("2件"),
@@ -268,7 +271,8 @@ fn accounts_that_share_a_mailbox_share_its_mails() {
     post.clock.advance(60 * SECOND);
     let next = post.step();
     assert_eq!(next.len(), 1);
-    assert!(next[0].1.starts_with("見本工業第2: 1 document(s)"), "one language is left: {}", next[0].1);
+    let one = next[0].1.starts_with("見本工業第2: ") && next[0].1.contains(" 1 document(s)");
+    assert!(one, "one language is left: {}", next[0].1);
 }
 
 #[test]

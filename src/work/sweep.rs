@@ -142,9 +142,13 @@ pub(super) fn orphan_due(id: &BlobId, grace_days: u32) -> Option<Timestamp> {
     Some(Timestamp(begins.timestamp_millis()).plus_days(grace_days + 1))
 }
 
-/// Whether it was written less than an hour ago.
+/// When the sweep takes a stage that belongs to no number: an hour after it was written.
+pub(super) fn stage_due(stat: &rustix::fs::Stat) -> Timestamp {
+    Timestamp(stat.st_mtime.saturating_mul(1000)).plus(3_600_000)
+}
+
 fn is_young(stat: &rustix::fs::Stat, now: Timestamp) -> bool {
-    now.since(Timestamp(stat.st_mtime.saturating_mul(1000))) < 3_600_000
+    now < stage_due(stat)
 }
 
 pub(super) fn number_in(name: &str) -> Option<Number> {

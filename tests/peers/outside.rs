@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
+use todoke::rules::notice::KINDS;
 use todoke::work::ports::FixedScanner;
 
 use super::super::support::gateway::{ACCOUNT, Gateway, OFFICE, PDF, Set};
@@ -120,6 +121,87 @@ fn a_real_scanner_refuses_what_is_infected_and_its_absence_only_delays() {
     });
 }
 
+/// What must not go out is reported and kept for the insurer to look at, while the rest goes; without a scanner all waits.
+#[test]
+fn a_real_scanner_keeps_back_what_an_insurer_must_not_deliver() {
+    let mut clamd = Clamd::new();
+    let gateway = Gateway::with(&[
+        ("scanner", "address", &format!("\"unix:{}\"", clamd.socket().display())),
+        ("delivery", "settle_seconds", "0"),
+    ]);
+    let rename = |from: &Path, to: &Path| {
+        #[allow(clippy::disallowed_methods, reason = "as insurers do")]
+        fs::rename(from, to).unwrap();
+    };
+    let spool = gateway.insurer_spool();
+    let leave = |name: &str, files: &[(&str, Vec<u8>)]| {
+        let job = spool.join("outgoing").join(name);
+        fs::create_dir(&job).unwrap();
+        let mut sheet = "account,office,in_reply_to,file,type,title\n".to_owned();
+        for (file, bytes) in files {
+            fs::write(job.join(file), bytes).unwrap();
+            sheet += &format!("{ACCOUNT},,,{file},納入告知書,{name}\n");
+        }
+        fs::write(job.join("delivery.csv.tmp"), sheet).unwrap();
+        rename(&job.join("delivery.csv.tmp"), &job.join("delivery.csv"));
+    };
+    let report = |job: &str| {
+        let begin = format!("delivery-{job}-");
+        let found = fs::read_dir(spool.join("reports")).unwrap().flatten();
+        let mut found = found.filter(|entry| entry.file_name().to_string_lossy().starts_with(&begin));
+        found.next().map(|entry| fs::read_to_string(entry.path()).unwrap())
+    };
+    let encrypted =
+        [b"%PDF-1.4\n", &b"% text\n".repeat(500)[..], b"trailer<</Encrypt 5 0 R>>\n%%EOF\n"].concat();
+    let virus = [b"%PDF-1.4\n% ", FixedScanner::VIRUS, b"\n", PDF].concat();
+    leave(
+        "mixed",
+        &[
+            ("good.pdf", PDF.to_vec()),
+            ("encrypted.pdf", encrypted),
+            ("empty.pdf", Vec::new()),
+            ("virus.pdf", virus.clone()),
+            ("text.pdf", b"no pdf".to_vec()),
+        ],
+    );
+    until("the delivery is reported", || report("mixed").is_some());
+    let told = report("mixed").unwrap();
+    for (file, code) in [
+        ("encrypted.pdf", "PDF-ENCRYPTED"),
+        ("empty.pdf", "FILE-EMPTY"),
+        ("virus.pdf", "VIRUS-FOUND"),
+        ("text.pdf", "FILE-NOT-PDF"),
+    ] {
+        let line = told.lines().find(|line| line.contains(file)).unwrap_or_default();
+        assert!(line.contains("refused") && line.contains(code), "{file}: {told}");
+        assert!(line.contains("outgoing/mixed") || line.contains(&format!("mixed/{file}")), "{file}: {told}");
+    }
+    assert_eq!(told.matches(",placed,").count(), 1, "{told}");
+    let titles = |gateway: &Gateway| gateway.ask(&["outbox", "list", ACCOUNT]).as_array().unwrap().len();
+    assert_eq!(titles(&gateway), 1);
+    let kept = |job: &str| {
+        let names = fs::read_dir(spool.join("outgoing").join(job)).map(Iterator::flatten);
+        let mut names: Vec<_> =
+            names.map(|n| n.map(|e| e.file_name().into_string().unwrap()).collect()).unwrap_or_default();
+        names.sort();
+        names
+    };
+    until("what was placed is gone from outgoing/", || {
+        kept("mixed") == ["empty.pdf", "encrypted.pdf", "text.pdf", "virus.pdf"]
+    });
+
+    clamd.stop();
+    leave("later", &[("good.pdf", [PDF, b"% later\n"].concat()), ("virus.pdf", virus)]);
+    until("it is said that it waits", || alarms(&gateway).contains("DELIVERY-SCANNER"));
+    assert!(report("later").is_none() && titles(&gateway) == 1);
+    clamd.start();
+    until("what waited is reported", || report("later").is_some());
+    assert_eq!(titles(&gateway), 2);
+    let told = report("later").unwrap();
+    assert!(told.contains("VIRUS-FOUND") && told.matches(",placed,").count() == 1, "{told}");
+    until("the alarm is over", || !alarms(&gateway).contains("DELIVERY-SCANNER"));
+}
+
 /// Leaves three documents for the office in one set, one of which names a person.
 fn deliver(gateway: &Gateway) {
     let job = gateway.insurer_spool().join("outgoing/2026-11");
@@ -212,6 +294,36 @@ fn a_mail_host_with_tls_and_login_takes_the_arrival_mail_at_the_second_try() {
     // What was announced is there.
     let listed = gateway.sftp(ACCOUNT, &format!("ls -1 /outbox/{OFFICE}\n")).ends(0);
     assert_eq!(listed.out.matches(".pdf").count(), 3, "{listed:?}");
+}
+
+/// What an operator sends himself to look at is what offices get: every kind, in both languages, as another program reads it.
+#[test]
+fn every_kind_of_mail_is_read_by_another_program() {
+    let host = MailHost::start(&[]);
+    let gateway = Gateway::set_up(&MAIL);
+    gateway.configure(&[("mail", "url", &format!("\"smtp://127.0.0.1:{}\"", host.port))]);
+    let columns = |line: &str| line.chars().map(|c| if c.is_ascii() { 1 } else { 2 }).sum::<usize>();
+    let mut at = 0;
+    for kind in KINDS {
+        for (language, more) in [("ja", None), ("en", Some("--english"))] {
+            let args = ["mail", "test", "operator@example.jp", "--kind", kind.name];
+            let args: Vec<&str> = args.into_iter().chain(more).collect();
+            gateway.todoke(&args).ends(0);
+            at += 1;
+            let read = read_mail(&host.mail(at).0);
+            let header = |name: &str| read["headers"][name].as_str().unwrap_or_default().to_owned();
+            assert_eq!(header("content-language"), language, "{}: {read:#}", kind.name);
+            assert_eq!(read["defects"], serde_json::json!([]), "{}: {read:#}", kind.name);
+            let (subject, body) = (header("subject"), read["body"].as_str().unwrap());
+            assert!(columns(&subject) < 78 && !subject.is_empty(), "{}: {subject}", kind.name);
+            assert!(body.lines().all(|line| columns(line) <= 78), "{}: {body}", kind.name);
+            let japanese = body.chars().any(|c| ('ぁ'..='ん').contains(&c));
+            assert!(japanese || language == "en", "{}: {body}", kind.name);
+            assert!(!subject.contains(['{', '}']) && !body.contains(['{', '}']), "{}: {body}", kind.name);
+        }
+    }
+    let refused = gateway.todoke(&["mail", "test", "operator@example.jp", "--kind", "nothing"]).ends(2);
+    assert!(refused.err.contains("NOTICE-KIND"), "{refused:?}");
 }
 
 #[test]

@@ -67,7 +67,7 @@ pub(in crate::cli) struct Renew {
     consent: Option<String>,
 }
 
-/// A new certificate in place of one that was lost, which is revoked as renewal.lost_certificate says, also in sessions that
+/// A new certificate in place of one that was lost, which is revoked as `[renewal]` says, also in sessions that
 /// run. A forgotten login password is another thing: `account password --reset`.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Reissue {

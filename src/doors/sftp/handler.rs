@@ -38,6 +38,11 @@ const ANSWERS_MAX: usize = 3;
 /// How long a client that was not admitted has to read why and to go by itself.
 const REFUSAL_LINGER: Duration = Duration::from_secs(3);
 
+/// What is said after the first of two factors waits so long: paramiko's `ServiceRequestingTransport` (its other one cannot show
+/// two factors here, since it asks for the service anew before each) begins to listen only after it has sent its request, and
+/// a faster answer is lost to it.
+const SECOND_PAUSE: Duration = Duration::from_millis(100);
+
 /// How `FileZilla` calls itself.
 const FILEZILLA: &[u8] = b"SSH-2.0-FileZilla";
 
@@ -144,6 +149,9 @@ impl Handler {
         }
         let (name, of) = (user.to_owned(), credential.clone());
         let second = self.ask(move |gate, peer| gate.after_key(&name, &of, peer)).await;
+        if !matches!(second, Some(Second::Enough)) {
+            sleep(SECOND_PAUSE).await;
+        }
         match second {
             Some(Second::Enough) => self.enter(user, &credential, false).await,
             Some(Second::Password(language)) => {

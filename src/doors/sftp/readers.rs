@@ -63,8 +63,11 @@ pub(super) struct StoredDocument {
     size: u64,
     modified: u64,
     reader: Box<dyn BlobReader>,
-    /// Ranges that were read, merged: start to end.
+    /// Ranges that were read, merged: start to end. Begins with what earlier downloads got before they broke off, which this
+    /// one may go on from (`reget`).
     read: BTreeMap<u64, u64>,
+    /// Something was read in this download.
+    touched: bool,
     ledger: Arc<dyn Ledger>,
     clock: Arc<dyn Clock>,
     account: AccountId,
@@ -79,12 +82,15 @@ const RANGES_MAX: usize = 4096;
 
 impl StoredDocument {
     pub(super) fn new(tree: &OfficeTree, document: &Document, reader: Box<dyn BlobReader>) -> Self {
+        let before = document.partly_fetched.filter(|(_, bytes)| *bytes > 0 && document.fetched.is_none());
+        let before = before.map(|(_, bytes)| (0, bytes));
         Self {
             id: document.id,
             size: document.size,
             modified: document.placed_at.unix_seconds(),
             reader,
-            read: BTreeMap::new(),
+            read: before.into_iter().collect(),
+            touched: false,
             ledger: Arc::clone(&tree.parts.ledger),
             clock: Arc::clone(&tree.parts.clock),
             account: tree.account.id.clone(),
@@ -99,12 +105,11 @@ impl StoredDocument {
         if std::mem::replace(&mut self.recorded, true) {
             return None;
         }
-        let whole = self.size == 0 || self.read.get(&0).is_some_and(|&end| end >= self.size);
-        let bytes: u64 = self.read.iter().map(|(start, end)| end - start).sum();
-        match (whole, bytes) {
-            (true, _) => Some(Op::Fetched(self.id)),
-            (false, 0) => None,
-            (false, bytes) => Some(Op::PartlyFetched { id: self.id, bytes }),
+        let bytes = self.read.get(&0).copied().unwrap_or(0);
+        match (self.touched, bytes >= self.size) {
+            (touched, true) if touched || self.size == 0 => Some(Op::Fetched(self.id)),
+            (true, _) => Some(Op::PartlyFetched { id: self.id, bytes }),
+            (false, _) => None,
         }
     }
 
@@ -138,6 +143,7 @@ impl StoredDocument {
     }
 
     fn note(&mut self, mut start: u64, mut end: u64) {
+        self.touched = true;
         if let Some((&s, &e)) = self.read.range(..=start).next_back()
             && e >= start
         {
@@ -251,6 +257,7 @@ mod tests {
             modified: 0,
             reader: world.blobs.open(&document.blob).unwrap(),
             read: BTreeMap::new(),
+            touched: false,
             ledger: world.ledger.clone(),
             clock: Arc::new(SetClock::at(world.now)),
             account: document.account.clone(),

@@ -21,7 +21,7 @@ use super::port::Gate;
 use super::queue::Budget;
 use super::session::Lingerers;
 use super::startups::Startups;
-use super::stream::Stream;
+use super::stream::{Ahead, Stream};
 use super::texts;
 use crate::model::ids::AccountId;
 use crate::model::time::{Clock, Timestamp};
@@ -244,7 +244,7 @@ impl Server {
         let config = self.config.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let handler = Handler::new(connection.clone(), self.gate.clone(), self.startups.clone());
         let begun = tokio::select! {
-            begun = russh::server::run_stream(config, connection.stream.clone(), handler) => begun,
+            begun = russh::server::run_stream(config, Ahead::of(connection.stream.clone()), handler) => begun,
             () = connection.over() => return connection.stream.cut(),
             () = sleep_until(grace) => return connection.stream.cut(),
         };

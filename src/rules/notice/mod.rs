@@ -118,7 +118,7 @@ impl Templates {
             Language::En => &template.en,
         };
         Rendered {
-            subject: clean(&both.subject.fill(values), SUBJECT_CHARS_MAX),
+            subject: clean(&both.subject.fill_subject(values), SUBJECT_CHARS_MAX),
             body: fold_lines(&both.body.fill(values)),
         }
     }

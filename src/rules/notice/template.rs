@@ -176,12 +176,19 @@ impl Pattern {
 
     /// Fills in. Values are put in as they are and never looked at for places again.
     pub(super) fn fill(&self, values: &Values) -> String {
-        self.0
-            .iter()
-            .map(|piece| match piece {
-                Piece::Text(text) => text.as_str(),
-                Piece::Slot(name) => values.get(name),
-            })
-            .collect()
+        self.filled(|name| values.get(name))
+    }
+
+    /// The same with days as subjects have them.
+    pub(super) fn fill_subject(&self, values: &Values) -> String {
+        self.filled(|name| values.in_subject(name))
+    }
+
+    fn filled<'a>(&'a self, value: impl Fn(&str) -> &'a str) -> String {
+        let piece = |piece: &'a Piece| match piece {
+            Piece::Text(text) => text.as_str(),
+            Piece::Slot(name) => value(name),
+        };
+        self.0.iter().map(piece).collect()
     }
 }

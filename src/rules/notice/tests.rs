@@ -90,7 +90,7 @@ fn arrival_in_both_languages() {
         &arrival(),
         Language::Ja,
         &expect![[r#"
-            株式会社見本工業 様: 東京見本健康保険組合からの文書 3件 (2027年2月1日(月)まで)
+            株式会社見本工業 様: 東京見本健康保険組合 文書3件 2月1日まで
             ---
             株式会社見本工業 御中
 
@@ -115,7 +115,7 @@ fn arrival_in_both_languages() {
         &arrival(),
         Language::En,
         &expect![[r#"
-            株式会社見本工業: 3 document(s) from 東京見本健康保険組合 (until Mon 1 February 2027)
+            株式会社見本工業: 東京見本健康保険組合 3 document(s) until 1 Feb
             ---
             To 株式会社見本工業
 
@@ -144,7 +144,7 @@ fn refusal_in_both_languages() {
         &refusal(),
         Language::Ja,
         &expect![[r#"
-            株式会社見本工業 様: 受付番号 1-000123-6 は受理されませんでした (東京見本健康保険組合)
+            株式会社見本工業 様: 受付番号 1-000123-6 は不受理です (東京見本健康保険組合)
             ---
             株式会社見本工業 御中
 
@@ -154,16 +154,16 @@ fn refusal_in_both_languages() {
             直してから、もう一度お送りください。
 
               KPFD-FIELD-COUNT (12か所)
-                届書作成プログラムまたは給与ソフトで作り直してください。表計算ソ
-                フトで開いて保存すると、項目の数が変わることがあります。
+                届書作成プログラムまたは給与ソフトで作り直してください。
+                表計算ソフトで開いて保存すると、項目の数が変わることがあります。
               SET-COVER-MISSING
                 総括表を添付してください。
 
             くわしい内容(行と項目)は、次のファイルにあります。
               /receipts/1-000123-6.findings.csv
 
-            このメールは送信専用です。
-            お問い合わせの際は受付番号をお知らせください。
+            このメールは送信専用です。お問い合わせの際は、
+            受付番号をお知らせください。お問い合わせ先:
             東京見本健康保険組合 適用課
             電話 03-0000-0000
         "#]],
@@ -204,17 +204,17 @@ fn swept_in_both_languages() {
         &swept(),
         Language::Ja,
         &expect![[r#"
-            株式会社見本工業 様: 送信が完了していないファイルを削除しました (東京見本健康保険組合)
+            株式会社見本工業 様: 未完了の送信を削除しました (東京見本健康保険組合)
             ---
             株式会社見本工業 御中
 
-            2026年11月23日(月)に東京見本健康保険組合あてに送られた3個のファイル
-            は、 7日待ってもすべてがそろわなかったため、削除しました。
-            受け付けられたものはありません。
+            2026年11月23日(月)に東京見本健康保険組合あてに送られた
+            ファイル 3個は、7日待ってもすべてがそろわなかったため、
+            削除しました。受け付けられたものはありません。
 
-            目録(SHA256SUMS)、その署名、目録に書かれたすべてのファイルを、
-            もう一度お送りください。
-            受け付けられたときは、受付票が /receipts/ にできます。
+            給与システムなどから、もう一度、すべてを送信してください。
+            目録(SHA256SUMS)、その署名、目録に書かれたファイルがそろうと
+            受け付けられ、受付票が /receipts/ にできます。
 
             このメールは送信専用です。お問い合わせ先:
             東京見本健康保険組合 適用課
@@ -233,9 +233,9 @@ fn swept_in_both_languages() {
             2026 have been removed: after 7 day(s) the set was still
             incomplete. Nothing of it counts as filed.
 
-            Please send the manifest (SHA256SUMS), its signature and every
-            file it names again. Once it is accepted, a receipt appears
-            in /receipts/.
+            Please send all of it again from your payroll system. The set is
+            taken when the manifest (SHA256SUMS), its signature and every file
+            it names are there; then a receipt appears in /receipts/.
 
             This mailbox is not read. Please ask:
             東京見本健康保険組合 適用課
@@ -250,7 +250,7 @@ fn recall_says_whether_it_was_fetched() {
         &recall(Reading::Not),
         Language::Ja,
         &expect![[r#"
-            株式会社見本工業 様: 文書の取り消し(誤配信)のお知らせ (東京見本健康保険組合)
+            株式会社見本工業 様: 文書の取り消し(誤配信) (東京見本健康保険組合)
             ---
             株式会社見本工業 御中
 
@@ -271,7 +271,7 @@ fn recall_says_whether_it_was_fetched() {
         &recall(Reading::Whole),
         Language::Ja,
         &expect![[r#"
-            株式会社見本工業 様: 文書の取り消し(誤配信)のお知らせ (東京見本健康保険組合)
+            株式会社見本工業 様: 文書の取り消し(誤配信) (東京見本健康保険組合)
             ---
             株式会社見本工業 御中
 
@@ -525,6 +525,9 @@ fn no_mail_holds_a_link() {
     }
 }
 
+/// A subject that takes fewer is shown whole in a window of usual width; names longer than the sample's take what they take.
+const SUBJECT_COLUMNS: usize = 78;
+
 #[test]
 fn every_kind_is_complete() {
     let readme = include_str!("../../../conf/notices/README.md");
@@ -533,6 +536,7 @@ fn every_kind_is_complete() {
     assert!(names.is_sorted(), "{names:?}");
     names.dedup();
     assert_eq!(names.len(), KINDS.len());
+    let mut wide = Vec::new();
     for kind in KINDS {
         let row = readme.lines().find(|line| line.starts_with(&format!("| `{}`", kind.file_name())));
         let row = row.unwrap_or_else(|| panic!("conf/notices/README.md has no row for {}", kind.name));
@@ -552,9 +556,14 @@ fn every_kind_is_complete() {
             for line in text.body.lines() {
                 assert!(line.chars().map(words::width).sum::<usize>() <= COLUMNS, "{}: {line}", kind.name);
             }
+            let columns = text.subject.chars().map(words::width).sum::<usize>();
+            if columns >= SUBJECT_COLUMNS {
+                wide.push(format!("{}: {columns} columns: {}", kind.name, text.subject));
+            }
             assert!(!text.subject.contains(['{', '}']) && !text.body.contains(['{', '}']), "{}", kind.name);
         }
     }
+    assert!(wide.is_empty(), "{wide:#?}");
 }
 
 #[test]
@@ -581,79 +590,79 @@ fn a_shared_mailbox_gets_one_mail_for_all() {
         &notice,
         Language::Ja,
         &expect![[r#"
-        株式会社見本工業 様 ほか2事業所: 東京見本健康保険組合ほか1組合からの文書 10件 (2027年1月20日(水)まで)
-        ---
-        株式会社見本工業 御中 ほか2事業所
+            株式会社見本工業 様 ほか2事業所: 東京見本健康保険組合ほか1組合 文書10件 1月20日まで
+            ---
+            株式会社見本工業 御中 ほか2事業所
 
-        次の文書が届いています。
+            次の文書が届いています。
 
-        ■ 株式会社見本工業
-          東京見本健康保険組合から  (アカウント K0001)
-          ・納入告知書  1件
-          ・決定通知書  2件
-          受け取る場所  /outbox/1234/
-          受け取り期限  2027年2月1日(月)まで
+            ■ 株式会社見本工業
+              東京見本健康保険組合から  (アカウント K0001)
+              ・納入告知書  1件
+              ・決定通知書  2件
+              受け取る場所  /outbox/1234/
+              受け取り期限  2027年2月1日(月)まで
 
-        ■ 見本商事株式会社
-          東京見本健康保険組合から  (アカウント K0002)
-          ・納入告知書  4件
-          受け取る場所  /outbox/5678/
-          受け取り期限  2027年1月20日(水)まで
+            ■ 見本商事株式会社
+              東京見本健康保険組合から  (アカウント K0002)
+              ・納入告知書  4件
+              受け取る場所  /outbox/5678/
+              受け取り期限  2027年1月20日(水)まで
 
-        ■ 見本運輸株式会社
-          大阪見本健康保険組合から  (アカウント K0001)
-          ・納入告知書  1件
-          ・決定通知書  2件
-          受け取る場所  /outbox/1234/
-          受け取り期限  2027年2月1日(月)まで
+            ■ 見本運輸株式会社
+              大阪見本健康保険組合から  (アカウント K0001)
+              ・納入告知書  1件
+              ・決定通知書  2件
+              受け取る場所  /outbox/1234/
+              受け取り期限  2027年2月1日(月)まで
 
-        期限を過ぎた文書は自動的に削除されます。
-        期限までに受信し、保存してください。
+            期限を過ぎた文書は自動的に削除されます。
+            期限までに受信し、保存してください。
 
-        このメールは送信専用です。お問い合わせ先:
-        東京見本健康保険組合 適用課
-        電話 03-0000-0000
-        大阪見本健康保険組合
-    "#]],
+            このメールは送信専用です。お問い合わせ先:
+            東京見本健康保険組合 適用課
+            電話 03-0000-0000
+            大阪見本健康保険組合
+        "#]],
     );
     check(
         &notice,
         Language::En,
         &expect![[r#"
-        株式会社見本工業 and 2 more: 10 document(s) from 東京見本健康保険組合 and 1 more (until Wed 20 January 2027)
-        ---
-        To 株式会社見本工業 and 2 more
+            株式会社見本工業 and 2 more: 東京見本健康保険組合 and 1 more 10 document(s) until 20 Jan
+            ---
+            To 株式会社見本工業 and 2 more
 
-        These documents have arrived:
+            These documents have arrived:
 
-        * 株式会社見本工業
-          from 東京見本健康保険組合  (account K0001)
-          - 納入告知書: 1
-          - 決定通知書: 2
-          Where       /outbox/1234/
-          Last day    Mon 1 February 2027
+            * 株式会社見本工業
+              from 東京見本健康保険組合  (account K0001)
+              - 納入告知書: 1
+              - 決定通知書: 2
+              Where       /outbox/1234/
+              Last day    Mon 1 February 2027
 
-        * 見本商事株式会社
-          from 東京見本健康保険組合  (account K0002)
-          - 納入告知書: 4
-          Where       /outbox/5678/
-          Last day    Wed 20 January 2027
+            * 見本商事株式会社
+              from 東京見本健康保険組合  (account K0002)
+              - 納入告知書: 4
+              Where       /outbox/5678/
+              Last day    Wed 20 January 2027
 
-        * 見本運輸株式会社
-          from 大阪見本健康保険組合  (account K0001)
-          - 納入告知書: 1
-          - 決定通知書: 2
-          Where       /outbox/1234/
-          Last day    Mon 1 February 2027
+            * 見本運輸株式会社
+              from 大阪見本健康保険組合  (account K0001)
+              - 納入告知書: 1
+              - 決定通知書: 2
+              Where       /outbox/1234/
+              Last day    Mon 1 February 2027
 
-        After the last day they are deleted automatically.
-        Please fetch and keep them before.
+            After the last day they are deleted automatically.
+            Please fetch and keep them before.
 
-        This mailbox is not read. Please ask:
-        東京見本健康保険組合 適用課
-        電話 03-0000-0000
-        大阪見本健康保険組合
-    "#]],
+            This mailbox is not read. Please ask:
+            東京見本健康保険組合 適用課
+            電話 03-0000-0000
+            大阪見本健康保険組合
+        "#]],
     );
 }
 
@@ -731,7 +740,7 @@ fn expiring_says_what_is_lost_and_when() {
         &notice,
         Language::Ja,
         &expect![[r#"
-            株式会社見本工業 様: 未受信の文書 2件 (受け取り期限 2027年2月1日(月))
+            株式会社見本工業 様: 未受信の文書 2件 (受け取り期限 2月1日)
             ---
             株式会社見本工業 御中
 
@@ -756,7 +765,7 @@ fn expiring_says_what_is_lost_and_when() {
         &notice,
         Language::En,
         &expect![[r#"
-            株式会社見本工業: 2 document(s) not fetched yet (until Mon 1 February 2027)
+            株式会社見本工業: 2 document(s) not fetched yet (until 1 Feb)
             ---
             To 株式会社見本工業
 

@@ -20,12 +20,14 @@ pub(super) const COLUMNS: usize = 70;
 pub struct Values {
     language: Language,
     pairs: Vec<(&'static str, String)>,
+    /// Days as subjects have them.
+    short_days: Vec<(&'static str, String)>,
 }
 
 impl Values {
     /// None yet.
     pub fn new(language: Language) -> Self {
-        Self { language, pairs: Vec::new() }
+        Self { language, pairs: Vec::new(), short_days: Vec::new() }
     }
 
     /// Of the words among them.
@@ -60,9 +62,14 @@ impl Values {
         self.ready(name, number.to_string())
     }
 
-    /// `2027年2月1日(月)`, `Mon 1 February 2027`.
+    /// `2027年2月1日(月)`, `Mon 1 February 2027`; in a subject, of which clients show the beginning, `2月1日`, `1 Feb`.
     #[must_use]
-    pub fn day(self, name: &'static str, date: NaiveDate) -> Self {
+    pub fn day(mut self, name: &'static str, date: NaiveDate) -> Self {
+        let short = match self.language {
+            Language::Ja => format!("{}月{}日", date.month(), date.day()),
+            Language::En => date.format("%-d %b").to_string(),
+        };
+        self.short_days.push((name, short));
         let text = day(date, self.language);
         self.ready(name, text)
     }
@@ -90,8 +97,17 @@ impl Values {
 
     /// The text for a place; empty when nothing was given for it.
     pub(super) fn get(&self, name: &str) -> &str {
-        self.pairs.iter().find(|(there, _)| *there == name).map_or("", |(_, value)| value)
+        find(&self.pairs, name).unwrap_or_default()
     }
+
+    /// The same for a place in a subject.
+    pub(super) fn in_subject(&self, name: &str) -> &str {
+        find(&self.short_days, name).unwrap_or_else(|| self.get(name))
+    }
+}
+
+fn find<'a>(pairs: &'a [(&'static str, String)], name: &str) -> Option<&'a str> {
+    pairs.iter().find(|(there, _)| *there == name).map(|(_, value)| value.as_str())
 }
 
 /// The last day that is over before this instant: to say "until that day" is then never too late.
@@ -169,13 +185,17 @@ pub(super) fn fold_lines(text: &str) -> String {
         let indent = (line.len() - rest.len()).min(8);
         let joined = match (carry.chars().last(), rest.chars().next()) {
             (None, _) => rest.to_owned(),
-            (Some(last), Some(first)) if width(last) == 2 && width(first) == 2 => format!("{carry}{rest}"),
+            (Some(last), Some(first)) if width(last) == 2 && (width(first) == 2 || closing(last)) => {
+                format!("{carry}{rest}")
+            }
             _ => format!("{carry} {rest}"),
         };
         carry.clear();
         let mut folded = fold(&joined, indent);
-        let goes_on =
-            indent == 0 && lines.peek().is_some_and(|next| !next.is_empty() && !next.starts_with(' '));
+        // What ends with a colon announces the next line.
+        let goes_on = indent == 0
+            && !rest.ends_with([':', '：'])
+            && lines.peek().is_some_and(|next| !next.is_empty() && !next.starts_with(' '));
         if goes_on && let Some((full, over)) = folded.rsplit_once('\n') {
             (carry, folded) = (over.to_owned(), full.to_owned());
         }
@@ -184,25 +204,48 @@ pub(super) fn fold_lines(text: &str) -> String {
     done
 }
 
-/// Breaks a line at [`COLUMNS`]: English at spaces, Japanese between characters but never before a closing mark. Further
-/// lines are indented.
+/// Marks that never begin a line.
+fn closing(c: char) -> bool {
+    "、。，．）」』】〕・：；！？ー々".contains(c)
+}
+
+fn is_hiragana(c: char) -> bool {
+    ('ぁ'..='ゖ').contains(&c)
+}
+
+/// Where a reader of Japanese would break: behind a mark, or where a word begins behind the small words of the one before.
+fn is_seam(before: char, after: char) -> bool {
+    let particle = is_hiragana(before) && !matches!(before, 'お' | 'ご') && !is_hiragana(after);
+    before == ' ' || "、。，．）」』】〕：；！？".contains(before) || (particle && after != ' ')
+}
+
+/// Columns from which on a seam is preferred to the last place where a line could be broken.
+const SEAM_COLUMNS_MIN: usize = 40;
+
+/// Breaks a line at [`COLUMNS`]: English at spaces, Japanese between words as far as they can be told, and never before a
+/// closing mark. Further lines are indented.
 pub(super) fn fold(text: &str, indent: usize) -> String {
-    let closing = |c: char| "、。，．）」』】〕・：；！？ー々".contains(c);
     let (mut done, mut line, mut columns) = (String::new(), String::new(), indent);
+    // The line's length in bytes and columns at its last seam.
+    let mut seam = (0, 0);
     let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {
         line.push(c);
         columns += width(c);
-        let wide_next = chars.peek().is_some_and(|n| width(*n) == 2 && !closing(*n));
-        let may_break =
-            c == ' ' || (width(c) == 2 && chars.peek().is_some_and(|n| !closing(*n))) || wide_next;
+        let Some(&after) = chars.peek() else { break };
+        let wide_next = width(after) == 2 && !closing(after);
+        let may_break = c == ' ' || (width(c) == 2 && !closing(after)) || wide_next;
+        if may_break && is_seam(c, after) {
+            seam = (line.len(), columns);
+        }
         let word: usize = chars.clone().take_while(|n| *n != ' ' && width(*n) == 1).count();
-        let next = chars.peek().map_or(0, |n| if width(*n) == 1 { word } else { 2 });
+        let next = if width(after) == 1 { word } else { 2 };
         // Two columns are kept for a closing mark that may have to follow.
         if may_break && columns + next > COLUMNS - 2 {
+            let (at, upto) = if seam.1 >= SEAM_COLUMNS_MIN { seam } else { (line.len(), columns) };
+            let over = line.split_off(at);
             let _ = write!(done, "{}\n{:indent$}", line.trim_end(), "");
-            line.clear();
-            columns = indent;
+            (line, columns, seam) = (over, indent + columns - upto, (0, 0));
         }
     }
     done.push_str(line.trim_end());

@@ -3,21 +3,28 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
+use std::sync::PoisonError;
 
 use super::authorities::der;
 use super::{Certificates, CertifyError};
 use crate::model::authority::{Authority, Form, Origin};
-use crate::model::certificate::RevocationReason;
+use crate::model::certificate::{Revocation, RevocationReason};
 use crate::model::ids::AuthorityId;
+use crate::model::party::Actor;
 use crate::model::time::{SECOND, Timestamp};
 use crate::signed::crl;
+use crate::signed::x509::Certificate as X509;
 use crate::store::authorities::x509::{pem, revocation_list};
 use crate::store::durable;
+use crate::store::ledger::Op;
 
 /// Fingerprints of all authorities that are trusted.
 pub const FINGERPRINTS: &str = "fingerprints.txt";
 /// Keys whose certificates were revoked as compromised: for the `RevokedKeys` of an SSH server, or for `ssh-keygen -k`.
 pub const REVOKED_KEYS: &str = "revoked_keys";
+
+/// Certificates that an alarm names.
+const NAMED_MAX: usize = 20;
 
 impl Certificates {
     /// Whether half of the revocation lists' time is over, or the clock was set back before it began.
@@ -26,10 +33,54 @@ impl Certificates {
         self.turn.take().is_none_or(|next| next <= now || next.since(now) > half)
     }
 
+    /// What the last published list of an authority revokes, if the authority signed it.
+    fn published(&self, of: &Authority) -> Result<Vec<(String, Revocation)>, CertifyError> {
+        let Ok(list) = std::fs::read(self.public.join(format!("{}.crl", of.id))) else {
+            return Ok(Vec::new());
+        };
+        let certificate = X509::from_der(&der(of)?).ok();
+        let own = certificate.is_some_and(|certificate| crl::is_signed_by(&list, &certificate));
+        Ok(crl::entries(&list).filter(|_| own).unwrap_or_default())
+    }
+
+    /// A journal that was restored from a backup forgets what was revoked after it; the published lists, signed by the
+    /// authorities themselves, do not. What they revoke and the journal does not is revoked again, and the operator is told.
+    fn remember(&self, all: &[Authority], now: Timestamp) -> Result<(), CertifyError> {
+        let mut again = Vec::new();
+        for of in all.iter().filter(|of| of.origin == Origin::Embedded && of.form == Form::X509) {
+            for (serial, revocation) in self.published(of)? {
+                let known = self.ledger.certificate_by_serial(&of.id, &serial)?;
+                let Some(known) = known.filter(|known| known.revoked.is_none() && known.not_after > now)
+                else {
+                    continue;
+                };
+                let (id, reason) = (known.id, revocation.reason);
+                self.ledger.commit(Op::RevokeCertificate { id, reason }, Actor::Daemon, now)?;
+                let revoked = self.certificate(id)?;
+                for told in self.on_revoked.read().unwrap_or_else(PoisonError::into_inner).iter() {
+                    told(&revoked, now);
+                }
+                again.push(id.to_string());
+            }
+        }
+        if !again.is_empty() {
+            let text = format!(
+                "{} certificates were revoked by a published list and not in the journal, and were revoked again: {}. Was this \
+                 data root restored from a backup? Then look for what else came after it",
+                again.len(),
+                again.iter().take(NAMED_MAX).cloned().collect::<Vec<_>>().join(", ")
+            );
+            tracing::error!(certificates = ?again, "revocations were forgotten, and are made again");
+            self.alarms.raise("REVOCATIONS-LOST", &text, now);
+        }
+        Ok(())
+    }
+
     /// Writes `public/`, with fresh revocation lists.
     pub fn publish(&self, now: Timestamp) -> Result<(), CertifyError> {
         let mut next = self.turn.take();
         let all = self.ledger.authorities()?;
+        self.remember(&all, now)?;
         durable::make_folder(&self.public, 0o755)?;
         let trusted: Vec<&Authority> = all.iter().filter(|of| of.holds_at(now)).collect();
         for of in &trusted {
@@ -80,12 +131,18 @@ impl Certificates {
         let holds = self.policy.crl_holds.millis();
         // One that has ended stays listed once more, so that nobody misses it.
         let revoked = self.ledger.certificates_revoked(&of.id, now.plus(-holds))?;
-        let entries: Vec<_> = revoked
+        let mut entries: Vec<_> = revoked
             .iter()
             .filter_map(|certificate| Some((certificate.x509.as_ref()?, certificate.revoked?)))
             .filter(|(form, _)| form.authority == of.id)
             .map(|(form, revocation)| (form.serial.clone(), revocation))
             .collect();
+        // Issued and revoked after the backup that this journal was restored from: it counts nowhere here, and stays revoked for others.
+        for (serial, revocation) in self.published(of)? {
+            if self.ledger.certificate_by_serial(&of.id, &serial)?.is_none() {
+                entries.push((serial, revocation));
+            }
+        }
         let (this, next) = (now, now.plus(holds.max(SECOND)));
         let list = revocation_list(&der(of)?, self.signer(of)?.as_ref(), number, this, next, &entries)?;
         self.put(&format!("{}.crl.pem", of.id), pem("X509 CRL", &list).as_bytes())?;

@@ -337,6 +337,70 @@ fn lists_are_numbered_upwards_and_written_before_they_end() {
     assert!(matches!(error, CertifyError::Authority(AuthorityError::OtherKey(_))), "{error}");
 }
 
+/// Everything beneath a folder, into another.
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let beside = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy(&path, &beside);
+        } else if path.is_file() {
+            std::fs::copy(&path, &beside).unwrap();
+        }
+    }
+}
+
+#[test]
+fn what_was_revoked_after_a_backup_is_revoked_again_by_the_published_list() {
+    let (dir, backup) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (root, restored) = (dir.path().join("spool"), backup.path().join("spool"));
+    let run = start(&root, now(), "");
+    run.certificates.step(now()).unwrap();
+    let [lost, replaced, kept] = [1, 2, 3].map(|seed| run.issue(&key(seed), now()).certificate.id);
+    drop(run);
+    copy(&root, &restored);
+    let run = start(&root, now(), "");
+    let later = run.issue(&key(4), now()).certificate.id;
+    for (id, reason) in [
+        (lost, RevocationReason::KeyCompromise),
+        (replaced, RevocationReason::Superseded),
+        (later, RevocationReason::Unspecified),
+    ] {
+        run.certificates.revoke(id, reason, &Actor::Operator(7), now()).unwrap();
+    }
+    let authority = AuthorityId::parse("x509-1").unwrap();
+    let number = run.certificates.list_of(&authority).unwrap().0;
+    drop(run);
+
+    // The journal goes back; what anybody may have does not.
+    copy(&root.join("public"), &restored.join("public"));
+    let run = start(&restored, now(), "");
+    run.certificates.step(now().plus(DAY)).unwrap();
+    let reason = |id| run.certificates.certificate(id).unwrap().revoked.map(|revocation| revocation.reason);
+    assert_eq!(reason(lost), Some(RevocationReason::KeyCompromise));
+    assert_eq!((reason(replaced), reason(kept)), (Some(RevocationReason::Superseded), None));
+    let mut told = run.revoked.lock().unwrap().clone();
+    told.sort();
+    assert_eq!(told, [lost, replaced]);
+    assert!(run.certificates.list_of(&authority).unwrap().0 > number, "its number never goes back");
+    assert_eq!(run.listed("x509-1"), 3, "and neither is one forgotten that the journal does not know");
+    let alarms = run.alarms.list();
+    let alarm = alarms.iter().find(|alarm| alarm.code == "REVOCATIONS-LOST").unwrap();
+    assert!(alarm.text.contains(&lost.to_string()) && alarm.text.contains("backup"), "{}", alarm.text);
+    drop(run);
+    // Once; and a list that the authority did not sign is not believed.
+    let file = restored.join("public/x509-1.crl");
+    let mut list = std::fs::read(&file).unwrap();
+    let last = list.len() - 1;
+    list[last] ^= 1;
+    std::fs::write(&file, list).unwrap();
+    let run = start(&restored, now(), "");
+    run.certificates.step(now().plus(DAY)).unwrap();
+    assert!(run.alarms.list().is_empty(), "{:?}", run.alarms.list());
+    assert_eq!(run.listed("x509-1"), 2);
+}
+
 #[test]
 fn a_key_is_one_accounts_or_a_test_accounts_and_its_twins() {
     let dir = tempfile::tempdir().unwrap();

@@ -29,7 +29,7 @@ impl Delivering {
     /// Puts a recall of these into a folder of its own, and lets it settle.
     fn recall_by_file(&mut self, job: &str, documents: &[DocumentId]) {
         std::fs::create_dir_all(self.path(job)).unwrap();
-        let rows: String = documents.iter().map(|id| format!("{id}\n")).collect();
+        let rows = documents.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
         std::fs::write(self.path(&format!("{job}/recall.csv")), format!("document\n{rows}")).unwrap();
         self.settle();
     }

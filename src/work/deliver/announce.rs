@@ -207,7 +207,7 @@ impl Deliveries {
             self.discard(&pattern)?;
             let Document { blob, card, sha256, size, format, .. } = there;
             let announcement = Some(there.announcement.unwrap_or(there.id));
-            pattern = Document { blob, card, sha256, size, format, announcement, ..pattern };
+            pattern = Document { blob, sha256, size, format, card, announcement, ..pattern };
         } else if !waiting.is_empty() {
             let blobs = [pattern.blob.clone(), pattern.card.blob.clone()];
             self.blobs.sync(&blobs).doing(|| "making an announcement durable".into())?;

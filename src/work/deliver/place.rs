@@ -1,5 +1,6 @@
 //! One document into one outbox.
 
+use std::collections::HashSet;
 use std::io;
 
 use sha2::Digest as _;
@@ -22,8 +23,8 @@ use crate::store::ledger::{Done, Op};
 use crate::work::ports::{Scan, Unscanned};
 use crate::work::step::{Doing as _, WorkError};
 
-/// Documents placed in one event batch.
-const BATCH: usize = 256;
+/// Documents placed in one event batch: one `syncfs` and one write of the journal for all of them.
+const BATCH: usize = 1_000;
 /// What a document of no type in the insurer's table is filed under.
 const OTHER_KIND: &str = "その他";
 
@@ -63,6 +64,10 @@ impl Batch {
 
     pub(super) fn is_full(&self) -> bool {
         self.0.len() >= BATCH
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 }
 
@@ -168,11 +173,9 @@ impl Deliveries {
             self.discard(&ready.document)?;
             return Ok(answer);
         }
-        let mut outcome = [None];
         let mut batch = Batch::default();
         batch.add(0, ready, row);
-        self.flush_by(&mut batch, &mut outcome, &by, now)?;
-        let [outcome] = outcome;
+        let outcome = self.flush(batch, &by, now)?.into_iter().next().map(|(_, outcome)| outcome);
         Ok(match outcome {
             Some(Outcome::Placed(id, warning)) => PlacedOne::Placed(id, warning),
             Some(Outcome::Before(id)) => PlacedOne::Before(id),
@@ -322,25 +325,14 @@ impl Deliveries {
         Ok((id, format.map(|format| (format, Digest(hash.finalize().into()), size))))
     }
 
+    /// Makes a batch durable and places it; what became of each, by the index it was added with.
     pub(super) fn flush(
         &self,
-        batch: &mut Batch,
-        outcomes: &mut [Option<Outcome>],
-        now: Timestamp,
-    ) -> Result<(), WorkError> {
-        let Some((_, first, _)) = batch.0.first() else { return Ok(()) };
-        let by = Actor::Importer(first.document.insurer.clone());
-        self.flush_by(batch, outcomes, &by, now)
-    }
-
-    fn flush_by(
-        &self,
-        batch: &mut Batch,
-        outcomes: &mut [Option<Outcome>],
+        batch: Batch,
         by: &Actor,
         now: Timestamp,
-    ) -> Result<(), WorkError> {
-        let ready = std::mem::take(&mut batch.0);
+    ) -> Result<Vec<(usize, Outcome)>, WorkError> {
+        let ready = batch.0;
         let blobs: Vec<BlobId> = ready
             .iter()
             .flat_map(|(_, ready, _)| [ready.document.blob.clone(), ready.document.card.blob.clone()])
@@ -349,19 +341,21 @@ impl Deliveries {
         self.points.pass("documents durable")?;
         let rows = ready.iter().map(|(_, ready, row)| (ready.document.clone(), *row)).collect();
         let Done::Documents(placed) = self.ledger.commit(Op::Place(rows), by.clone(), now)? else {
-            return Ok(());
+            return Ok(Vec::new());
         };
         metrics::counter!(metric::DOCUMENTS_PLACED).increment(placed.len() as u64);
+        let placed: HashSet<DocumentId> = placed.into_iter().collect();
+        let mut outcomes = Vec::with_capacity(ready.len());
         for (index, ready, row) in ready {
             let id = ready.document.id;
-            outcomes[index] = if placed.contains(&id) {
-                Some(Outcome::Placed(id, ready.warning))
-            } else {
-                self.discard(&ready.document)?;
-                Some(self.why_not(row, &ready.document)?)
-            };
+            if placed.contains(&id) {
+                outcomes.push((index, Outcome::Placed(id, ready.warning)));
+                continue;
+            }
+            self.discard(&ready.document)?;
+            outcomes.push((index, self.why_not(row, &ready.document)?));
         }
-        Ok(())
+        Ok(outcomes)
     }
 
     /// Why the ledger left a row out.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read as _};
+use std::sync::mpsc::{SyncSender, sync_channel};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -44,6 +45,14 @@ pub(super) struct UnderWay {
     at: Timestamp,
     set: Digest,
     outcomes: Vec<Option<Outcome>>,
+}
+
+/// Why no more rows are looked at.
+#[derive(PartialEq, Eq)]
+enum Ended {
+    All,
+    ScannerDown,
+    TurnOver,
 }
 
 /// What came of placing rows.
@@ -142,14 +151,17 @@ impl Deliveries {
         let (mut files, mut known) = (BTreeMap::new(), BTreeMap::new());
         let mut set = sha2::Sha256::new();
         set.update(sha2::Sha256::digest(&bytes));
-        for name in sheet::file_names(&rows) {
-            let digest = folder.map(|folder| hash_file(folder, name, self.policy.document_bytes_max));
-            self.memory.beat();
-            let Some(Some((digest, marks))) =
-                digest.transpose().doing(|| format!("reading outgoing/{job}"))?
-            else {
-                continue;
-            };
+        let names: Vec<&str> =
+            folder.map(|_| sheet::file_names(&rows).into_iter().collect()).unwrap_or_default();
+        let digests = match folder {
+            Some(folder) => {
+                hash_files(folder, &names, self.policy.document_bytes_max, &|| self.memory.beat())
+            }
+            None => Ok(Vec::new()),
+        };
+        for (name, digest) in names.iter().copied().zip(digests.doing(|| format!("reading outgoing/{job}"))?)
+        {
+            let Some((digest, marks)) = digest else { continue };
             set.update((name.len() as u64).to_be_bytes());
             set.update(name.as_bytes());
             set.update(digest.0);
@@ -216,49 +228,36 @@ impl Deliveries {
         let key = (code.clone(), job.to_owned());
         let earlier = self.memory.under_way().remove(&key);
         let earlier = earlier.filter(|earlier| earlier.at == begun.at && earlier.set == begun.set);
-        let mut outcomes = earlier.map_or_else(|| vec![None; rows.len()], |earlier| earlier.outcomes);
-        let mut batch = Batch::default();
-        let (mut down, mut looked_at) = (false, 0_usize);
-        let open: Vec<_> = rows.iter().enumerate().filter(|(index, _)| outcomes[*index].is_none()).collect();
-        for (index, row) in &open {
-            if turn.is_over() {
-                break;
-            }
-            turn.worked.set(true);
-            self.memory.beat();
-            looked_at += 1;
-            let digest = row_digest(code, begun.set, row);
-            match self.row_state(digest, begun.at)? {
-                RowState::New => match self.prepare_row(code, &parties, folder, begun, row, now)? {
-                    Prepared::Ready(ready) => batch.add(*index, *ready, digest),
-                    Prepared::Announced(placement) => outcomes[*index] = Some(announced(&placement)),
-                    Prepared::Not(fault) => outcomes[*index] = Some(Outcome::Not(fault)),
-                    Prepared::ScannerDown => {
-                        down = true;
-                        break;
-                    }
-                },
-                // By this very taking, before a crash?
-                RowState::Counts(id, placed_at) if placed_at >= begun.at => {
-                    outcomes[*index] = Some(Outcome::Placed(id, None));
+        let earlier = earlier.map_or_else(|| vec![None; rows.len()], |earlier| earlier.outcomes);
+        // While one batch becomes durable and is placed, the next is copied and scanned.
+        let (outcomes, ended) = std::thread::scope(|scope| {
+            let (full, batches) = sync_channel::<Batch>(1);
+            let by = Actor::Importer(code.clone());
+            let placing = scope.spawn(move || {
+                let mut placed = Vec::new();
+                for batch in batches {
+                    placed.extend(self.flush(batch, &by, now)?);
+                    self.points.pass("some placed")?;
                 }
-                RowState::Counts(id, _) => outcomes[*index] = Some(Outcome::Before(id)),
-                RowState::Going => outcomes[*index] = Some(Outcome::Not(super::place::going())),
+                Ok::<_, WorkError>(placed)
+            });
+            let prepared = self.prepare_rows(code, &parties, folder, begun, rows, earlier, turn, now, &full);
+            drop(full);
+            // Its trouble came first, where there is both.
+            let placed = placing.join().map_err(|_| panicked())??;
+            let (mut outcomes, ended) = prepared?;
+            for (index, outcome) in placed {
+                outcomes[index] = Some(outcome);
             }
-            if batch.is_full() {
-                self.flush(&mut batch, &mut outcomes, now)?;
-                self.points.pass("some placed")?;
-            }
-        }
-        let more = !down && looked_at < open.len();
-        self.flush(&mut batch, &mut outcomes, now)?;
+            Ok::<_, WorkError>((outcomes, ended))
+        })?;
         let alarm = format!("DELIVERY-SCANNER {code}");
-        if down {
+        if ended == Ended::ScannerDown {
             self.alarms.raise(&alarm, "the virus scanner does not answer; deliveries wait", now);
             return Ok(Rows::Wait);
         }
         self.alarms.clear(&alarm);
-        if more {
+        if ended == Ended::TurnOver {
             let under_way = UnderWay { at: begun.at, set: begun.set, outcomes };
             self.memory.under_way().insert(key, under_way);
             self.points.pass("turn over")?;
@@ -271,6 +270,61 @@ impl Deliveries {
             }
         }
         Ok(Rows::Done(report))
+    }
+
+    /// Copies, checks and scans rows that were not delivered before, and gives them out in batches; what became of the
+    /// others, after `outcomes` of earlier turns. Ends early when nobody takes the batches any more.
+    #[allow(clippy::too_many_arguments, reason = "each is a different thing, and there is one caller")]
+    fn prepare_rows(
+        &self,
+        code: &InsurerCode,
+        parties: &Parties,
+        folder: Option<&Folder>,
+        begun: &Begun,
+        rows: &[Row],
+        mut outcomes: Vec<Option<Outcome>>,
+        turn: &Turn,
+        now: Timestamp,
+        full: &SyncSender<Batch>,
+    ) -> Result<(Vec<Option<Outcome>>, Ended), WorkError> {
+        let mut batch = Batch::default();
+        let mut ended = Ended::All;
+        for (index, row) in rows.iter().enumerate() {
+            if outcomes[index].is_some() {
+                continue;
+            }
+            if turn.is_over() {
+                ended = Ended::TurnOver;
+                break;
+            }
+            turn.worked.set(true);
+            self.memory.beat();
+            let digest = row_digest(code, begun.set, row);
+            match self.row_state(digest, begun.at)? {
+                RowState::New => match self.prepare_row(code, parties, folder, begun, row, now)? {
+                    Prepared::Ready(ready) => batch.add(index, *ready, digest),
+                    Prepared::Announced(placement) => outcomes[index] = Some(announced(&placement)),
+                    Prepared::Not(fault) => outcomes[index] = Some(Outcome::Not(fault)),
+                    Prepared::ScannerDown => {
+                        ended = Ended::ScannerDown;
+                        break;
+                    }
+                },
+                // By this very taking, before a crash?
+                RowState::Counts(id, placed_at) if placed_at >= begun.at => {
+                    outcomes[index] = Some(Outcome::Placed(id, None));
+                }
+                RowState::Counts(id, _) => outcomes[index] = Some(Outcome::Before(id)),
+                RowState::Going => outcomes[index] = Some(Outcome::Not(super::place::going())),
+            }
+            if batch.is_full() && full.send(std::mem::take(&mut batch)).is_err() {
+                return Ok((outcomes, ended));
+            }
+        }
+        if !batch.is_empty() {
+            let _ = full.send(batch);
+        }
+        Ok((outcomes, ended))
     }
 
     fn prepare_row(
@@ -386,6 +440,11 @@ impl Deliveries {
     }
 }
 
+fn panicked() -> WorkError {
+    let source = io::Error::other("the thread that places documents panicked; see the log");
+    WorkError::Io { doing: "placing documents".to_owned(), source }
+}
+
 /// What became of a row before it is placed.
 pub(super) enum Prepared {
     Ready(Box<super::place::Ready>),
@@ -448,14 +507,54 @@ fn open_plain(folder: &Folder, name: &str) -> io::Result<Option<std::fs::File>> 
 /// Whether this is still the file that was taken: by its marks, or by its hash where none were kept.
 fn is_taken(folder: &Folder, name: &str, begun: &Begun, max: u64) -> io::Result<bool> {
     let Some(stat) = folder.stat(name)?.filter(is_lone_file) else { return Ok(false) };
-    match begun.marks.get(name) {
-        Some(taken) => Ok(marks(&stat) == *taken),
-        None => Ok(hash_file(folder, name, max)?.map(|(digest, _)| digest) == begun.files.get(name).copied()),
+    if let Some(taken) = begun.marks.get(name) {
+        return Ok(marks(&stat) == *taken);
     }
+    let mut buffer = vec![0; 256 * 1024];
+    let found = hash_file(folder, name, max, &mut buffer)?;
+    Ok(found.map(|(digest, _)| digest) == begun.files.get(name).copied())
 }
 
-/// Hash and [`marks`] of a plain file.
-fn hash_file(folder: &Folder, name: &str, max: u64) -> io::Result<Option<(Digest, [u64; 4])>> {
+/// Threads that hash the files of a set.
+const HASHERS_MAX: usize = 4;
+
+/// A file's hash and [`marks`].
+type Hashed = (Digest, [u64; 4]);
+
+/// The hashes of these, in their order; none for what is not there or no plain file.
+fn hash_files(
+    folder: &Folder,
+    names: &[&str],
+    max: u64,
+    beat: &(dyn Fn() + Sync),
+) -> io::Result<Vec<Option<Hashed>>> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(HASHERS_MAX);
+    let each = names.len().div_ceil(threads).max(1);
+    std::thread::scope(|scope| {
+        let parts: Vec<_> = names
+            .chunks(each)
+            .map(|names| {
+                scope.spawn(move || {
+                    let mut buffer = vec![0; 256 * 1024];
+                    let hash = |name: &&str| {
+                        beat();
+                        hash_file(folder, name, max, &mut buffer)
+                    };
+                    names.iter().map(hash).collect()
+                })
+            })
+            .collect();
+        let mut digests = Vec::with_capacity(names.len());
+        for part in parts {
+            let part: io::Result<Vec<_>> =
+                part.join().unwrap_or_else(|_| Err(io::Error::other("a thread that hashes panicked")));
+            digests.extend(part?);
+        }
+        Ok(digests)
+    })
+}
+
+fn hash_file(folder: &Folder, name: &str, max: u64, buffer: &mut [u8]) -> io::Result<Option<Hashed>> {
     let file = match open_plain(folder, name) {
         Ok(Some(file)) => file,
         Ok(None) => return Ok(None),
@@ -463,12 +562,11 @@ fn hash_file(folder: &Folder, name: &str, max: u64) -> io::Result<Option<(Digest
         Err(error) => return Err(error),
     };
     let mut hash = sha2::Sha256::new();
-    let mut buffer = vec![0; 256 * 1024];
     let known = marks(&rustix::fs::fstat(&file)?);
     // One byte more than is allowed is enough to be refused later.
     let mut file = file.take(max.saturating_add(1));
     loop {
-        let read = file.read(&mut buffer)?;
+        let read = file.read(buffer)?;
         if read == 0 {
             return Ok(Some((Digest(hash.finalize().into()), known)));
         }

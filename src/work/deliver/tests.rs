@@ -486,7 +486,7 @@ fn what_is_no_job_is_said_until_it_is_gone() {
 
 #[test]
 fn accounts_are_listed_when_they_change() {
-    let it = Delivering::new();
+    let mut it = Delivering::new();
     it.stage.step(it.now).unwrap();
     let path = it.world.spool("reports/accounts.csv");
     let expected = "\u{feff}account,office,standing,acts,until,delivery\r\nK0001,1234,active,own,,electronic\r\n\
@@ -495,9 +495,11 @@ fn accounts_are_listed_when_they_change() {
     assert_eq!(std::fs::read_to_string(&path).unwrap(), expected);
     let inode = |path: &Path| std::os::unix::fs::MetadataExt::ino(&path.metadata().unwrap());
     let before = inode(&path);
+    it.now = it.now.plus(2 * SECOND);
     it.stage.step(it.now).unwrap();
     assert_eq!(inode(&path), before);
     it.world.ledger.edit_account("K0005", |account| account.standing = Standing::Closed);
+    it.now = it.now.plus(2 * SECOND);
     it.stage.step(it.now).unwrap();
     assert!(std::fs::read_to_string(&path).unwrap().contains("K0005,5678,closed,own,,paper"));
 }

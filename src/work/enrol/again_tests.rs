@@ -177,38 +177,40 @@ fn which_one_was_lost_must_be_clear() {
     );
 }
 
+/// Runs one step of a life, with or without a crash in it.
+type Stepper<'a> = dyn FnMut(&World, &dyn Fn() -> Result<(), WorkError>) + 'a;
+
 /// Both kinds of re-issue, each stopped at a point: either the old one holds and its loss is kept due, or it is revoked and the
 /// new one comes; never both revoked, never forgotten.
 #[test]
 fn a_crash_anywhere_in_a_reissue_ends_as_if_there_had_been_none() {
     for revoke in [RevokeLost::AtOnce, RevokeLost::FirstUse] {
         for bundle in [false, true] {
-            let life =
-                |world: &mut World, stop: &mut dyn FnMut(&World, &dyn Fn() -> Result<(), WorkError>)| {
-                    let of = if bundle { Material::P12 } else { Material::SshKey("new".into()) };
-                    let form = form(ApplicationKind::Reissue, of);
-                    // As the operator's command, which may be typed again.
-                    stop(world, &|| {
-                        let done = world.enrolment.again(&form, true, false, &BY, NOW).and_then(|taken| {
-                            let id = taken.id.unwrap();
-                            world.enrolment.go_through(id, &BY, NOW)?;
-                            if bundle {
-                                world.enrolment.issue(id, Some("secret"), &BY, NOW)?;
-                            }
-                            Ok(())
-                        });
-                        done.map_err(|_| WorkError::Stopped("command"))
+            let life = |world: &mut World, stop: &mut Stepper<'_>| {
+                let of = if bundle { Material::P12 } else { Material::SshKey("new".into()) };
+                let form = form(ApplicationKind::Reissue, of);
+                // As the operator's command, which may be typed again.
+                stop(world, &|| {
+                    let done = world.enrolment.again(&form, true, false, &BY, NOW).and_then(|taken| {
+                        let id = taken.id.unwrap();
+                        world.enrolment.go_through(id, &BY, NOW)?;
+                        if bundle {
+                            world.enrolment.issue(id, Some("secret"), &BY, NOW)?;
+                        }
+                        Ok(())
                     });
-                    stop(world, &|| world.run(NOW));
-                    let id = ApplicationId { epoch: 1, serial: 1 };
-                    let new = world.of(id).certificate;
-                    stop(world, &|| {
-                        used(world, new, NOW.plus(DAY));
-                        world.run(NOW.plus(DAY))
-                    });
-                    let holds = new.is_some_and(|new| certificate(world, new.serial).revoked.is_none());
-                    (world.summary(), world.told(), revoked(world, 900), holds)
-                };
+                    done.map_err(|_| WorkError::Stopped("command"))
+                });
+                stop(world, &|| world.run(NOW));
+                let id = ApplicationId { epoch: 1, serial: 1 };
+                let new = world.of(id).certificate;
+                stop(world, &|| {
+                    used(world, new, NOW.plus(DAY));
+                    world.run(NOW.plus(DAY))
+                });
+                let holds = new.is_some_and(|new| certificate(world, new.serial).revoked.is_none());
+                (world.summary(), world.told(), revoked(world, 900), holds)
+            };
             let mut calm = World::new();
             at_work(&mut calm, policy(revoke), false);
             let expected = life(&mut calm, &mut |_, go| go().unwrap());

@@ -96,8 +96,9 @@ impl CertificateEndsNotice {
             return Text::new(
                 format!(
                     "新しい証明書({next})は発行済みですが、まだ使われていません。\n\
+                     送信に使うシステムのご担当者に、次の作業をお願いしてください。\n\
                      /account/ から {next}.crt または {next}-cert.pub を受信し、\n\
-                     新しい鍵とともにシステムに設定してください。"
+                     新しい鍵とともにシステムに設定します。"
                 ),
                 format!(
                     "The new certificate ({next}) is issued and was not used yet.\n\
@@ -107,12 +108,15 @@ impl CertificateEndsNotice {
             );
         }
         let how = Text::new(
-            "新しい鍵を作り、その公開鍵を /account/renew.pub (または証明書署名要求を\n\
-             /account/renew.csr)として送ってください。新しい証明書は /account/ に置かれます。\n\
-             新しい証明書と今の証明書は、今の期限まで両方とも使えます。",
-            "Make a new key and put its public half as /account/renew.pub (or a\n\
-             certificate request as /account/renew.csr). The new certificate appears\n\
-             in /account/. Both may be used until the present one ends.",
+            "送信に使うシステムのご担当者に、次の作業をお願いしてください。\n\
+             新しい鍵を作り、その公開鍵を /account/renew.pub として\n\
+             (証明書署名要求なら /account/renew.csr として)送信します。\n\
+             新しい証明書は /account/ に置かれます。\n\
+             今の期限までは、新旧どちらの証明書も使えます。",
+            "Please ask whoever looks after your sending system to do this:\n\
+             make a new key and put its public half as /account/renew.pub (or a\n\
+             certificate request as /account/renew.csr). The new certificate\n\
+             appears in /account/. Both may be used until the present one ends.",
         );
         match (self.stage, self.has_key) {
             (RenewalStage::Before(_), _) => how,
@@ -177,14 +181,9 @@ impl Notice for RenewalList {
     }
     fn values(&self, language: Language) -> Values {
         let rows = self.rows.iter().map(|row| {
-            let line = format!(
-                "  {}  {}  {}  {}",
-                row.last_day,
-                row.account,
-                row.certificate,
-                row.need.get(language)
-            );
-            crate::rules::notice::clean(&line, 100)
+            let need = row.need.get(language);
+            let line = format!("{}  {}  {}  {need}", row.last_day, row.account, row.certificate);
+            format!("  {}", crate::rules::notice::clean(&line, 100))
         });
         Values::new(language)
             .line("gateway", &self.gateway)
