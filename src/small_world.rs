@@ -77,6 +77,20 @@ struct State_ {
 #[derive(Default)]
 pub(crate) struct FakeLedger(Mutex<State_>);
 
+impl State_ {
+    fn downloaded(
+        &mut self,
+        id: DocumentId,
+        how: impl FnOnce(&mut Option<(Timestamp, Timestamp)>, &mut Option<(Timestamp, u64)>),
+    ) {
+        if let Some(document) = self.documents.get_mut(&id) {
+            how(&mut document.fetched, &mut document.partly_fetched);
+        } else if let Some(gone) = self.removed.iter_mut().find(|gone| gone.id == id) {
+            how(&mut gone.fetched, &mut gone.partly_fetched);
+        }
+    }
+}
+
 impl FakeLedger {
     /// Operations so far, by their names.
     pub(crate) fn log(&self) -> Vec<String> {
@@ -85,6 +99,10 @@ impl FakeLedger {
     pub(crate) fn edit_account(&self, id: &str, edit: impl FnOnce(&mut Account)) {
         let mut state = self.0.lock().unwrap();
         edit(state.accounts.iter_mut().find(|account| account.id.as_str() == id).unwrap());
+    }
+    pub(crate) fn edit_insurer(&self, code: &str, edit: impl FnOnce(&mut Insurer)) {
+        let mut state = self.0.lock().unwrap();
+        edit(state.insurers.iter_mut().find(|insurer| insurer.code.as_str() == code).unwrap());
     }
     pub(crate) fn set_at(&self, at: Timestamp) {
         self.0.lock().unwrap().at = at;
@@ -127,6 +145,7 @@ impl State_ {
 }
 
 impl Ledger for FakeLedger {
+    #[allow(clippy::too_many_lines, reason = "a table: one short arm for each operation")]
     fn commit(&self, op: Op, _: Actor, now: Timestamp) -> Result<Done, LedgerError> {
         use State::{Accepted, Collected, Held, ImportFailed, Imported, Published, Publishing, Withdrawn};
         let mut state = self.0.lock().unwrap();
@@ -172,8 +191,12 @@ impl Ledger for FakeLedger {
             Op::Place(rows) => {
                 let mut placed = Vec::new();
                 for (document, row) in rows {
-                    if let std::collections::btree_map::Entry::Vacant(entry) = state.rows.entry(row) {
-                        entry.insert(document.id);
+                    let there = state.rows.get(&row).is_some_and(|id| {
+                        state.documents.contains_key(id) && !state.removing.contains_key(id)
+                    });
+                    let stands = |of: &Account| of.id == document.account && of.standing == Standing::Active;
+                    if !there && state.accounts.iter().any(stands) {
+                        state.rows.insert(row, document.id);
                         placed.push(document.id);
                         state.documents.insert(document.id, document);
                     }
@@ -182,6 +205,14 @@ impl Ledger for FakeLedger {
             }
             Op::DeliveryTaken { insurer, set, .. } => {
                 state.sets.insert((insurer, set));
+                Done::Ok
+            }
+            Op::Fetched(id) => {
+                state.downloaded(id, |fetched, _| *fetched = Some((now, now)));
+                Done::Ok
+            }
+            Op::PartlyFetched { id, bytes } => {
+                state.downloaded(id, |_, partly| *partly = Some((now, bytes)));
                 Done::Ok
             }
             Op::HoldDocument { id, legal, card } => {
@@ -325,6 +356,10 @@ impl Ledger for FakeLedger {
     }
     fn delivery_taken(&self, insurer: &InsurerCode, set: Digest) -> Result<bool, LedgerError> {
         Ok(self.0.lock().unwrap().sets.contains(&(insurer.clone(), set)))
+    }
+    fn removals(&self) -> u64 {
+        let state = self.0.lock().unwrap();
+        (state.removing.len() + state.removed.len()) as u64
     }
     fn delivered_row(&self, row: Digest) -> Result<Option<DocumentId>, LedgerError> {
         Ok(self.0.lock().unwrap().rows.get(&row).copied())

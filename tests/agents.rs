@@ -116,10 +116,15 @@ fn a_delegation_ends_in_a_running_session_and_its_answers_go_on_to_the_office() 
     // The insurer may want its outbox closed, or answers to go to the filer all the same.
     let policy = gateway.dir().join(format!("conf/insurers/{INSURER}.toml"));
     fs::create_dir_all(policy.parent().unwrap()).unwrap();
-    fs::write(&policy, "[delegations]\nended_outbox = \"close\"\nlate_answer = \"filer\"\n").unwrap();
+    fs::write(&policy, "[delegations]\nended_outbox = \"close\"\n").unwrap();
     assert_eq!(gateway.sftp(AGENT, "ls -1 /outbox\n").ends(0).out.lines().count(), 1, "only the command");
+    fs::write(&policy, "[delegations]\nlate_answer = \"filer\"\n").unwrap();
     assert_eq!(deliver(&numbers[0], "later").ends(0).json()["account"], AGENT);
     gateway.todoke(&["doctor"]);
+    // Not both: the filer could not see them.
+    fs::write(&policy, "[delegations]\nended_outbox = \"close\"\nlate_answer = \"filer\"\n").unwrap();
+    let doctor = gateway.todoke(&["doctor"]);
+    assert!(doctor.out.contains("nobody could read them") || doctor.err.contains("nobody could read them"));
     fs::write(&policy, "[delegations]\nlate_answer = \"agent\"\n").unwrap();
     let doctor = gateway.todoke(&["doctor"]);
     assert!(doctor.out.contains("late_answer") || doctor.err.contains("late_answer"), "{doctor:?}");

@@ -339,6 +339,8 @@ fn start_stages(house: &Arc<House>, loops: &Loops) -> anyhow::Result<Vec<JoinHan
     })?);
 
     let deliveries = Arc::clone(&house.stages.deliveries);
+    let health = Arc::clone(&house.health);
+    deliveries.memory.beats(Box::new(move || health.beat("deliver", std::time::Instant::now())));
     let notify = bells.notify.clone();
     threads.push(loops.spawn("deliver", bells.deliveries.clone(), seconds(2), seconds(900), move |now| {
         let placed = deliveries.step(now)?;

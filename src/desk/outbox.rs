@@ -137,7 +137,12 @@ fn release(parts: &Parts, id: DocumentId, by: &Actor, now: Timestamp) -> Respons
 fn recall(parts: &Parts, id: DocumentId, by: &Actor, now: Timestamp) -> Response {
     let document = find(parts, id)?;
     let fetched = parts.works.recall(id, by, now)?;
+    let partly = parts.ledger.removed_document(id)?.and_then(|gone| gone.partly_fetched);
     let note = match fetched {
+        None if partly.is_some() => format!(
+            "{id} is gone, but {} had fetched a part of it: see to it that the part is destroyed. Both sides are told.",
+            document.account
+        ),
         None => {
             format!("{id} is gone; nobody had fetched it. {} and the insurer are told.", document.account)
         }
@@ -154,6 +159,8 @@ fn recall(parts: &Parts, id: DocumentId, by: &Actor, now: Timestamp) -> Response
         "fetched": fetched.is_some(),
         "first_fetched_at": time_or_null(fetched.map(|(first, _)| first)),
         "last_fetched_at": time_or_null(fetched.map(|(_, last)| last)),
+        "partly_fetched_at": time_or_null(partly.map(|(at, _)| at)),
+        "partly_fetched_bytes": partly.map(|(_, bytes)| bytes),
     });
     Ok(Answer { notes: vec![note], ..Answer::of(row) })
 }

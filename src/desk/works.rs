@@ -1,7 +1,7 @@
 //! The stages of work behind the desk, for the daemon and the command line alike.
 
 use std::io::Read;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use super::parts::{AnnounceOrder, DeliverOrder, Works};
 use super::test_mail::send_test_mail;
@@ -107,8 +107,7 @@ impl Stages {
             scanner,
             turn: turn.clone(),
             alarms: Arc::clone(alarms),
-            looks: Mutex::default(),
-            listed: Mutex::default(),
+            memory: crate::work::deliver::Memory::default(),
             recall: Box::new(move |id, by, now| recalls.recall(id, by, now)),
             points: Points::default(),
         };

@@ -103,8 +103,12 @@ pub struct RemovedDocument {
     pub month: String,
     /// When it was placed.
     pub placed_at: Timestamp,
-    /// First and last complete download.
+    /// First and last complete download; one that was under way when it went counts as well.
     pub fetched: Option<(Timestamp, Timestamp)>,
+    /// The last download that broke off before any was complete, and the bytes it had got.
+    pub partly_fetched: Option<(Timestamp, u64)>,
+    /// The announcement it was of.
+    pub announcement: Option<DocumentId>,
     /// Why it went.
     pub reason: RemovalReason,
     /// When it was gone.
@@ -123,6 +127,8 @@ impl RemovedDocument {
             month: document.month,
             placed_at: document.placed_at,
             fetched: document.fetched,
+            partly_fetched: document.partly_fetched,
+            announcement: document.announcement,
             reason,
             removed_at,
         }
@@ -141,6 +147,28 @@ impl Document {
         let (stem, _) = name.rsplit_once('.')?;
         let (_, id) = stem.rsplit_once('_')?;
         DocumentId::parse(id).ok()
+    }
+}
+
+/// How far a document was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reading {
+    /// Nobody downloaded any of it.
+    Not,
+    /// A part of it; none was complete.
+    Partly,
+    /// To its end.
+    Whole,
+}
+
+impl Reading {
+    /// From the downloads on record.
+    pub fn of(fetched: Option<(Timestamp, Timestamp)>, partly: Option<(Timestamp, u64)>) -> Self {
+        match (fetched, partly) {
+            (Some(_), _) => Self::Whole,
+            (None, Some(_)) => Self::Partly,
+            (None, None) => Self::Not,
+        }
     }
 }
 

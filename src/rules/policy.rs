@@ -181,12 +181,34 @@ pub enum SecondAccount {
 
 /// `[delegations]` of an insurer's file: what an ended delegation leaves behind (K13 K16).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Default)]
-#[serde(default, deny_unknown_fields)]
+#[serde(try_from = "DelegationTable")]
 pub struct DelegationPolicy {
     /// Where an answer goes whose filer acts for the office no more.
     pub late_answer: LateAnswer,
     /// What was placed for the office while the delegation held.
     pub ended_outbox: EndedOutbox,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+struct DelegationTable {
+    late_answer: LateAnswer,
+    ended_outbox: EndedOutbox,
+}
+
+impl TryFrom<DelegationTable> for DelegationPolicy {
+    type Error = &'static str;
+
+    fn try_from(table: DelegationTable) -> Result<Self, Self::Error> {
+        let DelegationTable { late_answer, ended_outbox } = table;
+        if late_answer == LateAnswer::Filer && ended_outbox == EndedOutbox::Close {
+            return Err(
+                "late_answer = \"filer\" puts answers where ended_outbox = \"close\" shows nothing, so that nobody \
+                        could read them; choose late_answer = \"office\" or \"paper\", or ended_outbox = \"keep\"",
+            );
+        }
+        Ok(Self { late_answer, ended_outbox })
+    }
 }
 
 /// Where an answer goes whose filer acts for the office no more.
@@ -211,4 +233,19 @@ pub enum EndedOutbox {
     Keep,
     /// It is not shown any more, from the day after the last one.
     Close,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn late_answers_do_not_go_into_an_outbox_that_is_not_shown() {
+        let read = |text: &str| toml::from_str::<DelegationPolicy>(text);
+        assert_eq!(read("late_answer = \"filer\"").unwrap().late_answer, LateAnswer::Filer);
+        assert_eq!(read("ended_outbox = \"close\"").unwrap().ended_outbox, EndedOutbox::Close);
+        let error = read("late_answer = \"filer\"\nended_outbox = \"close\"").unwrap_err().to_string();
+        assert!(error.contains("nobody could read them"), "{error}");
+        assert!(read("late = 1").is_err());
+    }
 }

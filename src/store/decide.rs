@@ -12,8 +12,8 @@ use std::collections::HashSet;
 use super::index::{Index, IndexError};
 use super::ledger::{Done, Op, Received, Refusal};
 use super::project::stored_document;
-use super::tables::{self, Draft, IdUse, Payload, StoredSubmission, may_erase};
-use crate::model::document::Document;
+use super::tables::{self, Draft, IdUse, Payload, StoredDocument, StoredSubmission, may_erase};
+use crate::model::document::{Document, RemovedDocument};
 use crate::model::event::Event;
 use crate::model::ids::{AccountId, Digest, DocumentId, Number};
 use crate::model::party::{Account, Insurer, Office, Standing};
@@ -106,21 +106,21 @@ pub(super) fn decide<I: Index>(draft: &mut Draft<'_, I>, op: Op, at: Timestamp) 
             }
             ok(Event::DeliveryTaken { insurer, set, placed, refused })
         }
-        Op::Fetched(id) => match stored_document(draft, id)? {
-            Some(_) => ok(Event::DocumentFetched { id }),
-            None => Err(missing(format_args!("document {id}"))),
-        },
-        Op::PartlyFetched { id, bytes } => match stored_document(draft, id)? {
-            Some(stored) => {
-                let day = |at: Timestamp| at.utc().date_naive();
-                let last = stored.document.partly_fetched;
-                // Once a day, and whenever one got further: the next may go on from there.
-                let today = last.is_some_and(|(last, had)| day(last) == day(at) && bytes <= had);
-                let known = today || stored.document.fetched.is_some();
-                if known { nothing() } else { ok(Event::DocumentPartlyFetched { id, bytes }) }
+        Op::Fetched(id) => {
+            downloads(draft, id)?;
+            ok(Event::DocumentFetched { id })
+        }
+        Op::PartlyFetched { id, bytes } => {
+            let (fetched, last) = downloads(draft, id)?;
+            let day = |at: Timestamp| at.utc().date_naive();
+            // Once a day, and whenever one got further: the next may go on from there.
+            let today = last.is_some_and(|(last, had)| day(last) == day(at) && bytes <= had);
+            if today || fetched.is_some() {
+                nothing()
+            } else {
+                ok(Event::DocumentPartlyFetched { id, bytes })
             }
-            None => Err(missing(format_args!("document {id}"))),
-        },
+        }
         Op::HoldDocument { id, legal, card } => {
             let stored = stored_document(draft, id)?.filter(|stored| stored.removal.is_none());
             match stored {
@@ -407,15 +407,31 @@ fn erase_intend<I: Index>(draft: &mut Draft<'_, I>, numbers: Vec<Number>) -> Dec
     Ok((events, Done::Numbers(done)))
 }
 
+/// Downloads so far, of a document that is there, or that went while one was under way.
+type Downloads = (Option<(Timestamp, Timestamp)>, Option<(Timestamp, u64)>);
+
+fn downloads<I: Index>(draft: &mut Draft<'_, I>, id: DocumentId) -> Result<Downloads, No> {
+    if let Some(StoredDocument { document, .. }) = stored_document(draft, id)? {
+        return Ok((document.fetched, document.partly_fetched));
+    }
+    let gone: Option<RemovedDocument> = draft.fetch(&tables::removed_document(id))?;
+    let gone = gone.ok_or_else(|| missing(format_args!("document {id}")))?;
+    Ok((gone.fetched, gone.partly_fetched))
+}
+
+/// A row whose document is there is left out, as is one for an account that does not stand any more.
 fn place<I: Index>(draft: &mut Draft<'_, I>, documents: Vec<(Document, Digest)>) -> Decided {
     let (mut rows, mut ids) = (HashSet::new(), HashSet::new());
     let (mut events, mut done) = (Vec::new(), Vec::new());
     for (document, row) in documents {
         let id = document.id;
-        if !draft.has(&tables::account(&document.account))? {
-            return Err(missing(format_args!("account {}", document.account)));
-        }
-        if draft.has(&tables::row(&row))? || !rows.insert(row) {
+        let account: Option<Account> = draft.fetch(&tables::account(&document.account))?;
+        let account = account.ok_or_else(|| missing(format_args!("account {}", document.account)))?;
+        let there = match draft.fetch::<DocumentId>(&tables::row(&row))? {
+            Some(placed) => stored_document(draft, placed)?.is_some_and(|stored| stored.removal.is_none()),
+            None => false,
+        };
+        if account.standing != Standing::Active || there || !rows.insert(row) {
             continue;
         }
         if draft.has(&tables::document_place(id))? || !ids.insert(id) {

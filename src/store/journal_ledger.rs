@@ -15,6 +15,7 @@ mod certificates;
 mod days;
 
 use std::collections::{BinaryHeap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use std::thread::JoinHandle;
@@ -81,6 +82,7 @@ impl<I: Index> JournalLedger<I> {
             gate: RwLock::new(()),
             meta: Mutex::new(meta),
             leases: Mutex::new(HashMap::new()),
+            removals: AtomicU64::new(0),
             stopped: OnceLock::new(),
             root,
         });
@@ -549,6 +551,10 @@ impl<I: Index> Ledger for JournalLedger<I> {
     fn delivery_taken(&self, insurer: &InsurerCode, set: Digest) -> Result<bool, LedgerError> {
         let _gate = self.gate();
         Ok(self.fetch::<()>(&tables::delivery(insurer, &set))?.is_some())
+    }
+
+    fn removals(&self) -> u64 {
+        self.shared.removals.load(Ordering::SeqCst)
     }
 
     fn delivered_row(&self, row: Digest) -> Result<Option<DocumentId>, LedgerError> {

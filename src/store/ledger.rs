@@ -109,7 +109,8 @@ pub enum Op {
     Erased(Vec<Number>),
     /// The cards of these are gone, durably.
     CardErased(Vec<Number>),
-    /// Places documents; rows whose digest was placed before are left out of [`Done::Documents`].
+    /// Places documents. Left out of [`Done::Documents`] are rows of which a document is there already (one that is gone, or
+    /// going, does not count), and those of accounts that do not stand.
     Place(Vec<(Document, Digest)>),
     /// A delivery was taken in to its end.
     DeliveryTaken {
@@ -122,7 +123,7 @@ pub enum Op {
         /// Rows refused.
         refused: u64,
     },
-    /// Downloaded to its end.
+    /// Downloaded to its end. Of a document that went meanwhile, what is kept of it says so.
     Fetched(DocumentId),
     /// A download broke off. Recorded once a day and when it got further, and not after a complete one.
     PartlyFetched {
@@ -582,7 +583,10 @@ pub trait Ledger: CertificateLedger + DayLedger + Send + Sync {
     fn announced(&self, insurer: &InsurerCode) -> Result<Vec<(DocumentId, DocumentId)>, LedgerError>;
     /// Whether this set was taken in to its end before.
     fn delivery_taken(&self, insurer: &InsurerCode, set: Digest) -> Result<bool, LedgerError>;
-    /// The document that this row placed, if it did.
+    /// A number that is another one after documents left the listings: whoever goes on with one that was there before looks
+    /// again whether it is.
+    fn removals(&self) -> u64;
+    /// The document that this row placed last, if it did; it may be gone.
     fn delivered_row(&self, row: Digest) -> Result<Option<DocumentId>, LedgerError>;
 
     /// One mail.

@@ -516,12 +516,25 @@ fn removal(ledger: &dyn Ledger) {
     assert_eq!(ledger.removing(id(2)).unwrap(), None);
     let gone = ledger.removed_document(id(2)).unwrap().unwrap();
     assert_eq!((gone.reason, &gone.kind, gone.fetched), (RemovalReason::Recalled, &document.kind, None));
+    // A download that was under way goes on record, and the row may be placed anew.
+    at(ledger, Op::PartlyFetched { id: id(2), bytes: 7 }, NOW.plus(8));
+    at(ledger, Op::Fetched(id(2)), NOW.plus(9));
+    let gone = ledger.removed_document(id(2)).unwrap().unwrap();
+    assert_eq!(gone.partly_fetched.map(|(_, bytes)| bytes), Some(7));
+    assert!(gone.fetched.is_some());
+    let again = |serial| Op::Place(vec![(sample::document(1, serial, "1234", NOW), digest(2 << 5))]);
+    assert_eq!(commit(ledger, again(20)), Done::Documents(vec![id(20)]));
+    assert_eq!(commit(ledger, again(21)), Done::Documents(vec![]), "it is there");
+    assert_eq!(ledger.delivered_row(digest(2 << 5)).unwrap(), Some(id(20)));
+    let removals = ledger.removals();
+    commit(ledger, intend(vec![id(20)]));
+    assert_ne!(ledger.removals(), removals);
+    commit(ledger, Op::Removed(vec![id(20)]));
     let when = gone.removed_at;
     assert_eq!(ledger.removed_documents(&insurer_code(), when, when.plus(1)).unwrap(), [gone]);
     assert_eq!(ledger.removed_documents(&insurer_code(), when.plus(1), when.plus(9)).unwrap(), []);
     assert!(!ledger.refers_to(&document.blob).unwrap() && !ledger.refers_to(&document.card.blob).unwrap());
     assert_eq!(ledger.waiting(Queue::Expire).unwrap(), (3, Some(expires)));
-    assert_eq!(place(ledger, [(2, "1234")]), Done::Documents(vec![]), "a row is placed once for ever");
 
     let card = sample::card(77);
     let hold = || Op::HoldDocument { id: id(1), legal: true, card: card.clone() };

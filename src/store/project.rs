@@ -92,12 +92,11 @@ pub(super) fn project<I: Index>(
         Event::DeliveryTaken { insurer, set, .. } => {
             draft.put(&tables::delivery(insurer, set), &())?;
         }
-        Event::DocumentFetched { id } => change_document(draft, *id, |stored| {
-            let first = stored.document.fetched.map_or(at, |(first, _)| first);
-            stored.document.fetched = Some((first, at));
+        Event::DocumentFetched { id } => downloaded(draft, *id, |fetched, _| {
+            *fetched = Some((fetched.map_or(at, |(first, _)| first), at));
         })?,
         Event::DocumentPartlyFetched { id, bytes } => {
-            change_document(draft, *id, |stored| stored.document.partly_fetched = Some((at, *bytes)))?;
+            downloaded(draft, *id, |_, partly| *partly = Some((at, *bytes)))?;
         }
         Event::DocumentHeld { id, legal, card } => change_document(draft, *id, |stored| {
             stored.document.hold = Some(DocumentHold { legal: *legal, since: at, card: card.clone() });
@@ -347,7 +346,8 @@ fn placed<I: Index>(
     at: Timestamp,
 ) -> Result<(), IndexError> {
     let stored = StoredDocument { document: document.clone(), announce_at: Some(at), removal: None };
-    draft.put_new(tables::row(&row), &document.id)?;
+    // Over a row whose document is gone.
+    draft.put(&tables::row(&row), &document.id)?;
     days::trace(draft, document)?;
     draft.derive(&[], stored.derived());
     draft.put_new(stored.key(), &stored)
@@ -372,6 +372,24 @@ fn change_document<I: Index>(
     how(&mut stored);
     draft.derive(&before, stored.derived());
     draft.put(&stored.key(), &stored)
+}
+
+/// Of a document that went while it was being downloaded, what is kept of it says so.
+fn downloaded<I: Index>(
+    draft: &mut Draft<'_, I>,
+    id: DocumentId,
+    how: impl FnOnce(&mut Option<(Timestamp, Timestamp)>, &mut Option<(Timestamp, u64)>),
+) -> Result<(), IndexError> {
+    if stored_document(draft, id)?.is_some() {
+        return change_document(draft, id, |stored| {
+            how(&mut stored.document.fetched, &mut stored.document.partly_fetched);
+        });
+    }
+    let key = tables::removed_document(id);
+    let gone: Option<RemovedDocument> = draft.fetch(&key)?;
+    let mut gone = gone.ok_or_else(|| missing(format_args!("document {id}")))?;
+    how(&mut gone.fetched, &mut gone.partly_fetched);
+    draft.put(&key, &gone)
 }
 
 fn removed<I: Index>(draft: &mut Draft<'_, I>, id: DocumentId, at: Timestamp) -> Result<(), IndexError> {

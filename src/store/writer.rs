@@ -5,6 +5,7 @@
 //! is on disk then is found out at the next start.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
@@ -37,6 +38,8 @@ pub(super) struct Shared<I> {
     pub meta: Mutex<Meta>,
     /// Tasks given out or put off, and until when.
     pub leases: Mutex<HashMap<(Queue, Task), Timestamp>>,
+    /// How many commits took documents from the listings.
+    pub removals: AtomicU64,
     /// Why nothing is written any more.
     pub stopped: OnceLock<Stopped>,
     pub root: Root,
@@ -149,6 +152,10 @@ impl<I: Index> Writer<I> {
             let position = self.journal.append(&drafted.records).map_err(Stopped::Journal)?;
             draft.meta.hash = position.hash;
             apply(&shared, draft).map_err(Stopped::Index)?;
+            let removal = |record: &Record| matches!(record.event, Event::RemovalIntended { .. });
+            if drafted.records.iter().any(removal) {
+                shared.removals.fetch_add(1, Ordering::SeqCst);
+            }
         }
         if let Some(epoch) = &drafted.epoch {
             shared.root.set_epoch(epoch).map_err(|error| Stopped::Journal(error.to_string()))?;

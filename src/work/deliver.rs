@@ -4,7 +4,8 @@
 //!    will never be one and does not hold the set up; what is missing does, for a while.
 //! 2. **Taken**: `delivery.csv` is renamed to `.taking/JOB.csv`; then `.taking/JOB.set` fixes the sheet, every file's hash
 //!    and the set's digest. From here on a crash goes on with these.
-//! 3. **Placed** row by row, in batches; a row's digest is made of insurer, set, line and cells, so that it places once.
+//! 3. **Placed** row by row, in batches; a row's digest is made of insurer, set, line and cells, so that it places once:
+//!    for as long as its document is there. What was recalled or expired can be put again.
 //! 4. **Reported** in `reports/delivery-JOB-TIME.csv`, recorded by `DeliveryTaken`, and only then cleared away.
 //!
 //! A sheet that cannot be read becomes `JOB/delivery.csv.refused` with a report; its files stay. A file goes from
@@ -13,10 +14,12 @@
 //!
 //! `outgoing/JOB/recall.csv` takes documents back (誤配信): `recall.rs` beside this file.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{self, Read as _};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use chrono_tz::Tz;
 use rustix::fs::{FlockOperation, OFlags};
@@ -77,6 +80,8 @@ pub struct DeliveryPolicy {
     pub document_bytes_max: u64,
     /// Files that were not delivered may stay in `outgoing/` so long before an alarm is raised.
     pub held_days_max: u32,
+    /// After so long an insurer's set makes room for recalls and for other insurers, and goes on after them.
+    pub turn_seconds: u32,
 }
 
 impl Default for DeliveryPolicy {
@@ -87,6 +92,7 @@ impl Default for DeliveryPolicy {
             keep_days: 70,
             document_bytes_max: 50 * 1024 * 1024,
             held_days_max: 14,
+            turn_seconds: 5,
         }
     }
 }
@@ -172,12 +178,66 @@ pub struct Deliveries {
     pub alarms: Arc<dyn Alarms>,
     /// Takes a document back.
     pub recall: Box<RecallOf>,
-    /// What the last looks saw. Starts empty.
-    pub looks: Mutex<HashMap<(InsurerCode, String), Look>>,
-    /// When `accounts.csv` was looked over last. Starts empty.
-    pub listed: Mutex<HashMap<InsurerCode, Timestamp>>,
+    /// What it remembers between steps. Starts empty.
+    pub memory: Memory,
     /// For tests.
     pub points: Points,
+}
+
+/// An insurer's job.
+type Job = (InsurerCode, String);
+
+/// What the stage remembers between its steps; a restart may forget it.
+#[derive(Default)]
+pub struct Memory {
+    /// What the last looks saw.
+    looks: Mutex<HashMap<Job, Look>>,
+    /// When `accounts.csv` was looked over last.
+    listed: Mutex<HashMap<InsurerCode, Timestamp>>,
+    /// Sets whose turn was over before they were at their end.
+    under_way: Mutex<HashMap<Job, take::UnderWay>>,
+    /// Jobs that an alarm tells of.
+    troubled: Mutex<BTreeSet<Job>>,
+    /// Who wants to know that a long step goes on.
+    beat: OnceLock<Box<dyn Fn() + Send + Sync>>,
+}
+
+impl Memory {
+    fn looks(&self) -> MutexGuard<'_, HashMap<Job, Look>> {
+        self.looks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn under_way(&self) -> MutexGuard<'_, HashMap<Job, take::UnderWay>> {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// To be called while a long step goes on; set once.
+    pub fn beats(&self, beat: Box<dyn Fn() + Send + Sync>) {
+        let _ = self.beat.set(beat);
+    }
+
+    fn beat(&self) {
+        if let Some(beat) = self.beat.get() {
+            beat();
+        }
+    }
+}
+
+/// How long one insurer's sets may go on before others have their turn; for one row at least.
+struct Turn {
+    ends: Instant,
+    worked: Cell<bool>,
+}
+
+impl Turn {
+    fn begin(policy: &DeliveryPolicy) -> Self {
+        let ends = Instant::now() + Duration::from_secs(policy.turn_seconds.into());
+        Self { ends, worked: Cell::new(false) }
+    }
+
+    fn is_over(&self) -> bool {
+        self.worked.get() && Instant::now() >= self.ends
+    }
 }
 
 /// What a look at a job saw.
@@ -208,10 +268,19 @@ fn trouble_of(code: &InsurerCode, job: &str) -> String {
     format!("DELIVERY-TROUBLE {code} {}", escape::excerpt(job, 40))
 }
 
+fn trouble_text(doing: &str, source: &io::Error) -> String {
+    let remedy = match source.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room on the disk",
+        io::ErrorKind::IsADirectory => "a folder has a file's name: remove it",
+        _ => "the folder must be writable for the gateway: chmod -R g+rwX",
+    };
+    format!("while {doing}: {source}; the set waits ({remedy})")
+}
+
 impl Deliveries {
     /// Looks at every insurer's `outgoing/`, takes what is settled, goes on with what was begun. To be called when the
     /// spool's bell rings, and again every `settle_seconds`: a second look is what tells that a set is settled. What a
-    /// suspended or closed insurer leaves stays where it is.
+    /// suspended or closed insurer leaves stays where it is. Trouble with one insurer's folders stops no other's.
     pub fn step(&self, now: Timestamp) -> Result<Progress, WorkError> {
         let mut progress = Progress::default();
         for insurer in self.ledger.insurers()? {
@@ -219,6 +288,7 @@ impl Deliveries {
             if insurer.standing != Standing::Active {
                 continue;
             }
+            self.memory.beat();
             match InsurerSpool::open(&self.spool_root, &code) {
                 Ok(spool) => progress = progress.and(self.step_insurer(&code, &spool, now)?),
                 Err(error) => {
@@ -237,14 +307,33 @@ impl Deliveries {
         spool: &InsurerSpool,
         now: Timestamp,
     ) -> Result<Progress, WorkError> {
-        self.write_accounts(code, spool, now)?;
+        let alarm = format!("DELIVERY-TROUBLE {code}");
+        let listed = self.write_accounts(code, spool, now).map(|()| Progress::default());
+        let (mut progress, mut trouble) = (Progress::default(), None);
+        for part in [listed, self.step_jobs(code, spool, now)] {
+            match part {
+                Err(WorkError::Io { doing, source }) => trouble = Some(trouble_text(&doing, &source)),
+                done => progress = progress.and(done?),
+            }
+        }
+        match trouble {
+            Some(text) => self.alarms.raise(&alarm, &text, now),
+            None => self.alarms.clear(&alarm),
+        }
+        Ok(progress)
+    }
+
+    /// Recalls first, whatever else waits: what went to the wrong place is to be gone soon. Then what was begun: a new set
+    /// under the same name waits for it. A set whose turn is over goes on at the next step.
+    fn step_jobs(
+        &self,
+        code: &InsurerCode,
+        spool: &InsurerSpool,
+        now: Timestamp,
+    ) -> Result<Progress, WorkError> {
         let mut progress = Progress::default();
         let mut jobs = Touched::default();
-        // What was begun goes first: a new set under the same name waits for it.
-        for job in begun(&spool.taking).doing(|| format!("reading .taking/ of {code}"))? {
-            progress = progress
-                .and(self.contained(code, &job, now, &mut jobs, || self.go_on(code, spool, &job, now))?);
-        }
+        let present = self.present(code, spool, now)?;
         for job in
             jobs_ending(&spool.taking, &[recall::TAKEN]).doing(|| format!("reading .taking/ of {code}"))?
         {
@@ -253,8 +342,48 @@ impl Deliveries {
                     self.go_on_recalling(code, spool, &job, now)
                 })?);
         }
-        let mut present = Vec::new();
+        for job in &present {
+            progress = progress.and(
+                self.contained(code, job, now, &mut jobs, || self.consider_recall(code, spool, job, now))?,
+            );
+        }
+        let turn = Turn::begin(&self.policy);
+        let begun = begun(&spool.taking).doing(|| format!("reading .taking/ of {code}"))?;
+        for job in &begun {
+            progress = progress
+                .and(self.contained(code, job, now, &mut jobs, || self.go_on(code, spool, job, &turn, now))?);
+        }
         let mut held: Option<(String, Timestamp)> = None;
+        for job in &present {
+            progress = progress.and(self.contained(code, job, now, &mut jobs, || {
+                let done = self.consider(code, spool, job, &turn, now)?;
+                let since =
+                    Self::untouched_since(spool, job).doing(|| format!("looking at outgoing/{job}"))?;
+                if let Some(since) = since
+                    && held.as_ref().is_none_or(|(_, oldest)| since < *oldest)
+                {
+                    held = Some((job.clone(), since));
+                }
+                Ok(done)
+            })?);
+        }
+        self.say_held(code, held.as_ref(), now);
+        self.clear_troubles(code, jobs, &present, &begun);
+        self.memory.looks().retain(|(of, key), _| {
+            let job = key.split('/').next().unwrap_or_default();
+            of != code || present.iter().any(|there| there == job)
+        });
+        Ok(progress)
+    }
+
+    /// Jobs in `outgoing/`; says what lies there that is none.
+    fn present(
+        &self,
+        code: &InsurerCode,
+        spool: &InsurerSpool,
+        now: Timestamp,
+    ) -> Result<Vec<String>, WorkError> {
+        let mut present = Vec::new();
         let (mut misnamed, mut loose) = (false, false);
         for name in spool.outgoing.names().doing(|| format!("reading outgoing/ of {code}"))?.take(JOBS_MAX) {
             let name = name.doing(|| format!("reading outgoing/ of {code}"))?;
@@ -263,38 +392,34 @@ impl Deliveries {
                 continue;
             };
             match spool.outgoing.stat(job).doing(|| format!("looking at outgoing/{job}"))? {
-                Some(stat) if is_folder(&stat) => {}
-                there => {
-                    loose |= there.is_some();
-                    continue;
-                }
-            }
-            present.push(job.to_owned());
-            progress = progress.and(self.contained(code, job, now, &mut jobs, || {
-                let recalls = self.consider_recall(code, spool, job, now)?;
-                Ok(recalls.and(self.consider(code, spool, job, now)?))
-            })?);
-            let since = Self::untouched_since(spool, job).doing(|| format!("looking at outgoing/{job}"))?;
-            if let Some(since) = since
-                && held.as_ref().is_none_or(|(_, oldest)| since < *oldest)
-            {
-                held = Some((job.to_owned(), since));
-            }
-        }
-        self.say_held(code, held.as_ref(), now);
-        for (job, troubled) in jobs {
-            if !troubled {
-                self.alarms.clear(&trouble_of(code, &job));
+                Some(stat) if is_folder(&stat) => present.push(job.to_owned()),
+                there => loose |= there.is_some(),
             }
         }
         self.hold(misnamed, &format!("DELIVERY-NAME {code}"), MISNAMED, now);
         self.hold(loose, &format!("DELIVERY-LOOSE {code}"), LOOSE, now);
-        let mut looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
-        looks.retain(|(of, key), _| {
-            let job = key.split('/').next().unwrap_or_default();
-            of != code || present.iter().any(|there| there == job)
+        Ok(present)
+    }
+
+    /// Of the jobs of this step that went well, and of those that are nowhere any more.
+    fn clear_troubles(&self, code: &InsurerCode, jobs: Touched, present: &[String], begun: &[String]) {
+        let mut troubled = self.memory.troubled.lock().unwrap_or_else(PoisonError::into_inner);
+        for (job, trouble) in jobs {
+            let key = (code.clone(), job);
+            if trouble {
+                troubled.insert(key);
+            } else {
+                self.alarms.clear(&trouble_of(code, &key.1));
+                troubled.remove(&key);
+            }
+        }
+        troubled.retain(|(of, job)| {
+            let stays = of != code || present.contains(job) || begun.contains(job);
+            if !stays {
+                self.alarms.clear(&trouble_of(code, job));
+            }
+            stays
         });
-        Ok(progress)
     }
 
     /// Since when a job folder lies there that nothing will be done with: it holds files, and no sheet.
@@ -347,12 +472,7 @@ impl Deliveries {
         match work() {
             Err(WorkError::Io { doing, source }) => {
                 *troubled = true;
-                let remedy = match source.kind() {
-                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room on the disk",
-                    _ => "the folder must be writable for the gateway: chmod -R g+rwX",
-                };
-                let text = format!("while {doing}: {source}; the set waits ({remedy})");
-                self.alarms.raise(&trouble_of(code, job), &text, now);
+                self.alarms.raise(&trouble_of(code, job), &trouble_text(&doing, &source), now);
                 Ok(Progress::default())
             }
             done => done,
@@ -364,21 +484,32 @@ impl Deliveries {
         code: &InsurerCode,
         spool: &InsurerSpool,
         job: &str,
+        turn: &Turn,
         now: Timestamp,
     ) -> Result<Progress, WorkError> {
-        let folder = spool.outgoing.sub(job).doing(|| format!("opening outgoing/{job}"))?;
+        let folder = match spool.outgoing.sub(job) {
+            // Emptied and removed with its recall.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Progress::default()),
+            opened => opened.doing(|| format!("opening outgoing/{job}"))?,
+        };
         match self.readiness(code, &folder, job, now).doing(|| format!("looking at outgoing/{job}"))? {
             Readiness::Unfinished | Readiness::Settling => return Ok(Progress::default()),
+            Readiness::Ready if turn.is_over() => return Ok(Progress { done: 0, more: true }),
             Readiness::Ready => {}
+        }
+        // What was begun under this name goes first.
+        let begun = spool.taking.stat(format!("{job}.csv")).doing(|| "looking at .taking/".to_owned())?;
+        if begun.is_some() {
+            return Ok(Progress::default());
         }
         folder
             .rename(SHEET, &spool.taking, format!("{job}.csv"))
             .doing(|| format!("taking outgoing/{job}/{SHEET}"))?;
         spool.taking.sync().doing(|| "making .taking/ durable".into())?;
         folder.sync().doing(|| format!("making outgoing/{job} durable"))?;
-        self.looks.lock().unwrap_or_else(PoisonError::into_inner).remove(&(code.clone(), job.to_owned()));
+        self.memory.looks().remove(&(code.clone(), job.to_owned()));
         self.points.pass("taken")?;
-        self.go_on(code, spool, job, now)
+        self.go_on(code, spool, job, turn, now)
     }
 
     fn readiness(
@@ -420,7 +551,7 @@ impl Deliveries {
             };
             look.seen.push((name, marks));
         }
-        let mut looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut looks = self.memory.looks();
         let known = looks.entry((code.clone(), key)).or_insert_with(|| look.clone());
         if known.seen != look.seen {
             *known = look;
@@ -454,14 +585,14 @@ impl Deliveries {
         const NAME: &str = "accounts.csv";
         let day = Day::of(now, self.zone);
         // Bells ring by the hundred while an insurer copies a set; parties change seldom.
-        let last = self.listed.lock().unwrap_or_else(PoisonError::into_inner).get(code).copied();
+        let last = self.memory.listed.lock().unwrap_or_else(PoisonError::into_inner).get(code).copied();
         if last.is_some_and(|at| now.since(at).abs() < ACCOUNTS_PAUSE) {
             return Ok(());
         }
         let text = accounts_csv(self.ledger.accounts(Some(code))?, self.ledger.offices(code)?, day);
         let _turn = self.turn.take();
         spool.refresh_report(NAME, &text).doing(|| format!("writing reports/{NAME} of {code}"))?;
-        self.listed.lock().unwrap_or_else(PoisonError::into_inner).insert(code.clone(), now);
+        self.memory.listed.lock().unwrap_or_else(PoisonError::into_inner).insert(code.clone(), now);
         Ok(())
     }
 
@@ -493,10 +624,18 @@ fn marks(stat: &rustix::fs::Stat) -> [u64; 4] {
     [stat.st_ino, number(stat.st_size), time, 1]
 }
 
+/// `InvalidData` for what is no plain file with one name.
 fn read_small(folder: &Folder, name: &str) -> io::Result<Vec<u8>> {
-    let file = folder.open_file(name, OFlags::RDONLY)?;
+    let not_plain = || io::Error::new(io::ErrorKind::InvalidData, "not a plain file with one name");
+    let file = match folder.open_file(name, OFlags::RDONLY) {
+        // A link: `openat2` refuses to follow it.
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
+            return Err(not_plain());
+        }
+        opened => opened?,
+    };
     if !is_lone_file(&rustix::fs::fstat(&file)?) {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "not a plain file with one name"));
+        return Err(not_plain());
     }
     let mut bytes = Vec::new();
     file.take(sheet::SHEET_BYTES_MAX + 1).read_to_end(&mut bytes)?;
@@ -510,12 +649,12 @@ fn is_job_name(name: &str) -> bool {
         && !name.chars().any(escape::is_hidden)
 }
 
-/// Jobs in `.taking/`, each once.
 /// Whether this name in `.taking/` is part of a set that was begun.
 pub(super) fn is_begun(name: &str) -> bool {
     [".csv", ".set", ".part", recall::TAKEN].iter().any(|end| name.ends_with(end))
 }
 
+/// Jobs in `.taking/`, each once.
 fn begun(taking: &Folder) -> io::Result<Vec<String>> {
     jobs_ending(taking, &[".csv", ".set"])
 }
@@ -531,5 +670,7 @@ fn jobs_ending(taking: &Folder, ends: &[&str]) -> io::Result<Vec<String>> {
     Ok(jobs.into_iter().collect())
 }
 
+#[cfg(test)]
+mod again_tests;
 #[cfg(test)]
 mod tests;

@@ -12,7 +12,7 @@ use chrono_tz::Tz;
 use super::alarms::Alarms;
 use super::ports::{Delivery, Envelope, Mailer};
 use crate::model::card::{AccountCard, InsurerCard, MailCard, OfficeCard};
-use crate::model::document::Document;
+use crate::model::document::{Document, Reading};
 use crate::model::event::Series;
 use crate::model::finding::Language;
 use crate::model::ids::{AccountId, Digest, InsurerCode, MailId, Number, OfficeCode};
@@ -214,7 +214,7 @@ impl Notifier {
             kind: document.kind.clone(),
             file: document.name(),
             placed_on: document.placed_at.date_in(self.policy().zone),
-            fetched: document.fetched.is_some(),
+            fetched: Reading::of(document.fetched, document.partly_fetched),
         };
         self.seal(&self.mailbox_of(&account)?, &notice, subject, now)?;
         Ok(())

@@ -245,6 +245,7 @@ impl Purge {
             return Ok(0);
         };
         self.points.pass("intended")?;
+        let documents = &self.as_read(documents)?;
         let mut blobs = Vec::with_capacity(intended.len() * 2);
         let going = || documents.iter().filter(|(document, _)| intended.contains(&document.id));
         let mut shared = std::collections::HashSet::new();
@@ -302,6 +303,22 @@ impl Purge {
         let waiting = std::mem::take(&mut *self.untold.lock().unwrap_or_else(PoisonError::into_inner));
         let left: Vec<_> = waiting.into_iter().filter(|document| !self.told(document, now)).collect();
         self.untold.lock().unwrap_or_else(PoisonError::into_inner).extend(left);
+    }
+
+    /// As they are from the intent on: nobody can begin to read them any more.
+    fn as_read(
+        &self,
+        documents: &[(Document, RemovalReason)],
+    ) -> Result<Vec<(Document, RemovalReason)>, WorkError> {
+        let mut now = Vec::with_capacity(documents.len());
+        for (document, reason) in documents {
+            let document = match self.ledger.removing(document.id)? {
+                Some((document, _)) => document,
+                None => document.clone(),
+            };
+            now.push((document, *reason));
+        }
+        Ok(now)
     }
 
     /// Why it must ask first, if it must.
@@ -391,7 +408,10 @@ impl Purge {
             let there = self.ledger.document(id)?;
             return Ok(if there.is_some() { Recall::Held } else { Recall::Missing });
         }
-        let [(document, _)] = going;
+        let [(mut document, _)] = going;
+        if let Some(gone) = self.ledger.removed_document(id)? {
+            (document.fetched, document.partly_fetched) = (gone.fetched, gone.partly_fetched);
+        }
         Ok(Recall::Done(Box::new(Recalled { fetched: document.fetched, document })))
     }
 }

@@ -153,8 +153,7 @@ impl<'a> Run<'a> {
             scanner: Arc::new(FixedScanner::clean()),
             turn: self.turn.clone(),
             alarms: self.alarms.clone(),
-            looks: Mutex::default(),
-            listed: Mutex::default(),
+            memory: crate::work::deliver::Memory::default(),
             recall: Box::new(|_, _, _| Ok(crate::work::purge::Recall::Missing)),
             points,
         }

@@ -73,6 +73,8 @@ pub(super) struct StoredDocument {
     account: AccountId,
     words: Words,
     recorded: bool,
+    /// [`Ledger::removals`] when it was last seen to be there.
+    there: Option<u64>,
 }
 
 /// A client that reads a document in more scattered pieces than this is not credited with a whole download.
@@ -94,6 +96,7 @@ impl StoredDocument {
             account: tree.account.id.clone(),
             words: tree.words,
             recorded: false,
+            there: None,
         }
     }
 
@@ -115,11 +118,28 @@ impl StoredDocument {
         let (ledger, clock) = (Arc::clone(&self.ledger), Arc::clone(&self.clock));
         let (id, account) = (self.id, self.account.clone());
         tokio::task::spawn_blocking(move || {
-            // Purged or recalled between the last byte and here: nothing to record, and the client has what it read.
+            // Of what was purged or recalled meanwhile it is recorded as well.
             if let Err(error) = ledger.commit(op, Actor::Account(account), clock.now()) {
                 tracing::warn!(document = %id, %error, "a download could not be recorded");
             }
         })
+    }
+
+    /// Refuses what is recalled or over its days, also while it is being downloaded. What was read until then is recorded at
+    /// once, so that whoever takes it back may still learn of it.
+    fn still_there(&mut self) -> Result<(), Fault> {
+        let removals = self.ledger.removals();
+        if self.there == Some(removals) {
+            return Ok(());
+        }
+        if self.ledger.document(self.id).map_err(|error| self.words.ledger(&error))?.is_some() {
+            self.there = Some(removals);
+            return Ok(());
+        }
+        if let Some(op) = self.outcome() {
+            self.record(op);
+        }
+        Err(self.words.taken_back())
     }
 
     fn note(&mut self, mut start: u64, mut end: u64) {
@@ -142,6 +162,7 @@ impl StoredDocument {
 
 impl OpenFile for StoredDocument {
     fn read_at(&mut self, offset: u64, length: usize, into: &mut Vec<u8>) -> Result<(), Fault> {
+        self.still_there()?;
         let before = into.len();
         self.reader.read_at(offset, length, into).map_err(|e| self.words.io(&e))?;
         let got = (into.len() - before) as u64;
@@ -185,5 +206,78 @@ impl Drop for StoredDocument {
         {
             self.record(op);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::card::CardRef;
+    use crate::model::document::{Format, RemovalReason};
+    use crate::model::finding::Language;
+    use crate::model::ids::{Digest, OfficeCode};
+    use crate::model::time::SetClock;
+    use crate::small_world::{INSURER, World, account, code};
+    use crate::store::blobs::Blobs as _;
+
+    fn document(world: &World) -> Document {
+        let put = |bytes: &[u8]| world.blobs.put(bytes, world.now).unwrap();
+        let document = Document {
+            id: DocumentId { epoch: 1, serial: 1 },
+            account: account("K0001"),
+            office: OfficeCode::parse("1234").unwrap(),
+            insurer: code(INSURER),
+            in_reply_to: None,
+            blob: put(b"0123456789"),
+            sha256: Digest::of(b"0123456789"),
+            size: 10,
+            format: Format::Pdf,
+            kind: "お知らせ".into(),
+            month: "2026-11".into(),
+            card: CardRef { blob: put(b"card"), digest: Digest::of(b"card") },
+            placed_at: world.now,
+            expires_at: world.now.plus_days(70),
+            fetched: None,
+            partly_fetched: None,
+            hold: None,
+            announcement: None,
+        };
+        world.ledger.add_document(document.clone());
+        document
+    }
+
+    /// A recall ends a download under way, and what had come through by then goes on record.
+    #[tokio::test]
+    async fn a_document_that_is_taken_back_is_read_no_further() {
+        let world = World::new();
+        let document = document(&world);
+        let mut open = StoredDocument {
+            id: document.id,
+            size: document.size,
+            modified: 0,
+            reader: world.blobs.open(&document.blob).unwrap(),
+            read: BTreeMap::new(),
+            touched: false,
+            ledger: world.ledger.clone(),
+            clock: Arc::new(SetClock::at(world.now)),
+            account: document.account.clone(),
+            words: Words(Language::En),
+            recorded: false,
+            there: None,
+        };
+        let mut bytes = Vec::new();
+        open.read_at(0, 4, &mut bytes).unwrap();
+        let ids = vec![document.id];
+        let intend = Op::RemovalIntend { ids: ids.clone(), reason: RemovalReason::Recalled };
+        world.ledger.commit(intend, Actor::Operator(0), world.now).unwrap();
+        let fault = open.read_at(4, 4, &mut bytes).unwrap_err();
+        assert_eq!(fault.code, "DOCUMENT-GONE");
+        assert_eq!(bytes, b"0123");
+        world.ledger.commit(Op::Removed(ids), Actor::Operator(0), world.now).unwrap();
+        let gone = || world.ledger.removed_document(document.id).unwrap().unwrap();
+        while gone().partly_fetched.is_none() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(gone().partly_fetched, Some((world.now, 4)));
     }
 }

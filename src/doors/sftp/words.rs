@@ -41,6 +41,17 @@ impl Words {
         )
     }
 
+    /// Of a document that went while it was being read.
+    pub(super) fn taken_back(self) -> Fault {
+        self.fault(
+            Status::NoSuchFile,
+            "DOCUMENT-GONE",
+            false,
+            "この文書は取り消されたか、期限が過ぎて削除されました。受信した分は破棄してください。",
+            "This document was taken back, or its days are over. Destroy what you received of it.",
+        )
+    }
+
     pub(super) fn exists(self) -> Fault {
         self.fault(
             Status::Failure,

@@ -6,6 +6,7 @@ use chrono::NaiveDate;
 
 use super::words::COLUMNS;
 use super::*;
+use crate::model::document::Reading;
 use crate::model::finding::{Finding, Severity, Text};
 use crate::model::ids::Number;
 use crate::model::time::DAY;
@@ -68,7 +69,7 @@ fn swept() -> SweptNotice {
     SweptNotice { to: to(), files: 3, days: 7, sent_on: date(2026, 11, 23) }
 }
 
-fn recall(fetched: bool) -> RecallNotice {
+fn recall(fetched: Reading) -> RecallNotice {
     RecallNotice {
         to: to(),
         kind: "納入告知書".into(),
@@ -246,7 +247,7 @@ fn swept_in_both_languages() {
 #[test]
 fn recall_says_whether_it_was_fetched() {
     check(
-        &recall(false),
+        &recall(Reading::Not),
         Language::Ja,
         &expect![[r#"
             株式会社見本工業 様: 文書の取り消し(誤配信) (東京見本健康保険組合)
@@ -267,7 +268,7 @@ fn recall_says_whether_it_was_fetched() {
         "#]],
     );
     check(
-        &recall(true),
+        &recall(Reading::Whole),
         Language::Ja,
         &expect![[r#"
             株式会社見本工業 様: 文書の取り消し(誤配信) (東京見本健康保険組合)
@@ -289,7 +290,7 @@ fn recall_says_whether_it_was_fetched() {
         "#]],
     );
     check(
-        &recall(true),
+        &recall(Reading::Whole),
         Language::En,
         &expect![[r#"
             株式会社見本工業: a document was recalled (東京見本健康保険組合)
@@ -419,7 +420,7 @@ fn letters_are_the_same_every_time_and_fit_the_wire() {
             Box::new(long.clone()),
             Box::new(refusal()),
             Box::new(swept()),
-            Box::new(recall(true)),
+            Box::new(recall(Reading::Whole)),
         ];
         for notice in notices {
             let rendered = texts.render(notice.as_ref(), language);

@@ -8,7 +8,7 @@
 use sha2::Digest as _;
 
 use super::Deliveries;
-use super::place::Content;
+use super::place::{Content, NEVER, RowState, going};
 use super::resolve::{Parties, Target};
 use super::sheet::Fault;
 use super::take::Prepared;
@@ -122,6 +122,9 @@ impl Deliveries {
     /// announcement: given again it reaches those that have it not yet.
     pub fn announce(&self, request: AnnounceRequest<'_>, now: Timestamp) -> Result<Announced, WorkError> {
         let AnnounceRequest { insurer, audience, title, original_name, content, by } = request;
+        if let Some(fault) = self.may_send(insurer)? {
+            return Ok(Announced::Not(fault));
+        }
         let (targets, without) = match self.parties(insurer, now)?.audience(&audience) {
             Ok(reached) => reached,
             Err(fault) => return Ok(Announced::Not(fault)),
@@ -140,10 +143,11 @@ impl Deliveries {
                 ],
             )
         };
-        self.announce_to(insurer, targets, without, content, None, &row, &by, now)
+        self.announce_to(insurer, targets, without, content, None, &row, NEVER, &by, now)
     }
 
-    /// A row of `delivery.csv` for everybody; `row` is the row's digest.
+    /// A row of `delivery.csv` for everybody; `row` is the row's digest, `since` when its set was begun.
+    #[allow(clippy::too_many_arguments, reason = "each is a different thing, and there is one caller")]
     pub(super) fn announce_row(
         &self,
         insurer: &InsurerCode,
@@ -151,6 +155,7 @@ impl Deliveries {
         content: Content<'_>,
         expected: Option<Digest>,
         row: Digest,
+        since: Timestamp,
         now: Timestamp,
     ) -> Result<Announced, WorkError> {
         let (targets, without) = match parties.audience(&Audience::All) {
@@ -159,7 +164,7 @@ impl Deliveries {
         };
         let of = |_: &Document, account: &AccountId| announced_digest(row, account);
         let by = Actor::Importer(insurer.clone());
-        self.announce_to(insurer, targets, without, content, expected, &of, &by, now)
+        self.announce_to(insurer, targets, without, content, expected, &of, since, &by, now)
     }
 
     #[allow(clippy::too_many_arguments, reason = "each is a different thing, and there are two callers")]
@@ -167,10 +172,11 @@ impl Deliveries {
         &self,
         insurer: &InsurerCode,
         targets: Vec<Target>,
-        without: Vec<(String, Fault)>,
+        mut without: Vec<(String, Fault)>,
         content: Content<'_>,
         expected: Option<Digest>,
         row: &dyn Fn(&Document, &AccountId) -> Digest,
+        since: Timestamp,
         by: &Actor,
         now: Timestamp,
     ) -> Result<Announced, WorkError> {
@@ -183,34 +189,38 @@ impl Deliveries {
             Prepared::Announced(_) | Prepared::ScannerDown => return Ok(Announced::ScannerDown),
         };
         let mut pattern = Document { kind: KIND.to_owned(), announcement: Some(first.id), ..first };
-        let asked = targets.len() as u64;
         let mut waiting = Vec::with_capacity(targets.len());
-        let mut there = None;
+        let (mut there, mut before) = (None, 0);
         for target in targets {
             let row = row(&pattern, &target.account);
-            match self.ledger.delivered_row(row)? {
-                Some(id) => there = there.or(self.ledger.document(id)?),
-                None => waiting.push((target, row)),
+            match self.row_state(row, since)? {
+                RowState::New => waiting.push((target, row)),
+                RowState::Counts(id, _) => {
+                    before += 1;
+                    there = there.or(self.ledger.document(id)?);
+                }
+                RowState::Going => without.push((target.account.to_string(), going())),
             }
         }
-        let before = asked - waiting.len() as u64;
-        let mut placement = Placement { announcement: pattern.id, placed: 0, before, without };
-        // Went on with, or given again: the bytes that are there are the ones.
-        let goes_on = there.is_some();
+        // Went on with, or given again: the bytes that are there are the ones. All else is each copy's own.
         if let Some(there) = there {
             self.discard(&pattern)?;
-            pattern = there;
-            placement.announcement = pattern.announcement.unwrap_or(pattern.id);
+            let Document { blob, card, sha256, size, format, .. } = there;
+            let announcement = Some(there.announcement.unwrap_or(there.id));
+            pattern = Document { blob, sha256, size, format, card, announcement, ..pattern };
         } else if !waiting.is_empty() {
             let blobs = [pattern.blob.clone(), pattern.card.blob.clone()];
             self.blobs.sync(&blobs).doing(|| "making an announcement durable".into())?;
         } else {
-            // Everybody had it, and it has expired or was recalled since.
+            // Everybody had it, and it went since this taking began.
             self.discard(&pattern)?;
         }
+        let announcement = pattern.announcement.unwrap_or(pattern.id);
+        let mut placement = Placement { announcement, placed: 0, before, without };
         self.points.pass("announcement durable")?;
-        let mut own_id = (!goes_on).then_some(pattern.id);
+        let mut own_id = Some(pattern.id);
         for batch in waiting.chunks(BATCH) {
+            self.memory.beat();
             let mut rows = Vec::with_capacity(batch.len());
             for (target, row) in batch {
                 let id = match own_id.take() {
@@ -221,25 +231,33 @@ impl Deliveries {
                     },
                 };
                 let (account, office) = (target.account.clone(), target.office.clone());
-                let announcement = Some(placement.announcement);
-                let document = Document {
-                    id,
-                    account,
-                    office,
-                    announcement,
-                    placed_at: now,
-                    fetched: None,
-                    ..pattern.clone()
-                };
-                rows.push((document, *row));
+                rows.push((Document { id, account, office, placed_at: now, ..pattern.clone() }, *row));
             }
+            let asked = rows.clone();
             if let Done::Documents(placed) = self.ledger.commit(Op::Place(rows), by.clone(), now)? {
                 metrics::counter!(metric::DOCUMENTS_PLACED).increment(placed.len() as u64);
                 placement.placed += placed.len() as u64;
+                self.left_out(&asked, &placed, &mut placement)?;
             }
             self.points.pass("some announced")?;
         }
         Ok(Announced::Placed(placement))
+    }
+
+    /// Those that the ledger did not place: they had it, or do not stand any more.
+    fn left_out(
+        &self,
+        asked: &[(Document, Digest)],
+        placed: &[DocumentId],
+        placement: &mut Placement,
+    ) -> Result<(), WorkError> {
+        for (document, _) in asked.iter().filter(|(document, _)| !placed.contains(&document.id)) {
+            match self.standing_fault(&document.account)? {
+                Some(fault) => placement.without.push((document.account.to_string(), fault)),
+                None => placement.before += 1,
+            }
+        }
+        Ok(())
     }
 }
 

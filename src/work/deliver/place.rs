@@ -8,15 +8,15 @@ use sha2::Digest as _;
 use super::Deliveries;
 use super::content::Allowed;
 use super::report::Outcome;
-use super::resolve::{Parties, Target};
+use super::resolve::{Parties, Target, stands};
 use super::sheet::{Address, Fault};
 use super::take::Prepared;
 use crate::model::card::{CardRef, DocumentCard, Salt};
 use crate::model::document::{Document, Format};
 use crate::model::event::Series;
-use crate::model::ids::{BlobId, Digest, DocumentId, InsurerCode};
+use crate::model::ids::{AccountId, BlobId, Digest, DocumentId, InsurerCode};
 use crate::model::metric;
-use crate::model::party::Actor;
+use crate::model::party::{Actor, Standing};
 use crate::model::time::{Day, Timestamp};
 use crate::rules::retention::{expires_at, month_of};
 use crate::store::ledger::{Done, Op};
@@ -102,11 +102,56 @@ pub enum PlacedOne {
     ScannerDown,
 }
 
+/// What the ledger has of a row.
+pub(super) enum RowState {
+    /// Nothing that counts: to be placed. A document that was recalled or expired before is no reason not to.
+    New,
+    /// Its document is there, or went only since the taking began, and when it was placed.
+    Counts(DocumentId, Timestamp),
+    /// Its document is from an earlier taking, and is just being removed.
+    Going,
+}
+
+/// For [`Deliveries::row_state`]: no document that is gone counts.
+pub(super) const NEVER: Timestamp = Timestamp(i64::MAX);
+
 impl Deliveries {
+    /// What became of a row; `since` is when the present taking began, so that what it placed is not placed again after a
+    /// crash, even if it was recalled meanwhile.
+    pub(super) fn row_state(&self, row: Digest, since: Timestamp) -> Result<RowState, WorkError> {
+        let Some(id) = self.ledger.delivered_row(row)? else { return Ok(RowState::New) };
+        if let Some(document) = self.ledger.document(id)? {
+            return Ok(RowState::Counts(id, document.placed_at));
+        }
+        if let Some((document, _)) = self.ledger.removing(id)? {
+            let ours = document.placed_at >= since;
+            return Ok(if ours { RowState::Counts(id, document.placed_at) } else { RowState::Going });
+        }
+        Ok(match self.ledger.removed_document(id)? {
+            Some(gone) if gone.removed_at >= since => RowState::Counts(id, gone.placed_at),
+            _ => RowState::New,
+        })
+    }
+
+    /// None while this insurer may send.
+    pub(super) fn may_send(&self, insurer: &InsurerCode) -> Result<Option<Fault>, WorkError> {
+        let active = self.ledger.insurer(insurer)?.is_some_and(|of| of.standing == Standing::Active);
+        Ok((!active).then(|| {
+            Fault::refused(
+                "INSURER-NOT-ACTIVE",
+                "この保険者は停止中か廃止されています。再開してから配信してください。",
+                "this insurer is suspended or closed, so nothing goes out in its name; resume it first",
+            )
+        }))
+    }
+
     /// Places one document: what `todoke deliver` calls. The same bytes to the same address under the same title on the
     /// same local day are one document, so that a repeated command does no harm.
     pub fn place_one(&self, request: PlaceRequest<'_>, now: Timestamp) -> Result<PlacedOne, WorkError> {
         let PlaceRequest { insurer, address, kind, title, original_name, content, by } = request;
+        if let Some(fault) = self.may_send(insurer)? {
+            return Ok(PlacedOne::Not(fault));
+        }
         let parties = self.parties(insurer, now)?;
         let target = match self.target(insurer, &parties, &address)? {
             Ok(target) => target,
@@ -119,9 +164,14 @@ impl Deliveries {
             Prepared::Announced(_) | Prepared::ScannerDown => return Ok(PlacedOne::ScannerDown),
         };
         let row = self.single_digest(&ready.document, title, now);
-        if let Some(id) = self.ledger.delivered_row(row)? {
+        let answer = match self.row_state(row, NEVER)? {
+            RowState::New => None,
+            RowState::Counts(id, _) => Some(PlacedOne::Before(id)),
+            RowState::Going => Some(PlacedOne::Not(going())),
+        };
+        if let Some(answer) = answer {
             self.discard(&ready.document)?;
-            return Ok(PlacedOne::Before(id));
+            return Ok(answer);
         }
         let mut batch = Batch::default();
         batch.add(0, ready, row);
@@ -303,9 +353,22 @@ impl Deliveries {
                 continue;
             }
             self.discard(&ready.document)?;
-            outcomes.extend(self.ledger.delivered_row(row)?.map(|id| (index, Outcome::Before(id))));
+            outcomes.push((index, self.why_not(row, &ready.document)?));
         }
         Ok(outcomes)
+    }
+
+    /// Why the ledger left a row out.
+    fn why_not(&self, row: Digest, document: &Document) -> Result<Outcome, WorkError> {
+        if let RowState::Counts(id, _) = self.row_state(row, NEVER)? {
+            return Ok(Outcome::Before(id));
+        }
+        Ok(Outcome::Not(self.standing_fault(&document.account)?.unwrap_or_else(going)))
+    }
+
+    /// Why nothing is placed with this account, if its standing is why.
+    pub(super) fn standing_fault(&self, account: &AccountId) -> Result<Option<Fault>, WorkError> {
+        Ok(self.ledger.account(account)?.and_then(|account| stands(&account).err()))
     }
 
     pub(super) fn discard(&self, document: &Document) -> Result<(), WorkError> {
@@ -323,6 +386,15 @@ fn not_clean(scan: &Scan) -> Option<Prepared> {
         Scan::NotScanned { .. } => Some(Prepared::Not(not_scanned())),
         Scan::Down { .. } => Some(Prepared::ScannerDown),
     }
+}
+
+/// The same document was placed before, and its removal is under way.
+pub(super) fn going() -> Fault {
+    Fault::refused(
+        "DOCUMENT-GOING",
+        "同じ文書がちょうど取り消し中(または期限で削除中)です。少し待ってからもう一度置いてください。",
+        "the same document is just being removed (recalled or over its days); put it again in a while",
+    )
 }
 
 fn new_salt() -> io::Result<Salt> {

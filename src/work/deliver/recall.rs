@@ -1,17 +1,19 @@
 //! `outgoing/JOB/recall.csv`: documents that an insurer takes back (誤配信).
 //!
 //! 1. **Settled** as a delivery is; then renamed to `.taking/JOB.recall`.
-//! 2. **Recalled** row by row: gone at once, its account told ([`crate::work::purge::Purge::recall`]).
+//! 2. **Recalled** row by row: gone at once, its account told ([`crate::work::purge::Purge::recall`]). An announcement, which the
+//!    report of its delivery gives one number, goes from everybody.
 //! 3. **Reported** in `reports/recall-JOB-TIME.csv` (TIME is the file's own, so that a crash writes the same report again), with
-//!    whether somebody had fetched each; only then cleared away.
+//!    whether somebody had fetched each, and of an announcement a line for each account; only then cleared away.
 
+use std::collections::BTreeMap;
 use std::io;
 
 use chrono::TimeZone as _;
 
 use super::sheet::{self, Fault};
 use super::{Deliveries, Readiness, read_small};
-use crate::model::document::{Document, RemovalReason};
+use crate::model::document::{Document, Reading, RemovalReason, RemovedDocument};
 use crate::model::escape::csv_field;
 use crate::model::ids::{DocumentId, InsurerCode};
 use crate::model::party::Actor;
@@ -32,10 +34,34 @@ struct Row {
     document: String,
 }
 
-/// What became of a line.
+/// What became of a line, or of one account's copy.
 enum Outcome {
-    Recalled { at: Timestamp, account: String, fetched: Option<(Timestamp, Timestamp)> },
-    Not(Fault),
+    Recalled {
+        at: Timestamp,
+        account: String,
+        fetched: Option<(Timestamp, Timestamp)>,
+        partly: Option<(Timestamp, u64)>,
+    },
+    Not {
+        account: String,
+        fault: Fault,
+    },
+}
+
+impl Outcome {
+    fn of(document: &Document, at: Timestamp) -> Self {
+        let (fetched, partly) = (document.fetched, document.partly_fetched);
+        Self::Recalled { at, account: document.account.to_string(), fetched, partly }
+    }
+
+    fn gone(gone: &RemovedDocument) -> Self {
+        let (at, fetched, partly) = (gone.removed_at, gone.fetched, gone.partly_fetched);
+        Self::Recalled { at, account: gone.account.to_string(), fetched, partly }
+    }
+
+    fn not(fault: Fault) -> Self {
+        Self::Not { account: String::new(), fault }
+    }
 }
 
 impl Deliveries {
@@ -47,7 +73,11 @@ impl Deliveries {
         job: &str,
         now: Timestamp,
     ) -> Result<Progress, WorkError> {
-        let folder = spool.outgoing.sub(job).doing(|| format!("opening outgoing/{job}"))?;
+        let folder = match spool.outgoing.sub(job) {
+            // Emptied and removed since it was listed.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Progress::default()),
+            opened => opened.doing(|| format!("opening outgoing/{job}"))?,
+        };
         let looking = || format!("looking at outgoing/{job}/{SHEET}");
         if folder.stat(SHEET).doing(looking)?.is_none() {
             return Ok(Progress::default());
@@ -86,12 +116,14 @@ impl Deliveries {
         );
         let mut recalled = 0;
         match rows {
-            Err(fault) => self.line(&mut text, "", "", &Outcome::Not(fault)),
+            Err(fault) => self.line(&mut text, "", "", &Outcome::not(fault)),
             Ok(rows) => {
                 for row in rows {
-                    let outcome = self.recall_row(code, &row, now)?;
-                    recalled += u64::from(matches!(outcome, Outcome::Recalled { .. }));
-                    self.line(&mut text, &row.line.to_string(), &row.document, &outcome);
+                    self.memory.beat();
+                    for (document, outcome) in self.recall_row(code, &row, now)? {
+                        recalled += u64::from(matches!(outcome, Outcome::Recalled { .. }));
+                        self.line(&mut text, &row.line.to_string(), &document, &outcome);
+                    }
                     self.points.pass("recalled")?;
                 }
             }
@@ -102,7 +134,7 @@ impl Deliveries {
         self.write_report(spool, &name, text.as_bytes()).doing(|| format!("writing reports/{name}"))?;
         self.points.pass("recall reported")?;
         tracing::info!(insurer = %code, recalled, "a recall was taken in");
-        spool.taking.remove_file(&taken).doing(|| format!("clearing .taking/{taken}"))?;
+        spool.taking.remove_all(&taken).doing(|| format!("clearing .taking/{taken}"))?;
         spool.taking.sync().doing(|| format!("clearing .taking/{taken}"))?;
         match spool.outgoing.remove_folder(job) {
             Err(error)
@@ -112,46 +144,100 @@ impl Deliveries {
         Ok(Progress { done: 1, more: false })
     }
 
-    fn recall_row(&self, code: &InsurerCode, row: &Row, now: Timestamp) -> Result<Outcome, WorkError> {
+    /// Each document that a row means, as the report names it, and what became of it.
+    fn recall_row(
+        &self,
+        code: &InsurerCode,
+        row: &Row,
+        now: Timestamp,
+    ) -> Result<Vec<(String, Outcome)>, WorkError> {
         let id = DocumentId::parse(&row.document).ok().or_else(|| Document::id_in(&row.document));
-        let Some(id) = id else { return Ok(Outcome::Not(malformed())) };
+        let only = |outcome| Ok(vec![(row.document.clone(), outcome)]);
+        let Some(id) = id else { return only(Outcome::not(malformed())) };
+        if let Some(group) = self.group_of(code, id)? {
+            return self.recall_group(code, group, now);
+        }
+        only(self.recall_one(code, id, now)?)
+    }
+
+    fn recall_one(&self, code: &InsurerCode, id: DocumentId, now: Timestamp) -> Result<Outcome, WorkError> {
         // Another insurer's document is answered like none.
         let document = self.ledger.document(id)?.filter(|document| document.insurer == *code);
         if let Some(document) = document {
-            match (self.recall)(id, &Actor::Importer(code.clone()), now)? {
-                Recall::Held => return Ok(Outcome::Not(held())),
-                Recall::Done(_) | Recall::Missing => {}
-            }
-            let account = document.account.to_string();
-            return Ok(Outcome::Recalled { at: now, account, fetched: document.fetched });
+            return Ok(match (self.recall)(id, &Actor::Importer(code.clone()), now)? {
+                Recall::Held => Outcome::Not { account: document.account.to_string(), fault: held() },
+                Recall::Done(recalled) => Outcome::of(&recalled.document, now),
+                Recall::Missing => Outcome::of(&document, now),
+            });
         }
         let gone = self.ledger.removed_document(id)?.filter(|gone| gone.insurer == *code);
         Ok(match gone {
-            Some(gone) if gone.reason == RemovalReason::Recalled => Outcome::Recalled {
-                at: gone.removed_at,
-                account: gone.account.to_string(),
-                fetched: gone.fetched,
-            },
-            Some(_) => Outcome::Not(expired()),
+            Some(gone) if gone.reason == RemovalReason::Recalled => Outcome::gone(&gone),
+            Some(gone) => Outcome::Not { account: gone.account.to_string(), fault: expired() },
             None => match self.ledger.removing(id)?.filter(|(document, _)| document.insurer == *code) {
                 // Begun before a crash: the purge finishes it.
-                Some((document, RemovalReason::Recalled)) => Outcome::Recalled {
-                    at: now,
-                    account: document.account.to_string(),
-                    fetched: document.fetched,
-                },
-                Some(_) => Outcome::Not(expired()),
-                None => Outcome::Not(unknown()),
+                Some((document, RemovalReason::Recalled)) => Outcome::of(&document, now),
+                Some((document, _)) => {
+                    Outcome::Not { account: document.account.to_string(), fault: expired() }
+                }
+                None => Outcome::not(unknown()),
             },
         })
+    }
+
+    /// The announcement that this number is of, if it is of one.
+    fn group_of(&self, code: &InsurerCode, id: DocumentId) -> Result<Option<DocumentId>, WorkError> {
+        if let Some(document) = self.ledger.document(id)?.filter(|document| document.insurer == *code) {
+            return Ok(document.announcement);
+        }
+        if let Some((document, _)) =
+            self.ledger.removing(id)?.filter(|(document, _)| document.insurer == *code)
+        {
+            return Ok(document.announcement);
+        }
+        let gone = self.ledger.removed_document(id)?.filter(|gone| gone.insurer == *code);
+        Ok(gone.and_then(|gone| gone.announcement))
+    }
+
+    /// Takes an announcement from all that have it, and names those from whom it was taken before, by number.
+    fn recall_group(
+        &self,
+        code: &InsurerCode,
+        group: DocumentId,
+        now: Timestamp,
+    ) -> Result<Vec<(String, Outcome)>, WorkError> {
+        let there = self.ledger.announced(code)?.into_iter().filter(|(of, _)| *of == group);
+        let mut outcomes = BTreeMap::new();
+        for (_, id) in there {
+            self.memory.beat();
+            outcomes.insert(id, self.recall_one(code, id, now)?);
+        }
+        // Recalled before, or before a crash of this very recall.
+        let first = self.ledger.document(group)?.map(|document| document.placed_at);
+        let first = first.or(self.ledger.removed_document(group)?.map(|gone| gone.placed_at));
+        for gone in self.ledger.removed_documents(code, first.unwrap_or_default(), now.plus(1))? {
+            if gone.announcement == Some(group) && gone.reason == RemovalReason::Recalled {
+                outcomes.entry(gone.id).or_insert_with(|| Outcome::gone(&gone));
+            }
+        }
+        if outcomes.is_empty() {
+            return Ok(vec![(group.to_string(), Outcome::not(expired()))]);
+        }
+        Ok(outcomes.into_iter().map(|(id, outcome)| (id.to_string(), outcome)).collect())
     }
 
     fn line(&self, text: &mut String, line: &str, document: &str, outcome: &Outcome) {
         let local = |at: Option<Timestamp>| at.map(|at| at.shown_in(self.zone)).unwrap_or_default();
         let cells = match outcome {
-            Outcome::Recalled { at, account, fetched } => {
-                let read = if fetched.is_some() { "yes" } else { "no" };
-                let (first, last) = (local(fetched.map(|f| f.0)), local(fetched.map(|f| f.1)));
+            Outcome::Recalled { at, account, fetched, partly } => {
+                let read = match Reading::of(*fetched, *partly) {
+                    Reading::Whole => "yes",
+                    Reading::Partly => "partly",
+                    Reading::Not => "no",
+                };
+                // Of a part: when it broke off last.
+                let last = fetched.map(|f| f.1).or(partly.map(|p| p.0));
+                let (first, last) = (local(fetched.map(|f| f.0)), local(last));
                 [
                     "recalled".into(),
                     document.to_owned(),
@@ -165,8 +251,8 @@ impl Deliveries {
                 .chain([String::new(), String::new(), String::new()])
                 .collect::<Vec<_>>()
             }
-            Outcome::Not(fault) => {
-                let mut cells = vec!["refused".to_owned(), document.to_owned()];
+            Outcome::Not { account, fault } => {
+                let mut cells = vec!["refused".to_owned(), document.to_owned(), account.clone()];
                 cells.resize(7, String::new());
                 cells.extend([fault.code.to_owned(), fault.text.ja.clone(), fault.text.en.clone()]);
                 cells

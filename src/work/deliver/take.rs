@@ -11,11 +11,11 @@ use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 
 use super::announce::{Announced, Placement, announced_digest};
-use super::place::Batch;
+use super::place::{Batch, RowState};
 use super::report::{Outcome, Report};
 use super::resolve::Parties;
 use super::sheet::{self, Fault, Row};
-use super::{Deliveries, SHEET, read_small};
+use super::{Deliveries, SHEET, Turn, marks, read_small};
 use crate::model::ids::{Digest, InsurerCode};
 use crate::model::party::Actor;
 use crate::model::time::Timestamp;
@@ -35,6 +35,34 @@ struct Begun {
     sheet: String,
     /// Hash of each named file that could be read.
     files: BTreeMap<String, Digest>,
+    /// By which each of them is known again: [`marks`].
+    #[serde(default)]
+    marks: BTreeMap<String, [u64; 4]>,
+}
+
+/// A set whose turn was over: what became of its rows so far.
+pub(super) struct UnderWay {
+    at: Timestamp,
+    set: Digest,
+    outcomes: Vec<Option<Outcome>>,
+}
+
+/// Why no more rows are looked at.
+#[derive(PartialEq, Eq)]
+enum Ended {
+    All,
+    ScannerDown,
+    TurnOver,
+}
+
+/// What came of placing rows.
+enum Rows {
+    /// All are done.
+    Done(Report),
+    /// The scanner is down: what was placed stays placed, the rest waits.
+    Wait,
+    /// The turn is over.
+    More,
 }
 
 impl Deliveries {
@@ -44,8 +72,12 @@ impl Deliveries {
         code: &InsurerCode,
         spool: &InsurerSpool,
         job: &str,
+        turn: &Turn,
         now: Timestamp,
     ) -> Result<Progress, WorkError> {
+        if turn.is_over() {
+            return Ok(Progress { done: 0, more: true });
+        }
         let folder = match spool.outgoing.sub(job) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             opened => Some(opened.doing(|| format!("opening outgoing/{job}"))?),
@@ -66,8 +98,10 @@ impl Deliveries {
         let reported = spool.reports.stat(&name).doing(|| format!("looking for reports/{name}"))?.is_some();
         let taken = self.ledger.delivery_taken(code, begun.set)?;
         if !(reported && taken) {
-            let Some(mut report) = self.place_rows(code, folder.as_ref(), &begun, &rows, job, now)? else {
-                return Ok(Progress::default());
+            let mut report = match self.place_rows(code, folder.as_ref(), &begun, &rows, job, turn, now)? {
+                Rows::Done(report) => report,
+                Rows::Wait => return Ok(Progress::default()),
+                Rows::More => return Ok(Progress { done: 0, more: true }),
             };
             if let Some(folder) = &folder {
                 name_left_over(folder, &rows, &mut report).doing(|| format!("reading outgoing/{job}"))?;
@@ -103,10 +137,6 @@ impl Deliveries {
         let name = format!("{job}.csv");
         let read = match read_small(&spool.taking, &name) {
             Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(not_plain()),
-            // A link: `openat2` refuses to follow it.
-            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
-                Err(not_plain())
-            }
             Err(error) => return Err(error).doing(|| format!("reading .taking/{name}")),
             Ok(bytes) if bytes.len() as u64 > sheet::SHEET_BYTES_MAX => Err(too_long()),
             Ok(bytes) => sheet::read(&bytes).map(|rows| (bytes, rows)),
@@ -118,24 +148,28 @@ impl Deliveries {
                 return Ok(None);
             }
         };
-        let mut files = BTreeMap::new();
+        let (mut files, mut known) = (BTreeMap::new(), BTreeMap::new());
         let mut set = sha2::Sha256::new();
         set.update(sha2::Sha256::digest(&bytes));
         let names: Vec<&str> =
             folder.map(|_| sheet::file_names(&rows).into_iter().collect()).unwrap_or_default();
         let digests = match folder {
-            Some(folder) => hash_files(folder, &names, self.policy.document_bytes_max),
+            Some(folder) => {
+                hash_files(folder, &names, self.policy.document_bytes_max, &|| self.memory.beat())
+            }
             None => Ok(Vec::new()),
         };
         for (name, digest) in names.iter().copied().zip(digests.doing(|| format!("reading outgoing/{job}"))?)
         {
-            let Some(digest) = digest else { continue };
+            let Some((digest, marks)) = digest else { continue };
             set.update((name.len() as u64).to_be_bytes());
             set.update(name.as_bytes());
             set.update(digest.0);
             files.insert(name.to_owned(), digest);
+            known.insert(name.to_owned(), marks);
         }
-        let begun = Begun { at: now, set: Digest(set.finalize().into()), sheet: BASE64.encode(bytes), files };
+        let (set, sheet) = (Digest(set.finalize().into()), BASE64.encode(bytes));
+        let begun = Begun { at: now, set, sheet, files, marks: known };
         let json = serde_json::to_vec(&begun).map_err(io::Error::from).doing(|| "fixing a set".into())?;
         let (part, fixed) = (format!("{job}.part"), format!("{job}.set"));
         let write = || -> io::Result<()> {
@@ -179,7 +213,7 @@ impl Deliveries {
         Ok(())
     }
 
-    /// None when the scanner is down: what was placed stays placed, the rest waits.
+    #[allow(clippy::too_many_arguments, reason = "a set, and when it makes room for others")]
     fn place_rows(
         &self,
         code: &InsurerCode,
@@ -187,11 +221,16 @@ impl Deliveries {
         begun: &Begun,
         rows: &[Row],
         job: &str,
+        turn: &Turn,
         now: Timestamp,
-    ) -> Result<Option<Report>, WorkError> {
+    ) -> Result<Rows, WorkError> {
         let parties = self.parties(code, now)?;
+        let key = (code.clone(), job.to_owned());
+        let earlier = self.memory.under_way().remove(&key);
+        let earlier = earlier.filter(|earlier| earlier.at == begun.at && earlier.set == begun.set);
+        let earlier = earlier.map_or_else(|| vec![None; rows.len()], |earlier| earlier.outcomes);
         // While one batch becomes durable and is placed, the next is copied and scanned.
-        let (outcomes, down) = std::thread::scope(|scope| {
+        let (outcomes, ended) = std::thread::scope(|scope| {
             let (full, batches) = sync_channel::<Batch>(1);
             let by = Actor::Importer(code.clone());
             let placing = scope.spawn(move || {
@@ -202,33 +241,39 @@ impl Deliveries {
                 }
                 Ok::<_, WorkError>(placed)
             });
-            let prepared = self.prepare_rows(code, &parties, folder, begun, rows, now, &full);
+            let prepared = self.prepare_rows(code, &parties, folder, begun, rows, earlier, turn, now, &full);
             drop(full);
             // Its trouble came first, where there is both.
             let placed = placing.join().map_err(|_| panicked())??;
-            let (mut outcomes, down) = prepared?;
+            let (mut outcomes, ended) = prepared?;
             for (index, outcome) in placed {
                 outcomes[index] = Some(outcome);
             }
-            Ok::<_, WorkError>((outcomes, down))
+            Ok::<_, WorkError>((outcomes, ended))
         })?;
         let alarm = format!("DELIVERY-SCANNER {code}");
-        if down {
+        if ended == Ended::ScannerDown {
             self.alarms.raise(&alarm, "the virus scanner does not answer; deliveries wait", now);
-            return Ok(None);
+            return Ok(Rows::Wait);
         }
         self.alarms.clear(&alarm);
+        if ended == Ended::TurnOver {
+            let under_way = UnderWay { at: begun.at, set: begun.set, outcomes };
+            self.memory.under_way().insert(key, under_way);
+            self.points.pass("turn over")?;
+            return Ok(Rows::More);
+        }
         let mut report = Report::default();
         for (row, outcome) in rows.iter().zip(&outcomes) {
             if let Some(outcome) = outcome {
                 report.row(row, outcome, job);
             }
         }
-        Ok(Some(report))
+        Ok(Rows::Done(report))
     }
 
     /// Copies, checks and scans rows that were not delivered before, and gives them out in batches; what became of the
-    /// others, and whether the scanner is down. Ends early when nobody takes the batches any more.
+    /// others, after `outcomes` of earlier turns. Ends early when nobody takes the batches any more.
     #[allow(clippy::too_many_arguments, reason = "each is a different thing, and there is one caller")]
     fn prepare_rows(
         &self,
@@ -237,39 +282,49 @@ impl Deliveries {
         folder: Option<&Folder>,
         begun: &Begun,
         rows: &[Row],
+        mut outcomes: Vec<Option<Outcome>>,
+        turn: &Turn,
         now: Timestamp,
         full: &SyncSender<Batch>,
-    ) -> Result<(Vec<Option<Outcome>>, bool), WorkError> {
-        let mut outcomes: Vec<Option<Outcome>> = vec![None; rows.len()];
+    ) -> Result<(Vec<Option<Outcome>>, Ended), WorkError> {
         let mut batch = Batch::default();
-        let mut down = false;
+        let mut ended = Ended::All;
         for (index, row) in rows.iter().enumerate() {
-            let digest = row_digest(code, begun.set, row);
-            if let Some(id) = self.ledger.delivered_row(digest)? {
-                // By this very taking, before a crash?
-                let now_placed =
-                    self.ledger.document(id)?.is_some_and(|document| document.placed_at >= begun.at);
-                let outcome = if now_placed { Outcome::Placed(id, None) } else { Outcome::Before(id) };
-                outcomes[index] = Some(outcome);
+            if outcomes[index].is_some() {
                 continue;
             }
-            match self.prepare_row(code, parties, folder, begun, row, now)? {
-                Prepared::Ready(ready) => batch.add(index, *ready, digest),
-                Prepared::Announced(placement) => outcomes[index] = Some(announced(&placement)),
-                Prepared::Not(fault) => outcomes[index] = Some(Outcome::Not(fault)),
-                Prepared::ScannerDown => {
-                    down = true;
-                    break;
+            if turn.is_over() {
+                ended = Ended::TurnOver;
+                break;
+            }
+            turn.worked.set(true);
+            self.memory.beat();
+            let digest = row_digest(code, begun.set, row);
+            match self.row_state(digest, begun.at)? {
+                RowState::New => match self.prepare_row(code, parties, folder, begun, row, now)? {
+                    Prepared::Ready(ready) => batch.add(index, *ready, digest),
+                    Prepared::Announced(placement) => outcomes[index] = Some(announced(&placement)),
+                    Prepared::Not(fault) => outcomes[index] = Some(Outcome::Not(fault)),
+                    Prepared::ScannerDown => {
+                        ended = Ended::ScannerDown;
+                        break;
+                    }
+                },
+                // By this very taking, before a crash?
+                RowState::Counts(id, placed_at) if placed_at >= begun.at => {
+                    outcomes[index] = Some(Outcome::Placed(id, None));
                 }
+                RowState::Counts(id, _) => outcomes[index] = Some(Outcome::Before(id)),
+                RowState::Going => outcomes[index] = Some(Outcome::Not(super::place::going())),
             }
             if batch.is_full() && full.send(std::mem::take(&mut batch)).is_err() {
-                return Ok((outcomes, down));
+                return Ok((outcomes, ended));
             }
         }
         if !batch.is_empty() {
             let _ = full.send(batch);
         }
-        Ok((outcomes, down))
+        Ok((outcomes, ended))
     }
 
     fn prepare_row(
@@ -317,7 +372,7 @@ impl Deliveries {
         let expected = begun.files.get(name).copied();
         let Some(target) = target else {
             let digest = row_digest(code, begun.set, row);
-            return Ok(match self.announce_row(code, parties, request, expected, digest, now)? {
+            return Ok(match self.announce_row(code, parties, request, expected, digest, begun.at, now)? {
                 Announced::Placed(placement) => Prepared::Announced(placement),
                 Announced::Not(fault) => Prepared::Not(fault),
                 Announced::ScannerDown => Prepared::ScannerDown,
@@ -326,23 +381,23 @@ impl Deliveries {
         self.prepare(code, target, request, expected, now)
     }
 
-    /// Whether a row reached an outbox: the one it was for, or, for everybody, any.
-    fn is_placed(&self, code: &InsurerCode, row: &Row, digest: Digest) -> Result<bool, WorkError> {
-        if self.ledger.delivered_row(digest)?.is_some() {
-            return Ok(true);
-        }
+    /// Whether a row reached an outbox by this taking or one before it: the one it was for, or, for everybody, any.
+    fn is_placed(&self, code: &InsurerCode, row: &Row, begun: &Begun) -> Result<bool, WorkError> {
+        let digest = row_digest(code, begun.set, row);
+        let placed = |digest| Ok(matches!(self.row_state(digest, begun.at)?, RowState::Counts(..)));
         if row.cells[0] != "*" {
-            return Ok(false);
+            return placed(digest);
         }
         for account in self.ledger.accounts(Some(code))? {
-            if self.ledger.delivered_row(announced_digest(digest, &account.id))?.is_some() {
+            if placed(announced_digest(digest, &account.id))? {
                 return Ok(true);
             }
         }
         Ok(false)
     }
 
-    /// Removes the files of which every row was placed; what the ledger does not have in an outbox stays.
+    /// Removes the files of which every row was placed; what the ledger does not have in an outbox stays, and what is not the
+    /// file that was taken any more: it has been put there for the next set.
     fn clear_away(
         &self,
         code: &InsurerCode,
@@ -361,13 +416,12 @@ impl Deliveries {
         if let Some(folder) = folder.filter(|_| !reused) {
             let mut going = sheet::file_names(rows);
             for row in rows {
-                if !self.is_placed(code, row, row_digest(code, begun.set, row))? {
+                if !self.is_placed(code, row, begun)? {
                     going.remove(row.file());
                 }
             }
             for name in going {
-                let stat = folder.stat(name).doing(doing)?;
-                if stat.is_some_and(|stat| !crate::store::spool::is_folder(&stat)) {
+                if is_taken(folder, name, begun, self.policy.document_bytes_max).doing(doing)? {
                     folder.remove_file(name).doing(doing)?;
                 }
             }
@@ -450,11 +504,30 @@ fn open_plain(folder: &Folder, name: &str) -> io::Result<Option<std::fs::File>> 
     Ok(is_lone_file(&rustix::fs::fstat(&file)?).then_some(file))
 }
 
+/// Whether this is still the file that was taken: by its marks, or by its hash where none were kept.
+fn is_taken(folder: &Folder, name: &str, begun: &Begun, max: u64) -> io::Result<bool> {
+    let Some(stat) = folder.stat(name)?.filter(is_lone_file) else { return Ok(false) };
+    if let Some(taken) = begun.marks.get(name) {
+        return Ok(marks(&stat) == *taken);
+    }
+    let mut buffer = vec![0; 256 * 1024];
+    let found = hash_file(folder, name, max, &mut buffer)?;
+    Ok(found.map(|(digest, _)| digest) == begun.files.get(name).copied())
+}
+
 /// Threads that hash the files of a set.
 const HASHERS_MAX: usize = 4;
 
+/// A file's hash and [`marks`].
+type Hashed = (Digest, [u64; 4]);
+
 /// The hashes of these, in their order; none for what is not there or no plain file.
-fn hash_files(folder: &Folder, names: &[&str], max: u64) -> io::Result<Vec<Option<Digest>>> {
+fn hash_files(
+    folder: &Folder,
+    names: &[&str],
+    max: u64,
+    beat: &(dyn Fn() + Sync),
+) -> io::Result<Vec<Option<Hashed>>> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(HASHERS_MAX);
     let each = names.len().div_ceil(threads).max(1);
     std::thread::scope(|scope| {
@@ -463,7 +536,11 @@ fn hash_files(folder: &Folder, names: &[&str], max: u64) -> io::Result<Vec<Optio
             .map(|names| {
                 scope.spawn(move || {
                     let mut buffer = vec![0; 256 * 1024];
-                    names.iter().map(|name| hash_file(folder, name, max, &mut buffer)).collect()
+                    let hash = |name: &&str| {
+                        beat();
+                        hash_file(folder, name, max, &mut buffer)
+                    };
+                    names.iter().map(hash).collect()
                 })
             })
             .collect();
@@ -477,7 +554,7 @@ fn hash_files(folder: &Folder, names: &[&str], max: u64) -> io::Result<Vec<Optio
     })
 }
 
-fn hash_file(folder: &Folder, name: &str, max: u64, buffer: &mut [u8]) -> io::Result<Option<Digest>> {
+fn hash_file(folder: &Folder, name: &str, max: u64, buffer: &mut [u8]) -> io::Result<Option<Hashed>> {
     let file = match open_plain(folder, name) {
         Ok(Some(file)) => file,
         Ok(None) => return Ok(None),
@@ -485,12 +562,13 @@ fn hash_file(folder: &Folder, name: &str, max: u64, buffer: &mut [u8]) -> io::Re
         Err(error) => return Err(error),
     };
     let mut hash = sha2::Sha256::new();
+    let known = marks(&rustix::fs::fstat(&file)?);
     // One byte more than is allowed is enough to be refused later.
     let mut file = file.take(max.saturating_add(1));
     loop {
         let read = file.read(buffer)?;
         if read == 0 {
-            return Ok(Some(Digest(hash.finalize().into())));
+            return Ok(Some((Digest(hash.finalize().into()), known)));
         }
         hash.update(&buffer[..read]);
     }

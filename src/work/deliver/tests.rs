@@ -10,16 +10,16 @@ use crate::rules::policy::LateAnswer;
 use crate::small_world::{INSURER, World, account, at, code};
 use crate::work::ports::{FixedScanner, Scan, ScannerDown};
 
-const PDF: &str = "%PDF-1.7\nsample\n%%EOF\n";
+pub(super) const PDF: &str = "%PDF-1.7\nsample\n%%EOF\n";
 
-struct Delivering {
-    world: World,
-    scanner: Arc<FixedScanner>,
-    stage: Deliveries,
-    now: Timestamp,
+pub(super) struct Delivering {
+    pub(super) world: World,
+    pub(super) scanner: Arc<FixedScanner>,
+    pub(super) stage: Deliveries,
+    pub(super) now: Timestamp,
 }
 
-fn stage(world: &World, scanner: Arc<FixedScanner>, points: Points) -> Deliveries {
+pub(super) fn stage(world: &World, scanner: Arc<FixedScanner>, points: Points) -> Deliveries {
     Deliveries {
         ledger: world.ledger.clone(),
         blobs: world.blobs.clone(),
@@ -31,8 +31,7 @@ fn stage(world: &World, scanner: Arc<FixedScanner>, points: Points) -> Deliverie
         scanner,
         turn: world.turn.clone(),
         alarms: world.alarms.clone(),
-        looks: Mutex::default(),
-        listed: Mutex::default(),
+        memory: Memory::default(),
         recall: recalls(world),
         points,
     }
@@ -52,14 +51,14 @@ fn recalls(world: &World) -> Box<RecallOf> {
 }
 
 impl Delivering {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let world = World::new();
         let scanner = Arc::new(FixedScanner::clean());
         let stage = stage(&world, scanner.clone(), Points::default());
         Self { now: world.now, stage, scanner, world }
     }
 
-    fn job(&self, job: &str, sheet: impl AsRef<[u8]>, files: &[(&str, &str)]) {
+    pub(super) fn job(&self, job: &str, sheet: impl AsRef<[u8]>, files: &[(&str, &str)]) {
         let folder = self.world.spool(&format!("outgoing/{job}"));
         std::fs::create_dir_all(&folder).unwrap();
         for (name, content) in files {
@@ -68,19 +67,19 @@ impl Delivering {
         std::fs::write(folder.join("delivery.csv"), sheet).unwrap();
     }
 
-    fn path(&self, rest: &str) -> PathBuf {
+    pub(super) fn path(&self, rest: &str) -> PathBuf {
         self.world.spool(&format!("outgoing/{rest}"))
     }
 
     /// A look, the settling time, and the taking.
-    fn settle(&mut self) -> u64 {
+    pub(super) fn settle(&mut self) -> u64 {
         self.stage.step(self.now).unwrap();
         self.now = self.now.plus(10 * SECOND);
         self.stage.step(self.now).unwrap().done
     }
 
     /// `line result code` of every row in every report of a delivery, in order.
-    fn results(&self) -> Vec<String> {
+    pub(super) fn results(&self) -> Vec<String> {
         let names = self.world.names("reports");
         let mut lines = Vec::new();
         for name in names.iter().filter(|name| name.starts_with("delivery-")) {
@@ -566,7 +565,7 @@ fn what_was_not_delivered_is_said_when_it_stays_long() {
     assert!(it.world.alarm_codes().is_empty());
 }
 
-fn recall_lines(it: &Delivering) -> Vec<String> {
+pub(super) fn recall_lines(it: &Delivering) -> Vec<String> {
     let mut lines = Vec::new();
     for name in it.world.names("reports").into_iter().filter(|name| name.starts_with("recall-")) {
         let text = std::fs::read_to_string(it.world.spool(&format!("reports/{name}"))).unwrap();

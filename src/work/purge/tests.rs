@@ -347,3 +347,30 @@ fn a_long_stop_leaves_no_removal_out_and_one_insurers_folder_stops_nobody() {
         "not before what was reported"
     );
 }
+
+/// What was downloaded up to the intent is told to everybody, also if only a part came through.
+#[test]
+fn a_recall_knows_of_downloads_up_to_its_intent_and_of_parts() {
+    let purged = Purged::new();
+    let id = purged.place(1, purged.world.now.plus(DAY));
+    let (ledger, now) = (purged.world.ledger.clone(), purged.world.now);
+    let reading = ledger.clone();
+    let points = Points::stopping(move |at| {
+        if at == "intended" {
+            reading
+                .commit(Op::PartlyFetched { id, bytes: 2 }, Actor::Account(account("K0001")), now)
+                .unwrap();
+        }
+        false
+    });
+    let told = Arc::new(Mutex::new(None));
+    let purge = purged.purge(PurgePolicy::default()).with_points(points);
+    let heard = told.clone();
+    purge.tell_recalls(Box::new(move |document, _| {
+        *heard.lock().unwrap() = Some(document.partly_fetched);
+        Ok(())
+    }));
+    let Recall::Done(recalled) = purge.recall(id, &Actor::Operator(0), now).unwrap() else { panic!() };
+    assert_eq!(recalled.document.partly_fetched, Some((now, 2)));
+    assert_eq!(*told.lock().unwrap(), Some(Some((now, 2))));
+}
