@@ -1,7 +1,7 @@
 //! The stages of work behind the desk, for the daemon and the command line alike.
 
 use std::io::Read;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use super::parts::{AnnounceOrder, DeliverOrder, Works};
 use super::test_mail::send_test_mail;
