@@ -240,7 +240,7 @@ impl Bounces {
     fn end_complaints(&self) -> anyhow::Result<()> {
         let mut complaints = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
         let mut over = Vec::new();
-        for (whom, mail) in complaints.iter() {
+        for (whom, mail) in &*complaints {
             if self.notifier.is_moved(mail)? {
                 over.push(whom.clone());
             }
