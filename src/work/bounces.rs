@@ -240,7 +240,7 @@ impl Bounces {
     fn end_complaints(&self) -> anyhow::Result<()> {
         let mut complaints = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
         let mut over = Vec::new();
-        for (whom, mail) in complaints.iter() {
+        for (whom, mail) in &*complaints {
             if self.notifier.is_moved(mail)? {
                 over.push(whom.clone());
             }
@@ -259,9 +259,12 @@ impl Bounces {
         loop {
             let page = self.ledger.marked_mailboxes(after, PAGE)?;
             after = page.last().map(|mailbox| mailbox.tag);
-            marked += page.len();
             let last = page.len() < PAGE;
             for mailbox in page {
+                if !self.is_in_use(&mailbox)? {
+                    continue;
+                }
+                marked += 1;
                 let alarm = format!("NOTICE-FAILED {}", mailbox.tag);
                 if let Err(error) = self.tell_one(&mailbox, now) {
                     tracing::error!(
@@ -287,6 +290,13 @@ impl Bounces {
             self.alarms.raise("ADDRESS-UNREACHABLE", &text, now);
         }
         Ok(())
+    }
+
+    /// Whether those whom the marked mail told are still reached there.
+    fn is_in_use(&self, mailbox: &Mailbox) -> anyhow::Result<bool> {
+        let Some(mark) = &mailbox.mark else { return Ok(false) };
+        let Some(mail) = self.ledger.mail(mark.mail)? else { return Ok(true) };
+        Ok(!self.notifier.is_moved(&mail)?)
     }
 
     fn tell_one(&self, mailbox: &Mailbox, now: Timestamp) -> anyhow::Result<()> {

@@ -352,6 +352,8 @@ fn an_address_that_nobody_reads_gets_no_more_until_it_changes() {
     let sent = post.step();
     assert_eq!((sent.len(), sent[0].0.as_str()), (1, "new@example.jp"));
     assert!(sent[0].2.contains("2件"), "{}", sent[0].2);
+    post.bounces.step(post.clock.now()).unwrap();
+    assert_eq!(post.alarm_codes(), [""; 0], "nobody is reached there any more");
 }
 
 #[test]

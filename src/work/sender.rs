@@ -268,6 +268,7 @@ impl Sender {
         let message = BASE64.decode(&card.message)?;
         let mark = mail.message_id.split('@').next().map(str::to_owned);
         let envelope = Envelope { from: Some(card.from), to: card.to, id: mark };
+        self.alarms.clear(&format!("MAIL-FAILED {id}"));
         let delivery = self.mailer.send(&envelope, &message);
         let (policy, now) = (self.policy(), self.clock.now());
         let result = match delivery {

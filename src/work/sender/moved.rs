@@ -50,7 +50,14 @@ impl Sender {
             for mail in self.ledger.mails(&filter, LOOK_MAX)? {
                 // A first attempt looks for itself; one under way is the worker's.
                 let untried = state == MailState::Queued && mail.attempts == 0;
-                if untried || told_again(&mail) || self.state().hand.contains(&mail.id) {
+                if untried || self.state().hand.contains(&mail.id) {
+                    continue;
+                }
+                if told_again(&mail) {
+                    let alarmed = self.state().looked.given_up.contains(&mail.id);
+                    if alarmed && self.notifier.is_moved(&mail)? {
+                        self.over(mail.id);
+                    }
                     continue;
                 }
                 let done = match cards::get(self.blobs.as_ref(), &mail.card) {
