@@ -91,10 +91,11 @@ fn a_cut_off_and_the_books_of_a_day_reach_both_sides_and_agree() {
     let name = format!("reconciliation-{day}.csv");
     gateway.clock.forward(25 * HOUR);
     let sheet = gateway.insurer_spool().join("reports").join(&name);
-    // By now the next day may be closed too: it depends on the hour at which this began.
-    until("the day is closed", || {
-        sheet.exists() && gateway.ask(&["reconcile"])["day"].as_str().is_some_and(|last| last >= day.as_str())
-    });
+    until("the day is closed", || sheet.exists());
+    // By now the next day may be closed too, and its books under way: it depends on the hour at which this began.
+    until("the last day's books are there", || gateway.todoke(&["reconcile"]).code == 0);
+    let last = gateway.ask(&["reconcile"])["day"].as_str().unwrap().to_owned();
+    assert!(last >= day, "{last}");
     let text = fs::read_to_string(&sheet).unwrap();
     for what in [
         format!(",accepted,受付,{number},"),

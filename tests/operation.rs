@@ -516,16 +516,16 @@ impl SmallDisk {
 
     /// Leaves so many bytes free.
     fn fill(&self, left: u64) {
-        let about = rustix::fs::statvfs(&self.0).unwrap();
-        let free = about.f_bavail * about.f_frsize;
         let file = fs::File::create(self.0.join("filler")).unwrap();
-        rustix::fs::fallocate(
-            &file,
-            rustix::fs::FallocateFlags::empty(),
-            0,
-            free.saturating_sub(left).max(1),
-        )
-        .unwrap();
+        // The daemon writes too, so what was free a moment ago may not be.
+        loop {
+            let about = rustix::fs::statvfs(&self.0).unwrap();
+            let length = (about.f_bavail * about.f_frsize).saturating_sub(left).max(1);
+            match rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, length) {
+                Err(rustix::io::Errno::NOSPC) => {}
+                done => return done.unwrap(),
+            }
+        }
     }
 
     fn empty(&self) {
