@@ -116,6 +116,84 @@ fn what_was_recalled_or_expired_can_be_delivered_again() {
     assert_eq!(placed(it.announce(Audience::All)), (3, 0));
 }
 
+/// One file for several accounts stays while one of its rows was refused; the corrected sheet names all of them again.
+#[test]
+fn a_corrected_sheet_delivers_only_what_had_not_gone_out() {
+    let sheet = |last: &str| {
+        format!("account,file,type,title\nK0001,a.pdf,お知らせ,t\nK0005,a.pdf,x,\n{last},a.pdf,お知らせ,t\n")
+    };
+    for point in ["", "some placed", "placed", "reported", "recorded", "cleared"] {
+        let mut it = Delivering::new();
+        it.world.ledger.edit_account("S0001", |account| account.offices.truncate(1));
+        it.job("j", sheet("K9999"), &[("a.pdf", PDF)]);
+        it.settle();
+        let first: Vec<_> = it.documents().iter().map(|document| document.id).collect();
+        assert_eq!(first.len(), 2);
+        assert_eq!(crate::small_world::names(&it.path("j")), ["a.pdf"]);
+        it.now = it.now.plus(13 * DAY);
+        it.job("j", sheet("S0001"), &[]);
+        it.stage.points = Points::stopping(move |at| at == point);
+        it.stage.step(it.now).unwrap();
+        it.now = it.now.plus(10 * SECOND);
+        let _ = it.stage.step(it.now);
+        it.stage.points = Points::default();
+        it.later();
+        let after = it.results()[3..].to_vec();
+        assert_eq!(after, ["2 placed-before", "3 placed-before", "4 placed"], "{point}");
+        assert_eq!(it.documents().len(), 3, "{point}");
+        assert!(it.world.names("outgoing").is_empty(), "{point}: every row that names it is placed");
+    }
+}
+
+#[test]
+fn what_differs_in_anything_or_is_older_is_delivered_again() {
+    let deliver = |it: &mut Delivering, row: &str, bytes: &str| {
+        it.job("j", format!("account,office,file,type,title\n{row}\n"), &[("a.pdf", bytes)]);
+        it.settle();
+        it.results().last().unwrap().clone()
+    };
+    let mut it = Delivering::new();
+    let first = "K0001,,a.pdf,お知らせ,t";
+    assert_eq!(deliver(&mut it, first, PDF), "2 placed");
+    assert_eq!(
+        deliver(&mut it, "K0001,1234,a.pdf,お知らせ,t", PDF),
+        "2 placed-before",
+        "the same in other words"
+    );
+    assert_eq!(deliver(&mut it, "K0001,,a.pdf,お知らせ,u", PDF), "2 placed", "another title");
+    assert_eq!(deliver(&mut it, "K0001,,a.pdf,決定通知書,t", PDF), "2 placed", "another type");
+    assert_eq!(deliver(&mut it, "K0005,,a.pdf,お知らせ,t", PDF), "2 placed", "another account");
+    assert_eq!(deliver(&mut it, first, "%PDF-1.7 other %%EOF"), "2 placed", "other bytes");
+    it.now = it.now.plus(15 * DAY);
+    assert_eq!(deliver(&mut it, first, PDF), "2 placed-before", "the same set");
+    assert_eq!(deliver(&mut it, "K0001,1234,a.pdf,お知らせ,t", PDF), "2 placed", "over its days");
+    let answer = it.world.accept_from("K0001", "1234");
+    let sheet = format!("in_reply_to,file,type,title\n{answer},a.pdf,お知らせ,t\n");
+    it.job("j", sheet, &[("a.pdf", PDF)]);
+    it.settle();
+    assert_eq!(it.results().last().unwrap(), "2 placed", "an answer");
+    it.stage.policy.repeat_days = 0;
+    assert_eq!(deliver(&mut it, "K0005,5678,a.pdf,お知らせ,t", PDF), "2 placed", "switched off");
+}
+
+#[test]
+fn a_corrected_sheet_announces_to_nobody_twice() {
+    let mut it = Delivering::new();
+    let sheet =
+        |last: &str| format!("account,file,type,title\n*,a.pdf,お知らせ,t\n{last},a.pdf,お知らせ,t\n");
+    it.job("j", sheet("K9999"), &[("a.pdf", PDF)]);
+    it.settle();
+    assert_eq!(it.documents().len(), 3);
+    let blobs = it.world.blobs.count();
+    it.world.ledger.edit_account("K0005", |account| account.standing = Standing::Suspended);
+    it.job("j", sheet("K0001"), &[]);
+    it.settle();
+    assert_eq!(it.results()[2..], ["2 placed ANNOUNCED", "3 placed"]);
+    assert_eq!(it.documents().len(), 4, "nothing but the row for one account");
+    assert_eq!(it.world.blobs.count(), blobs + 2);
+    assert!(it.world.names("outgoing").is_empty());
+}
+
 /// Recalled between the placing and the end of the taking: that taking does not place it again.
 #[test]
 fn what_is_recalled_while_its_set_is_taken_in_stays_recalled() {

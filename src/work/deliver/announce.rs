@@ -8,10 +8,10 @@
 use sha2::Digest as _;
 
 use super::Deliveries;
-use super::place::{Content, NEVER, RowState, going};
+use super::place::{Content, NEVER, Prepared, RowState, going};
+use super::repeat::{Likeness, Repeats};
 use super::resolve::{Parties, Target};
 use super::sheet::Fault;
-use super::take::Prepared;
 use crate::model::document::Document;
 use crate::model::event::Series;
 use crate::model::ids::{AccountId, Digest, DocumentId, InsurerCode, OfficeCode};
@@ -143,10 +143,10 @@ impl Deliveries {
                 ],
             )
         };
-        self.announce_to(insurer, targets, without, content, None, &row, NEVER, &by, now)
+        self.announce_to(insurer, targets, without, content, None, &row, None, NEVER, &by, now)
     }
 
-    /// A row of `delivery.csv` for everybody; `row` is the row's digest, `since` when its set was begun.
+    /// A row of `delivery.csv` for everybody; `row` is its digest, and when its set was begun.
     #[allow(clippy::too_many_arguments, reason = "each is a different thing, and there is one caller")]
     pub(super) fn announce_row(
         &self,
@@ -154,8 +154,8 @@ impl Deliveries {
         parties: &Parties,
         content: Content<'_>,
         expected: Option<Digest>,
-        row: Digest,
-        since: Timestamp,
+        (row, since): (Digest, Timestamp),
+        repeats: &Repeats<'_>,
         now: Timestamp,
     ) -> Result<Announced, WorkError> {
         let (targets, without) = match parties.audience(&Audience::All) {
@@ -164,7 +164,7 @@ impl Deliveries {
         };
         let of = |_: &Document, account: &AccountId| announced_digest(row, account);
         let by = Actor::Importer(insurer.clone());
-        self.announce_to(insurer, targets, without, content, expected, &of, since, &by, now)
+        self.announce_to(insurer, targets, without, content, expected, &of, Some(repeats), since, &by, now)
     }
 
     #[allow(clippy::too_many_arguments, reason = "each is a different thing, and there are two callers")]
@@ -176,17 +176,19 @@ impl Deliveries {
         content: Content<'_>,
         expected: Option<Digest>,
         row: &dyn Fn(&Document, &AccountId) -> Digest,
+        repeats: Option<&Repeats<'_>>,
         since: Timestamp,
         by: &Actor,
         now: Timestamp,
     ) -> Result<Announced, WorkError> {
+        let like = announcement_like(content.title);
         let Some(target) = targets.first().cloned() else {
             return Ok(Announced::Not(nobody(&without)));
         };
         let first = match self.prepare(insurer, target, content, expected, now)? {
             Prepared::Ready(ready) => ready.into_document(),
             Prepared::Not(fault) => return Ok(Announced::Not(fault)),
-            Prepared::Announced(_) | Prepared::ScannerDown => return Ok(Announced::ScannerDown),
+            Prepared::ScannerDown => return Ok(Announced::ScannerDown),
         };
         let mut pattern = Document { kind: KIND.to_owned(), announcement: Some(first.id), ..first };
         let mut waiting = Vec::with_capacity(targets.len());
@@ -194,7 +196,16 @@ impl Deliveries {
         for target in targets {
             let row = row(&pattern, &target.account);
             match self.row_state(row, since)? {
-                RowState::New => waiting.push((target, row)),
+                RowState::New => {
+                    let earlier = repeats.map(|repeats| repeats.of(&target, like, pattern.sha256));
+                    match earlier.transpose()?.flatten() {
+                        Some(document) => {
+                            before += 1;
+                            there = there.or(Some(document));
+                        }
+                        None => waiting.push((target, row)),
+                    }
+                }
                 RowState::Counts(id, _) => {
                     before += 1;
                     there = there.or(self.ledger.document(id)?);
@@ -259,6 +270,11 @@ impl Deliveries {
         }
         Ok(())
     }
+}
+
+/// What an announcement of this title is known by.
+pub(super) fn announcement_like(title: &str) -> Likeness<'_> {
+    Likeness { kind: KIND, title, announcement: true }
 }
 
 /// Of a row for everybody and one account that it reached.

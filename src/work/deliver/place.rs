@@ -5,13 +5,12 @@ use std::io;
 
 use sha2::Digest as _;
 
-use super::Deliveries;
 use super::content::Allowed;
 use super::report::Outcome;
 use super::resolve::{Parties, Target, stands};
 use super::sheet::{Address, Fault};
-use super::take::Prepared;
-use crate::model::card::{CardRef, DocumentCard, Salt};
+use super::{Deliveries, DocumentTable};
+use crate::model::card::DocumentCard;
 use crate::model::document::{Document, Format};
 use crate::model::event::Series;
 use crate::model::ids::{AccountId, BlobId, Digest, DocumentId, InsurerCode};
@@ -19,6 +18,7 @@ use crate::model::metric;
 use crate::model::party::{Actor, Standing};
 use crate::model::time::{Day, Timestamp};
 use crate::rules::retention::{expires_at, month_of};
+use crate::store::cards;
 use crate::store::ledger::{Done, Op};
 use crate::work::ports::{Scan, Unscanned};
 use crate::work::step::{Doing as _, WorkError};
@@ -48,6 +48,14 @@ impl Ready {
     pub(super) fn into_document(self) -> Document {
         self.document
     }
+}
+
+/// What became of a document before it is placed.
+pub(super) enum Prepared {
+    /// Its bytes and card are written.
+    Ready(Box<Ready>),
+    Not(Fault),
+    ScannerDown,
 }
 
 /// What a copied document is; its hash and size.
@@ -161,7 +169,7 @@ impl Deliveries {
         let ready = match self.prepare(insurer, target, content, None, now)? {
             Prepared::Ready(ready) => *ready,
             Prepared::Not(fault) => return Ok(PlacedOne::Not(fault)),
-            Prepared::Announced(_) | Prepared::ScannerDown => return Ok(PlacedOne::ScannerDown),
+            Prepared::ScannerDown => return Ok(PlacedOne::ScannerDown),
         };
         let row = self.single_digest(&ready.document, title, now);
         let answer = match self.row_state(row, NEVER)? {
@@ -251,15 +259,13 @@ impl Deliveries {
             self.blobs.remove(&[blob]).doing(doing)?;
             return Ok(answer);
         }
-        let known = table.types.iter().any(|kind| kind == given);
-        let kind = if known { given } else { OTHER_KIND };
+        let kind = filed_under(&table, given);
         let card = DocumentCard {
-            salt: new_salt().doing(doing)?,
+            salt: cards::salt().doing(doing)?,
             title: title.to_owned(),
             original_name: name.to_owned(),
         };
-        let card = serde_json::to_vec(&card).map_err(io::Error::from).doing(doing)?;
-        let card_blob = self.blobs.put(&card, now).doing(doing)?;
+        let card = cards::put(&*self.blobs, &card, now).doing(doing)?;
         let serial = self.ledger.next_serial(Series::Document, now)?;
         let days = table.keep_days.unwrap_or(self.policy.keep_days);
         let document = Document {
@@ -274,7 +280,7 @@ impl Deliveries {
             format,
             kind: kind.to_owned(),
             month: month_of(now, self.zone),
-            card: CardRef { blob: card_blob, digest: Digest::of(&card) },
+            card,
             placed_at: now,
             expires_at: expires_at(now, days, self.zone),
             fetched: None,
@@ -282,7 +288,7 @@ impl Deliveries {
             hold: None,
             announcement: None,
         };
-        Ok(Prepared::Ready(Box::new(Ready { document, warning: (!known).then(unknown_kind) })))
+        Ok(Prepared::Ready(Box::new(Ready { document, warning: (kind != given).then(unknown_kind) })))
     }
 
     /// Into a blob, hashed and looked at on the way.
@@ -397,10 +403,9 @@ pub(super) fn going() -> Fault {
     )
 }
 
-fn new_salt() -> io::Result<Salt> {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(|_| io::Error::other("no random numbers"))?;
-    Ok(Salt(hex::encode(bytes)))
+/// The type that a document is filed under: as the insurer wrote it, if its table has it.
+pub(super) fn filed_under<'a>(table: &DocumentTable, given: &'a str) -> &'a str {
+    if table.types.iter().any(|kind| kind == given) { given } else { OTHER_KIND }
 }
 
 fn changed() -> Fault {

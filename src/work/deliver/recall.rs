@@ -9,15 +9,13 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use chrono::TimeZone as _;
-
 use super::sheet::{self, Fault};
 use super::{Deliveries, Readiness, read_small};
 use crate::model::document::{Document, Reading, RemovalReason, RemovedDocument};
 use crate::model::escape::csv_field;
 use crate::model::ids::{DocumentId, InsurerCode};
 use crate::model::party::Actor;
-use crate::model::time::Timestamp;
+use crate::model::time::{SECOND, Timestamp};
 use crate::store::spool::{Folder, InsurerSpool};
 use crate::work::purge::Recall;
 use crate::work::step::{Doing as _, Progress, WorkError};
@@ -128,8 +126,7 @@ impl Deliveries {
                 }
             }
         }
-        let time = self.zone.timestamp_opt(stat.st_mtime, 0).earliest();
-        let time = time.map(|time| time.format("%Y%m%dT%H%M%S").to_string()).unwrap_or_default();
+        let time = Timestamp(stat.st_mtime.saturating_mul(SECOND)).named_in(self.zone);
         let name = format!("recall-{job}-{time}.csv");
         self.write_report(spool, &name, text.as_bytes()).doing(|| format!("writing reports/{name}"))?;
         self.points.pass("recall reported")?;

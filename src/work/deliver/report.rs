@@ -9,7 +9,7 @@ use crate::model::ids::DocumentId;
 pub(super) enum Outcome {
     /// It is in the outbox; with a warning about its type.
     Placed(DocumentId, Option<Fault>),
-    /// The same row of the same set was placed before.
+    /// It was placed before: by the same row of the same set, or as the same document by another set.
     Before(DocumentId),
     /// It is not.
     Not(Fault),

@@ -1,7 +1,8 @@
 //! A set that was begun, to its end.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::io::{self, Read as _};
+use std::io;
 use std::sync::mpsc::{SyncSender, sync_channel};
 
 use base64::Engine as _;
@@ -10,17 +11,19 @@ use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 
-use super::announce::{Announced, Placement, announced_digest};
-use super::place::{Batch, RowState};
+use super::announce::{Announced, Audience, Placement, announced_digest, announcement_like};
+use super::files::{hash_files, is_taken, open_plain};
+use super::place::{Batch, Prepared, Ready, RowState, filed_under};
+use super::repeat::{Likeness, Repeats};
 use super::report::{Outcome, Report};
-use super::resolve::Parties;
+use super::resolve::{Parties, Target};
 use super::sheet::{self, Fault, Row};
-use super::{Deliveries, SHEET, Turn, marks, read_small};
+use super::{Deliveries, SHEET, Turn, read_small};
 use crate::model::ids::{Digest, InsurerCode};
 use crate::model::party::Actor;
-use crate::model::time::Timestamp;
+use crate::model::time::{DAY, Timestamp};
 use crate::store::ledger::Op;
-use crate::store::spool::{Folder, InsurerSpool, is_lone_file};
+use crate::store::spool::{Folder, InsurerSpool};
 use crate::work::step::{Doing as _, Progress, WorkError};
 
 /// Left-over files that a report names.
@@ -28,16 +31,16 @@ const LEFT_OVER_MAX: usize = 100;
 
 /// `.taking/JOB.set`: what was begun, fixed.
 #[derive(Serialize, Deserialize)]
-struct Begun {
+pub(super) struct Begun {
     at: Timestamp,
     set: Digest,
     /// `delivery.csv`, byte for byte, in base64.
     sheet: String,
     /// Hash of each named file that could be read.
-    files: BTreeMap<String, Digest>,
-    /// By which each of them is known again: [`marks`].
+    pub(super) files: BTreeMap<String, Digest>,
+    /// By which each of them is known again: [`super::marks`].
     #[serde(default)]
-    marks: BTreeMap<String, [u64; 4]>,
+    pub(super) marks: BTreeMap<String, [u64; 4]>,
 }
 
 /// A set whose turn was over: what became of its rows so far.
@@ -91,18 +94,17 @@ impl Deliveries {
         };
         let bytes = BASE64.decode(&begun.sheet).unwrap_or_default();
         let Ok(rows) = sheet::read(&bytes) else { return Ok(Progress::default()) };
-        let name = format!(
-            "delivery-{job}-{}.csv",
-            begun.at.utc().with_timezone(&self.zone).format("%Y%m%dT%H%M%S")
-        );
+        let name = self.report_name(job, begun.at);
+        let repeats = self.repeats(&begun);
         let reported = spool.reports.stat(&name).doing(|| format!("looking for reports/{name}"))?.is_some();
         let taken = self.ledger.delivery_taken(code, begun.set)?;
         if !(reported && taken) {
-            let mut report = match self.place_rows(code, folder.as_ref(), &begun, &rows, job, turn, now)? {
-                Rows::Done(report) => report,
-                Rows::Wait => return Ok(Progress::default()),
-                Rows::More => return Ok(Progress { done: 0, more: true }),
-            };
+            let mut report =
+                match self.place_rows(code, folder.as_ref(), &begun, &repeats, &rows, job, turn, now)? {
+                    Rows::Done(report) => report,
+                    Rows::Wait => return Ok(Progress::default()),
+                    Rows::More => return Ok(Progress { done: 0, more: true }),
+                };
             if let Some(folder) = &folder {
                 name_left_over(folder, &rows, &mut report).doing(|| format!("reading outgoing/{job}"))?;
             }
@@ -121,7 +123,7 @@ impl Deliveries {
             tracing::info!(insurer = %code, placed = report.placed, refused = report.refused, "delivery taken in");
         }
         self.points.pass("recorded")?;
-        self.clear_away(code, spool, folder.as_ref(), job, &begun, &rows)?;
+        self.clear_away(code, spool, folder.as_ref(), job, &begun, &repeats, &rows, now)?;
         Ok(Progress { done: 1, more: false })
     }
 
@@ -183,6 +185,10 @@ impl Deliveries {
         Ok(Some(begun))
     }
 
+    fn report_name(&self, job: &str, at: Timestamp) -> String {
+        format!("delivery-{job}-{}.csv", at.named_in(self.zone))
+    }
+
     /// A sheet that cannot be read: reported, and left beside its files under another name.
     fn give_back(
         &self,
@@ -195,8 +201,7 @@ impl Deliveries {
     ) -> Result<(), WorkError> {
         let mut report = Report::default();
         report.whole("refused", fault);
-        let time = now.utc().with_timezone(&self.zone).format("%Y%m%dT%H%M%S");
-        let name = format!("delivery-{job}-{time}.csv");
+        let name = self.report_name(job, now);
         self.write_report(spool, &name, report.bytes()).doing(|| format!("writing reports/{name}"))?;
         self.points.pass("refusal reported")?;
         let sheet = format!("{job}.csv");
@@ -219,6 +224,7 @@ impl Deliveries {
         code: &InsurerCode,
         folder: Option<&Folder>,
         begun: &Begun,
+        repeats: &Repeats<'_>,
         rows: &[Row],
         job: &str,
         turn: &Turn,
@@ -241,7 +247,8 @@ impl Deliveries {
                 }
                 Ok::<_, WorkError>(placed)
             });
-            let prepared = self.prepare_rows(code, &parties, folder, begun, rows, earlier, turn, now, &full);
+            let prepared =
+                self.prepare_rows(code, &parties, folder, begun, repeats, rows, earlier, turn, now, &full);
             drop(full);
             // Its trouble came first, where there is both.
             let placed = placing.join().map_err(|_| panicked())??;
@@ -281,6 +288,7 @@ impl Deliveries {
         parties: &Parties,
         folder: Option<&Folder>,
         begun: &Begun,
+        repeats: &Repeats<'_>,
         rows: &[Row],
         mut outcomes: Vec<Option<Outcome>>,
         turn: &Turn,
@@ -301,11 +309,10 @@ impl Deliveries {
             self.memory.beat();
             let digest = row_digest(code, begun.set, row);
             match self.row_state(digest, begun.at)? {
-                RowState::New => match self.prepare_row(code, parties, folder, begun, row, now)? {
-                    Prepared::Ready(ready) => batch.add(index, *ready, digest),
-                    Prepared::Announced(placement) => outcomes[index] = Some(announced(&placement)),
-                    Prepared::Not(fault) => outcomes[index] = Some(Outcome::Not(fault)),
-                    Prepared::ScannerDown => {
+                RowState::New => match self.prepare_row(code, parties, folder, begun, repeats, row, now)? {
+                    Looked::Ready(ready) => batch.add(index, *ready, digest),
+                    Looked::Done(outcome) => outcomes[index] = Some(outcome),
+                    Looked::ScannerDown => {
                         ended = Ended::ScannerDown;
                         break;
                     }
@@ -327,40 +334,48 @@ impl Deliveries {
         Ok((outcomes, ended))
     }
 
+    #[allow(clippy::too_many_arguments, reason = "each is a different thing, and there is one caller")]
     fn prepare_row(
         &self,
         code: &InsurerCode,
         parties: &Parties,
         folder: Option<&Folder>,
         begun: &Begun,
+        repeats: &Repeats<'_>,
         row: &Row,
         now: Timestamp,
-    ) -> Result<Prepared, WorkError> {
+    ) -> Result<Looked, WorkError> {
         let address = match &row.address {
             Ok(address) => address,
-            Err(fault) => return Ok(Prepared::Not(fault.clone())),
+            Err(fault) => return Ok(Looked::Done(Outcome::Not(fault.clone()))),
         };
         let Some(name) = row.file_name() else {
-            return Ok(Prepared::Not(Fault::refused(
+            return Ok(Looked::Done(Outcome::Not(Fault::refused(
                 "ROW-FILE-NAME",
                 "file は、このフォルダーに置いたファイルの名前だけにしてください。",
                 "file must be the plain name of a file in this folder",
-            )));
+            ))));
         };
         let everybody = address.everybody;
         let target = match (everybody, self.target(code, parties, address)?) {
             (true, _) => None,
             (false, Ok(target)) => Some(target),
-            (false, Err(fault)) => return Ok(Prepared::Not(fault)),
+            (false, Err(fault)) => return Ok(Looked::Done(Outcome::Not(fault))),
         };
+        let expected = begun.files.get(name).copied();
+        if let (Some(target), Some(sha256)) = (&target, expected)
+            && let Some(there) = repeats.of(target, self.likeness(code, row), sha256)?
+        {
+            return Ok(Looked::Done(Outcome::Before(there.id)));
+        }
         let opened = folder.map(|folder| open_plain(folder, name));
         let mut file = match opened {
             Some(Ok(Some(file))) => file,
-            Some(Ok(None)) => return Ok(Prepared::Not(no_plain_file())),
+            Some(Ok(None)) => return Ok(Looked::Done(Outcome::Not(no_plain_file()))),
             Some(Err(error)) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(error).doing(|| "opening a document".into());
             }
-            Some(Err(_)) | None => return Ok(Prepared::Not(missing_file())),
+            Some(Err(_)) | None => return Ok(Looked::Done(Outcome::Not(missing_file()))),
         };
         let request = super::place::Content {
             bytes: &mut file,
@@ -369,35 +384,81 @@ impl Deliveries {
             title: row.title(),
             text: everybody,
         };
-        let expected = begun.files.get(name).copied();
         let Some(target) = target else {
-            let digest = row_digest(code, begun.set, row);
-            return Ok(match self.announce_row(code, parties, request, expected, digest, begun.at, now)? {
-                Announced::Placed(placement) => Prepared::Announced(placement),
-                Announced::Not(fault) => Prepared::Not(fault),
-                Announced::ScannerDown => Prepared::ScannerDown,
+            let row = (row_digest(code, begun.set, row), begun.at);
+            return Ok(match self.announce_row(code, parties, request, expected, row, repeats, now)? {
+                Announced::Placed(placement) => Looked::Done(announced(&placement)),
+                Announced::Not(fault) => Looked::Done(Outcome::Not(fault)),
+                Announced::ScannerDown => Looked::ScannerDown,
             });
         };
-        self.prepare(code, target, request, expected, now)
+        Ok(match self.prepare(code, target, request, expected, now)? {
+            Prepared::Ready(ready) => Looked::Ready(ready),
+            Prepared::Not(fault) => Looked::Done(Outcome::Not(fault)),
+            Prepared::ScannerDown => Looked::ScannerDown,
+        })
+    }
+
+    fn repeats(&self, begun: &Begun) -> Repeats<'_> {
+        Repeats {
+            ledger: &*self.ledger,
+            blobs: &*self.blobs,
+            from: begun.at.plus(-i64::from(self.policy.repeat_days) * DAY),
+            begun_at: begun.at,
+            wanted: begun.files.values().copied().collect(),
+            known: RefCell::default(),
+        }
     }
 
     /// Whether a row reached an outbox by this taking or one before it: the one it was for, or, for everybody, any.
-    fn is_placed(&self, code: &InsurerCode, row: &Row, begun: &Begun) -> Result<bool, WorkError> {
+    fn is_placed(
+        &self,
+        code: &InsurerCode,
+        parties: &Parties,
+        row: &Row,
+        begun: &Begun,
+        repeats: &Repeats<'_>,
+    ) -> Result<bool, WorkError> {
         let digest = row_digest(code, begun.set, row);
-        let placed = |digest| Ok(matches!(self.row_state(digest, begun.at)?, RowState::Counts(..)));
-        if row.cells[0] != "*" {
-            return placed(digest);
+        let placed =
+            |digest| Ok::<_, WorkError>(matches!(self.row_state(digest, begun.at)?, RowState::Counts(..)));
+        let Ok(address) = &row.address else { return Ok(false) };
+        let sha256 = row.file_name().and_then(|name| begun.files.get(name)).copied();
+        let repeated = |target: &Target, like| {
+            Ok::<_, WorkError>(match sha256 {
+                Some(sha256) => repeats.of(target, like, sha256)?.is_some(),
+                None => false,
+            })
+        };
+        if !address.everybody {
+            return Ok(placed(digest)?
+                || match self.target(code, parties, address)? {
+                    Ok(target) => repeated(&target, self.likeness(code, row))?,
+                    Err(_) => false,
+                });
         }
-        for account in self.ledger.accounts(Some(code))? {
-            if placed(announced_digest(digest, &account.id))? {
+        let Ok((targets, _)) = parties.audience(&Audience::All) else { return Ok(false) };
+        for target in targets {
+            if placed(announced_digest(digest, &target.account))?
+                || repeated(&target, announcement_like(row.title()))?
+            {
                 return Ok(true);
             }
         }
         Ok(false)
     }
 
+    fn likeness<'a>(&self, code: &InsurerCode, row: &'a Row) -> Likeness<'a> {
+        Likeness {
+            kind: filed_under(&(self.tables)(code), row.kind()),
+            title: row.title(),
+            announcement: false,
+        }
+    }
+
     /// Removes the files of which every row was placed; what the ledger does not have in an outbox stays, and what is not the
     /// file that was taken any more: it has been put there for the next set.
+    #[allow(clippy::too_many_arguments, reason = "each is a different thing, and there is one caller")]
     fn clear_away(
         &self,
         code: &InsurerCode,
@@ -405,7 +466,9 @@ impl Deliveries {
         folder: Option<&Folder>,
         job: &str,
         begun: &Begun,
+        repeats: &Repeats<'_>,
         rows: &[Row],
+        now: Timestamp,
     ) -> Result<(), WorkError> {
         let doing = || format!("clearing outgoing/{job}");
         // A new sheet beside the old files: the next set is being put there, and may mean them.
@@ -415,8 +478,9 @@ impl Deliveries {
         };
         if let Some(folder) = folder.filter(|_| !reused) {
             let mut going = sheet::file_names(rows);
+            let parties = self.parties(code, now)?;
             for row in rows {
-                if !self.is_placed(code, row, begun)? {
+                if !self.is_placed(code, &parties, row, begun, repeats)? {
                     going.remove(row.file());
                 }
             }
@@ -445,12 +509,12 @@ fn panicked() -> WorkError {
     WorkError::Io { doing: "placing documents".to_owned(), source }
 }
 
-/// What became of a row before it is placed.
-pub(super) enum Prepared {
-    Ready(Box<super::place::Ready>),
-    /// A row for everybody, placed already.
-    Announced(Placement),
-    Not(Fault),
+/// What became of a row that was looked at.
+enum Looked {
+    /// To be placed.
+    Ready(Box<Ready>),
+    /// Nothing more is to be done with it.
+    Done(Outcome),
     ScannerDown,
 }
 
@@ -490,88 +554,6 @@ fn name_left_over(folder: &Folder, rows: &[Row], report: &mut Report) -> io::Res
         report.whole("left", &Fault::refused("FILE-LEFT", ja, en));
     }
     Ok(())
-}
-
-/// A plain file with one name, opened; none for anything else.
-fn open_plain(folder: &Folder, name: &str) -> io::Result<Option<std::fs::File>> {
-    // Looked at first: opening a device or FIFO can have effects of its own.
-    match folder.stat(name)? {
-        None => return Err(io::ErrorKind::NotFound.into()),
-        Some(stat) if !is_lone_file(&stat) => return Ok(None),
-        Some(_) => {}
-    }
-    let file = folder.open_file(name, OFlags::RDONLY)?;
-    Ok(is_lone_file(&rustix::fs::fstat(&file)?).then_some(file))
-}
-
-/// Whether this is still the file that was taken: by its marks, or by its hash where none were kept.
-fn is_taken(folder: &Folder, name: &str, begun: &Begun, max: u64) -> io::Result<bool> {
-    let Some(stat) = folder.stat(name)?.filter(is_lone_file) else { return Ok(false) };
-    if let Some(taken) = begun.marks.get(name) {
-        return Ok(marks(&stat) == *taken);
-    }
-    let mut buffer = vec![0; 256 * 1024];
-    let found = hash_file(folder, name, max, &mut buffer)?;
-    Ok(found.map(|(digest, _)| digest) == begun.files.get(name).copied())
-}
-
-/// Threads that hash the files of a set.
-const HASHERS_MAX: usize = 4;
-
-/// A file's hash and [`marks`].
-type Hashed = (Digest, [u64; 4]);
-
-/// The hashes of these, in their order; none for what is not there or no plain file.
-fn hash_files(
-    folder: &Folder,
-    names: &[&str],
-    max: u64,
-    beat: &(dyn Fn() + Sync),
-) -> io::Result<Vec<Option<Hashed>>> {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(HASHERS_MAX);
-    let each = names.len().div_ceil(threads).max(1);
-    std::thread::scope(|scope| {
-        let parts: Vec<_> = names
-            .chunks(each)
-            .map(|names| {
-                scope.spawn(move || {
-                    let mut buffer = vec![0; 256 * 1024];
-                    let hash = |name: &&str| {
-                        beat();
-                        hash_file(folder, name, max, &mut buffer)
-                    };
-                    names.iter().map(hash).collect()
-                })
-            })
-            .collect();
-        let mut digests = Vec::with_capacity(names.len());
-        for part in parts {
-            let part: io::Result<Vec<_>> =
-                part.join().unwrap_or_else(|_| Err(io::Error::other("a thread that hashes panicked")));
-            digests.extend(part?);
-        }
-        Ok(digests)
-    })
-}
-
-fn hash_file(folder: &Folder, name: &str, max: u64, buffer: &mut [u8]) -> io::Result<Option<Hashed>> {
-    let file = match open_plain(folder, name) {
-        Ok(Some(file)) => file,
-        Ok(None) => return Ok(None),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    let mut hash = sha2::Sha256::new();
-    let known = marks(&rustix::fs::fstat(&file)?);
-    // One byte more than is allowed is enough to be refused later.
-    let mut file = file.take(max.saturating_add(1));
-    loop {
-        let read = file.read(buffer)?;
-        if read == 0 {
-            return Ok(Some((Digest(hash.finalize().into()), known)));
-        }
-        hash.update(&buffer[..read]);
-    }
 }
 
 fn row_digest(code: &InsurerCode, set: Digest, row: &Row) -> Digest {
