@@ -40,7 +40,7 @@ pub(super) fn answer(parts: &Parts, request: SubmissionRequest, by: &Actor, now:
             let held = find(parts, number)?;
             if held.state != State::Held {
                 let text =
-                    format!("submission {number} is {}; only a held one can be decided", word(held.state)?);
+                    format!("submission {number} is {}; only a held one can be decided", held.state.word());
                 return Err(Trouble::refused("NOT-HELD", text));
             }
             parts.works.judge(number, release, by, now)?;
@@ -51,10 +51,6 @@ pub(super) fn answer(parts: &Parts, request: SubmissionRequest, by: &Actor, now:
 
 fn find(parts: &Parts, number: Number) -> Result<Submission, Trouble> {
     parts.ledger.submission(number)?.ok_or_else(|| Trouble::unknown(format!("submission {number}")))
-}
-
-fn word(state: State) -> Result<String, Trouble> {
-    Ok(value(state)?.as_str().unwrap_or_default().to_owned())
 }
 
 /// A submission as `submission list --json` shows it: nothing that names a person.

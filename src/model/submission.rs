@@ -139,6 +139,22 @@ pub enum State {
 }
 
 impl State {
+    /// Its name, as JSON has it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Held => "held",
+            Self::Accepted => "accepted",
+            Self::Publishing => "publishing",
+            Self::Published => "published",
+            Self::Collected => "collected",
+            Self::Imported => "imported",
+            Self::ImportFailed => "import_failed",
+            Self::Refused => "refused",
+            Self::CarriedOut => "carried_out",
+            Self::Withdrawn => "withdrawn",
+        }
+    }
+
     /// Neither refused nor withdrawn: it reserves its manifest, id and content, and what it files is filed (K53).
     pub fn counts(self) -> bool {
         !matches!(self, Self::Refused | Self::Withdrawn)
@@ -192,4 +208,40 @@ pub struct Submission {
     pub withdraws: Option<Number>,
     /// Where it is.
     pub state: State,
+}
+
+impl Submission {
+    /// What batches and books call it: `filing`, `other`, or `withdrawal`.
+    pub fn what(&self) -> &'static str {
+        match (self.withdraws, self.kind) {
+            (Some(_), _) => "withdrawal",
+            (None, Kind::Filing) => "filing",
+            (None, Kind::Other) => "other",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::State;
+
+    #[test]
+    fn a_states_word_is_its_name_in_json() {
+        use State::*;
+        let all = [
+            Held,
+            Accepted,
+            Publishing,
+            Published,
+            Collected,
+            Imported,
+            ImportFailed,
+            Refused,
+            CarriedOut,
+            Withdrawn,
+        ];
+        for state in all {
+            assert_eq!(serde_json::to_value(state).unwrap(), state.word());
+        }
+    }
 }

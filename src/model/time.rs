@@ -50,6 +50,16 @@ impl Timestamp {
         self.utc().with_timezone(&zone).format("%Y-%m-%d %H:%M:%S").to_string()
     }
 
+    /// As programs read it: local date and time with milliseconds and offset, `2026-11-23T09:00:00.000+09:00`.
+    pub fn stamped_in(self, zone: Tz) -> String {
+        self.utc().with_timezone(&zone).format("%Y-%m-%dT%H:%M:%S%.3f%:z").to_string()
+    }
+
+    /// As a part of a file's name: local date and time, `20261123T090000`.
+    pub fn named_in(self, zone: Tz) -> String {
+        self.utc().with_timezone(&zone).format("%Y%m%dT%H%M%S").to_string()
+    }
+
     /// When this local day begins: midnight, or where the clocks skip that, the first moment after it.
     pub fn day_begins(day: NaiveDate, zone: Tz) -> Self {
         let quarters = (0..=25 * 4).map(|quarter| Duration::minutes(15 * quarter));

@@ -17,13 +17,13 @@ use std::sync::Arc;
 use chrono_tz::Tz;
 
 use super::alarms::Alarms;
-use super::step::{Doing as _, Points, Progress, WorkError};
+use super::step::{Doing as _, Points, Progress, WorkError, contained};
 use crate::model::day::Batch;
 use crate::model::escape::csv_field;
 use crate::model::ids::{Digest, InsurerCode};
 use crate::model::metric;
 use crate::model::party::{Actor, Standing};
-use crate::model::submission::{Kind, Submission};
+use crate::model::submission::Submission;
 use crate::model::time::{DAY, Timestamp};
 use crate::rules::calendar::{self, BusinessDays, CalendarPolicy};
 use crate::signed::sshsig::BATCH_NAMESPACE;
@@ -67,19 +67,11 @@ impl Batches {
         }
         for insurer in self.ledger.insurers()?.into_iter().filter(|of| of.standing != Standing::Closed) {
             let alarm = format!("BATCH-FAILED {}", insurer.code);
-            match self.keep(&insurer.code, now) {
-                Ok(own) => {
-                    progress = progress.and(own);
-                    self.alarms.clear(&alarm);
-                }
-                Err(error @ (WorkError::Ledger(_) | WorkError::Stopped(_))) => return Err(error),
-                Err(error) => {
-                    // This insurer's waits; the others' go on.
-                    let text =
-                        format!("the batch of a cut-off could not be written: {error}; run `todoke doctor`");
-                    self.alarms.raise(&alarm, &text, now);
-                }
-            }
+            let text = |error: &WorkError| {
+                format!("the batch of a cut-off could not be written: {error}; run `todoke doctor`")
+            };
+            let came = self.keep(&insurer.code, now);
+            progress = progress.and(contained(&*self.alarms, &alarm, now, came, text)?.unwrap_or_default());
         }
         Ok(progress)
     }
@@ -242,25 +234,18 @@ impl Sheet {
     }
 
     fn row(&mut self, accepted: &Acceptance, of: &Submission) {
-        let local =
-            |at: Timestamp| at.utc().with_timezone(&self.zone).format("%Y-%m-%dT%H:%M:%S%.3f%:z").to_string();
-        let kind = match (of.withdraws, of.kind) {
-            (Some(_), _) => "withdrawal",
-            (None, Kind::Filing) => "filing",
-            (None, Kind::Other) => "other",
-        };
         let list = |items: Vec<String>| items.join(" ");
         let forms = list(of.forms.iter().map(|(form, count)| format!("{form}:{count}")).collect());
         let hashes =
             list(of.files.iter().map(|file| format!("{}:{}", file.export_name, file.sha256)).collect());
         let fields = [
             of.number.to_string(),
-            word(&of.state),
-            kind.to_owned(),
+            of.state.word().to_owned(),
+            of.what().to_owned(),
             of.account.to_string(),
             of.office.as_ref().map(ToString::to_string).unwrap_or_default(),
-            local(of.received_at),
-            local(accepted.at),
+            of.received_at.stamped_in(self.zone),
+            accepted.at.stamped_in(self.zone),
             forms,
             of.forms.iter().map(|(_, count)| count).sum::<u64>().to_string(),
             of.files.len().to_string(),
@@ -273,13 +258,5 @@ impl Sheet {
         self.text.push_str(&fields.join(","));
         self.text.push_str("\r\n");
         self.rows += 1;
-    }
-}
-
-/// A value's name as JSON has it.
-fn word(of: &impl serde::Serialize) -> String {
-    match serde_json::to_value(of) {
-        Ok(serde_json::Value::String(word)) => word,
-        _ => String::new(),
     }
 }

@@ -19,7 +19,7 @@ use chrono::{Days, NaiveDate};
 use chrono_tz::Tz;
 
 use super::alarms::Alarms;
-use super::step::{Doing as _, Points, Progress, WorkError};
+use super::step::{Doing as _, Points, Progress, WorkError, contained};
 use crate::model::day::ClosedDay;
 use crate::model::ids::{Digest, InsurerCode};
 use crate::model::metric;
@@ -77,18 +77,11 @@ impl DayBooks {
         if self.ledger.head().unreconciled {
             return Ok(Progress::default());
         }
-        match self.settle(now).and_then(|()| self.close_next(now)) {
-            Ok(progress) => {
-                self.alarms.clear(ALARM);
-                Ok(progress)
-            }
-            Err(error @ (WorkError::Ledger(_) | WorkError::Stopped(_))) => Err(error),
-            Err(error) => {
-                let text = format!("the books of a day could not be written: {error}; it is tried again");
-                self.alarms.raise(ALARM, &text, now);
-                Ok(Progress::default())
-            }
-        }
+        let came = self.settle(now).and_then(|()| self.close_next(now));
+        let text = |error: &WorkError| {
+            format!("the books of a day could not be written: {error}; it is tried again")
+        };
+        Ok(contained(&*self.alarms, ALARM, now, came, text)?.unwrap_or_default())
     }
 
     fn close_next(&self, now: Timestamp) -> Result<Progress, WorkError> {
@@ -132,7 +125,11 @@ impl DayBooks {
             let sheets = Sheets::make(&*self.ledger, &day, self.zone)?;
             for (code, sheet) in sheets.insurers.iter().filter(|(code, _)| codes.contains(code)) {
                 // In the order of their days; one alarm an insurer.
-                if !failed.contains(code) && !self.reported(code, &day, sheet, now)? {
+                if failed.contains(code) {
+                    continue;
+                }
+                let signature = self.signature(sheet, &day)?;
+                if !self.reported(code, &day, sheet, &signature, now)? {
                     failed.insert(code.clone());
                 }
             }
@@ -150,12 +147,11 @@ impl DayBooks {
         code: &InsurerCode,
         day: &ClosedDay,
         sheet: &Sheet,
+        signature: &[u8],
         now: Timestamp,
     ) -> Result<bool, WorkError> {
         let doing = || format!("noting the report of {code}");
-        let signature =
-            self.sign(sheet.text().as_bytes()).doing(|| format!("signing the books of {}", day.day))?;
-        match self.report_all(code, day, sheet, &signature, now) {
+        match self.report_all(code, day, sheet, signature, now) {
             Ok(()) => {
                 self.books.settle(&day.day, code).doing(doing)?;
                 Ok(true)
@@ -209,19 +205,17 @@ impl DayBooks {
     fn write(&self, day: &ClosedDay, now: Timestamp) -> Result<(), WorkError> {
         let sheets = Sheets::make(&*self.ledger, day, self.zone)?;
         let mut parts = BTreeMap::new();
-        let doing = || format!("signing the books of {}", day.day);
         for (account, sheet) in &sheets.accounts {
             let name = account_part(account);
-            parts.insert(signature_of(&name), self.sign(sheet.text().as_bytes()).doing(doing)?);
+            parts.insert(signature_of(&name), self.signature(sheet, day)?);
             parts.insert(name, sheet.text().as_bytes().to_vec());
         }
         for (code, sheet) in &sheets.insurers {
             let name = insurer_part(code);
-            let bytes = sheet.text().as_bytes();
-            let signature = self.sign(bytes).doing(doing)?;
-            self.reported(code, day, sheet, now)?;
+            let signature = self.signature(sheet, day)?;
+            self.reported(code, day, sheet, &signature, now)?;
             parts.insert(signature_of(&name), signature);
-            parts.insert(name, bytes.to_vec());
+            parts.insert(name, sheet.text().as_bytes().to_vec());
         }
         self.points.pass("reported")?;
         let parts: Vec<_> = parts.into_iter().collect();
@@ -229,9 +223,10 @@ impl DayBooks {
         self.expire(now)
     }
 
-    fn sign(&self, bytes: &[u8]) -> io::Result<Vec<u8>> {
-        let signature = self.keys.sign(RECONCILIATION_NAMESPACE, bytes).map_err(io::Error::other)?;
-        Ok(signature.into_bytes())
+    fn signature(&self, sheet: &Sheet, day: &ClosedDay) -> Result<Vec<u8>, WorkError> {
+        let signature = self.keys.sign(RECONCILIATION_NAMESPACE, sheet.text().as_bytes());
+        let signature = signature.map_err(io::Error::other);
+        Ok(signature.doing(|| format!("signing the books of {}", day.day))?.into_bytes())
     }
 
     fn expire(&self, now: Timestamp) -> Result<(), WorkError> {

@@ -590,7 +590,7 @@ impl Run<'_> {
                     );
                 }
                 (state, _) => {
-                    let text = format!("it is {} and has no place there: remove it", word(state));
+                    let text = format!("it is {} and has no place there: remove it", state.word());
                     self.found.differs("SPOOL-LEFT-OVER", what, text);
                 }
             }
@@ -720,11 +720,6 @@ impl Run<'_> {
 
 fn is_part(name: &str) -> bool {
     name.strip_suffix(".sig").is_none()
-}
-
-/// A state as JSON has it.
-fn word(state: State) -> String {
-    serde_json::to_value(state).ok().and_then(|word| word.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
 fn hash_of(from: &mut dyn io::Read) -> io::Result<Digest> {

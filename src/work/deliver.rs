@@ -5,7 +5,8 @@
 //! 2. **Taken**: `delivery.csv` is renamed to `.taking/JOB.csv`; then `.taking/JOB.set` fixes the sheet, every file's hash
 //!    and the set's digest. From here on a crash goes on with these.
 //! 3. **Placed** row by row, in batches; a row's digest is made of insurer, set, line and cells, so that it places once:
-//!    for as long as its document is there. What was recalled or expired can be put again.
+//!    for as long as its document is there. What was recalled or expired can be put again. A corrected sheet is another set:
+//!    what an earlier one brought is known by what it is (`repeat.rs`).
 //! 4. **Reported** in `reports/delivery-JOB-TIME.csv`, recorded by `DeliveryTaken`, and only then cleared away.
 //!
 //! A sheet that cannot be read becomes `JOB/delivery.csv.refused` with a report; its files stay. A file goes from
@@ -41,8 +42,10 @@ use crate::store::spool::{Folder, InsurerSpool, is_folder, is_lone_file};
 
 mod announce;
 mod content;
+mod files;
 mod place;
 mod recall;
+mod repeat;
 mod report;
 mod resolve;
 mod sheet;
@@ -82,6 +85,9 @@ pub struct DeliveryPolicy {
     pub held_days_max: u32,
     /// After so long an insurer's set makes room for recalls and for other insurers, and goes on after them.
     pub turn_seconds: u32,
+    /// A row that an earlier set of the last days brought is not placed again: its document has the same bytes, type and
+    /// title, lies in the same outbox for the same office, and answers the same. 0: only the same set is known again.
+    pub repeat_days: u32,
 }
 
 impl Default for DeliveryPolicy {
@@ -93,6 +99,7 @@ impl Default for DeliveryPolicy {
             document_bytes_max: 50 * 1024 * 1024,
             held_days_max: 14,
             turn_seconds: 5,
+            repeat_days: 14,
         }
     }
 }

@@ -10,7 +10,7 @@ use chrono_tz::Tz;
 
 use super::alarms::Alarms;
 use super::publish::SpoolTurn;
-use super::step::{Doing as _, WorkError};
+use super::step::{Doing as _, WorkError, contained};
 use crate::model::document::{RemovalReason, RemovedDocument};
 use crate::model::escape::csv_field;
 use crate::model::ids::InsurerCode;
@@ -52,19 +52,13 @@ impl PurgeReports {
             }
             let alarm = format!("PURGE-REPORT-FAILED {}", insurer.code);
             let known = self.reported().get(&insurer.code).copied();
-            match self.of_insurer(&insurer.code, known.unwrap_or(self.began), now) {
-                Ok(own) => {
-                    written += own;
-                    self.reported().insert(insurer.code, now);
-                    self.alarms.clear(&alarm);
-                }
-                Err(error @ (WorkError::Ledger(_) | WorkError::Stopped(_))) => return Err(error),
-                Err(error) => {
-                    // This insurer's wait; the others' go on.
-                    let text =
-                        format!("what left the outboxes could not be reported: {error}; run `todoke doctor`");
-                    self.alarms.raise(&alarm, &text, now);
-                }
+            let text = |error: &WorkError| {
+                format!("what left the outboxes could not be reported: {error}; run `todoke doctor`")
+            };
+            let came = self.of_insurer(&insurer.code, known.unwrap_or(self.began), now);
+            if let Some(own) = contained(&*self.alarms, &alarm, now, came, text)? {
+                written += own;
+                self.reported().insert(insurer.code, now);
             }
         }
         Ok(written)

@@ -3,6 +3,8 @@
 use std::io;
 use std::sync::Arc;
 
+use super::alarms::Alarms;
+use crate::model::time::Timestamp;
 use crate::store::ledger::LedgerError;
 
 /// What one step of a stage came to.
@@ -39,6 +41,28 @@ pub enum WorkError {
     /// A test stopped the step here, as a crash would.
     #[error("stopped at {0}")]
     Stopped(&'static str),
+}
+
+/// What came of one party's part of a step. Trouble with its files is an alarm, which its next success clears, and keeps
+/// nobody else from theirs: then nothing came of it. Trouble with the ledger ends the step.
+pub fn contained<T>(
+    alarms: &dyn Alarms,
+    alarm: &str,
+    now: Timestamp,
+    came: Result<T, WorkError>,
+    text: impl FnOnce(&WorkError) -> String,
+) -> Result<Option<T>, WorkError> {
+    match came {
+        Ok(came) => {
+            alarms.clear(alarm);
+            Ok(Some(came))
+        }
+        Err(error @ WorkError::Io { .. }) => {
+            alarms.raise(alarm, &text(&error), now);
+            Ok(None)
+        }
+        Err(error @ (WorkError::Ledger(_) | WorkError::Stopped(_))) => Err(error),
+    }
 }
 
 /// Says what was being done when the file system failed.

@@ -11,7 +11,7 @@ use super::alarms::Alarms;
 use super::batches::is_closed_stage;
 use super::publish::SpoolTurn;
 use super::retention::erase_leftover;
-use super::step::{Doing as _, Progress, WorkError};
+use super::step::{Doing as _, Progress, WorkError, contained};
 use crate::model::ids::{BlobId, InsurerCode, Number};
 use crate::model::submission::State;
 use crate::model::time::{DAY, Timestamp};
@@ -82,20 +82,11 @@ impl Sweep {
         let mut progress = Progress::default();
         for insurer in self.ledger.insurers()? {
             let alarm = format!("SWEEP-FAILED {}", insurer.code);
-            match self.sweep_insurer(&insurer.code, now) {
-                Ok(done) => {
-                    progress.done += done;
-                    self.alarms.clear(&alarm);
-                }
-                Err(error @ (WorkError::Ledger(_) | WorkError::Stopped(_))) => return Err(error),
-                Err(error) => {
-                    // This insurer's stays; the others' goes.
-                    let text = format!(
-                        "what a crash left in the spool could not be removed: {error}; run `todoke doctor`"
-                    );
-                    self.alarms.raise(&alarm, &text, now);
-                }
-            }
+            let text = |error: &WorkError| {
+                format!("what a crash left in the spool could not be removed: {error}; run `todoke doctor`")
+            };
+            let came = self.sweep_insurer(&insurer.code, now);
+            progress.done += contained(&*self.alarms, &alarm, now, came, text)?.unwrap_or_default();
         }
         Ok(progress)
     }

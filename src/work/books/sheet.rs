@@ -13,7 +13,7 @@ use crate::model::event::{Event, MailResult, Record};
 use crate::model::ids::{AccountId, Digest, DocumentId, InsurerCode, MailId, Number, OfficeCode};
 use crate::model::mail::Report;
 use crate::model::party::Standing;
-use crate::model::submission::{Kind, Outcome, Submission};
+use crate::model::submission::{Outcome, Submission};
 use crate::model::time::Timestamp;
 use crate::store::books::HEAD;
 use crate::store::ledger::{Ledger, LedgerError};
@@ -178,16 +178,11 @@ struct Writer<'a> {
 
 impl Known {
     fn of(submission: &Submission) -> Self {
-        let kind = match (submission.withdraws, submission.kind) {
-            (Some(_), _) => "withdrawal",
-            (None, Kind::Filing) => "filing",
-            (None, Kind::Other) => "other",
-        };
         Self {
             insurer: submission.insurer.clone(),
             account: submission.account.clone(),
             office: submission.office.clone(),
-            kind,
+            kind: submission.what(),
             manifest: submission.manifest,
             test: submission.test,
         }
@@ -332,9 +327,8 @@ impl Writer<'_> {
 
     fn write(&mut self, at: Timestamp, what: What, row: &Row) {
         let text = |of: Option<String>| of.unwrap_or_default();
-        let local = at.utc().with_timezone(&self.zone).format("%Y-%m-%dT%H:%M:%S%.3f%:z").to_string();
         let fields = [
-            local,
+            at.stamped_in(self.zone),
             what.0.to_owned(),
             what.1.to_owned(),
             row.id.clone(),
