@@ -258,6 +258,8 @@ impl Connection {
             self.taken = 0;
             match self.channel.wait().await {
                 Some(ChannelMsg::Data { data }) => self.received.extend_from_slice(&data),
+                // Not an error: when the account was there last.
+                Some(ChannelMsg::ExtendedData { data, .. }) if data.starts_with(b"LAST-LOGIN ") => {}
                 Some(ChannelMsg::ExtendedData { data, .. }) => {
                     bail!("the server says: {}", String::from_utf8_lossy(&data))
                 }
