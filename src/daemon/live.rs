@@ -18,8 +18,8 @@ use crate::model::ids::Number;
 use crate::model::party::Actor;
 use crate::model::time::Timestamp;
 use crate::work::alarms::Alarms as _;
-use crate::work::imports::SpoolWatch;
 use crate::work::judge::{Judge, Say};
+use crate::work::watch::SpoolWatch;
 
 /// The daemon as the desk sees it.
 pub(super) struct LiveDaemon {

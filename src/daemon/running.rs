@@ -38,9 +38,9 @@ use crate::rules::renewal::{self, RenewalPolicy};
 use crate::store::ledger::{CertificateFilter, Ledger};
 use crate::store::seen::Month;
 use crate::work::enrol::files::{EnrolmentFiles, Fetched};
-use crate::work::imports::SpoolWatch;
 use crate::work::ports::PatternAge;
 use crate::work::sender::Sending;
+use crate::work::watch::SpoolWatch;
 
 /// A daemon at work.
 pub struct Running {

@@ -1,6 +1,6 @@
 //! What importers do in their folders, noticed and recorded: `new → cur → done | failed`.
 //!
-//! The watch is only a bell; the scan is what tells. Folders whose name is no number of this insurer's are reported, never
+//! The watch (`watch.rs`) is only a bell; the scan is what tells. Folders whose name is no number of this insurer's are reported, never
 //! touched.
 
 use std::collections::{BTreeMap, HashMap};
@@ -8,7 +8,6 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
@@ -253,34 +252,6 @@ fn read_reason(failed: &Folder, number: Number) -> io::Result<Option<String>> {
     file.take(REASON_BYTES_MAX).read_to_end(&mut bytes)?;
     let text = String::from_utf8_lossy(&bytes);
     Ok(Some(text.trim_end().lines().map(escape::terminal).collect::<Vec<_>>().join("\n")))
-}
-
-/// Rings when something happens in an insurer's folders. It may miss things (network file systems say nothing, queues
-/// overflow): the scan at intervals is what is relied on.
-pub struct SpoolWatch {
-    watcher: RecommendedWatcher,
-    spool_root: PathBuf,
-}
-
-impl SpoolWatch {
-    /// `bell` is called on a thread of the watch and must not block.
-    pub fn start(spool_root: &Path, bell: impl Fn() + Send + 'static) -> Result<Self, notify::Error> {
-        let watcher = notify::recommended_watcher(move |event: Result<notify::Event, notify::Error>| {
-            if event.map_or(true, |event| !event.kind.is_access()) {
-                bell();
-            }
-        })?;
-        Ok(Self { watcher, spool_root: spool_root.to_owned() })
-    }
-
-    /// Watches an insurer's folders from now on.
-    pub fn add(&mut self, code: &InsurerCode) -> Result<(), notify::Error> {
-        let own = spool::insurer_path(&self.spool_root, code);
-        for folder in ["new", "cur", "done", "failed"] {
-            self.watcher.watch(&own.join(folder), RecursiveMode::NonRecursive)?;
-        }
-        self.watcher.watch(&own.join("outgoing"), RecursiveMode::Recursive)
-    }
 }
 
 #[cfg(test)]

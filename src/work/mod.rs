@@ -31,6 +31,7 @@ pub mod sender;
 pub mod step;
 pub mod sweep;
 mod tell;
+pub mod watch;
 
 #[cfg(test)]
 mod batches_tests;

@@ -103,18 +103,3 @@ fn what_waits_too_long_in_new_is_an_alarm_until_it_is_taken() {
     imports.step(hours(74)).unwrap();
     assert!(world.alarm_codes().is_empty());
 }
-
-#[test]
-fn a_rename_rings_the_bell() {
-    let world = World::new();
-    let number = world.accept();
-    world.publisher(Points::default()).step(world.now).unwrap();
-    let (bell, heard) = std::sync::mpsc::channel();
-    let mut watch = SpoolWatch::start(&world.spool_root(), move || {
-        let _ = bell.send(());
-    })
-    .unwrap();
-    watch.add(&code(INSURER)).unwrap();
-    move_to(&world, number, "new", "cur");
-    heard.recv_timeout(std::time::Duration::from_mins(1)).unwrap();
-}
