@@ -3,7 +3,8 @@
 //! 1. **Settled**: `delivery.csv` and every file it names are there and unchanged between two looks. What is no plain file
 //!    will never be one and does not hold the set up; what is missing does, for a while.
 //! 2. **Taken**: `delivery.csv` is renamed to `.taking/JOB.csv`; then `.taking/JOB.set` fixes the sheet, every file's hash
-//!    and the set's digest. From here on a crash goes on with these.
+//!    and the set's digest. Files are copied as they are hashed. From here on a crash goes on with these, over new copies;
+//!    the sweep takes the old ones.
 //! 3. **Placed** row by row, in batches; a row's digest is made of insurer, set, line and cells, so that it places once:
 //!    for as long as its document is there. What was recalled or expired can be put again. A corrected sheet is another set:
 //!    what an earlier one brought is known by what it is (`repeat.rs`).

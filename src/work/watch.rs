@@ -190,6 +190,7 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::disallowed_methods, reason = "as importers and insurers do it")]
     fn what_importers_and_insurers_do_rings() {
         let world = World::new();
         std::fs::create_dir(world.spool("outgoing/there")).unwrap();

@@ -8,7 +8,7 @@
 use sha2::Digest as _;
 
 use super::Deliveries;
-use super::place::{Content, NEVER, Prepared, RowState, going};
+use super::place::{Bytes, Content, NEVER, Prepared, RowState, going};
 use super::repeat::{Likeness, Repeats};
 use super::resolve::{Parties, Target};
 use super::sheet::Fault;
@@ -129,7 +129,8 @@ impl Deliveries {
             Ok(reached) => reached,
             Err(fault) => return Ok(Announced::Not(fault)),
         };
-        let content = Content { bytes: content, name: original_name, kind: KIND, title, text: true };
+        let bytes = Bytes::Read(content);
+        let content = Content { bytes, name: original_name, kind: KIND, title, text: true };
         let day = now.date_in(self.zone).to_string();
         let row = |first: &Document, account: &AccountId| {
             digest(

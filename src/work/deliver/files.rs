@@ -1,13 +1,17 @@
-//! The files of a set: opened without following anything, hashed, and known again.
+//! The files of a set: opened without following anything, hashed and copied in one go, and known again.
 
+use std::collections::HashMap;
 use std::io::{self, Read as _};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::OFlags;
 use sha2::Digest as _;
 
-use super::marks;
+use super::place::Copy;
 use super::take::Begun;
+use super::{Deliveries, marks};
 use crate::model::ids::Digest;
+use crate::model::time::Timestamp;
 use crate::store::spool::{Folder, is_lone_file};
 
 /// A plain file with one name, opened; none for anything else.
@@ -28,65 +32,108 @@ pub(super) fn is_taken(folder: &Folder, name: &str, begun: &Begun, max: u64) -> 
     if let Some(taken) = begun.marks.get(name) {
         return Ok(marks(&stat) == *taken);
     }
-    let mut buffer = vec![0; 256 * 1024];
-    let found = hash_file(folder, name, max, &mut buffer)?;
-    Ok(found.map(|(digest, _)| digest) == begun.files.get(name).copied())
+    let Some(file) = open_named(folder, name)? else { return Ok(false) };
+    Ok(Some(hash(file, max, &mut vec![0; BUFFER_BYTES])?) == begun.files.get(name).copied())
 }
 
-/// Threads that hash the files of a set.
-const HASHERS_MAX: usize = 4;
+/// Threads that look at the files of a set.
+const THREADS_MAX: usize = 4;
+/// Bytes of a set that are copied while they are hashed; what is beyond is read once more when its row is placed, so that
+/// a huge set neither fills the disk twice nor keeps others waiting.
+const AHEAD_BYTES_MAX: u64 = 2 << 30;
+/// Read at once.
+pub(super) const BUFFER_BYTES: usize = 256 * 1024;
 
-/// A file's hash and [`marks`].
-pub(super) type Hashed = (Digest, [u64; 4]);
+/// Copies by the names of their files, until their rows take them.
+pub(super) type Copies = HashMap<String, Copy>;
 
-/// The hashes of these, in their order; none for what is not there or no plain file.
-pub(super) fn hash_files(
-    folder: &Folder,
-    names: &[&str],
-    max: u64,
-    beat: &(dyn Fn() + Sync),
-) -> io::Result<Vec<Option<Hashed>>> {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(HASHERS_MAX);
-    let each = names.len().div_ceil(threads).max(1);
-    std::thread::scope(|scope| {
-        let parts: Vec<_> = names
-            .chunks(each)
-            .map(|names| {
-                scope.spawn(move || {
-                    let mut buffer = vec![0; 256 * 1024];
-                    let hash = |name: &&str| {
-                        beat();
-                        hash_file(folder, name, max, &mut buffer)
-                    };
-                    names.iter().map(hash).collect()
-                })
-            })
-            .collect();
-        let mut digests = Vec::with_capacity(names.len());
-        for part in parts {
-            let part: io::Result<Vec<_>> =
-                part.join().unwrap_or_else(|_| Err(io::Error::other("a thread that hashes panicked")));
-            digests.extend(part?);
+/// What was found out about a file.
+pub(super) struct Found {
+    pub(super) sha256: Digest,
+    /// By which it is known again.
+    pub(super) marks: [u64; 4],
+    /// It was copied on the way.
+    pub(super) copy: Option<Copy>,
+}
+
+impl Deliveries {
+    /// Hashes these files, in their order, and copies the first of them; none for what is not there or no plain file.
+    pub(super) fn look_at_files(
+        &self,
+        folder: &Folder,
+        names: &[&str],
+        now: Timestamp,
+    ) -> io::Result<Vec<Option<Found>>> {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
+        let each = names.len().div_ceil(threads).max(1);
+        let ahead = AtomicU64::new(0);
+        let look = |names: &[&str]| {
+            let mut buffer = vec![0; BUFFER_BYTES];
+            names.iter().map(|name| self.look_at(folder, name, &ahead, &mut buffer, now)).collect()
+        };
+        std::thread::scope(|scope| {
+            let parts: Vec<_> = names.chunks(each).map(|names| scope.spawn(move || look(names))).collect();
+            let mut found = Vec::with_capacity(names.len());
+            for part in parts {
+                let part: io::Result<Vec<_>> = part
+                    .join()
+                    .unwrap_or_else(|_| Err(io::Error::other("a thread that reads files panicked")));
+                found.extend(part?);
+            }
+            Ok(found)
+        })
+    }
+
+    fn look_at(
+        &self,
+        folder: &Folder,
+        name: &str,
+        ahead: &AtomicU64,
+        buffer: &mut [u8],
+        now: Timestamp,
+    ) -> io::Result<Option<Found>> {
+        self.memory.beat();
+        let Some(mut file) = open_named(folder, name)? else { return Ok(None) };
+        let stat = rustix::fs::fstat(&file)?;
+        let (marks, size) = (marks(&stat), u64::try_from(stat.st_size).unwrap_or(u64::MAX));
+        let max = self.policy.document_bytes_max;
+        if size > max || ahead.fetch_add(size, Ordering::Relaxed).saturating_add(size) > AHEAD_BYTES_MAX {
+            return Ok(Some(Found { sha256: hash(file, max, buffer)?, marks, copy: None }));
         }
-        Ok(digests)
-    })
+        let copy = self.copy(&mut file, buffer, now)?;
+        match &copy.read {
+            Ok((sha256, _)) => Ok(Some(Found { sha256: *sha256, marks, copy: Some(copy) })),
+            // It has grown meanwhile: as without a copy.
+            Err(_) => {
+                self.blobs.remove(&[copy.blob])?;
+                let Some(file) = open_named(folder, name)? else { return Ok(None) };
+                Ok(Some(Found { sha256: hash(file, max, buffer)?, marks, copy: None }))
+            }
+        }
+    }
+
+    /// Removes copies that no row took.
+    pub(super) fn discard_copies(&self, copies: Copies) -> io::Result<()> {
+        let blobs: Vec<_> = copies.into_values().map(|copy| copy.blob).collect();
+        if blobs.is_empty() { Ok(()) } else { self.blobs.remove(&blobs) }
+    }
 }
 
-fn hash_file(folder: &Folder, name: &str, max: u64, buffer: &mut [u8]) -> io::Result<Option<Hashed>> {
-    let file = match open_plain(folder, name) {
-        Ok(Some(file)) => file,
-        Ok(None) => return Ok(None),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
+fn open_named(folder: &Folder, name: &str) -> io::Result<Option<std::fs::File>> {
+    match open_plain(folder, name) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        opened => opened,
+    }
+}
+
+/// Of so much of it as is allowed, and one byte: enough to be refused later.
+fn hash(file: std::fs::File, max: u64, buffer: &mut [u8]) -> io::Result<Digest> {
     let mut hash = sha2::Sha256::new();
-    let known = marks(&rustix::fs::fstat(&file)?);
-    // One byte more than is allowed is enough to be refused later.
     let mut file = file.take(max.saturating_add(1));
     loop {
         let read = file.read(buffer)?;
         if read == 0 {
-            return Ok(Some((Digest(hash.finalize().into()), known)));
+            return Ok(Digest(hash.finalize().into()));
         }
         hash.update(&buffer[..read]);
     }

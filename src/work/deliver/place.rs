@@ -5,13 +5,14 @@ use std::io;
 
 use sha2::Digest as _;
 
-use super::content::Allowed;
+use super::content::{Allowed, ContentCheck};
+use super::files::BUFFER_BYTES;
 use super::report::Outcome;
 use super::resolve::{Parties, Target, stands};
 use super::sheet::{Address, Fault};
 use super::{Deliveries, DocumentTable};
 use crate::model::card::DocumentCard;
-use crate::model::document::{Document, Format};
+use crate::model::document::Document;
 use crate::model::event::Series;
 use crate::model::ids::{AccountId, BlobId, Digest, DocumentId, InsurerCode};
 use crate::model::metric;
@@ -30,12 +31,28 @@ const OTHER_KIND: &str = "その他";
 
 /// A document to be placed, as its bearer names it.
 pub(super) struct Content<'a> {
-    pub(super) bytes: &'a mut dyn io::Read,
+    pub(super) bytes: Bytes<'a>,
     pub(super) name: &'a str,
     pub(super) kind: &'a str,
     pub(super) title: &'a str,
     /// Plain text will do: an announcement.
     pub(super) text: bool,
+}
+
+/// Its bytes.
+pub(super) enum Bytes<'a> {
+    /// To be read.
+    Read(&'a mut dyn io::Read),
+    /// Copied already.
+    Copied(Copy),
+}
+
+/// Bytes in a blob, not durable yet, and what was seen of them on the way.
+pub(super) struct Copy {
+    pub(super) blob: BlobId,
+    /// Hash and size; or why they were not read to their end.
+    pub(super) read: Result<(Digest, u64), Fault>,
+    check: ContentCheck,
 }
 
 /// A document whose bytes and card are written, though not durable yet.
@@ -57,9 +74,6 @@ pub(super) enum Prepared {
     Not(Fault),
     ScannerDown,
 }
-
-/// What a copied document is; its hash and size.
-type Copied = Result<(Format, Digest, u64), Fault>;
 
 /// Documents that share their fsyncs.
 #[derive(Default)]
@@ -165,7 +179,8 @@ impl Deliveries {
             Ok(target) => target,
             Err(fault) => return Ok(PlacedOne::Not(fault)),
         };
-        let content = Content { bytes: content, name: original_name, kind, title, text: false };
+        let bytes = Bytes::Read(content);
+        let content = Content { bytes, name: original_name, kind, title, text: false };
         let ready = match self.prepare(insurer, target, content, None, now)? {
             Prepared::Ready(ready) => *ready,
             Prepared::Not(fault) => return Ok(PlacedOne::Not(fault)),
@@ -238,13 +253,18 @@ impl Deliveries {
         let table = (self.tables)(code);
         let doing = || "copying a document".to_owned();
         let Content { bytes, name, kind: given, title, text } = content;
-        let (blob, copied) =
-            self.copy(bytes, name, Allowed { csv: table.csv && !text, text }, now).doing(doing)?;
-        let (format, sha256, size) = match copied {
-            Ok((_, sha256, _)) if expected.is_some_and(|expected| expected != sha256) => {
-                self.blobs.remove(&[blob]).doing(doing)?;
-                return Ok(Prepared::Not(changed()));
+        let Copy { blob, read, check } = match bytes {
+            Bytes::Copied(copy) => copy,
+            Bytes::Read(bytes) => self.copy(bytes, &mut vec![0; BUFFER_BYTES], now).doing(doing)?,
+        };
+        let verdict = read.and_then(|(sha256, size)| {
+            let format = check.verdict(name, Allowed { csv: table.csv && !text, text })?;
+            if expected.is_some_and(|expected| expected != sha256) {
+                return Err(changed());
             }
+            Ok((format, sha256, size))
+        });
+        let (format, sha256, size) = match verdict {
             Ok(copied) => copied,
             Err(fault) => {
                 self.blobs.remove(&[blob]).doing(doing)?;
@@ -292,26 +312,24 @@ impl Deliveries {
     }
 
     /// Into a blob, hashed and looked at on the way.
-    fn copy(
+    pub(super) fn copy(
         &self,
         content: &mut dyn io::Read,
-        name: &str,
-        allowed: Allowed,
+        buffer: &mut [u8],
         now: Timestamp,
-    ) -> io::Result<(BlobId, Copied)> {
+    ) -> io::Result<Copy> {
         let mut writer = self.blobs.create(now)?;
-        let id = writer.id().clone();
-        let mut check = super::content::ContentCheck::default();
+        let blob = writer.id().clone();
+        let mut check = ContentCheck::default();
         let mut hash = sha2::Sha256::new();
-        let mut buffer = vec![0; 256 * 1024];
         let mut size = 0;
         loop {
-            let read = match content.read(&mut buffer) {
+            let read = match content.read(buffer) {
                 Ok(read) => read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => {
                     drop(writer);
-                    self.blobs.remove(&[id])?;
+                    self.blobs.remove(&[blob])?;
                     return Err(error);
                 }
             };
@@ -320,15 +338,15 @@ impl Deliveries {
             }
             let bytes = &buffer[..read];
             if size + read as u64 > self.policy.document_bytes_max {
-                return Ok((id, Err(too_large(self.policy.document_bytes_max))));
+                let read = Err(too_large(self.policy.document_bytes_max));
+                return Ok(Copy { blob, read, check });
             }
             writer.write_at(size, bytes)?;
             hash.update(bytes);
             check.feed(bytes);
             size += read as u64;
         }
-        let format = check.verdict(name, allowed);
-        Ok((id, format.map(|format| (format, Digest(hash.finalize().into()), size))))
+        Ok(Copy { blob, read: Ok((Digest(hash.finalize().into()), size)), check })
     }
 
     /// Makes a batch durable and places it; what became of each, by the index it was added with.

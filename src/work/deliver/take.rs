@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 
 use super::announce::{Announced, Audience, Placement, announced_digest, announcement_like};
-use super::files::{hash_files, is_taken, open_plain};
-use super::place::{Batch, Prepared, Ready, RowState, filed_under};
+use super::files::{Copies, Found, is_taken, open_plain};
+use super::place::{Batch, Bytes, Prepared, Ready, RowState, filed_under};
 use super::repeat::{Likeness, Repeats};
 use super::report::{Outcome, Report};
 use super::resolve::{Parties, Target};
@@ -48,6 +48,7 @@ pub(super) struct UnderWay {
     at: Timestamp,
     set: Digest,
     outcomes: Vec<Option<Outcome>>,
+    copies: Copies,
 }
 
 /// Why no more rows are looked at.
@@ -85,8 +86,8 @@ impl Deliveries {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             opened => Some(opened.doing(|| format!("opening outgoing/{job}"))?),
         };
-        let begun = match read_begun(spool, job).doing(|| format!("reading .taking/{job}.set"))? {
-            Some(begun) => begun,
+        let (begun, copies) = match read_begun(spool, job).doing(|| format!("reading .taking/{job}.set"))? {
+            Some(begun) => (begun, Copies::default()),
             None => match self.begin(code, spool, folder.as_ref(), job, now)? {
                 Some(begun) => begun,
                 None => return Ok(Progress { done: 1, more: false }),
@@ -99,12 +100,21 @@ impl Deliveries {
         let reported = spool.reports.stat(&name).doing(|| format!("looking for reports/{name}"))?.is_some();
         let taken = self.ledger.delivery_taken(code, begun.set)?;
         if !(reported && taken) {
-            let mut report =
-                match self.place_rows(code, folder.as_ref(), &begun, &repeats, &rows, job, turn, now)? {
-                    Rows::Done(report) => report,
-                    Rows::Wait => return Ok(Progress::default()),
-                    Rows::More => return Ok(Progress { done: 0, more: true }),
-                };
+            let mut report = match self.place_rows(
+                code,
+                folder.as_ref(),
+                &begun,
+                copies,
+                &repeats,
+                &rows,
+                job,
+                turn,
+                now,
+            )? {
+                Rows::Done(report) => report,
+                Rows::Wait => return Ok(Progress::default()),
+                Rows::More => return Ok(Progress { done: 0, more: true }),
+            };
             if let Some(folder) = &folder {
                 name_left_over(folder, &rows, &mut report).doing(|| format!("reading outgoing/{job}"))?;
             }
@@ -127,7 +137,7 @@ impl Deliveries {
         Ok(Progress { done: 1, more: false })
     }
 
-    /// Fixes what is to be taken in. None when the sheet cannot be read: then it is given back with a report.
+    /// Fixes what is to be taken in, and copies of it. None when the sheet cannot be read: then it is given back with a report.
     fn begin(
         &self,
         code: &InsurerCode,
@@ -135,7 +145,7 @@ impl Deliveries {
         folder: Option<&Folder>,
         job: &str,
         now: Timestamp,
-    ) -> Result<Option<Begun>, WorkError> {
+    ) -> Result<Option<(Begun, Copies)>, WorkError> {
         let name = format!("{job}.csv");
         let read = match read_small(&spool.taking, &name) {
             Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(not_plain()),
@@ -150,25 +160,23 @@ impl Deliveries {
                 return Ok(None);
             }
         };
-        let (mut files, mut known) = (BTreeMap::new(), BTreeMap::new());
+        let (mut files, mut known, mut copies) = (BTreeMap::new(), BTreeMap::new(), Copies::new());
         let mut set = sha2::Sha256::new();
         set.update(sha2::Sha256::digest(&bytes));
         let names: Vec<&str> =
             folder.map(|_| sheet::file_names(&rows).into_iter().collect()).unwrap_or_default();
-        let digests = match folder {
-            Some(folder) => {
-                hash_files(folder, &names, self.policy.document_bytes_max, &|| self.memory.beat())
-            }
+        let found = match folder {
+            Some(folder) => self.look_at_files(folder, &names, now),
             None => Ok(Vec::new()),
         };
-        for (name, digest) in names.iter().copied().zip(digests.doing(|| format!("reading outgoing/{job}"))?)
-        {
-            let Some((digest, marks)) = digest else { continue };
+        for (name, found) in names.iter().copied().zip(found.doing(|| format!("reading outgoing/{job}"))?) {
+            let Some(Found { sha256, marks, copy }) = found else { continue };
             set.update((name.len() as u64).to_be_bytes());
             set.update(name.as_bytes());
-            set.update(digest.0);
-            files.insert(name.to_owned(), digest);
+            set.update(sha256.0);
+            files.insert(name.to_owned(), sha256);
             known.insert(name.to_owned(), marks);
+            copies.extend(copy.map(|copy| (name.to_owned(), copy)));
         }
         let (set, sheet) = (Digest(set.finalize().into()), BASE64.encode(bytes));
         let begun = Begun { at: now, set, sheet, files, marks: known };
@@ -182,7 +190,7 @@ impl Deliveries {
         };
         write().doing(|| format!("writing .taking/{fixed}"))?;
         self.points.pass("begun")?;
-        Ok(Some(begun))
+        Ok(Some((begun, copies)))
     }
 
     fn report_name(&self, job: &str, at: Timestamp) -> String {
@@ -224,6 +232,7 @@ impl Deliveries {
         code: &InsurerCode,
         folder: Option<&Folder>,
         begun: &Begun,
+        copies: Copies,
         repeats: &Repeats<'_>,
         rows: &[Row],
         job: &str,
@@ -234,7 +243,8 @@ impl Deliveries {
         let key = (code.clone(), job.to_owned());
         let earlier = self.memory.under_way().remove(&key);
         let earlier = earlier.filter(|earlier| earlier.at == begun.at && earlier.set == begun.set);
-        let earlier = earlier.map_or_else(|| vec![None; rows.len()], |earlier| earlier.outcomes);
+        let (earlier, mut copies) = earlier
+            .map_or_else(|| (vec![None; rows.len()], copies), |earlier| (earlier.outcomes, earlier.copies));
         // While one batch becomes durable and is placed, the next is copied and scanned.
         let (outcomes, ended) = std::thread::scope(|scope| {
             let (full, batches) = sync_channel::<Batch>(1);
@@ -247,8 +257,19 @@ impl Deliveries {
                 }
                 Ok::<_, WorkError>(placed)
             });
-            let prepared =
-                self.prepare_rows(code, &parties, folder, begun, repeats, rows, earlier, turn, now, &full);
+            let prepared = self.prepare_rows(
+                code,
+                &parties,
+                folder,
+                begun,
+                &mut copies,
+                repeats,
+                rows,
+                earlier,
+                turn,
+                now,
+                &full,
+            );
             drop(full);
             // Its trouble came first, where there is both.
             let placed = placing.join().map_err(|_| panicked())??;
@@ -258,18 +279,19 @@ impl Deliveries {
             }
             Ok::<_, WorkError>((outcomes, ended))
         })?;
+        if ended == Ended::TurnOver {
+            let under_way = UnderWay { at: begun.at, set: begun.set, outcomes, copies };
+            self.memory.under_way().insert(key, under_way);
+            self.points.pass("turn over")?;
+            return Ok(Rows::More);
+        }
+        self.discard_copies(copies).doing(|| "removing copies that no row took".into())?;
         let alarm = format!("DELIVERY-SCANNER {code}");
         if ended == Ended::ScannerDown {
             self.alarms.raise(&alarm, "the virus scanner does not answer; deliveries wait", now);
             return Ok(Rows::Wait);
         }
         self.alarms.clear(&alarm);
-        if ended == Ended::TurnOver {
-            let under_way = UnderWay { at: begun.at, set: begun.set, outcomes };
-            self.memory.under_way().insert(key, under_way);
-            self.points.pass("turn over")?;
-            return Ok(Rows::More);
-        }
         let mut report = Report::default();
         for (row, outcome) in rows.iter().zip(&outcomes) {
             if let Some(outcome) = outcome {
@@ -288,6 +310,7 @@ impl Deliveries {
         parties: &Parties,
         folder: Option<&Folder>,
         begun: &Begun,
+        copies: &mut Copies,
         repeats: &Repeats<'_>,
         rows: &[Row],
         mut outcomes: Vec<Option<Outcome>>,
@@ -309,14 +332,16 @@ impl Deliveries {
             self.memory.beat();
             let digest = row_digest(code, begun.set, row);
             match self.row_state(digest, begun.at)? {
-                RowState::New => match self.prepare_row(code, parties, folder, begun, repeats, row, now)? {
-                    Looked::Ready(ready) => batch.add(index, *ready, digest),
-                    Looked::Done(outcome) => outcomes[index] = Some(outcome),
-                    Looked::ScannerDown => {
-                        ended = Ended::ScannerDown;
-                        break;
+                RowState::New => {
+                    match self.prepare_row(code, parties, folder, begun, copies, repeats, row, now)? {
+                        Looked::Ready(ready) => batch.add(index, *ready, digest),
+                        Looked::Done(outcome) => outcomes[index] = Some(outcome),
+                        Looked::ScannerDown => {
+                            ended = Ended::ScannerDown;
+                            break;
+                        }
                     }
-                },
+                }
                 // By this very taking, before a crash?
                 RowState::Counts(id, placed_at) if placed_at >= begun.at => {
                     outcomes[index] = Some(Outcome::Placed(id, None));
@@ -341,6 +366,7 @@ impl Deliveries {
         parties: &Parties,
         folder: Option<&Folder>,
         begun: &Begun,
+        copies: &mut Copies,
         repeats: &Repeats<'_>,
         row: &Row,
         now: Timestamp,
@@ -368,22 +394,21 @@ impl Deliveries {
         {
             return Ok(Looked::Done(Outcome::Before(there.id)));
         }
-        let opened = folder.map(|folder| open_plain(folder, name));
-        let mut file = match opened {
-            Some(Ok(Some(file))) => file,
-            Some(Ok(None)) => return Ok(Looked::Done(Outcome::Not(no_plain_file()))),
-            Some(Err(error)) if error.kind() != io::ErrorKind::NotFound => {
+        let mut file;
+        let bytes = match (copies.remove(name), folder.map(|folder| open_plain(folder, name))) {
+            (Some(copy), _) => Bytes::Copied(copy),
+            (None, Some(Ok(Some(opened)))) => {
+                file = opened;
+                Bytes::Read(&mut file)
+            }
+            (None, Some(Ok(None))) => return Ok(Looked::Done(Outcome::Not(no_plain_file()))),
+            (None, Some(Err(error))) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(error).doing(|| "opening a document".into());
             }
-            Some(Err(_)) | None => return Ok(Looked::Done(Outcome::Not(missing_file()))),
+            (None, _) => return Ok(Looked::Done(Outcome::Not(missing_file()))),
         };
-        let request = super::place::Content {
-            bytes: &mut file,
-            name,
-            kind: row.kind(),
-            title: row.title(),
-            text: everybody,
-        };
+        let request =
+            super::place::Content { bytes, name, kind: row.kind(), title: row.title(), text: everybody };
         let Some(target) = target else {
             let row = (row_digest(code, begun.set, row), begun.at);
             return Ok(match self.announce_row(code, parties, request, expected, row, repeats, now)? {
