@@ -258,6 +258,32 @@ fn a_folder_is_checked_as_a_set_and_files_by_themselves() {
 }
 
 #[test]
+fn all_that_was_found_is_counted_over_all_files_and_errors_are_listed_first() {
+    let gateway = Gateway::bare(&[]);
+    let rules = todoke::filing::RuleSet::builtin().unwrap();
+    let mut warned = sample::SampleFiling::new(&rules, &["2200700"], 500, gateway.today());
+    for record in &mut warned.records {
+        record[7] = "髙髙髙".into();
+    }
+    gateway.make("warn.csv", warned.bytes());
+    let mut wrong = sample::SampleFiling::starting_at(&rules, &["2200700"], 500, 1, gateway.today());
+    wrong.records[0][22] = "1".into();
+    gateway.make("err.csv", wrong.bytes());
+    let check = |format: &str| {
+        gateway.plain(&["check", "--format", format, "work/warn.csv", "work/err.csv"]).ends(1).out
+    };
+    for format in ["text", "html"] {
+        let said = check(format);
+        assert!(said.contains("エラーが 1 件、警告が 1500 件あります。"), "{format}");
+        assert!(!said.contains("エラーはありません") && said.contains("2200700-TOTAL"), "{format}");
+    }
+    let json: Value = serde_json::from_str(&check("json")).unwrap();
+    let counts = ["errors", "warnings", "more_findings"].map(|key| json[key].as_u64().unwrap());
+    assert_eq!((counts, json["findings"].as_array().unwrap().len()), ([1, 1500, 501], 1000));
+    assert!(check("csv").contains("2200700-TOTAL"));
+}
+
+#[test]
 fn doctor_names_file_line_and_reason_of_a_wrong_table() {
     let gateway = Gateway::bare(&[]);
     let errors = || {

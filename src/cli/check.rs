@@ -88,12 +88,10 @@ struct Checked {
     summary: Option<Summary>,
 }
 
-/// All paths' findings.
+/// What all paths came to.
 #[derive(Default)]
 struct Outcome {
-    findings: Vec<Finding>,
-    more: u64,
-    errors: u64,
+    findings: Findings,
     checked: Vec<Checked>,
 }
 
@@ -101,33 +99,29 @@ impl Check {
     pub(super) fn run(self, globals: &Globals) -> Result<Exit, Trouble> {
         let rules = rules(globals, self.insurer.as_ref())?;
         let mut outcome = Outcome::default();
+        let Outcome { findings, checked } = &mut outcome;
         for path in &self.path {
-            let mut sink = Findings::listing(LISTED_MAX.saturating_sub(outcome.findings.len()));
             if path.is_dir() {
-                self.folder(path, &rules, &mut sink, &mut outcome.checked)?;
+                self.folder(path, &rules, findings, checked)?;
             } else {
-                self.file(path, &rules, &mut sink, &mut outcome.checked)?;
+                self.file(path, &rules, findings, checked)?;
             }
-            outcome.more = outcome.more.saturating_add(sink.more());
-            outcome.errors = outcome.errors.saturating_add(sink.errors());
-            outcome.findings.extend(sink.into_listed());
         }
         let format = if globals.json { Format::Json } else { self.format };
         let language = Language::from(globals.lang);
-        let Outcome { findings, more, errors, checked } = &outcome;
+        let Outcome { findings, checked } = &outcome;
         let text = match format {
             Format::Json => print::as_json(&outcome)?,
-            Format::Csv => report::findings_csv(findings, *more, language),
+            Format::Csv => report::findings_csv(findings, language),
             Format::Html => report::findings_html(
                 &print::page_head(checked, self.insurer.as_ref(), language),
                 findings,
-                *more,
                 language,
             ),
-            Format::Text => print::as_text(findings, *more, checked, language),
+            Format::Text => print::as_text(findings, checked, language),
         };
         out::tolerate(io::stdout().lock().write_all(text.as_bytes()))?;
-        Ok(if *errors == 0 { Exit::Done } else { Exit::Refused })
+        Ok(if findings.is_ok() { Exit::Done } else { Exit::Refused })
     }
 
     /// One file by itself: a PDF, or a filing whatever its name.
@@ -147,7 +141,8 @@ impl Check {
         if let Some(name) = parsed.filter(set::wants_pdf_check) {
             let mut own = Findings::listing(LISTED_MAX);
             set::check_attachment(&set_file(path, name, None)?, rules, &mut own);
-            push(sink, own, |finding| finding.file = Some(shown.clone()));
+            own.change(|finding| finding.file = Some(shown.clone()));
+            sink.take_in(own);
             checked.push(Checked { path: path.to_owned(), summary: None });
             return Ok(());
         }
@@ -197,11 +192,12 @@ impl Check {
         if summary.is_none() {
             checked.push(Checked { path: folder.to_owned(), summary: None });
         }
-        push(sink, own, |finding| {
+        own.change(|finding| {
             if let Some(file) = &mut finding.file {
                 *file = folder.join(&file).display().to_string();
             }
         });
+        sink.take_in(own);
         Ok(())
     }
 
@@ -242,21 +238,6 @@ fn profile_of(head: &[u8]) -> Profile {
     let line = head.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let fields = line.split(|byte| *byte == b',').count();
     if line.starts_with(b"1,") && fields == 12 { Profile::Claims } else { Profile::Kpfd }
-}
-
-/// Takes one path's findings in, changed by `change`.
-fn push(sink: &mut Findings, own: Findings, mut change: impl FnMut(&mut Finding)) {
-    let (errors, warnings) = (own.errors(), own.warnings());
-    let (mut listed_errors, mut listed_warnings) = (0, 0);
-    for mut finding in own.into_listed() {
-        match finding.severity {
-            Severity::Error => listed_errors += 1,
-            Severity::Warning => listed_warnings += 1,
-        }
-        change(&mut finding);
-        sink.push(finding.severity, || finding);
-    }
-    sink.count_unlisted(errors - listed_errors, warnings - listed_warnings);
 }
 
 /// The manifest of a folder, if it has one; what is wrong with it is said.

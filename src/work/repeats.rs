@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use chrono_tz::Tz;
 
 use crate::filing::{Findings, LISTED_MAX, RecordKey, RuleBook, RuleSet, set};
-use crate::model::finding::{Finding, Severity};
+use crate::model::finding::Finding;
 use crate::model::ids::{Digest, InsurerCode, Number};
 use crate::model::party::Account;
 use crate::model::submission::{State, Submission};
@@ -143,9 +143,7 @@ pub struct Claimed<'a> {
     /// Keeps the records, once the submission is committed; none when it is refused.
     pub claim: Option<Claim<'a>>,
     /// One for each record that was filed before.
-    pub findings: Vec<Finding>,
-    /// Those beyond what is listed.
-    pub more: u64,
+    pub findings: Findings,
 }
 
 impl Repeats {
@@ -156,7 +154,7 @@ impl Repeats {
         let rules = book.of(by.insurer);
         let months = rules.policy().repeats_months;
         if months == 0 || records.marks.is_empty() {
-            return Ok(Claimed { claim: None, findings: Vec::new(), more: 0 });
+            return Ok(Claimed { claim: None, findings: Findings::default() });
         }
         let month = Month::of(now.date_in(self.zone));
         let mut claiming = Claiming {
@@ -189,9 +187,8 @@ impl Repeats {
                 claiming.even_if_repeated = true;
                 continue;
             }
-            let more = findings.more();
             let claim = (!refused).then_some(claim);
-            return Ok(Claimed { claim, findings: findings.into_listed(), more });
+            return Ok(Claimed { claim, findings });
         }
     }
 }
@@ -200,11 +197,6 @@ impl Repeats {
 fn counts(earlier: &Submission, by: Claimant<'_>) -> bool {
     let stands = earlier.state.counts();
     stands && !(by.same_content_is_held && earlier.content_tag == by.content_tag)
-}
-
-/// Whether one of these refuses.
-pub(crate) fn refuses(findings: &[Finding]) -> bool {
-    findings.iter().any(|finding| finding.severity == Severity::Error)
 }
 
 #[cfg(test)]

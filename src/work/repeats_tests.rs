@@ -80,7 +80,7 @@ impl Office {
             self.world.ledger.add_submission(one);
             claim.keep();
         }
-        claimed.findings.into_iter().map(|finding| finding.rule).collect()
+        claimed.findings.into_listed().into_iter().map(|finding| finding.rule).collect()
     }
 
     fn sends(&mut self, rows: &[Vec<String>]) -> Vec<String> {
@@ -203,9 +203,9 @@ fn the_very_same_content_is_somebodys_to_look_at() {
         content_tag: earlier.content_tag,
         same_content_is_held: true,
     };
-    assert!(office.repeats.claim(by, &records, office.world.now).unwrap().findings.is_empty());
+    assert!(office.repeats.claim(by, &records, office.world.now).unwrap().findings.listed().is_empty());
     let by = Claimant { same_content_is_held: false, ..by };
-    assert_eq!(office.repeats.claim(by, &records, office.world.now).unwrap().findings.len(), 1);
+    assert_eq!(office.repeats.claim(by, &records, office.world.now).unwrap().findings.listed().len(), 1);
 }
 
 #[test]

@@ -4,10 +4,10 @@ use serde_json::{Value, json};
 
 use super::{Checked, Outcome};
 use crate::desk::Trouble;
-use crate::filing::Summary;
 use crate::filing::report::{self, PageHead};
+use crate::filing::{Findings, Summary};
 use crate::model::escape::terminal;
-use crate::model::finding::{Finding, Language};
+use crate::model::finding::Language;
 use crate::model::ids::{InsurerCode, OfficeCode};
 use crate::model::time::{Clock as _, SystemClock};
 
@@ -61,24 +61,27 @@ pub(super) fn as_json(outcome: &Outcome) -> Result<String, Trouble> {
             })
         })
         .collect();
-    let verdict = if outcome.errors == 0 { "ok" } else { "error" };
+    let findings = &outcome.findings;
+    let verdict = if findings.is_ok() { "ok" } else { "error" };
     let value = json!({
         "verdict": verdict,
-        "findings": outcome.findings,
-        "more_findings": outcome.more,
+        "errors": findings.errors(),
+        "warnings": findings.warnings(),
+        "findings": findings.listed(),
+        "more_findings": findings.more(),
         "files": files,
     });
     Ok(serde_json::to_string_pretty(&value)? + "\n")
 }
 
-pub(super) fn as_text(findings: &[Finding], more: u64, checked: &[Checked], language: Language) -> String {
+pub(super) fn as_text(findings: &Findings, checked: &[Checked], language: Language) -> String {
     let mut text = String::new();
-    for finding in findings {
+    for finding in findings.listed() {
         text.push_str(&report::finding_text(finding, language));
         text.push('\n');
     }
-    if more > 0 {
-        text.push_str(&report::more(more, language));
+    if findings.more() > 0 {
+        text.push_str(&report::more(findings.more(), language));
         text.push('\n');
     }
     for one in checked {
@@ -91,7 +94,7 @@ pub(super) fn as_text(findings: &[Finding], more: u64, checked: &[Checked], lang
         };
         text.push_str(&line);
     }
-    text.push_str(&report::verdict(findings, more, language));
+    text.push_str(&report::verdict(findings.totals(), language));
     text.push('\n');
     text
 }
