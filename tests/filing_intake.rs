@@ -9,6 +9,7 @@ use chrono::{Datelike as _, Days};
 use serde_json::Value;
 use support::gateway::{ACCOUNT, Gateway, INSURER, OFFICE, PDF, Ran, Set, until};
 use todoke::filing::sample;
+use todoke::model::ids::Digest;
 use todoke::model::time::DAY;
 
 /// A filing with a cover sheet that is like no other.
@@ -209,19 +210,19 @@ fn a_folder_is_checked_as_a_set_and_files_by_themselves() {
             .map(|f| f["rule"].as_str().unwrap().to_owned())
             .collect::<Vec<_>>()
     };
-    gateway.make("set/KPFD0006.CSV", gateway.filing(2));
+    let filing = gateway.filing(2);
+    gateway.make("set/KPFD0006.CSV", &filing);
     let ran = check(&["work/set"]).ends(1);
     assert_eq!((ran.json()["verdict"].as_str(), found(&ran)), (Some("error"), vec!["SET-COVER".to_owned()]));
     gateway.make("set/a.pdf", PDF);
-    let sums = "0".repeat(64);
-    let lines = format!("{sums}  KPFD0006.CSV\n{sums}  a.pdf\n");
+    let lines = format!("{}  KPFD0006.CSV\n{}  a.pdf\n", Digest::of(&filing), Digest::of(PDF));
     gateway.make("set/SHA256SUMS", format!("# cover: a.pdf\n{lines}"));
     let ran = check(&["work/set"]).ends(0);
     assert_eq!((ran.json()["verdict"].as_str(), found(&ran).len()), (Some("ok"), 0));
     assert_eq!(ran.json()["files"][0]["records"], 2);
     gateway.make(
         "set/SHA256SUMS",
-        format!("# office: 9999\n# cover: a.pdf\n# comment: 訂正\n{lines}{sums}  b.pdf\n"),
+        format!("# office: 9999\n# cover: a.pdf\n# comment: 訂正\n{lines}{}  b.pdf\n", "0".repeat(64)),
     );
     let ran = check(&["work/set"]).ends(1);
     assert_eq!(found(&ran), ["KPFD-OFFICE-MISMATCH", "SET-MISSING", "SET-CORRECTION"]);
@@ -254,6 +255,89 @@ fn a_folder_is_checked_as_a_set_and_files_by_themselves() {
     for (format, begins) in [("text", "work/"), ("csv", "\u{feff}"), ("html", "<!DOCTYPE html>")] {
         let ran = gateway.plain(&["check", "--format", format, "work/broken.pdf"]).ends(1);
         assert!(ran.out.starts_with(begins) && ran.out.contains("SET-NOT-PDF"), "{}", ran.out);
+    }
+}
+
+#[test]
+fn a_folder_is_what_its_manifest_names_and_as_it_says() {
+    let gateway = Gateway::bare(&[]);
+    let found = |folder: &str, code: i32| {
+        let ran = gateway.plain(&["check", "--format", "json", &format!("work/{folder}")]).ends(code);
+        let one = |f: &Value| {
+            let file = f["file"].as_str().unwrap_or_default().rsplit('/').next().unwrap().to_owned();
+            (f["rule"].as_str().unwrap().to_owned(), file, f["severity"] == "error")
+        };
+        ran.json()["findings"].as_array().unwrap().iter().map(one).collect::<Vec<_>>()
+    };
+    let one = |rule: &str, file: &str, error: bool| (rule.to_owned(), file.to_owned(), error);
+    let lay = |folder: &str, head: &str, files: &[(&str, &[u8])]| {
+        let set = Set::of(head, files.iter().map(|(name, bytes)| (*name, bytes.to_vec())).collect());
+        gateway.make(&format!("{folder}/SHA256SUMS"), &set.manifest);
+        for (name, bytes) in files {
+            gateway.make(&format!("{folder}/{name}"), bytes);
+        }
+    };
+    let filing = gateway.filing(2);
+    let files = [("KPFD0006.CSV", filing.as_slice()), ("soukatsu.pdf", PDF)];
+    lay("sound", "", &files);
+    assert_eq!(found("sound", 0), []);
+    gateway.make("sound/soukatsu.pdf", [PDF, b"%%EOF\n"].concat());
+    assert_eq!(found("sound", 1), [one("UPLOAD-HASH", "soukatsu.pdf", true)]);
+
+    // What is not named is no cover sheet and no attachment, whatever it is.
+    lay("bare", "", &files[..1]);
+    gateway.make("bare/soukatsu.pdf", PDF);
+    gateway.make("bare/memo.docx", "x");
+    let unnamed = |file| one("SET-UNNAMED", file, false);
+    let expected = [unnamed("memo.docx"), unnamed("soukatsu.pdf"), one("SET-COVER", "", true)];
+    assert_eq!(found("bare", 1), expected);
+
+    // Other transmissions are told by their content.
+    let macros = b"PK\x03\x04 xl/workbook.xml xl/vbaProject.bin";
+    let files = [("a.csv", filing.as_slice()), ("b.jpg", b"MZ"), ("c.xlsx", macros), ("d.txt", b"d")];
+    lay("other", "# kind: other\n", &files);
+    let expected = [
+        one("SET-OTHER-FILING", "a.csv", true),
+        one("SET-OTHER-CONTENT", "b.jpg", true),
+        one("SET-OTHER-MACROS", "c.xlsx", true),
+    ];
+    assert_eq!(found("other", 1), expected);
+    lay("renamed", "# kind: other\n", &[("KPFD0006.CSV", b"\xff")]);
+    assert_eq!(found("renamed", 1), [one("SET-OTHER-FILING", "KPFD0006.CSV", true)]);
+    gateway.make("gone/SHA256SUMS", "# withdraw: 1-000123-3\n");
+    assert_eq!(found("gone", 0), []);
+
+    for (name, rule) in
+        [("SHFD0006.CSV", "KPFD-SHFD"), ("a.JKK", "KPFD-JKK"), ("KPFD0006 (1).CSV", "KPFD-NAME")]
+    {
+        gateway.make(name, &filing);
+        assert_eq!(found(name, 0), [one(rule, name, false)]);
+    }
+}
+
+#[test]
+fn an_offline_check_counts_days_in_the_zone_of_the_gateway() {
+    let gateway = Gateway::set_up(&[]);
+    let rules = todoke::filing::RuleSet::builtin().unwrap();
+    let now = chrono::Utc::now();
+    // Of these two one day is ahead of the other at any hour.
+    let zones = [chrono_tz::Pacific::Kiritimati, chrono_tz::Pacific::Niue];
+    let [east, west] = zones.map(|zone| now.with_timezone(&zone).date_naive());
+    assert!(east > west);
+    let mut filing = sample::SampleFiling::new(&rules, &["2265700"], 1, gateway.today());
+    let form = rules.form(todoke::filing::Profile::Kpfd, "2265700").unwrap();
+    let ymd = format!("{:02}{:02}{:02}", east.year() - 2018, east.month(), east.day());
+    for (key, value) in [("paid_era", "9"), ("paid_ymd", ymd.as_str())] {
+        value.clone_into(&mut filing.records[0][form.field(key).unwrap()]);
+    }
+    gateway.make("draft.csv", filing.bytes());
+    let config = gateway.dir().join("conf/todoke.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    assert!(text.contains("zone = \"Asia/Tokyo\""));
+    for (zone, future) in [("Pacific/Kiritimati", false), ("Pacific/Niue", true)] {
+        fs::write(&config, text.replace("Asia/Tokyo", zone)).unwrap();
+        let ran = gateway.todoke(&["check", "--format", "json", "work/draft.csv"]);
+        assert_eq!(ran.out.contains("2265700-PAID-FUTURE"), future, "{zone}: {}", ran.out);
     }
 }
 

@@ -52,8 +52,8 @@ catalog! {
     Name "KPFD-NAME" Error V "KPFD.md File" {
         "届出ファイルの名前が「{0}」です。「KPFD0006.CSV」でなければなりません。"
         "The filing is named {0}; it must be KPFD0006.CSV."
-        "名前を KPFD0006.CSV に戻して、送り直してください。"
-        "Rename it to KPFD0006.CSV and send it again."
+        "名前を KPFD0006.CSV に戻してから送ってください。"
+        "Rename it to KPFD0006.CSV, then send it."
     }
     Shfd "KPFD-SHFD" Error V "KPFD.md File" {
         "「{0}」は年金事務所・年金基金あてのファイルです。健康保険組合あては KPFD0006.CSV です。"
@@ -409,11 +409,17 @@ catalog! {
         "総括表か届出ファイルの件数を直してください。"
         "Correct the cover sheet or the filing."
     }
+    SetCoverUnread "SET-COVER-UNREAD" Error V "KPFD.md 総括表" {
+        "総括表「{0}」に、届書 {1} の件数が見つかりません。{2} 列目の届書コード(7 桁)と {3} 列目の件数(数字だけ)を探しました。"
+        "No count of form {1} was found in the cover sheet {0}; looked for were a form code of 7 digits in column {2} and a bare number in column {3}."
+        "総括表を Shift_JIS か UTF-8 の CSV で、その列に届書コードと件数を書いて作り直すか、PDF にしてください。"
+        "Make it again as CSV in Shift_JIS or UTF-8 with code and count in these columns, or as PDF."
+    }
     SetNumberPdf "SET-NUMBER-PDF" Error V "K54" {
-        "「{0}」は個人番号届のようです。個人番号を PDF で送ることはできません。"
-        "{0} seems to be a form with individual numbers; these cannot be sent as PDF."
-        "個人番号は届出データの項目に入れ、この PDF を外してください。"
-        "Put the number into the data and leave the PDF out."
+        "「{0}」は個人番号届のようです。個人番号を添付ファイルで送ることはできません。"
+        "{0} seems to be a form with individual numbers; these cannot be sent as a file of their own."
+        "個人番号は届出データの項目に入れ、このファイルを外してください。書けないときは、個人番号届を紙で郵送してください。"
+        "Put the number into the data and leave the file out, or send the form on paper by post."
     }
     SetCorrection "SET-CORRECTION" Warning V "K53 K55" {
         "「{0}」に「{1}」とあります。提出済みの届出の訂正・取消は電子申請では受け付けません。"

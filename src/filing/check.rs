@@ -11,6 +11,7 @@ use super::era::EraError;
 use super::findings::Findings;
 use super::level::Level;
 use super::lines::{Ending, LINE_MAX, Line, Lines};
+use super::masked::{masked, masked_sum};
 use super::record::{self, Odd, Record};
 use super::rules::RuleSet;
 use super::tables::{Check, Class, FieldRule, Form, Profile, RecordRule};
@@ -638,9 +639,10 @@ impl<'a> Checker<'a> {
                 _ => rule.at,
             };
             let place = Self::place(form, record, Some(at));
+            let expected = masked_sum(expected.unwrap_or(""));
             let message = Text::new(
-                rule.message.ja.replace("{expected}", expected.unwrap_or("")),
-                rule.message.en.replace("{expected}", expected.unwrap_or("")),
+                rule.message.ja.replace("{expected}", &expected),
+                rule.message.en.replace("{expected}", &expected),
             );
             finding(severity, rule.id.clone(), file, line, place, message, rule.action.clone())
         });
@@ -720,27 +722,11 @@ pub(super) fn text(bytes: &[u8]) -> Option<&str> {
     std::str::from_utf8(bytes).ok().filter(|text| text.is_ascii())
 }
 
-/// A value for a finding: decoded, cut, escaped, and with every run of twelve or more digits masked, since a record
-/// whose fields have moved shows an individual number where another value should be (K54).
+/// A value for a finding: decoded, cut, escaped, and without individual numbers, since a record whose fields have moved shows
+/// one where another value should be (K54).
 pub(super) fn shown(bytes: &[u8]) -> String {
     let decoded = cp932::decode(&bytes[..bytes.len().min(400)]);
-    let mut masked = String::with_capacity(decoded.len());
-    let mut run = String::new();
-    for c in decoded.chars().chain(['\0']) {
-        if c.is_numeric() {
-            run.push(c);
-            continue;
-        }
-        if run.chars().count() >= 12 {
-            masked.push_str("************");
-        } else {
-            masked.push_str(&run);
-        }
-        run.clear();
-        masked.push(c);
-    }
-    masked.pop();
-    crate::model::escape::excerpt(&masked, 60)
+    crate::model::escape::excerpt(&masked(&decoded), 60)
 }
 
 fn shown_char(odd: Odd, bytes: &[u8]) -> String {

@@ -15,6 +15,7 @@ mod findings;
 mod head;
 pub mod level;
 mod lines;
+mod masked;
 pub mod other;
 pub mod pdf;
 mod record;

@@ -21,7 +21,7 @@ use super::alarms::Alarms;
 use super::assess::{Assessment, Assessor, Candidate, CandidateFile};
 use super::publish::{Publisher, Withdrawal};
 use super::repeats::Claimant;
-use crate::filing::Findings;
+use crate::filing::{Findings, set};
 use crate::model::card::SubmissionCard;
 use crate::model::finding::{Finding, Severity, Text};
 use crate::model::ids::{AccountId, BlobId, Digest, Number};
@@ -282,19 +282,7 @@ impl Intake {
                 leftover = true;
                 continue;
             }
-            let name = &file.name;
-            findings.push(error(
-                "UPLOAD-HASH",
-                Some(name.to_string()),
-                Text::new(
-                    format!("「{name}」の内容が SHA256SUMS のハッシュ値と違います。"),
-                    format!("The content of {name:?} is not what SHA256SUMS says."),
-                ),
-                Text::new(
-                    "ファイルを変えたときは SHA256SUMS を作り直して署名し、バイナリモードで全部を送り直してください。",
-                    "If the file was changed, make SHA256SUMS anew and sign it; send everything again in binary mode.",
-                ),
-            ));
+            findings.push(set::hash_differs(&file.name));
         }
         if findings.is_empty() && leftover { Err(Failed::Incomplete) } else { Ok(findings) }
     }

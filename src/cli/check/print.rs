@@ -1,5 +1,6 @@
 //! How a check is told: for a terminal, a program, a spreadsheet, a printer.
 
+use chrono_tz::Tz;
 use serde_json::{Value, json};
 
 use super::{Checked, Outcome};
@@ -11,13 +12,17 @@ use crate::model::finding::Language;
 use crate::model::ids::{InsurerCode, OfficeCode};
 use crate::model::time::{Clock as _, SystemClock};
 
-pub(super) fn page_head(checked: &[Checked], insurer: Option<&InsurerCode>, language: Language) -> PageHead {
+pub(super) fn page_head(
+    checked: &[Checked],
+    insurer: Option<&InsurerCode>,
+    zone: Tz,
+    language: Language,
+) -> PageHead {
     let label = |ja: &str, en: &str| match language {
         Language::Ja => ja.to_owned(),
         Language::En => en.to_owned(),
     };
-    let mut rows =
-        vec![(label("確認日", "Checked on"), SystemClock.now().date_in(chrono_tz::Asia::Tokyo).to_string())];
+    let mut rows = vec![(label("確認日", "Checked on"), SystemClock.now().date_in(zone).to_string())];
     if let Some(insurer) = insurer {
         rows.push((label("健康保険組合", "Insurer"), insurer.to_string()));
     }
