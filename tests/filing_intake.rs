@@ -9,7 +9,7 @@ use chrono::{Datelike as _, Days};
 use serde_json::Value;
 use support::gateway::{ACCOUNT, Gateway, INSURER, OFFICE, PDF, Ran, Set, until};
 use todoke::filing::sample;
-use todoke::model::ids::Digest;
+use todoke::model::ids::{Digest, Number};
 use todoke::model::time::DAY;
 
 /// A filing with a cover sheet that is like no other.
@@ -101,6 +101,24 @@ fn loss_and_acquisition_on_one_day_are_taken() {
     assert_eq!(gateway.send_taken(ACCOUNT, &set("", &one("2201700", "lost"), 1))["outcome"], "accepted");
     assert_eq!(gateway.send_taken(ACCOUNT, &set("", &one("2200700", "acquired"), 2))["outcome"], "accepted");
     refused_for(gateway.send(ACCOUNT, &set("", &one("2200700", "acquired"), 3)), "SET-REPEATED");
+}
+
+/// Each record names an office too: the filing is for all of them (K8 E13).
+#[test]
+fn a_record_of_an_office_of_others_refuses_the_filing() {
+    let mut gateway = Gateway::set_up(&[]);
+    gateway.start_inside();
+    let rules = todoke::filing::RuleSet::builtin().unwrap();
+    let mut filing = sample::SampleFiling::starting_at(&rules, &["2200700"], 700, 2, gateway.today());
+    let at = filing.records[1].len() - 3;
+    filing.records[1][at] = "9999".into();
+    let one = set("", &filing.bytes(), 1);
+    refused_for(gateway.send(ACCOUNT, &one), "KPFD-OFFICE-FOREIGN");
+    let receipt = gateway.receipt(ACCOUNT, &one).unwrap();
+    let finding = &receipt["findings"][0];
+    assert_eq!((&finding["line"], &finding["value"]), (&Value::from(7), &Value::from("9999")));
+    filing.records[1][at] = OFFICE.into();
+    assert_eq!(gateway.send_taken(ACCOUNT, &set("", &filing.bytes(), 2))["outcome"], "accepted");
 }
 
 /// A window of one day, the day after tomorrow.
@@ -225,7 +243,7 @@ fn a_folder_is_checked_as_a_set_and_files_by_themselves() {
         format!("# office: 9999\n# cover: a.pdf\n# comment: 訂正\n{lines}{}  b.pdf\n", "0".repeat(64)),
     );
     let ran = check(&["work/set"]).ends(1);
-    assert_eq!(found(&ran), ["KPFD-OFFICE-MISMATCH", "SET-MISSING", "SET-CORRECTION"]);
+    assert_eq!(found(&ran), ["SET-MISSING", "KPFD-OFFICE-MISMATCH", "SET-CORRECTION"]);
     gateway.make("set/SHA256SUMS", "# cover: x.pdf\n");
     assert!(found(&check(&["work/set"]).ends(1)).iter().any(|rule| rule.starts_with("MANIFEST-")));
 
@@ -304,7 +322,8 @@ fn a_folder_is_what_its_manifest_names_and_as_it_says() {
     assert_eq!(found("other", 1), expected);
     lay("renamed", "# kind: other\n", &[("KPFD0006.CSV", b"\xff")]);
     assert_eq!(found("renamed", 1), [one("SET-OTHER-FILING", "KPFD0006.CSV", true)]);
-    gateway.make("gone/SHA256SUMS", "# withdraw: 1-000123-3\n");
+    let withdrawn = Number { epoch: 1, serial: 123 };
+    gateway.make("gone/SHA256SUMS", format!("# withdraw: {withdrawn}\n"));
     assert_eq!(found("gone", 0), []);
 
     for (name, rule) in
@@ -383,6 +402,9 @@ fn doctor_names_file_line_and_reason_of_a_wrong_table() {
     let cases = [
         ("class = \"kana\"", "class = \"katakana\"", "katakana"),
         ("unit = 1000", "unit = 0", "must be 1 or more"),
+        ("older = [\"22657041\"]", "older = [\"2265700\"]", "own code"),
+        ("values = [\"2265700\"]", "values = [\"2200700\"]", "2265700"),
+        ("正しくは {expected}", "正しくは {expectd}", "{expectd}"),
         ("total = \"total\"", "total = \"totals\"", "is no field of this form"),
         ("counts = [24]", "counts = [23]", "23"),
     ];
@@ -408,6 +430,9 @@ fn doctor_names_file_line_and_reason_of_a_wrong_table() {
             "from_day",
         ),
         ("[filing]\nrepeats_months = 500\n", "toml:2: ", "120"),
+        ("[filing]\n\noffices_max = 0\n", "toml:3: ", "1 or more"),
+        ("[filing.cover]\nrequired = true\nnames = [\"\"]\n", "toml:3: ", "every file"),
+        ("[other]\ntypes = []\n", "toml:2: ", "taken = false"),
     ];
     for (text, place, reason) in cases {
         fs::write(&policy, text).unwrap();

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 
 use chrono::NaiveDate;
 use todoke::filing::sample::{self, SampleFiling};
-use todoke::filing::{Context, Findings, Profile, RuleSet, Summary, check};
+use todoke::filing::{Context, Findings, Profile, RuleSet, Summary, check, check_observed};
 use todoke::model::finding::{Finding, Severity};
 use todoke::model::ids::OfficeCode;
 
@@ -119,6 +119,65 @@ fn offices_are_those_of_the_account() {
     assert_eq!(ids(&stated, &rules), ["KPFD-OFFICE-MISMATCH"]);
     let fewer = rules.for_insurer("x.toml", "[filing]\nforms = [\"2265700\"]\n").unwrap();
     assert_eq!(ids(&own, &fewer), ["KPFD-FORM-REFUSED"]);
+}
+
+/// A record names an office of its own (K8 E13): one that the account may not act for refuses the filing.
+#[test]
+fn a_record_is_of_an_office_that_the_account_may_act_for() {
+    let rules = RuleSet::builtin().unwrap();
+    let office = |code: &str| OfficeCode::parse(code).unwrap();
+    let account =
+        Context { account_offices: Some([office("1234"), office("1235")].into()), ..Context::on(today()) };
+    for code in FORMS {
+        let of_record = |number: &str, context: &Context| {
+            let mut filing = SampleFiling::new(&rules, &[code], 1, today());
+            let at = filing.records[0].len() - 3;
+            filing.records[0][at] = number.into();
+            let mut findings = Findings::default();
+            let mut offices = Vec::new();
+            let bytes = filing.bytes();
+            let summary = check_observed(&bytes[..], &rules, context, &mut findings, &mut |key| {
+                offices.push(String::from_utf8(key.office.to_vec()).unwrap());
+            });
+            // Whatever it names, it is compared with what was filed for the file's office (K53).
+            assert_eq!(offices, ["1234"], "{code} {number}");
+            let told: Vec<_> = findings.listed().iter().map(|f| (f.rule.clone(), f.severity)).collect();
+            (told, summary.unwrap().record_offices)
+        };
+        let error = |rule: &str| (rule.to_owned(), Severity::Error);
+        let warning = |rule: &str| (rule.to_owned(), Severity::Warning);
+        assert_eq!(of_record("", &account), (vec![], vec![]));
+        assert_eq!(of_record("1234", &account), (vec![], vec![]));
+        let foreign = (vec![error("KPFD-OFFICE-FOREIGN")], vec![office("9999")]);
+        assert_eq!(of_record("9999", &account), foreign);
+        let other = vec![warning("KPFD-RECORD-OFFICE")];
+        assert_eq!(of_record("1235", &account), (other.clone(), vec![office("1235")]));
+        assert_eq!(of_record("9999", &Context::on(today())), (other, vec![office("9999")]));
+        let (told, offices) = of_record("12345", &account);
+        assert!(told.contains(&error("KPFD-OFFICE-FOREIGN")) && offices.is_empty(), "{told:?}");
+    }
+}
+
+#[test]
+fn the_same_person_form_and_date_twice_in_a_file_is_said_with_both_lines() {
+    let rules = RuleSet::builtin().unwrap();
+    let mut filing = SampleFiling::new(&rules, &FORMS, 2, today());
+    let twin = |filing: &SampleFiling| {
+        let (findings, _) = run(&filing.bytes(), &rules, &context(Profile::Kpfd));
+        findings.into_iter().map(|f| (f.rule, f.line.unwrap(), f.message.en)).collect::<Vec<_>>()
+    };
+    // Loss and acquisition of one person on one day (同日得喪) are two forms.
+    assert_eq!(twin(&filing), []);
+    let mut again = filing.records[0].clone();
+    again[6] = again[6].replace(' ', "  ");
+    again[22] = String::new();
+    again[20] = String::new();
+    again[21] = String::new();
+    filing.records.push(again);
+    let told = twin(&filing);
+    let (rule, line, message) = told.last().unwrap();
+    assert_eq!((rule.as_str(), *line), ("KPFD-TWICE", 16));
+    assert!(message.contains("Lines 6 and 16"), "{message}");
 }
 
 #[test]

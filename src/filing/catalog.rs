@@ -181,6 +181,12 @@ catalog! {
         "健康保険組合での事業所番号を入れてください。"
         "Enter the office's number with the society."
     }
+    MediaOfficeOther "KPFD-MEDIA-OFFICE-OTHER" Warning Inferred "KPFD.md Lines" {
+        "1 行目の事業所番号「{0}」が、事業所データの事業所番号({1})と違います。"
+        "Line 1 names office {0}; the office record is of {1}."
+        "どちらが正しいか確かめ、届書作成プログラムで作り直してください。"
+        "See which is right, and make the file again with the program."
+    }
     MediaSerial "KPFD-MEDIA-SERIAL" Warning One "KPFD.md Lines" {
         "1 行目の媒体通番「{0}」が 001〜999 ではありません。"
         "The media serial {0} in line 1 is not 001 to 999."
@@ -312,6 +318,12 @@ catalog! {
         "The record's office number {0} is in no office record."
         "レコードと事業所データの事業所番号を揃えてください。"
         "Make the numbers agree."
+    }
+    Twice "KPFD-TWICE" Warning Inferred "K53" {
+        "{0} 行目と {1} 行目は、同じ人・同じ届書・同じ日付です。"
+        "Lines {0} and {1} are of the same person, form and date."
+        "重複であれば、どちらかを消してください。別の人であれば、このままで構いません。"
+        "If it is a duplicate, remove one of them; if these are two persons, nothing need be done."
     }
     ClaimsFirst "CLAIMS-CONTROL" Error One "KPFD.md Claims" {
         "先頭がコントロールレコード(1 で始まる行)ではないか、コントロールレコードが 2 つあります。"

@@ -15,6 +15,7 @@ use super::masked::{masked, masked_sum};
 use super::record::{self, Odd, Record};
 use super::rules::RuleSet;
 use super::tables::{Check, Class, FieldRule, Form, Profile, RecordRule};
+use super::twins::Twins;
 use super::words;
 use crate::model::finding::{Finding, Text};
 use crate::model::ids::OfficeCode;
@@ -67,6 +68,8 @@ pub struct Summary {
     pub office: Option<OfficeCode>,
     /// All offices, in the file's order.
     pub offices: Vec<OfficeCode>,
+    /// Offices that records name beside them.
+    pub record_offices: Vec<OfficeCode>,
     /// Records per form, by code.
     pub forms: Vec<FormCount>,
     /// Data records, those of unknown forms included.
@@ -82,7 +85,7 @@ pub struct RecordKey<'a> {
     pub line: u64,
     /// The form's code.
     pub form: &'a str,
-    /// The office, from the record or else the first office record; CP932.
+    /// The office: the record's where the file has an office record of it, else that of the first; CP932.
     pub office: &'a [u8],
     /// The insured's number, often blank.
     pub insured: &'a [u8],
@@ -155,6 +158,9 @@ pub(super) struct Checker<'a> {
     pub(super) offices: usize,
     pub(super) claims: super::claims::Claims,
     over_size: bool,
+    /// The media record's office number.
+    media_office: Vec<u8>,
+    twins: Twins,
     pub(super) summary: Summary,
 }
 
@@ -194,6 +200,8 @@ impl<'a> Checker<'a> {
             offices: 0,
             claims: super::claims::Claims::default(),
             over_size: false,
+            media_office: Vec::new(),
+            twins: Twins::default(),
             summary: Summary::default(),
         }
     }
@@ -364,7 +372,12 @@ impl<'a> Checker<'a> {
         let spans = std::mem::take(&mut self.spans);
         let record = Record { line: bytes, spans: &spans, layout: &[] };
         match self.context.profile {
-            Profile::Kpfd => self.kpfd(record),
+            Profile::Kpfd => {
+                if self.line == 1 {
+                    record.at(0).clone_into(&mut self.media_office);
+                }
+                self.kpfd(record);
+            }
             Profile::Claims => self.claims(record),
         }
         self.spans = spans;
@@ -493,40 +506,85 @@ impl<'a> Checker<'a> {
                 self.rule_finding(form, &record, rule, expected.as_deref());
             }
         }
-        self.record_office(form, &record);
-        self.tell_key(form, &record, &dates);
+        let in_file = self.record_office(form, &record);
+        self.tell_key(form, &record, &dates, in_file);
         self.dates = dates;
     }
 
-    fn tell_key(&mut self, form: &Form, record: &Record<'_>, dates: &[Option<NaiveDate>]) {
+    fn tell_key(&mut self, form: &Form, record: &Record<'_>, dates: &[Option<NaiveDate>], in_file: bool) {
         let value = |field: Option<usize>| field.map_or(b"".as_slice(), |field| record.get(field));
         let date = |date: Option<usize>| date.and_then(|date| dates.get(date).copied().flatten());
-        let own = value(form.office);
-        let first = self.summary.offices.first().map_or("", |office| office.as_str());
+        // A slip in the record's own number must not make another filing of it (K53).
+        let office = match self.summary.offices.first() {
+            Some(first) if !in_file => first.as_str().as_bytes(),
+            _ => value(form.office),
+        };
         let key = RecordKey {
             line: self.line,
             form: &form.code,
-            office: if own.is_empty() { first.as_bytes() } else { own },
+            office,
             insured: value(form.insured),
             kana: value(form.kana),
             birth: date(form.birth),
             event: date(form.event),
         };
         (self.observe)(&key);
+        if form.profile == Profile::Kpfd {
+            if let Some(first) = self.twins.first_like(&key) {
+                let place = Self::place(form, record, None);
+                self.report(Rule::Twice, &[&first.to_string(), &self.line.to_string()], place);
+            }
+        }
     }
 
-    fn record_office(&mut self, form: &Form, record: &Record<'_>) {
-        if form.profile != Profile::Kpfd {
-            return;
-        }
-        let Some(at) = form.office else { return };
+    /// Whether the record names one of the file's offices. Another one is said, and must be one that the account may act
+    /// for (K8 E13): the record would reach it all the same.
+    fn record_office(&mut self, form: &Form, record: &Record<'_>) -> bool {
+        let Some(at) = form.office.filter(|_| form.profile == Profile::Kpfd) else { return false };
         let value = record.get(at);
-        if value.is_empty() || self.summary.offices.iter().any(|office| office.as_str().as_bytes() == value) {
-            return;
+        if self.summary.offices.iter().any(|office| office.as_str().as_bytes() == value) {
+            return true;
         }
+        if !value.is_empty() {
+            self.other_office(form, record, at);
+        }
+        false
+    }
+
+    #[cold]
+    fn other_office(&mut self, form: &Form, record: &Record<'_>, at: usize) {
+        let office = text(record.get(at)).and_then(|value| OfficeCode::parse(value).ok());
+        let mut of_account = self.context.account_offices.iter().flatten();
+        let foreign =
+            self.context.account_offices.is_some() && !of_account.any(|own| Some(own) == office.as_ref());
+        let rule = if foreign { Rule::OfficeForeign } else { Rule::RecordOffice };
         let place = Self::place(form, record, Some(at));
         let value = place.value.clone().unwrap_or_default();
-        self.report(Rule::RecordOffice, &[&value], place);
+        self.report(rule, &[&value], place);
+        let known = &mut self.summary.record_offices;
+        if let Some(office) = office.filter(|office| known.len() < OFFICES_MAX && !known.contains(office)) {
+            known.push(office);
+        }
+    }
+
+    /// The media record names one of the file's offices.
+    fn media_office(&mut self) {
+        let offices = &self.summary.offices;
+        let media = text(&self.media_office).and_then(|value| OfficeCode::parse(value).ok());
+        let Some(media) = media.filter(|media| !offices.is_empty() && !offices.contains(media)) else {
+            return;
+        };
+        let of_file = offices.iter().take(3).map(OfficeCode::as_str).collect::<Vec<_>>().join(", ");
+        let name = Text::new("健康保険組合での事業所番号", "office number with the society");
+        let place = Place {
+            field: Some(1),
+            field_name: Some(name),
+            value: Some(media.to_string()),
+            ..Place::default()
+        };
+        let line = std::mem::replace(&mut self.line, 1);
+        self.report(Rule::MediaOfficeOther, &[media.as_str(), &of_file], place);
+        self.line = line;
     }
 
     #[cold]
@@ -651,6 +709,7 @@ impl<'a> Checker<'a> {
     fn end(&mut self, bytes: u64) {
         match self.context.profile {
             Profile::Kpfd => {
+                self.media_office();
                 if self.expect != Expect::Data {
                     self.report(Rule::DataMark, &[], Place::default());
                 } else if self.summary.records == 0 {

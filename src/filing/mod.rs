@@ -24,6 +24,7 @@ pub mod rules;
 pub mod sample;
 pub mod set;
 pub mod tables;
+pub(crate) mod twins;
 mod words;
 
 pub use book::RuleBook;

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 use toml::Spanned;
+use toml::de::{DeTable, DeValue};
 
 use super::calendar::Calendar;
 use super::catalog::Rule;
@@ -68,6 +69,24 @@ pub struct CoverPolicy {
     pub types: Vec<CoverType>,
     /// Where a CSV has its counts.
     pub csv: CoverCsv,
+}
+
+impl CoverPolicy {
+    /// What of it cannot work: the key, and why.
+    fn fault(&self) -> Option<(&'static str, &'static str)> {
+        let CoverCsv { form_column, count_column } = self.csv;
+        if self.names.iter().any(|name| name.trim().is_empty()) {
+            Some(("names", "one is blank: it would take every file for the cover sheet"))
+        } else if self.types.is_empty() {
+            Some(("types", "the list is empty; use \"pdf\", \"csv\" or both"))
+        } else if form_column == 0 || count_column == 0 {
+            Some(("csv", "columns count from 1"))
+        } else if form_column == count_column {
+            Some(("csv", "form code and count cannot stand in one column"))
+        } else {
+            None
+        }
+    }
 }
 
 impl Default for CoverPolicy {
@@ -143,11 +162,11 @@ struct RawInsurer {
 #[serde(deny_unknown_fields)]
 struct RawFiling {
     #[serde(default)]
-    forms: Option<Vec<Spanned<String>>>,
+    forms: Option<Spanned<Vec<Spanned<String>>>>,
     #[serde(default)]
-    filing_bytes_max: Option<u64>,
+    filing_bytes_max: Option<Spanned<u64>>,
     #[serde(default)]
-    offices_max: Option<usize>,
+    offices_max: Option<Spanned<usize>>,
     #[serde(default)]
     cover: CoverPolicy,
     #[serde(default)]
@@ -160,6 +179,19 @@ struct RawFiling {
     severity: BTreeMap<Spanned<String>, Level>,
     #[serde(default)]
     counts: BTreeMap<Spanned<String>, Vec<usize>>,
+}
+
+/// Where a value stands in a file that was read, for a complaint about it; the last table that is there where it is not.
+fn span_of(text: &str, path: &[&str]) -> std::ops::Range<usize> {
+    let Ok(tables) = DeTable::parse(text) else { return 0..0 };
+    let (mut table, mut span) = (tables.get_ref(), 0..0);
+    for part in path {
+        let Some(value) = table.get(*part) else { break };
+        span = value.span();
+        let DeValue::Table(inner) = value.get_ref() else { break };
+        table = inner;
+    }
+    span
 }
 
 /// The rules that a check applies.
@@ -236,12 +268,35 @@ impl RuleSet {
         let raw: RawInsurer =
             toml::from_str(text).map_err(|e| TableError::at(file, text, e.span(), e.message().to_owned()))?;
         let mut rules = self.clone();
-        rules.other = raw.other;
-        let Some(raw) = raw.filing else { return Ok(rules) };
         let error =
             |span: std::ops::Range<usize>, reason: String| TableError::at(file, text, Some(span), reason);
+        let fault = |path: &[&str], why: &str| {
+            error(span_of(text, path), format!("{}: {why}", path.last().copied().unwrap_or_default()))
+        };
+        if let Some((key, why)) = raw.other.fault() {
+            return Err(fault(&["other", key], why));
+        }
+        rules.other = raw.other;
+        let Some(raw) = raw.filing else { return Ok(rules) };
+        if let Some((key, why)) = raw.cover.fault() {
+            return Err(fault(&["filing", "cover", key], why));
+        }
+        if raw.attachments.bytes_max == 0 {
+            return Err(fault(&["filing", "attachments", "bytes_max"], "must be 1 or more"));
+        }
+        for (key, none) in [
+            ("filing_bytes_max", raw.filing_bytes_max.as_ref().is_some_and(|most| *most.get_ref() == 0)),
+            ("offices_max", raw.offices_max.as_ref().is_some_and(|most| *most.get_ref() == 0)),
+        ] {
+            if none {
+                return Err(fault(&["filing", key], "must be 1 or more"));
+            }
+        }
         let known: Vec<&str> = self.forms(Profile::Kpfd).map(|form| form.code.as_str()).collect();
-        if let Some(forms) = raw.forms {
+        if let Some(forms) = raw.forms.map(Spanned::into_inner) {
+            if forms.is_empty() {
+                return Err(fault(&["filing", "forms"], "the list is empty; leave it out to take all forms"));
+            }
             for form in &forms {
                 if !known.contains(&form.get_ref().as_str()) {
                     let reason =
@@ -280,8 +335,9 @@ impl RuleSet {
             }
             rules.policy.repeats_months = months.into_inner();
         }
-        rules.policy.filing_bytes_max = raw.filing_bytes_max.unwrap_or(rules.policy.filing_bytes_max);
-        rules.policy.offices_max = raw.offices_max.unwrap_or(rules.policy.offices_max);
+        rules.policy.filing_bytes_max =
+            raw.filing_bytes_max.map_or(rules.policy.filing_bytes_max, Spanned::into_inner);
+        rules.policy.offices_max = raw.offices_max.map_or(rules.policy.offices_max, Spanned::into_inner);
         rules.policy.cover = raw.cover;
         rules.policy.attachments = raw.attachments;
         Ok(rules)
@@ -292,11 +348,16 @@ impl RuleSet {
         &self.other
     }
 
-    /// Gives every rule whose id is `id`, or begins with `id-`, this level. How many there were.
+    /// Gives the rule of this id this level; where there is none, every rule whose id begins with `id-`. How many there were.
     pub fn set_level(&mut self, id: &str, level: Level) -> usize {
-        let mut count: usize = self.forms.iter_mut().map(|form| form.set_level(id, level)).sum();
+        let exact = self.rule_ids().iter().any(|(known, _)| known == id);
+        let named = |rule: &str| {
+            let rest = rule.strip_prefix(id);
+            rest.is_some_and(|rest| if exact { rest.is_empty() } else { rest.starts_with('-') })
+        };
+        let mut count: usize = self.forms.iter_mut().map(|form| form.set_levels(&named, level)).sum();
         for rule in Rule::ALL {
-            if rule.id() == id {
+            if named(rule.id()) {
                 self.levels[*rule as usize] = level;
                 count += 1;
             }
@@ -402,6 +463,86 @@ mod tests {
     }
 
     #[test]
+    fn an_id_names_its_rule_alone_and_else_what_ids_begin_with() {
+        let changed = |id: &str| {
+            let builtin = RuleSet::builtin().unwrap();
+            let mut rules = builtin.clone();
+            let count = rules.set_level(id, Level::Off);
+            let all = rules.rule_ids().into_iter().zip(builtin.rule_ids());
+            let changed: Vec<String> = all
+                .filter(|(new, old)| new.1 == Level::Off && old.1 != Level::Off)
+                .map(|(new, _)| new.0)
+                .collect();
+            assert_eq!(changed.len(), count, "{id}");
+            changed
+        };
+        assert_eq!(changed("2200700-TOTAL"), ["2200700-TOTAL"]);
+        assert_eq!(changed("2200700-TOTAL-CHARS"), ["2200700-TOTAL-CHARS"]);
+        assert_eq!(changed("KPFD-OFFICE"), ["KPFD-OFFICE"]);
+        assert_eq!(changed("2200700-KAN"), [""; 0]);
+        let of_kana = changed("2200700-KANA");
+        assert!(
+            of_kana.contains(&"2200700-KANA-CHARS".to_owned())
+                && of_kana.contains(&"2200700-KANA-BLANK".to_owned())
+        );
+        let other = changed("SET-OTHER");
+        assert!(other.len() > 4 && other.iter().all(|id| id.starts_with("SET-OTHER-")), "{other:?}");
+    }
+
+    #[test]
+    fn a_table_that_cannot_work_is_refused_at_its_line() {
+        let good = BUILTIN[1].1;
+        let cases = [
+            (
+                "class = \"digits\", bytes = [1, 1], values = [\"7\", \"9\"]",
+                "class = \"digits\", bytes = [1, 1], values = [\"A\"]",
+                "class",
+            ),
+            ("from = 1, to = 98", "from = 98, to = 1", "98 to 1"),
+            ("values = [\"2201700\"]", "values = [\"2200700\"]", "2201700"),
+            ("when = { field = \"cause\", is = [\"7\"] }", "when = { field = \"cause\", is = [] }", "empty"),
+            (
+                "when = { field = \"cause\", is = [\"7\"] }",
+                "when = { field = \"cause\", is = [\"777\"] }",
+                "length",
+            ),
+            (
+                "when = { field = \"cause\", not = [\"4\", \"5\"] }",
+                "when = { field = \"cause\", not = [] }",
+                "empty",
+            ),
+            ("chars_max = 12", "chars_max = 0", "chars_max"),
+            ("years = 75", "years = -75", "years"),
+            ("days = 1 }", "days = 99999 }", "days"),
+            ("en = \"The date of loss is not after the date of birth.\"", "en = \" \"", "blank"),
+            ("do_en = \"Enter the date.\"", "do_en = \"\"", "blank"),
+            ("{expected}", "{expectd}", "{expectd}"),
+            ("do_en = \"Enter the date.\"", "do_en = \"Enter {expected}.\"", "{expected}"),
+            ("older = [\"22017041\"]", "older = [\"2201700\"]", "older"),
+            ("fields = [\"district\"], from", "fields = [\"remarks\"], from", "remarks"),
+            ("key = \"over70\", ja = \"70歳以上被用者不該当\"", "key = \"over70\", ja = \"\"", "blank"),
+            (
+                "  { key = \"two_offices\"",
+                "  { key = \"dead\", ja = \"x\", en = \"x\", class = \"digits\", only_with = 99, certainty = \"1\" },\n  { key = \"two_offices\"",
+                "only_with",
+            ),
+        ];
+        for (from, to, word) in cases {
+            let bad = good.replacen(from, to, 1);
+            assert_ne!(bad, good, "{from}");
+            let error = parse_form("2201700.toml", &bad).expect_err(to);
+            assert!(error.reason.contains(word), "{to}: {error}");
+            // A rule's complaint stands at its [[rule]] and names it.
+            let at = bad[..bad.find(to).unwrap()].matches('\n').count() + 1;
+            let line = bad.lines().take(error.line).last().unwrap();
+            assert!(
+                error.line == at || line == "[[rule]]" && error.reason.contains("rule \"2201700-"),
+                "{to}: {error}"
+            );
+        }
+    }
+
+    #[test]
     fn errors_in_tables_name_file_line_and_what_is_allowed() {
         let good = BUILTIN[0].1;
         let cases = [
@@ -435,6 +576,17 @@ mod tests {
             ("[filing.severity]\nKPFD-QUOTED = \"fatal\"\n", 2),
             ("[filing.counts]\n2200700 = [38]\n", 2),
             ("\n[filing.calendar]\nfrom_day = 0\nto_day = 10\noutside = \"hold\"\n", 2),
+            ("[filing]\n\noffices_max = 0\n", 3),
+            ("[filing]\nfiling_bytes_max = 0\n", 2),
+            ("[filing]\nforms = []\n", 2),
+            ("[filing.cover]\nrequired = true\nnames = [\"soukatsu\", \" \"]\n", 3),
+            ("[filing.cover]\ntypes = []\n", 2),
+            ("[filing.cover]\nrequired = false\ncsv = { form_column = 0, count_column = 1 }\n", 3),
+            ("[filing.cover]\ncsv = { form_column = 2, count_column = 2 }\n", 2),
+            ("[filing.attachments]\nfiles_max = 0\nbytes_max = 0\n", 3),
+            ("[other]\ntypes = []\n", 2),
+            ("[other]\nfiles_max = 0\n", 2),
+            ("\n\n[other]\nbytes_max = 0\n", 4),
         ] {
             let error = rules.for_insurer("x.toml", text).expect_err(text);
             assert_eq!(error.line, line, "{error}");

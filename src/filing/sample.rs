@@ -136,7 +136,8 @@ pub fn record(form: &Form, count: usize, i: u64, today: NaiveDate) -> Vec<String
     let mixed = i.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let pick = |shift: u32, of: u64| (mixed >> shift) % of;
     let before = |days: u64| today.checked_sub_days(Days::new(days)).unwrap_or(today);
-    let birth = before(20 * 365 + pick(8, 40 * 365));
+    // No two people of one name are born on one day.
+    let birth = before(20 * 365 + (i / 100 * 11_619 + i % 100 * 37) % (40 * 365));
     let event = before(1 + pick(20, 20));
     let money = 180_000 + 1_000 * pick(30, 400);
     let in_kind = 10_000 * pick(36, 2);
@@ -435,6 +436,8 @@ fn broken_file(rules: &RuleSet, id: &str, today: NaiveDate) -> Option<Vec<u8>> {
         "KPFD-MEDIA" => with(&|f| f.media.truncate(6)),
         "KPFD-MEDIA-22223" => with(&|f| f.media = strings(&["21", "01", "ｱｲ", "001", "20261123", "22223"])),
         "KPFD-MEDIA-OFFICE" => with(&|f| f.media[0] = "12345".into()),
+        "KPFD-MEDIA-OFFICE-OTHER" => with(&|f| f.media[0] = "9999".into()),
+        "KPFD-TWICE" => with(&|f| f.records.push(f.records[0].clone())),
         "KPFD-MEDIA-SERIAL" => with(&|f| f.media[1] = "000".into()),
         "KPFD-MEDIA-DATE" => with(&|f| f.media[2] = "20260230".into()),
         "KPFD-KANRI" => Some(encode(&text.replace("[kanri]", "[KANRI]"))),

@@ -334,28 +334,26 @@ impl Form {
         of_fields.chain(of_dates).chain(of_records).collect()
     }
 
-    /// Gives every rule whose id is `id`, or begins with `id-`, this level. How many there were.
-    pub fn set_level(&mut self, id: &str, level: Level) -> usize {
-        let matches =
-            |rule: &str| rule.strip_prefix(id).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
+    /// Gives every rule whose id is named this level. How many there were.
+    pub(super) fn set_levels(&mut self, named: &dyn Fn(&str) -> bool, level: Level) -> usize {
         let mut count = 0;
         let code = self.prefix();
         for field in &mut self.fields {
             for rule in FieldRule::ALL {
-                if field.has(rule) && matches(&format!("{code}-{}-{}", upper(&field.key), rule.word())) {
+                if field.has(rule) && named(&format!("{code}-{}-{}", upper(&field.key), rule.word())) {
                     field.levels[rule as usize] = level;
                     count += 1;
                 }
             }
         }
         for date in &mut self.dates {
-            if matches(&format!("{code}-{}-DATE", upper(&date.key))) {
+            if named(&format!("{code}-{}-DATE", upper(&date.key))) {
                 date.level = level;
                 count += 1;
             }
         }
         for rule in &mut self.rules {
-            if matches(&rule.id) {
+            if named(&rule.id) {
                 rule.level = level;
                 count += 1;
             }

@@ -411,7 +411,8 @@ impl Assessor {
         } else {
             *assessment = assessment.clone().refuse_for(Stage::Format, findings);
         }
-        Ok((verdict.held_until.is_some(), summary.offices))
+        let offices = summary.offices.into_iter().chain(summary.record_offices).collect();
+        Ok((verdict.held_until.is_some(), offices))
     }
 
     /// The account as it is now: a scan may have taken its time, and a delegation may have ended meanwhile.

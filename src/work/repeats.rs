@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use chrono_tz::Tz;
 
+use crate::filing::twins::{kana, number};
 use crate::filing::{Findings, LISTED_MAX, RecordKey, RuleBook, RuleSet, set};
 use crate::model::finding::Finding;
 use crate::model::ids::{Digest, InsurerCode, Number};
@@ -52,7 +53,7 @@ impl Records {
     /// Adds a record that names a person and a date; others cannot be told apart.
     pub(crate) fn add(&mut self, keys: &Keys, account: &Account, key: &RecordKey<'_>) {
         let Some(event) = key.event else { return };
-        let (kana, insured) = (kana(key.kana), number(key.insured));
+        let (kana, insured) = (kana(key.kana).collect::<Vec<u8>>(), number(key.insured));
         let of = [account.insurer.as_str(), if account.test { "test" } else { "" }, key.form];
         let [insurer, test, form] = of.map(str::as_bytes);
         let event = event.to_string();
@@ -102,27 +103,6 @@ fn first<const N: usize>(tag: Digest) -> [u8; N] {
         *to = from;
     }
     bytes
-}
-
-/// A name in half-width kana (CP932) as it is compared: blanks and marks left out, small kana as large, a hyphen as the
-/// mark of a long vowel.
-fn kana(name: &[u8]) -> Vec<u8> {
-    let one = |byte: u8| match byte {
-        b'-' => Some(0xb0),
-        // ｧｨｩｪｫ ｬｭｮ ｯ
-        0xa7..=0xab => Some(byte - 0xa7 + 0xb1),
-        0xac..=0xae => Some(byte - 0xac + 0xd4),
-        0xaf => Some(0xc2),
-        0xa6..=0xdf => Some(byte),
-        _ => byte.is_ascii_alphanumeric().then(|| byte.to_ascii_uppercase()),
-    };
-    name.iter().filter_map(|byte| one(*byte)).collect()
-}
-
-/// An insured's number without leading zeros.
-fn number(digits: &[u8]) -> &[u8] {
-    let zeros = digits.iter().take_while(|b| **b == b'0').count();
-    &digits[zeros..]
 }
 
 /// Who claims.

@@ -10,6 +10,8 @@ struct Office {
     world: World,
     repeats: Repeats,
     rules: RuleSet,
+    /// Whom the office record of the file names.
+    of_file: String,
     serial: u64,
     _keys: tempfile::TempDir,
     seen: tempfile::TempDir,
@@ -44,11 +46,12 @@ impl Office {
             rules: Arc::new(RwLock::new(Arc::new(rules.clone().into()))),
             zone: chrono_tz::Asia::Tokyo,
         };
-        Self { world, repeats, rules, serial: 100, _keys: keys, seen }
+        Self { world, repeats, rules, of_file: "1234".into(), serial: 100, _keys: keys, seen }
     }
 
     fn records(&self, account: &Account, rows: &[Vec<String>]) -> Records {
-        let filing = SampleFiling { records: rows.to_vec(), ..SampleFiling::head(today()) };
+        let mut filing = SampleFiling { records: rows.to_vec(), ..SampleFiling::head(today()) };
+        filing.offices[0][0].clone_from(&self.of_file);
         let mut records = Records::default();
         let mut sink = Findings::default();
         check_observed(&filing.bytes()[..], &self.rules, &Context::on(today()), &mut sink, &mut |key| {
@@ -160,6 +163,9 @@ fn accounts_of_one_office_share_it_and_test_accounts_do_not() {
     // The same person at another office is another filing.
     let mut elsewhere = rows[0].clone();
     set(&mut elsewhere, "society_office", "5678");
+    // A record that names it within this office's file is not.
+    assert_eq!(office.sends_as(&agent, std::slice::from_ref(&elsewhere), State::Accepted), REFUSED);
+    office.of_file = "5678".into();
     assert_eq!(office.sends_as(&agent, &[elsewhere], State::Accepted), [""; 0]);
 }
 
@@ -210,6 +216,7 @@ fn the_very_same_content_is_somebodys_to_look_at() {
 
 #[test]
 fn nothing_readable_is_kept() {
+    let kana = |name: &[u8]| kana(name).collect::<Vec<_>>();
     let mut office = Office::new("");
     assert_eq!(office.sends(&[sample("2200700", 1)]), [""; 0]);
     let bytes = std::fs::read(office.seen.path().join(INSURER).join("2026-11")).unwrap();
