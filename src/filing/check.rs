@@ -144,7 +144,7 @@ pub(super) struct Checker<'a> {
     pub(super) rules: &'a RuleSet,
     pub(super) context: &'a Context,
     sink: &'a mut Findings,
-    observe: &'a mut dyn FnMut(&RecordKey<'_>),
+    pub(super) observe: &'a mut dyn FnMut(&RecordKey<'_>),
     pub(super) expect: Expect,
     pub(super) line: u64,
     pub(super) said: BTreeSet<Rule>,
@@ -159,8 +159,8 @@ pub(super) struct Checker<'a> {
     pub(super) claims: super::claims::Claims,
     over_size: bool,
     /// The media record's office number.
-    media_office: Vec<u8>,
-    twins: Twins,
+    pub(super) media_office: Vec<u8>,
+    pub(super) twins: Twins,
     pub(super) summary: Summary,
 }
 
@@ -511,82 +511,6 @@ impl<'a> Checker<'a> {
         self.dates = dates;
     }
 
-    fn tell_key(&mut self, form: &Form, record: &Record<'_>, dates: &[Option<NaiveDate>], in_file: bool) {
-        let value = |field: Option<usize>| field.map_or(b"".as_slice(), |field| record.get(field));
-        let date = |date: Option<usize>| date.and_then(|date| dates.get(date).copied().flatten());
-        // A slip in the record's own number must not make another filing of it (K53).
-        let office = match self.summary.offices.first() {
-            Some(first) if !in_file => first.as_str().as_bytes(),
-            _ => value(form.office),
-        };
-        let key = RecordKey {
-            line: self.line,
-            form: &form.code,
-            office,
-            insured: value(form.insured),
-            kana: value(form.kana),
-            birth: date(form.birth),
-            event: date(form.event),
-        };
-        (self.observe)(&key);
-        if form.profile == Profile::Kpfd {
-            if let Some(first) = self.twins.first_like(&key) {
-                let place = Self::place(form, record, None);
-                self.report(Rule::Twice, &[&first.to_string(), &self.line.to_string()], place);
-            }
-        }
-    }
-
-    /// Whether the record names one of the file's offices. Another one is said, and must be one that the account may act
-    /// for (K8 E13): the record would reach it all the same.
-    fn record_office(&mut self, form: &Form, record: &Record<'_>) -> bool {
-        let Some(at) = form.office.filter(|_| form.profile == Profile::Kpfd) else { return false };
-        let value = record.get(at);
-        if self.summary.offices.iter().any(|office| office.as_str().as_bytes() == value) {
-            return true;
-        }
-        if !value.is_empty() {
-            self.other_office(form, record, at);
-        }
-        false
-    }
-
-    #[cold]
-    fn other_office(&mut self, form: &Form, record: &Record<'_>, at: usize) {
-        let office = text(record.get(at)).and_then(|value| OfficeCode::parse(value).ok());
-        let mut of_account = self.context.account_offices.iter().flatten();
-        let foreign =
-            self.context.account_offices.is_some() && !of_account.any(|own| Some(own) == office.as_ref());
-        let rule = if foreign { Rule::OfficeForeign } else { Rule::RecordOffice };
-        let place = Self::place(form, record, Some(at));
-        let value = place.value.clone().unwrap_or_default();
-        self.report(rule, &[&value], place);
-        let known = &mut self.summary.record_offices;
-        if let Some(office) = office.filter(|office| known.len() < OFFICES_MAX && !known.contains(office)) {
-            known.push(office);
-        }
-    }
-
-    /// The media record names one of the file's offices.
-    fn media_office(&mut self) {
-        let offices = &self.summary.offices;
-        let media = text(&self.media_office).and_then(|value| OfficeCode::parse(value).ok());
-        let Some(media) = media.filter(|media| !offices.is_empty() && !offices.contains(media)) else {
-            return;
-        };
-        let of_file = offices.iter().take(3).map(OfficeCode::as_str).collect::<Vec<_>>().join(", ");
-        let name = Text::new("健康保険組合での事業所番号", "office number with the society");
-        let place = Place {
-            field: Some(1),
-            field_name: Some(name),
-            value: Some(media.to_string()),
-            ..Place::default()
-        };
-        let line = std::mem::replace(&mut self.line, 1);
-        self.report(Rule::MediaOfficeOther, &[media.as_str(), &of_file], place);
-        self.line = line;
-    }
-
     #[cold]
     fn field_count(&mut self, form: &Form) {
         let Some(severity) = form.counts_level.severity() else { return };
@@ -618,7 +542,7 @@ impl<'a> Checker<'a> {
     }
 
     /// Where a field's finding is; the value is left out where it is secret.
-    fn place(form: &Form, record: &Record<'_>, field: Option<usize>) -> Place {
+    pub(super) fn place(form: &Form, record: &Record<'_>, field: Option<usize>) -> Place {
         let insured =
             form.insured.map(|at| record.get(at)).filter(|value| !value.is_empty() && value.len() <= 6);
         let named = field.map(|at| &form.fields[at]);

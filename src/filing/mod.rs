@@ -25,6 +25,7 @@ pub mod sample;
 pub mod set;
 pub mod tables;
 pub(crate) mod twins;
+mod whose;
 mod words;
 
 pub use book::RuleBook;
