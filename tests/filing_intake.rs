@@ -331,6 +331,11 @@ fn a_folder_is_what_its_manifest_names_and_as_it_says() {
     {
         gateway.make(name, &filing);
         assert_eq!(found(name, 0), [one(rule, name, false)]);
+        let said = gateway.plain(&["check", &format!("work/{name}")]).ends(0).out;
+        assert!(
+            said.contains("直さないと届け出られません") && !said.contains("そのまま届け出られます"),
+            "{said}"
+        );
     }
 }
 

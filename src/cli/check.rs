@@ -153,15 +153,7 @@ impl Check {
             checked.push(Checked { path: path.to_owned(), summary: None });
             return Ok(());
         }
-        let (profile, summary) = self.filing(path, shown.clone(), basis, None, sink)?;
-        match &parsed {
-            // Claims go elsewhere, under names of their own.
-            _ if profile == Profile::Claims => {}
-            Ok(name) => set::check_draft_name(name, rules, &mut own),
-            Err(error) => own.push(Severity::Warning, || set::unfit_name(Severity::Warning, &name, error)),
-        }
-        own.change(|finding| finding.file = Some(shown.clone()));
-        sink.take_in(own);
+        let summary = self.filing(path, shown, basis, None, sink)?;
         checked.push(Checked { path: path.to_owned(), summary: Some(summary) });
         Ok(())
     }
@@ -173,7 +165,7 @@ impl Check {
         basis: &Basis,
         manifest: Option<&Manifest>,
         sink: &mut Findings,
-    ) -> Result<(Profile, Summary), Trouble> {
+    ) -> Result<Summary, Trouble> {
         let mut context = Context::on(SystemClock.now().date_in(basis.zone));
         context.file = Some(file);
         context.office = manifest.and_then(|manifest| manifest.office.clone());
@@ -186,6 +178,9 @@ impl Check {
             Some(ProfileName::Claims) => Profile::Claims,
             None => profile_of(&head),
         };
+        if manifest.is_none() && context.profile == Profile::Kpfd {
+            draft_name(path, &basis.rules, sink);
+        }
         let bar = if size < PROGRESS_BYTES {
             indicatif::ProgressBar::hidden()
         } else {
@@ -194,8 +189,21 @@ impl Check {
         let reader = bar.wrap_read(io::Cursor::new(head).chain(content));
         let summary = filing::check(reader, &basis.rules, &context, sink).map_err(wrong);
         bar.finish_and_clear();
-        Ok((context.profile, summary?))
+        summary
     }
+}
+
+/// A draft is checked under any name; that it cannot be sent under this one is told in time. Claims go elsewhere, under names of
+/// their own.
+fn draft_name(path: &Path, rules: &RuleSet, sink: &mut Findings) {
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let mut own = Findings::listing(LISTED_MAX);
+    match FileName::parse(&name) {
+        Ok(name) => set::check_draft_name(&name, rules, &mut own),
+        Err(error) => own.push(Severity::Warning, || set::unfit_name(Severity::Warning, &name, &error)),
+    }
+    own.change(|finding| finding.file = Some(path.display().to_string()));
+    sink.take_in(own);
 }
 
 /// The control record of claims is known by its first field and the number of its fields; anything else is a filing.

@@ -94,11 +94,22 @@ pub struct PageHead {
 }
 
 /// How it ended and how many of each, as a sentence: whether the filing can go through is what a clerk looks for first.
-pub fn verdict(totals: Totals, lang: Language) -> String {
-    let Totals { errors, warnings } = totals;
+pub fn verdict(findings: &Findings, lang: Language) -> String {
+    let Totals { errors, warnings } = findings.totals();
+    let misnamed = findings.listed().iter().any(super::set::is_about_name);
     match (errors, warnings, lang) {
         (0, 0, Language::Ja) => "誤りは見つかりませんでした。".to_owned(),
         (0, 0, Language::En) => "Nothing was found.".to_owned(),
+        (0, _, Language::Ja) if misnamed => {
+            format!(
+                "エラーはありません。警告が {warnings} 件あります(ファイルの名前についての警告を直さないと届け出られません)。"
+            )
+        }
+        (0, _, Language::En) if misnamed => {
+            format!(
+                "No errors, {warnings} warnings; the one about the file's name stops it from being filed."
+            )
+        }
         (0, _, Language::Ja) => {
             format!(
                 "エラーはありません。警告が {warnings} 件あります(警告だけであれば、そのまま届け出られます)。"
@@ -139,7 +150,7 @@ pub fn findings_html(page: &PageHead, findings: &Findings, lang: Language) -> St
         }
         out.push_str("</dl>\n");
     }
-    let verdict = verdict(findings.totals(), lang);
+    let verdict = verdict(findings, lang);
     let _ = writeln!(out, "<p class=\"verdict\">{}</p>", escape::html(&verdict));
     if !findings.listed().is_empty() {
         table(&mut out, findings.listed(), lang);

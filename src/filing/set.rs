@@ -21,6 +21,9 @@ use crate::signed::names::{FileName, NameError};
 
 pub use cover::{CoverCounts, cover_counts};
 
+/// The code of a name that cannot be sent.
+const NAME: &str = "SET-NAME";
+
 /// One file of the set.
 #[derive(Debug, Clone)]
 pub struct SetFile {
@@ -306,6 +309,12 @@ pub fn check_draft_name(name: &FileName, rules: &RuleSet, sink: &mut Findings) {
     }
 }
 
+/// Whether a finding says that a file's name must be changed before it is sent.
+pub(super) fn is_about_name(finding: &Finding) -> bool {
+    [Rule::Name, Rule::Shfd, Rule::WorkFile].iter().any(|rule| rule.id() == finding.rule)
+        || finding.rule == NAME
+}
+
 /// The finding for a file whose name cannot be sent.
 pub fn unfit_name(severity: Severity, name: &str, error: &NameError) -> Finding {
     let shown = excerpt(&masked(name), 80);
@@ -314,7 +323,7 @@ pub fn unfit_name(severity: Severity, name: &str, error: &NameError) -> Finding 
         format!("A file named {shown} cannot be sent: {error}."),
     );
     let action = Text::new("名前を変えてください。", "Rename it.");
-    Finding { file: Some(shown), ..Finding::new(severity, "SET-NAME", message, action) }
+    Finding { file: Some(shown), ..Finding::new(severity, NAME, message, action) }
 }
 
 /// The finding for a file whose bytes are not those of the manifest.

@@ -52,7 +52,7 @@ impl Check {
         }
         let mut summary = None;
         if let Some(path) = filing {
-            let (_, read) = self.filing(&path, FILING_NAME.to_owned(), basis, Some(&manifest), &mut own)?;
+            let read = self.filing(&path, FILING_NAME.to_owned(), basis, Some(&manifest), &mut own)?;
             checked.push(Checked { path, summary: Some(read.clone()) });
             summary = Some(read);
         } else {

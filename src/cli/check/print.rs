@@ -99,7 +99,7 @@ pub(super) fn as_text(findings: &Findings, checked: &[Checked], language: Langua
         };
         text.push_str(&line);
     }
-    text.push_str(&report::verdict(findings.totals(), language));
+    text.push_str(&report::verdict(findings, language));
     text.push('\n');
     text
 }
