@@ -225,20 +225,92 @@ proptest::proptest! {
     }
 }
 
+/// A filing of two records of this form, of which the first was changed.
+fn changed(rules: &RuleSet, code: &str, change: impl Fn(&mut Vec<String>)) -> (Vec<Finding>, Summary) {
+    let mut filing = SampleFiling::new(rules, &[code], 2, today());
+    change(&mut filing.records[0]);
+    run(&filing.bytes(), rules, &context(Profile::Kpfd))
+}
+
 #[test]
-fn a_record_of_the_wrong_length_says_that_it_was_not_checked() {
+fn a_record_that_is_not_whole_is_an_error_of_every_form_and_not_counted_as_checked() {
+    let rules = RuleSet::builtin().unwrap();
+    for code in FORMS {
+        let (findings, summary) = changed(&rules, code, |record| {
+            record[6] = "not checked".into();
+            record.truncate(record.len() - 2);
+        });
+        let told: Vec<_> = findings.iter().map(|f| (f.rule.as_str(), f.severity, f.line)).collect();
+        assert_eq!(told, [("KPFD-RECORD-SHORT", Severity::Error, Some(6))], "{code}");
+        assert!(findings[0].message.ja.contains("確認していません"));
+        assert!(findings[0].message.en.contains("not checked"));
+        assert_eq!((summary.records, summary.unchecked), (2, 1));
+        let (findings, _) = changed(&rules, code, |record| record.truncate(1));
+        assert_eq!(findings[0].rule, "KPFD-RECORD-SHORT", "{code}");
+    }
+}
+
+#[test]
+fn a_file_that_was_cut_off_says_so_whatever_its_form() {
+    let rules = RuleSet::builtin().unwrap();
+    for code in FORMS {
+        let bytes = SampleFiling::new(&rules, &[code], 3, today()).bytes();
+        let begins = bytes.windows(7).rposition(|seven| seven == code.as_bytes()).unwrap();
+        for cut in [bytes.len() - 40, begins + 30, begins + 7, begins + 3] {
+            let (findings, summary) = run(&bytes[..cut], &rules, &context(Profile::Kpfd));
+            let told: Vec<_> = findings.iter().map(|f| (f.rule.as_str(), f.severity, f.line)).collect();
+            assert_eq!(told, [("KPFD-CUT-OFF", Severity::Error, Some(8))], "{code} {cut}");
+            assert_eq!((summary.records, summary.unchecked), (3, 1));
+        }
+        for (cut, expected) in [(1, "KPFD-LAST-CRLF"), (2, "KPFD-LAST-CRLF")] {
+            let (findings, _) = run(&bytes[..bytes.len() - cut], &rules, &context(Profile::Kpfd));
+            let told: Vec<_> = findings.iter().map(|f| f.rule.as_str()).collect();
+            assert_eq!(told, [expected], "{code} {cut}");
+        }
+    }
+}
+
+#[test]
+fn the_first_fields_of_a_longer_record_are_checked() {
     let rules = RuleSet::builtin().unwrap();
     for (code, severity) in
         [("2200700", Severity::Error), ("2201700", Severity::Warning), ("2221700", Severity::Warning)]
     {
-        let mut filing = SampleFiling::new(&rules, &[code], 2, today());
-        filing.records[0].insert(3, "x".into());
-        filing.records[0][9] = "not checked".into();
-        let (findings, summary) = run(&filing.bytes(), &rules, &context(Profile::Kpfd));
-        let told: Vec<_> = findings.iter().map(|f| (f.rule.as_str(), f.severity, f.line)).collect();
-        assert_eq!(told, [("KPFD-FIELD-COUNT", severity, Some(6))], "{code}");
-        assert!(findings[0].message.ja.contains("確認していません"));
-        assert!(findings[0].message.en.contains("not checked further"));
-        assert_eq!(summary.records, 2);
+        let (findings, summary) = changed(&rules, code, |record| {
+            let kana = record.iter().position(|value| value.contains(' ')).unwrap();
+            record[kana] = "ア".into();
+            record.push("9".into());
+        });
+        let told: Vec<_> = findings.iter().map(|f| (f.rule.as_str(), f.severity)).collect();
+        assert_eq!(told[0], ("KPFD-FIELD-COUNT", severity), "{code}");
+        assert_eq!(told[1].0, format!("{code}-KANA-CHARS"));
+        assert_eq!((summary.records, summary.unchecked), (2, 0));
+    }
+    // A layout that the table knows and the insurer does not take is read by its own places.
+    let only = rules.for_insurer("x", "[filing.counts]\n2200700 = [37]\n").unwrap();
+    let record = sample::record(rules.form(Profile::Kpfd, "2200700").unwrap(), 36, 1, today());
+    let filing = SampleFiling { records: vec![record], ..SampleFiling::head(today()) };
+    let (findings, _) = run(&filing.bytes(), &only, &context(Profile::Kpfd));
+    let told: Vec<_> = findings.iter().map(|f| (f.rule.as_str(), f.severity)).collect();
+    assert_eq!(told, [("KPFD-FIELD-COUNT", Severity::Error)]);
+}
+
+#[test]
+fn an_insurer_sets_what_the_number_of_fields_does_both_ways() {
+    let builtin = RuleSet::builtin().unwrap();
+    let longer = |rules: &RuleSet, code: &str| {
+        let (findings, _) = changed(rules, code, |record| record.push(String::new()));
+        findings.iter().find(|f| f.rule == "KPFD-FIELD-COUNT").map(|f| f.severity)
+    };
+    for (level, expected) in
+        [("error", Some(Severity::Error)), ("warning", Some(Severity::Warning)), ("off", None)]
+    {
+        let text = format!("[filing.severity]\nKPFD-FIELD-COUNT = \"{level}\"\nKPFD-RECORD-SHORT = \"{level}\"\n");
+        let rules = builtin.for_insurer("x", &text).unwrap();
+        for code in FORMS {
+            assert_eq!(longer(&rules, code), expected, "{code} {level}");
+            let (findings, _) = changed(&rules, code, |record| record.truncate(9));
+            assert_eq!(findings.first().map(|f| f.severity), expected, "{code} {level}");
+        }
     }
 }

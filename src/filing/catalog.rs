@@ -109,6 +109,12 @@ catalog! {
         "最後のレコードが揃っているか確かめ、改行を付けて作り直してください。"
         "Check that the last record is whole and end it with CR LF."
     }
+    CutOff "KPFD-CUT-OFF" Error V "KPFD.md File" {
+        "ファイルが最後のレコードの途中で切れています。このレコードの内容は確認していません。[データレコード不正]"
+        "The file is cut off in its last record, which was not checked. [データレコード不正]"
+        "このファイルを直して使わず、届書作成プログラムか給与ソフトで作り直してください。"
+        "Do not mend this file: make it again with the program or payroll software."
+    }
     EofMark "KPFD-EOF-MARK" Warning One "KPFD.md File" {
         "ファイルの終わりに EOF 記号(0x1A)があります。"
         "The file ends with an end-of-file mark (0x1A)."
@@ -283,11 +289,17 @@ catalog! {
         "紙で届け出るか、健康保険組合に問い合わせてください。受け付ける届書: {1}"
         "File it on paper or ask the society. Forms that are taken: {1}"
     }
+    RecordShort "KPFD-RECORD-SHORT" Error V "KPFD.md Lines" {
+        "項目数が {0} しかありません。この届書は {1} 項目です。項目の位置が決まらないため、このレコードの内容は確認していません。[データレコード不正]"
+        "The record has only {0} fields; this form has {1}. Which field is which cannot be told, so this record was not checked. [データレコード不正]"
+        "項目の区切り(,)が抜けたり、行が途中で切れたりしていないか確かめてください。"
+        "Check that no separator was lost and that the line is whole."
+    }
     FieldCount "KPFD-FIELD-COUNT" Error V "KPFD.md Lines" {
-        "項目数が {0} です。この届書は {1} 項目です。項目の位置が決まらないため、このレコードの内容は確認していません。[データレコード不正]"
-        "The record has {0} fields; this form has {1}. Which field is which cannot be told, so this record was not checked further. [データレコード不正]"
-        "項目の区切り(,)が抜けたり増えたりしていないか確かめてください。"
-        "Check that no separator was lost or added."
+        "項目数が {0} です。この届書は {1} 項目です。先頭からの並びは正しいものとして、内容を確認しました。[データレコード不正]"
+        "The record has {0} fields; this form has {1}. It was checked as if its first fields stood where they belong. [データレコード不正]"
+        "項目の区切り(,)が増えていないか確かめてください。"
+        "Check that no separator was added."
     }
     Offices "KPFD-OFFICES" Error V "KPFD.md File, policy" {
         "{0} 事業所分が収録されています。一度に届け出られるのは {1} 事業所までです。[複数事業所収録]"

@@ -70,6 +70,8 @@ pub struct Summary {
     pub forms: Vec<FormCount>,
     /// Data records, those of unknown forms included.
     pub records: u64,
+    /// Those of them that were not checked: of unknown or refused forms, cut short, unreadable.
+    pub unchecked: u64,
     /// Bytes read; all of the file's unless the encoding was not CP932.
     pub bytes: u64,
 }
@@ -154,6 +156,9 @@ pub(super) struct Checker<'a> {
     pub(super) offices: usize,
     pub(super) claims: super::claims::Claims,
     over_size: bool,
+    /// The present line has no end: the file ends in it.
+    unended: bool,
+    cut_off: bool,
     pub(super) summary: Summary,
 }
 
@@ -193,6 +198,8 @@ impl<'a> Checker<'a> {
             offices: 0,
             claims: super::claims::Claims::default(),
             over_size: false,
+            unended: false,
+            cut_off: false,
             summary: Summary::default(),
         }
     }
@@ -259,12 +266,22 @@ impl<'a> Checker<'a> {
                 return;
             }
         }
-        match line.ending {
-            Ending::CrLf => {}
-            Ending::Lf => self.report_once(Rule::LfOnly, &[]),
-            Ending::Eof => self.report_once(Rule::LastCrlf, &[]),
+        if line.ending == Ending::Lf {
+            self.report_once(Rule::LfOnly, &[]);
         }
-        if line.too_long {
+        self.unended = line.ending == Ending::Eof;
+        if self.unended {
+            // Cut between CR and LF.
+            bytes = bytes.strip_suffix(b"\r").unwrap_or(bytes);
+        }
+        self.whole_line(line.too_long, bytes);
+        if self.unended && !self.cut_off {
+            self.report_once(Rule::LastCrlf, &[]);
+        }
+    }
+
+    fn whole_line(&mut self, too_long: bool, bytes: &[u8]) {
+        if too_long {
             self.report(Rule::LineLength, &[&LINE_MAX.to_string()], Place::default());
             self.step_over();
             return;
@@ -314,6 +331,7 @@ impl<'a> Checker<'a> {
             Expect::Agent | Expect::Office => Expect::Office,
             Expect::Data => {
                 self.summary.records += 1;
+                self.summary.unchecked += 1;
                 Expect::Data
             }
         };
@@ -423,11 +441,13 @@ impl<'a> Checker<'a> {
             self.last_form = at;
             at
         } else {
+            self.summary.unchecked += 1;
             return self.unknown_form(code);
         };
         self.counts[at] += 1;
         let form = &forms[at];
         if !self.rules.takes(form) {
+            self.summary.unchecked += 1;
             let (ja, en) = self.rules.taken();
             let place = Place { form: Some(form.code.clone()), ..Place::default() };
             return self.report_in_both(Rule::FormRefused, &[&form.code, &ja], &[&form.code, &en], place);
@@ -437,6 +457,11 @@ impl<'a> Checker<'a> {
 
     #[cold]
     fn unknown_form(&mut self, code: &[u8]) {
+        // The file ends within the code.
+        let begins = |form: &Form| form.code.as_bytes().starts_with(code);
+        if self.unended && self.fields == 1 && self.rules.forms(Profile::Kpfd).any(begins) {
+            return self.cut_off();
+        }
         let old = self
             .rules
             .forms(Profile::Kpfd)
@@ -454,10 +479,16 @@ impl<'a> Checker<'a> {
 
     /// One record against its form.
     pub(super) fn record(&mut self, form: &'a Form, record: Record<'_>) {
-        let layout = form.layouts.iter().find(|(count, _)| {
-            form.counts.contains(count) && (*count == self.fields || form.open_ended && self.fields > *count)
-        });
-        let Some((_, layout)) = layout else { return self.field_count(form) };
+        let Some((count, layout)) = form.layout(self.fields) else {
+            self.summary.unchecked += 1;
+            return self.record_short(form);
+        };
+        let exact = *count == self.fields;
+        if !(form.counts.contains(count) && (exact || form.open_ended)) {
+            self.field_count(form);
+        }
+        let leading = (!exact && !form.open_ended).then(|| form.leading(layout));
+        let layout = leading.as_ref().unwrap_or(layout);
         let record = Record { layout, ..record };
         // The first is the code, by which the form was found.
         for (i, field) in form.fields.iter().enumerate().skip(1) {
@@ -528,34 +559,40 @@ impl<'a> Checker<'a> {
         self.report(Rule::RecordOffice, &[&value], place);
     }
 
+    /// Fewer fields than any layout has: which is which cannot be told, whatever is known of other layouts.
+    #[cold]
+    fn record_short(&mut self, form: &Form) {
+        if self.unended {
+            return self.cut_off();
+        }
+        let level = self.rules.level(Rule::RecordShort);
+        self.count_finding(form, Rule::RecordShort, level);
+    }
+
+    #[cold]
+    fn cut_off(&mut self) {
+        self.cut_off = true;
+        self.report(Rule::CutOff, &[], Place::default());
+    }
+
+    /// More fields than the form has, or a layout that this insurer does not take.
     #[cold]
     fn field_count(&mut self, form: &Form) {
-        let Some(severity) = form.counts_level.severity() else { return };
-        let severity = match self.rules.level(Rule::FieldCount) {
-            Level::Error => severity,
-            other => match other.severity() {
-                Some(other) => severity.min(other),
-                None => return,
-            },
-        };
-        let (line, file, fields) = (self.line, self.context.file.clone(), self.fields.to_string());
+        let level = self.rules.stated(Rule::FieldCount).unwrap_or(form.counts_level);
+        self.count_finding(form, Rule::FieldCount, level);
+    }
+
+    fn count_finding(&mut self, form: &Form, rule: Rule, level: Level) {
+        let Some(severity) = level.severity() else { return };
         let counts: Vec<String> = form.counts.iter().map(ToString::to_string).collect();
         let counts = counts.join(" / ") + if form.open_ended { "+" } else { "" };
-        let (def, args) = (Rule::FieldCount.def(), [fields.as_str(), counts.as_str()]);
-        self.sink.push(severity, || Finding {
-            severity,
-            rule: def.id.into(),
-            file,
-            line: Some(line),
-            form: Some(form.code.clone()),
-            field: None,
-            field_name: None,
-            insured: None,
-            value: None,
-            column: None,
-            message: Text::new(fill(def.ja, &args), fill(def.en, &args)),
-            action: Text::new(def.do_ja, def.do_en),
-        });
+        let fields = self.fields.to_string();
+        let (line, file) = (self.line, self.context.file.clone());
+        let (def, args) = (rule.def(), [fields.as_str(), counts.as_str()]);
+        let place = Place { form: Some(form.code.clone()), ..Place::default() };
+        let message = Text::new(fill(def.ja, &args), fill(def.en, &args));
+        let action = Text::new(def.do_ja, def.do_en);
+        self.sink.push(severity, || finding(severity, def.id.into(), file, line, place, message, action));
     }
 
     /// Where a field's finding is; the value is left out where it is secret.

@@ -166,7 +166,8 @@ struct RawFiling {
 #[derive(Debug, Clone)]
 pub struct RuleSet {
     forms: Vec<Form>,
-    levels: Vec<Level>,
+    /// What an insurer says of each rule of the catalog.
+    levels: Vec<Option<Level>>,
     policy: FilingPolicy,
     other: OtherPolicy,
 }
@@ -193,7 +194,7 @@ impl RuleSet {
             forms.push(form);
         }
         forms.sort_by(|a, b| a.code.cmp(&b.code));
-        let levels = Rule::ALL.iter().map(|rule| rule.def().level).collect();
+        let levels = vec![None; Rule::ALL.len()];
         Ok(Self { forms, levels, policy: FilingPolicy::default(), other: OtherPolicy::default() })
     }
 
@@ -297,7 +298,7 @@ impl RuleSet {
         let mut count: usize = self.forms.iter_mut().map(|form| form.set_level(id, level)).sum();
         for rule in Rule::ALL {
             if rule.id() == id {
-                self.levels[*rule as usize] = level;
+                self.levels[*rule as usize] = Some(level);
                 count += 1;
             }
         }
@@ -315,6 +316,11 @@ impl RuleSet {
 
     /// What a rule of file or set does.
     pub fn level(&self, rule: Rule) -> Level {
+        self.stated(rule).unwrap_or(rule.def().level)
+    }
+
+    /// What the insurer says that a rule of file or set does, if it says so: this goes before what a form's table says.
+    pub(crate) fn stated(&self, rule: Rule) -> Option<Level> {
         self.levels[rule as usize]
     }
 

@@ -410,6 +410,7 @@ fn broken_file(rules: &RuleSet, id: &str, today: NaiveDate) -> Option<Vec<u8>> {
         "KPFD-UTF8" => Some(text.into_bytes()),
         "KPFD-LF" => Some(encode(&text.replace("\r\n", "\n"))),
         "KPFD-LAST-CRLF" => Some(encode(text.trim_end())),
+        "KPFD-CUT-OFF" => filing.bytes().split_last_chunk::<40>().map(|(cut, _)| cut.to_vec()),
         "KPFD-EOF-MARK" => Some(encode(&(text + "\x1a"))),
         "KPFD-BLANK-LINE" => Some(encode(&(text + "\r\n"))),
         "KPFD-QUOTED" => with(&|f| f.records[0][27] = "\"a,\"\"b\"".into()),
@@ -451,7 +452,8 @@ fn broken_file(rules: &RuleSet, id: &str, today: NaiveDate) -> Option<Vec<u8>> {
         "KPFD-NO-RECORDS" => with(&|f| f.records.clear()),
         "KPFD-FORM-OLD" => with(&|f| f.records[0][0] = "22007041".into()),
         "KPFD-FORM-UNKNOWN" => with(&|f| f.records[0][0] = "9999999".into()),
-        "KPFD-FIELD-COUNT" => with(&|f| drop(f.records[0].pop().and_then(|_| f.records[0].pop()))),
+        "KPFD-RECORD-SHORT" => with(&|f| drop(f.records[0].pop().and_then(|_| f.records[0].pop()))),
+        "KPFD-FIELD-COUNT" => with(&|f| f.records[0].push(String::new())),
         "KPFD-OFFICES" => with(&|f| {
             let mut second = f.offices[0].clone();
             second[0] = "1235".into();

@@ -303,6 +303,21 @@ impl Form {
         self.fields.iter().position(|field| field.key == key)
     }
 
+    /// How a record of so many fields is read: by its own layout, one that the insurer takes before others, else by the
+    /// longest that fits into it. None when it has fewer fields than any.
+    pub(crate) fn layout(&self, fields: usize) -> Option<&Layout> {
+        let fits = || self.layouts.iter().filter(|(count, _)| *count <= fields);
+        let exact = fits().find(|(count, _)| *count == fields);
+        exact.or_else(|| fits().rfind(|(count, _)| self.counts.contains(count))).or_else(|| fits().next_back())
+    }
+
+    /// The fields of a layout that are where they are however many follow: those before the society's own, which stand at
+    /// the record's end.
+    pub(crate) fn leading(&self, layout: &[Option<usize>]) -> Vec<Option<usize>> {
+        let end = self.office.unwrap_or(layout.len());
+        layout.iter().enumerate().map(|(i, at)| at.filter(|_| i < end)).collect()
+    }
+
     /// What its rules' ids begin with: the code, or `CLAIMS1` and the like, since record kinds are single digits.
     pub fn prefix(&self) -> String {
         match self.profile {
