@@ -305,7 +305,8 @@ fn an_insurer_sets_what_the_number_of_fields_does_both_ways() {
     for (level, expected) in
         [("error", Some(Severity::Error)), ("warning", Some(Severity::Warning)), ("off", None)]
     {
-        let text = format!("[filing.severity]\nKPFD-FIELD-COUNT = \"{level}\"\nKPFD-RECORD-SHORT = \"{level}\"\n");
+        let text =
+            format!("[filing.severity]\nKPFD-FIELD-COUNT = \"{level}\"\nKPFD-RECORD-SHORT = \"{level}\"\n");
         let rules = builtin.for_insurer("x", &text).unwrap();
         for code in FORMS {
             assert_eq!(longer(&rules, code), expected, "{code} {level}");
@@ -313,4 +314,250 @@ fn an_insurer_sets_what_the_number_of_fields_does_both_ways() {
             assert_eq!(findings.first().map(|f| f.severity), expected, "{code} {level}");
         }
     }
+}
+
+/// What is found of one sound record of this form with these fields changed: rule, severity and message.
+fn told(code: &str, edits: &[(&str, &str)]) -> Vec<(String, Severity, String)> {
+    let rules = RuleSet::builtin().unwrap();
+    let form = rules.form(Profile::Kpfd, code).unwrap();
+    let mut record = sample::record(form, *form.counts.last().unwrap(), 0, today());
+    for (key, value) in edits {
+        record[form.field(key).unwrap()] = (*value).into();
+    }
+    let filing = SampleFiling { records: vec![record], ..SampleFiling::head(today()) };
+    let (findings, _) = run(&filing.bytes(), &rules, &context(Profile::Kpfd));
+    findings.into_iter().map(|f| (f.rule, f.severity, f.message.ja)).collect()
+}
+
+fn ids(code: &str, edits: &[(&str, &str)]) -> Vec<String> {
+    told(code, edits).into_iter().map(|(rule, ..)| rule).collect()
+}
+
+#[test]
+fn a_sum_neither_stands_without_its_parts_nor_they_without_it() {
+    const MONTHS: [&str; 11] = [
+        "money1",
+        "money2",
+        "money3",
+        "in_kind1",
+        "in_kind2",
+        "in_kind3",
+        "total1",
+        "total2",
+        "total3",
+        "grand_total",
+        "mean",
+    ];
+    let no_parts = [("money", ""), ("in_kind", ""), ("total", "300000")];
+    let found = told("2200700", &no_parts);
+    assert_eq!((found[0].0.as_str(), found[0].1), ("2200700-TOTAL", Severity::Error));
+    assert_eq!(found.len(), 1);
+    assert!(found[0].2.contains("「報酬月額(通貨)」「報酬月額(現物)」が空欄"), "{}", found[0].2);
+    assert_eq!(ids("2265700", &no_parts), ["2265700-TOTAL"]);
+    let no_total = told("2200700", &[("money", "200000"), ("in_kind", ""), ("total", "")]);
+    assert!(no_total[0].2.contains("正しくは 200000"), "{no_total:?}");
+    // A blank part counts as nothing.
+    assert_eq!(ids("2200700", &[("money", "200000"), ("in_kind", ""), ("total", "200000")]), [""; 0]);
+    for odd in ["abc", "３０００００"] {
+        let found = told("2200700", &[("money", odd), ("in_kind", "0"), ("total", "300000")]);
+        let sum = found.iter().find(|(rule, ..)| rule == "2200700-TOTAL").unwrap();
+        assert_eq!(sum.1, Severity::Error);
+        assert!(sum.2.contains("「報酬月額(通貨)」を数として読めない"), "{}", sum.2);
+    }
+    assert!(ids("2200700", &[("total", "x")]).contains(&"2200700-TOTAL".to_owned()));
+
+    let blank: Vec<_> = MONTHS.iter().map(|key| (*key, "")).collect();
+    assert_eq!(ids("2221700", &blank), ["2221700-AMOUNTS"]);
+    assert_eq!(ids("2221700", &[("mean", "")]), ["2221700-MEAN"]);
+    assert_eq!(ids("2221700", &[("grand_total", "")]), ["2221700-GRAND-TOTAL", "2221700-MEAN"]);
+    // Nothing was paid for, or the change of pay is filed by itself.
+    assert_eq!(ids("2225700", &blank), [""; 0]);
+    let found = told("2225700", &[("grand_total", ""), ("mean", "")]);
+    assert_eq!((found.len(), found[0].0.as_str()), (1, "2225700-MEAN"));
+    assert!(found[0].2.contains("平均額"), "{}", found[0].2);
+}
+
+#[test]
+fn a_mean_follows_from_the_months_that_count() {
+    let three = |days: [&'static str; 3]| {
+        let mut edits = vec![("money1", "100"), ("money2", "200"), ("money3", "401")];
+        edits.extend([("in_kind1", ""), ("in_kind2", ""), ("in_kind3", "")]);
+        edits.extend([("total1", "100"), ("total2", "200"), ("total3", "401")]);
+        edits.extend([("days1", days[0]), ("days2", days[1]), ("days3", days[2])]);
+        edits
+    };
+    let cases = [
+        (["17", "17", "17"], "", "701", "233"),
+        (["16", "17", "17"], "", "601", "300"),
+        (["16", "17", "17"], "part_time", "601", "300"),
+        (["15", "14", "16"], "part_time", "501", "250"),
+        (["11", "10", "16"], "short_time", "501", "250"),
+        (["17", "10", "17"], "short_time", "501", "250"),
+    ];
+    for (days, mark, total, mean) in cases {
+        let with = |total: &'static str, mean: &'static str| {
+            let mut edits = three(days);
+            edits.extend([("grand_total", total), ("mean", mean)]);
+            if !mark.is_empty() {
+                edits.push((mark, "1"));
+            }
+            ids("2225700", &edits)
+        };
+        assert_eq!(with(total, mean), [""; 0], "{days:?} {mark}");
+        assert_eq!(with(total, "1"), ["2225700-MEAN"], "{days:?} {mark}");
+        assert_eq!(with("1", mean), ["2225700-MEAN"], "{days:?} {mark}");
+        assert_eq!(with("", ""), ["2225700-MEAN"], "{days:?} {mark}");
+    }
+    let mut none = three(["10", "10", "10"]);
+    none.extend([("grand_total", ""), ("mean", "")]);
+    assert_eq!(ids("2225700", &none), [""; 0]);
+}
+
+#[test]
+fn names_in_kana_and_base_months_are_what_they_say() {
+    for kana in ["Taro YAMADA9", "ﾐﾎﾝ ﾀﾛｳ2", "ﾐﾎﾝ/ﾀﾛｳ ｲ"] {
+        assert_eq!(ids("2200700", &[("kana", kana)]), ["2200700-KANA-CHARS"], "{kana}");
+    }
+    for kana in ["ﾐﾎﾝ ﾀﾛｳ", "ﾐﾎﾝ ｼﾞｵﾝ-ﾎﾟｰﾙ", "ｵ'ﾐﾎﾝ ﾀﾛｳ"] {
+        assert!(!ids("2200700", &[("kana", kana)]).contains(&"2200700-KANA-CHARS".into()), "{kana}");
+    }
+    assert_eq!(ids("2200700", &[("address_kana", "ﾁﾖﾀﾞｸ A-2")]), [""; 0]);
+    let months = |value: &str| ids("2225700", &[("over70", "1"), ("over70_months", value)]);
+    for bad in ["040", "9999", "0504", "07"] {
+        assert_eq!(months(bad), ["2225700-OVER70-MONTHS-VALUE"], "{bad}");
+    }
+    for good in ["04", "0405", "0406", "06"] {
+        assert_eq!(months(good), [""; 0], "{good}");
+    }
+}
+
+#[test]
+fn a_slip_is_told_once_and_says_what_is_expected() {
+    let one = |code: &str, edits: &[(&str, &str)], rule: &str, words: &[&str], without: &[&str]| {
+        let found = told(code, edits);
+        assert_eq!(found.iter().map(|(rule, ..)| rule.as_str()).collect::<Vec<_>>(), [rule], "{edits:?}");
+        for word in words {
+            assert!(found[0].2.contains(word), "{word}: {}", found[0].2);
+        }
+        for word in without {
+            assert!(!found[0].2.contains(word), "{word}: {}", found[0].2);
+        }
+    };
+    let codes = "01〜12、21、31〜39、41、42、51〜61、71〜82";
+    let prefecture = [codes, "JIS", "13 ではなく 21"];
+    one("2200700", &[("prefecture", "13")], "2200700-PREFECTURE-VALUE", &prefecture, &["..."]);
+    // Thirty-two days are no number of days; that they are not 17 to 31 is the same slip of another rule.
+    let days = told("2221700", &[("days1", "32")]);
+    assert!(days[0].0 == "2221700-DAYS1-VALUE" && days[0].2.contains("00〜31"), "{days:?}");
+    one("2201700", &[("birth_ymd", "60010")], "2201700-BIRTH-YMD-LENGTH", &["6 バイト"], &["最大桁数超過"]);
+    one("2201700", &[("birth_ymd", "6001011")], "2201700-BIRTH-YMD-LENGTH", &["最大桁数超過"], &[]);
+    one("2201700", &[("birth_ymd", "H310501")], "2201700-BIRTH-YMD-CHARS", &["半角数字"], &[]);
+    one("2201700", &[("birth_era", "")], "2201700-BIRTH-ERA-REQUIRED", &[], &[]);
+    one("2200700", &[("birth_era", "4")], "2200700-BIRTH-ERA-VALUE", &[], &[]);
+    one("2201700", &[("over70_era", "9")], "2201700-OVER70-DATE", &["揃っていません"], &[]);
+    let heisei = ["平成は 1 年 1 月 8 日から 31 年 4 月 30 日まで", "令和元年5月1日(9-010501)"];
+    let birth = [("birth_era", "7"), ("birth_ymd", "310501")];
+    one("2201700", &birth, "2201700-BIRTH-DATE", &heisei, &["昭和", "大正"]);
+    let taisho = ["大正は 1 年 7 月 30 日から 15 年 12 月 24 日まで", "昭和元年12月25日"];
+    one("2201700", &[("birth_era", "3"), ("birth_ymd", "151225")], "2201700-BIRTH-DATE", &taisho, &[]);
+    let left = [("lost_era", "9"), ("lost_ymd", "080402"), ("left_era", "9"), ("left_ymd", "080331")];
+    one("2201700", &left, "2201700-LOST-NEXT-DAY", &["令和8年4月1日(9-080401)"], &[]);
+}
+
+#[test]
+fn fields_before_the_data_have_names_and_one_cause_each() {
+    let rules = RuleSet::builtin().unwrap();
+    let office = |at: usize, value: &str| {
+        let mut filing = SampleFiling::new(&rules, &["2200700"], 1, today());
+        filing.offices[0][at] = value.into();
+        let (findings, _) = run(&filing.bytes(), &rules, &context(Profile::Kpfd));
+        assert_eq!(findings.len(), 1, "{findings:?}");
+        let name = findings[0].field_name.clone().unwrap();
+        assert!(!name.en.is_empty());
+        (findings[0].field.unwrap(), name.ja, findings[0].message.ja.clone())
+    };
+    let long = "見".repeat(26);
+    let cases = [
+        (1, "10", 2, "郵便番号(親番号)", "郵便番号"),
+        (3, &"見".repeat(38), 4, "事業所所在地", "長すぎます"),
+        (4, "", 5, "事業所名称", "事業所名称が空です。"),
+        (4, &long, 5, "事業所名称", "長すぎます"),
+        (5, "見本一郎", 6, "事業主氏名", "空白が 1 つではありません"),
+        (5, &long, 6, "事業主氏名", "長すぎます"),
+        (6, "0", 7, "電話番号(市外局番)", "電話番号"),
+        (4, "髙見", 5, "事業所名称", "旧字体"),
+    ];
+    for (at, value, field, name, word) in cases {
+        let told = office(at, value);
+        assert_eq!((told.0, told.1.as_str()), (field, name), "{value}");
+        assert!(told.2.contains(word), "{}", told.2);
+        assert!(!(told.2.contains("長すぎ") && told.2.contains('空')), "{}", told.2);
+    }
+    let mut filing = SampleFiling::new(&rules, &["2200700"], 1, today());
+    filing.media[1] = "000".into();
+    filing.agent[0] = "髙見".into();
+    let (findings, _) = run(&filing.bytes(), &rules, &context(Profile::Kpfd));
+    let names: Vec<_> = findings.iter().map(|f| f.field_name.clone().unwrap().ja).collect();
+    assert_eq!(names, ["媒体通番", "代理人氏名"]);
+}
+
+#[test]
+fn a_quotation_mark_without_partner_is_shown_where_it_is() {
+    for (value, column) in [("見本\"c", 3), ("\"abc", 1), ("\"ab\"c", 4)] {
+        let rules = RuleSet::builtin().unwrap();
+        let (findings, _) = changed(&rules, "2200700", |record| record[27] = value.into());
+        assert_eq!(findings.len(), 1, "{findings:?}");
+        let one = &findings[0];
+        assert_eq!(
+            (one.rule.as_str(), one.field, one.column),
+            ("KPFD-LONE-QUOTE", Some(28), Some(column)),
+            "{value}"
+        );
+        assert_eq!((one.field_name.clone().unwrap().ja.as_str(), one.value.as_deref()), ("備考", Some("\"")));
+        assert_eq!(one.form.as_deref(), Some("2200700"));
+    }
+}
+
+#[test]
+fn a_form_that_exists_is_not_called_unknown() {
+    let rules = RuleSet::builtin().unwrap();
+    let (findings, summary) = changed(&rules, "2200700", |record| record[0] = "2202700".into());
+    assert_eq!((findings.len(), findings[0].rule.as_str()), (1, "KPFD-FORM-REFUSED"));
+    assert!(
+        findings[0].message.ja.contains("被扶養者異動届")
+            && findings[0].message.ja.contains("受け付けていません")
+    );
+    assert_eq!((summary.records, summary.unchecked), (2, 1));
+}
+
+#[test]
+fn claims_count_on_after_a_lost_line_and_have_real_months() {
+    let rules = RuleSet::builtin().unwrap();
+    let ids = |lines: &[Vec<String>]| {
+        let (findings, _) = run(&sample::claims_bytes(lines), &rules, &context(Profile::Claims));
+        findings.into_iter().map(|f| f.rule).collect::<Vec<_>>()
+    };
+    let mut lines = sample::claims(50);
+    lines.remove(10);
+    assert_eq!(ids(&lines), ["CLAIMS-SERIAL", "CLAIMS-COUNT"]);
+    for (month, sound) in [("202613", false), ("000000", false), ("202600", false), ("202612", true)] {
+        let mut lines = sample::claims(1);
+        lines[0][10] = month.into();
+        assert_eq!(ids(&lines), if sound { vec![] } else { vec!["CLAIMS1-MONTH"] }, "{month}");
+    }
+    let mut lines = sample::claims(1);
+    lines[0].push(String::new());
+    assert_eq!(ids(&lines), ["KPFD-FIELD-COUNT"]);
+    let twice = |at: usize| {
+        let mut lines = sample::claims(1);
+        if at == 0 {
+            drop(lines.remove(0))
+        } else {
+            lines.insert(1, lines[0].clone())
+        }
+        let (findings, _) = run(&sample::claims_bytes(&lines), &rules, &context(Profile::Claims));
+        findings.into_iter().find(|f| f.rule == "CLAIMS-CONTROL").unwrap().message.ja
+    };
+    assert_eq!(twice(0), "先頭がコントロールレコード(1 で始まる行)ではありません。");
+    assert_eq!(twice(1), "コントロールレコード(1 で始まる行)が 2 つあります。");
 }

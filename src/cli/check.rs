@@ -223,7 +223,7 @@ impl Check {
         context.profile = match self.profile {
             Some(ProfileName::Kpfd) => Profile::Kpfd,
             Some(ProfileName::Claims) => Profile::Claims,
-            None => profile_of(&head),
+            None => filing::profile_of(&head),
         };
         let bar = if size < PROGRESS_BYTES {
             indicatif::ProgressBar::hidden()
@@ -235,13 +235,6 @@ impl Check {
         bar.finish_and_clear();
         summary
     }
-}
-
-/// The control record of claims is known by its first field and the number of its fields; anything else is a filing.
-fn profile_of(head: &[u8]) -> Profile {
-    let line = head.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    let fields = line.split(|byte| *byte == b',').count();
-    if line.starts_with(b"1,") && fields == 12 { Profile::Claims } else { Profile::Kpfd }
 }
 
 /// Takes one path's findings in, changed by `change`.

@@ -242,14 +242,14 @@ catalog! {
         "Shorten the address."
     }
     OfficeName "KPFD-OFFICE-NAME" Warning One "KPFD.md Lines" {
-        "事業所名称が空か、長すぎます(25 文字・50 バイトまで)。"
-        "The office's name is blank or too long (25 characters, 50 bytes)."
+        "事業所名称{1}。"
+        "The office's name {1}."
         "事業所名称を直してください。"
         "Correct the office's name."
     }
     OfficeEmployer "KPFD-OFFICE-EMPLOYER" Warning One "KPFD.md Lines" {
-        "事業主氏名が長すぎる(12 文字・25 バイトまで)か、氏と名の間の空白が 1 つではありません。[氏名項目形式不正]"
-        "The employer's name is too long (12 characters, 25 bytes) or has not one space between its parts. [氏名項目形式不正]"
+        "事業主氏名{1}。"
+        "The employer's name {1}."
         "事業主氏名を直してください。"
         "Correct the employer's name."
     }
@@ -284,7 +284,7 @@ catalog! {
         "Check the code. Forms that are taken: {1}"
     }
     FormRefused "KPFD-FORM-REFUSED" Error V "K44 K49" {
-        "届書コード「{0}」の届書は、この健康保険組合では電子申請で受け付けていません。"
+        "届書「{0}」は、この健康保険組合では電子申請で受け付けていません。"
         "Form {0} is not taken electronically by this society."
         "紙で届け出るか、健康保険組合に問い合わせてください。受け付ける届書: {1}"
         "File it on paper or ask the society. Forms that are taken: {1}"
@@ -326,8 +326,8 @@ catalog! {
         "Make the numbers agree."
     }
     ClaimsFirst "CLAIMS-CONTROL" Error One "KPFD.md Claims" {
-        "先頭がコントロールレコード(1 で始まる行)ではないか、コントロールレコードが 2 つあります。"
-        "The first line, and no other, is the control record (beginning with 1)."
+        "{0}。"
+        "{0}."
         "請求データを作り直してください。"
         "Make the claims file again."
     }

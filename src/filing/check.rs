@@ -11,9 +11,9 @@ use super::era::EraError;
 use super::findings::Findings;
 use super::level::Level;
 use super::lines::{Ending, LINE_MAX, Line, Lines};
-use super::record::{self, Odd, Record};
+use super::record::{self, Broken, Odd, Record};
 use super::rules::RuleSet;
-use super::tables::{Check, Class, FieldRule, Form, Profile, RecordRule};
+use super::tables::{Class, FieldRule, Form, Profile, RecordRule};
 use super::words;
 use crate::model::finding::{Finding, Text};
 use crate::model::ids::OfficeCode;
@@ -24,6 +24,13 @@ pub const FILING_NAME: &str = "KPFD0006.CSV";
 pub(super) const OFFICES_MAX: usize = 999;
 /// Most fields of which the places are kept; any more only count.
 const SPANS_MAX: usize = 1024;
+
+/// Forms that exist and that no table describes yet (KPFD.md): they are not taken, which is another thing than not known.
+pub(super) const NOT_YET: [(&str, &str, &str); 1] = [("2202700", "被扶養者異動届", "Change of dependants")];
+
+fn code_name() -> Text {
+    Text::new("届書コード", "form code")
+}
 
 /// What the check is told about the world.
 #[derive(Debug, Clone)]
@@ -212,7 +219,7 @@ impl<'a> Checker<'a> {
 
     /// The same where what is filled in depends on the language.
     #[cold]
-    fn report_in_both(&mut self, rule: Rule, ja: &[&str], en: &[&str], place: Place) {
+    pub(super) fn report_in_both(&mut self, rule: Rule, ja: &[&str], en: &[&str], place: Place) {
         let (level, line) = (self.rules.level(rule), (self.line > 0).then_some(self.line));
         let file = self.context.file.clone();
         let Some(severity) = level.severity() else { return };
@@ -292,11 +299,18 @@ impl<'a> Checker<'a> {
         }
         if memchr::memchr(b'"', bytes).is_some() {
             let mut unquoted = std::mem::take(&mut self.unquoted);
-            if self.unquote(bytes, &mut unquoted) {
-                self.split_line(&unquoted);
-            } else {
-                self.report(Rule::LoneQuote, &[], Place::default());
-                self.step_over();
+            match self.unquote(bytes, &mut unquoted) {
+                Ok(()) => {
+                    self.report_once(Rule::Quoted, &[]);
+                    self.split_line(&unquoted);
+                }
+                Err((field, column)) => {
+                    let place = self.place_in(bytes, field);
+                    // The mark alone: what stands around it may be an individual number in two pieces.
+                    let place = Place { column: Some(column), value: Some("\"".into()), ..place };
+                    self.report(Rule::LoneQuote, &[], place);
+                    self.step_over();
+                }
             }
             self.unquoted = unquoted;
             return;
@@ -337,18 +351,19 @@ impl<'a> Checker<'a> {
         };
     }
 
-    /// Takes quotation marks off; false when one has no partner.
-    fn unquote(&mut self, line: &[u8], out: &mut Vec<u8>) -> bool {
-        self.report_once(Rule::Quoted, &[]);
+    /// Takes quotation marks off; where one has no partner, says in which field, from 1, and at which character of it.
+    fn unquote(&mut self, line: &[u8], out: &mut Vec<u8>) -> Result<(), (usize, u32)> {
         out.clear();
         self.spans.clear();
         self.fields = 0;
         let mut rest = line;
         loop {
-            let from = out.len();
+            let (from, field) = (out.len(), rest);
+            self.fields += 1;
+            let column = |at: usize| u32::try_from(cp932::chars(&field[..at]) + 1).unwrap_or(u32::MAX);
             let after = if let Some(mut quoted) = rest.strip_prefix(b"\"") {
                 loop {
-                    let Some(at) = memchr::memchr(b'"', quoted) else { return false };
+                    let Some(at) = memchr::memchr(b'"', quoted) else { return Err((self.fields, 1)) };
                     out.extend_from_slice(&quoted[..at]);
                     quoted = &quoted[at + 1..];
                     let Some(more) = quoted.strip_prefix(b"\"") else { break };
@@ -358,21 +373,21 @@ impl<'a> Checker<'a> {
                 quoted
             } else {
                 let to = memchr::memchr(b',', rest).unwrap_or(rest.len());
-                if rest[..to].contains(&b'"') {
-                    return false;
+                if let Some(at) = memchr::memchr(b'"', &rest[..to]) {
+                    return Err((self.fields, column(at)));
                 }
                 out.extend_from_slice(&rest[..to]);
                 &rest[to..]
             };
-            self.fields += 1;
             #[allow(clippy::cast_possible_truncation, reason = "a line is at most LINE_MAX bytes")]
             if self.spans.len() < SPANS_MAX {
                 self.spans.push((from as u32, out.len() as u32));
             }
             match after {
-                [] => return true,
+                [] => return Ok(()),
                 [b',', more @ ..] => rest = more,
-                _ => return false,
+                // Something follows the mark that should have ended the field.
+                _ => return Err((self.fields, column(field.len() - after.len() - 1))),
             }
         }
     }
@@ -387,14 +402,10 @@ impl<'a> Checker<'a> {
         self.spans = spans;
     }
 
-    /// Characters of a line that no table describes.
-    pub(super) fn texts(&mut self, record: &Record<'_>, fields: usize) {
-        for at in 0..fields.min(record.spans.len()) {
-            let value = record.at(at);
-            if record::plain(Class::Text, value).is_none() {
-                let field = u32::try_from(at + 1).ok();
-                self.odd(Class::Text, value, &mut |_, _, _| {}, &|| Place { field, ..Place::default() });
-            }
+    /// Characters of a value that no table describes.
+    pub(super) fn text(&mut self, value: &[u8], place: &dyn Fn() -> Place) {
+        if record::plain(Class::Text, value).is_none() {
+            self.odd(Class::Text, value, &mut |_, _, _| {}, place);
         }
     }
 
@@ -449,8 +460,15 @@ impl<'a> Checker<'a> {
         if !self.rules.takes(form) {
             self.summary.unchecked += 1;
             let (ja, en) = self.rules.taken();
-            let place = Place { form: Some(form.code.clone()), ..Place::default() };
-            return self.report_in_both(Rule::FormRefused, &[&form.code, &ja], &[&form.code, &en], place);
+            let place = Place {
+                form: Some(form.code.clone()),
+                field: Some(1),
+                field_name: Some(code_name()),
+                ..Place::default()
+            };
+            let names =
+                (format!("{} {}", form.code, form.name.ja), format!("{} {}", form.code, form.name.en));
+            return self.report_in_both(Rule::FormRefused, &[&names.0, &ja], &[&names.1, &en], place);
         }
         self.record(form, record);
     }
@@ -462,6 +480,18 @@ impl<'a> Checker<'a> {
         if self.unended && self.fields == 1 && self.rules.forms(Profile::Kpfd).any(begins) {
             return self.cut_off();
         }
+        let not_yet = NOT_YET.iter().find(|(other, ..)| other.as_bytes() == code);
+        if let Some((code, ja_name, en_name)) = not_yet {
+            let (ja, en) = self.rules.taken();
+            let names = (format!("{code} {ja_name}"), format!("{code} {en_name}"));
+            let place = Place {
+                field: Some(1),
+                field_name: Some(code_name()),
+                value: Some((*code).into()),
+                ..Place::default()
+            };
+            return self.report_in_both(Rule::FormRefused, &[&names.0, &ja], &[&names.1, &en], place);
+        }
         let old = self
             .rules
             .forms(Profile::Kpfd)
@@ -470,7 +500,7 @@ impl<'a> Checker<'a> {
         let rule = if old { Rule::FormOld } else { Rule::FormUnknown };
         let place = Place {
             field: Some(1),
-            field_name: Some(Text::new("届書コード", "form code")),
+            field_name: Some(code_name()),
             value: Some(shown.clone()),
             ..Place::default()
         };
@@ -504,23 +534,32 @@ impl<'a> Checker<'a> {
             if chars.is_none() {
                 self.odd_field(form, &record, i);
             }
-            if record::length_is_wrong(field, value, chars) {
+            // What is no number has no number of digits.
+            let no_digits = chars.is_none() && field.class == Class::Digits;
+            if !no_digits && record::length_is_wrong(field, value, chars) {
                 self.field_finding(form, &record, i, FieldRule::Length, None);
             } else if chars.is_some() && !field.takes(value) {
                 self.field_finding(form, &record, i, FieldRule::Value, None);
             }
         }
         if form.open_ended {
-            self.texts(&record, record.spans.len());
+            for at in form.fields.len()..record.spans.len() {
+                let place = || Place {
+                    form: Some(form.code.clone()),
+                    field: u32::try_from(at + 1).ok(),
+                    ..Place::default()
+                };
+                self.text(record.at(at), &place);
+            }
         }
         let mut dates = std::mem::take(&mut self.dates);
         record::dates(form, &record, &mut dates, |date, why| self.date_finding(form, &record, date, why));
         for rule in &form.rules {
             if rule.level != Level::Off
                 && record::applies(rule.when.as_ref(), &record)
-                && let Err(expected) = record::ask(&rule.check, &record, &dates, self.context.today)
+                && let Err(broken) = record::ask(&rule.check, &record, &dates, self.context.today)
             {
-                self.rule_finding(form, &record, rule, expected.as_deref());
+                self.rule_finding(form, &record, rule, &broken);
             }
         }
         self.record_office(form, &record);
@@ -657,29 +696,19 @@ impl<'a> Checker<'a> {
             let mut place = Self::place(form, record, Some(at));
             place.value = Some(shown(&digits));
             place.field_name = Some(group.name.clone());
-            let (message, action) = words::date(group, why);
+            let (message, action) = words::date(group, why, record);
             finding(severity, form.date_rule_id(group), file, line, place, message, action)
         });
     }
 
     #[cold]
-    fn rule_finding(&mut self, form: &Form, record: &Record<'_>, rule: &RecordRule, expected: Option<&str>) {
+    fn rule_finding(&mut self, form: &Form, record: &Record<'_>, rule: &RecordRule, broken: &Broken) {
         let Some(severity) = rule.level.severity() else { return };
         let (line, file) = (self.line, self.context.file.clone());
         self.sink.push(severity, || {
-            let at = match &rule.check {
-                // Of several fields, the one that is out of range.
-                Check::Range { fields, .. } => {
-                    record::out_of_range(&rule.check, fields, record).unwrap_or(rule.at)
-                }
-                _ => rule.at,
-            };
+            let (message, action, at) = words::rule(form, rule, broken, record);
             let place = Self::place(form, record, Some(at));
-            let message = Text::new(
-                rule.message.ja.replace("{expected}", expected.unwrap_or("")),
-                rule.message.en.replace("{expected}", expected.unwrap_or("")),
-            );
-            finding(severity, rule.id.clone(), file, line, place, message, rule.action.clone())
+            finding(severity, rule.id.clone(), file, line, place, message, action)
         });
     }
 

@@ -59,6 +59,10 @@ struct RawField {
     #[serde(default)]
     values: Vec<String>,
     #[serde(default)]
+    hint_ja: Option<String>,
+    #[serde(default)]
+    hint_en: Option<String>,
+    #[serde(default)]
     required: bool,
     #[serde(default)]
     secret: bool,
@@ -173,6 +177,9 @@ enum RawCheck {
         from: i64,
         to: i64,
     },
+    Month {
+        field: String,
+    },
     Months {
         months: Vec<String>,
         next: String,
@@ -265,6 +272,7 @@ impl Compiler<'_> {
         }
         fields[0].is_code = true;
         let layouts = self.layouts(&raw.counts, &fields)?;
+        let prefix = raw.profile.prefix(&code);
         let mut dates = Vec::with_capacity(raw.date.len());
         for (i, date) in raw.date.into_iter().enumerate() {
             let span = date.span();
@@ -278,7 +286,7 @@ impl Compiler<'_> {
             let span = rule.span();
             let id = rule.get_ref().id.clone();
             let rule =
-                self.one_rule(&span, rule.into_inner(), &code, &raw.source, &dates).map_err(|error| {
+                self.one_rule(&span, rule.into_inner(), &prefix, &raw.source, &dates).map_err(|error| {
                     // The line is that of [[rule]]: the id says which.
                     TableError { reason: format!("rule {id:?}: {}", error.reason), ..error }
                 })?;
@@ -363,8 +371,18 @@ impl Compiler<'_> {
                 self.error(span.clone(), format!("values of {:?}: {long:?} does not fit `bytes`", raw.key))
             );
         }
+        let hint = match (raw.hint_ja, raw.hint_en) {
+            (None, None) => None,
+            (Some(ja), Some(en)) => Some(Text::new(ja, en)),
+            _ => {
+                return Err(
+                    self.error(span.clone(), format!("hint of {:?}: give `hint_ja` and `hint_en`", raw.key))
+                );
+            }
+        };
         Ok(Field {
             name: Text::new(raw.ja, raw.en),
+            hint,
             required: raw.required,
             class: raw.class,
             bytes,
@@ -410,15 +428,15 @@ impl Compiler<'_> {
         &self,
         span: &Range<usize>,
         raw: RawRule,
-        code: &str,
+        prefix: &str,
         source: &str,
         dates: &[DateGroup],
     ) -> Result<RecordRule, TableError> {
         let plain = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'-';
-        if !raw.id.starts_with(&format!("{code}-")) || !raw.id.bytes().all(plain) {
+        if !raw.id.starts_with(&format!("{prefix}-")) || !raw.id.bytes().all(plain) {
             return Err(self.error(
                 span.clone(),
-                format!("id: use {code}-NAME with upper-case letters, digits and '-'"),
+                format!("id: use {prefix}-NAME with upper-case letters, digits and '-'"),
             ));
         }
         let when = raw.when.map(|when| self.when(span, when)).transpose()?;
@@ -525,6 +543,10 @@ impl Compiler<'_> {
                 let fields = self.fields(span, &fields)?;
                 let at = fields[0];
                 (Check::Range { fields, from, to }, at)
+            }
+            RawCheck::Month { field } => {
+                let field = self.field(span, &field)?;
+                (Check::Month { field }, field)
             }
             RawCheck::Months { months, next } => {
                 let next = self.field(span, &next)?;

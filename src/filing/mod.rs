@@ -27,6 +27,7 @@ mod words;
 
 pub use book::RuleBook;
 pub use check::{Context, FILING_NAME, FormCount, RecordKey, Summary, check, check_observed};
+pub use claims::profile_of;
 pub use findings::{Findings, LISTED_MAX};
 pub use pdf::{PdfFacts, PdfWatch, inspect_pdf};
 pub use rules::RuleSet;

@@ -301,7 +301,7 @@ fn break_record(form: &Form, count: usize, id: &str, record: &mut [String], toda
         }
     }
     let Some(edits) =
-        id.strip_prefix(&format!("{}-", form.code)).and_then(|rest| edits(&form.code, rest, today))
+        id.strip_prefix(&format!("{}-", form.prefix())).and_then(|rest| edits(&form.code, rest, today))
     else {
         return false;
     };
@@ -316,14 +316,14 @@ fn break_record(form: &Form, count: usize, id: &str, record: &mut [String], toda
 fn odd(class: Class) -> &'static str {
     match class {
         Class::Alnum | Class::Symbol => "+",
-        Class::Kana => "ア",
+        Class::Kana | Class::Name => "ア",
         Class::Digits | Class::Wide | Class::Text => "A",
     }
 }
 
 fn long(class: Class, bytes: usize) -> String {
     match class {
-        Class::Kana | Class::Symbol => "ｱ".repeat(bytes),
+        Class::Kana | Class::Name | Class::Symbol => "ｱ".repeat(bytes),
         Class::Wide => "亜".repeat(bytes.div_ceil(2)),
         _ => "1".repeat(bytes),
     }
@@ -362,12 +362,16 @@ fn edits(form: &str, rule: &str, today: NaiveDate) -> Option<Vec<(&'static str, 
         ("2201700", "LOST-NEXT-DAY") => set(&[("left_era", "9"), ("left_ymd", "080101")]),
         ("2201700", "AGE75") => set(&[("cause", "7"), ("left_era", ""), ("left_ymd", "")]),
         ("2201700", "LOST-AFTER-BIRTH") => future("birth_era", "birth_ymd"),
+        ("2221700", "AMOUNTS") => {
+            set(&[("money2", ""), ("in_kind2", ""), ("total2", ""), ("grand_total", ""), ("mean", "")])
+        }
         ("2221700", "MONTHS") => set(&[("month1", "01"), ("month2", "03"), ("month3", "05")]),
         ("2221700", "DAYS") => set(&[("days2", "16")]),
         ("2221700", "DAYS-SHORT") => set(&[("short_time", "1"), ("days2", "10")]),
         ("2221700", "GRAND-TOTAL") => set(&[("grand_total", "1")]),
         ("2221700" | "2225700", "MEAN") => set(&[("mean", "1")]),
         ("2225700", "OVER70-MONTHS") => set(&[("over70_months", "0405")]),
+        ("1", "MONTH") => set(&[("month", "202613")]),
         ("2265700", "PAID-FUTURE") => future("paid_era", "paid_ymd"),
         _ => return None,
     })
