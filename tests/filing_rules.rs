@@ -561,3 +561,41 @@ fn claims_count_on_after_a_lost_line_and_have_real_months() {
     assert_eq!(twice(0), "先頭がコントロールレコード(1 で始まる行)ではありません。");
     assert_eq!(twice(1), "コントロールレコード(1 で始まる行)が 2 つあります。");
 }
+
+#[test]
+fn what_a_society_a_spreadsheet_or_an_old_program_adds_is_called_so() {
+    let rules = RuleSet::builtin().unwrap();
+    let sound = SampleFiling::new(&rules, &["2200700"], 2, today());
+    let ids = |bytes: &[u8]| {
+        let (findings, summary) = run(bytes, &rules, &context(Profile::Kpfd));
+        assert_eq!(summary.records, 2);
+        findings.into_iter().map(|f| (f.rule, f.severity)).collect::<Vec<_>>()
+    };
+    let one = |id: &str, severity| vec![(id.to_owned(), severity)];
+    let mut own = sound.clone();
+    for item in ["22223", "A22223"] {
+        own.media[7] = item.into();
+        assert_eq!(ids(&own.bytes()), []);
+    }
+    let with = |from: &[u8], to: &[u8]| {
+        let bytes = sound.bytes();
+        let at = bytes.windows(from.len()).position(|part| part == from).unwrap();
+        [&bytes[..at], to, &bytes[at + from.len()..]].concat()
+    };
+    let end = |more: &[u8]| ids(&[sound.bytes(), more.to_vec()].concat());
+    assert_eq!(end(b"\x1a\r\n"), one("KPFD-EOF-MARK", Severity::Warning));
+    for blank in [&b"   \r\n"[..], b"\x81\x40 \t\r\n"] {
+        assert_eq!(end(blank), one("KPFD-BLANK-LINE", Severity::Warning));
+    }
+    let saved = one("KPFD-SPREADSHEET", Severity::Error);
+    assert_eq!(ids(&with(b"[kanri]", b"[kanri],,,,")), saved);
+    assert_eq!(ids(&with(b"[data]", b"[data],,,")), saved);
+    assert_eq!(end(b",,,,,\r\n"), saved);
+    // As wide as the widest record, as a spreadsheet writes it.
+    let width = sound.records[0].len();
+    let text = sound.text();
+    let padded: Vec<String> =
+        text.lines().map(|line| format!("{line}{}", ",".repeat(width - line.split(',').count()))).collect();
+    let padded = encoding_rs::SHIFT_JIS.encode(&(padded.join("\r\n") + "\r\n")).0.into_owned();
+    assert_eq!(ids(&padded), saved);
+}

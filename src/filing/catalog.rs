@@ -91,6 +91,18 @@ catalog! {
         "「Unicode テキスト」として保存し直さず、届書作成プログラムが作ったファイルをそのまま送ってください。"
         "Send the file as the program wrote it, not saved as Unicode text."
     }
+    EucJp "KPFD-EUC-JP" Error V "KPFD.md File" {
+        "文字コードが EUC-JP です。Shift_JIS でなければなりません。"
+        "It is EUC-JP; it must be Shift_JIS."
+        "給与ソフトの出力を Shift_JIS に設定し、作り直してください。"
+        "Set the payroll software's output to Shift_JIS and make the file again."
+    }
+    Iso2022Jp "KPFD-ISO-2022-JP" Error V "KPFD.md File" {
+        "文字コードが JIS(ISO-2022-JP)です。Shift_JIS でなければなりません。"
+        "It is ISO-2022-JP; it must be Shift_JIS."
+        "給与ソフトの出力を Shift_JIS に設定し、作り直してください。"
+        "Set the payroll software's output to Shift_JIS and make the file again."
+    }
     Utf8 "KPFD-UTF8" Error V "KPFD.md File" {
         "文字コードが UTF-8 です。Shift_JIS でなければなりません。"
         "It is UTF-8; it must be Shift_JIS."
@@ -168,6 +180,12 @@ catalog! {
         "A user-defined character is used; no other computer can show it."
         "データには通常の漢字を使い、正しい字体を示す PDF を添付してください。"
         "Use the usual kanji in the data and attach a PDF that shows the old form."
+    }
+    Spreadsheet "KPFD-SPREADSHEET" Error V "KPFD.md Lines" {
+        "行の終わりに余分な「,」があります。表計算ソフトで開いて保存し直されたファイルです(先頭の 0 などが失われていることがあります)。"
+        "Lines end with extra commas: the file was opened and saved again by a spreadsheet, which may have lost leading zeros."
+        "表計算ソフトで保存し直さず、届書作成プログラムか給与ソフトが作ったファイルをそのまま送ってください。"
+        "Send the file as the program wrote it, not saved again by a spreadsheet."
     }
     Media "KPFD-MEDIA" Error V "KPFD.md Lines" {
         "1 行目(媒体データ)の項目数が {0} です。8 項目でなければなりません。[データレコード不正]"

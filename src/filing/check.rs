@@ -7,6 +7,7 @@ use chrono::NaiveDate;
 
 use super::catalog::{Rule, fill};
 use super::cp932;
+use super::encoding::{self, Encoding};
 use super::era::EraError;
 use super::findings::Findings;
 use super::level::Level;
@@ -241,7 +242,7 @@ impl<'a> Checker<'a> {
     }
 
     #[cold]
-    fn report_once(&mut self, rule: Rule, args: &[&str]) {
+    pub(super) fn report_once(&mut self, rule: Rule, args: &[&str]) {
         if self.said.insert(rule) {
             self.report(rule, args, Place::default());
         }
@@ -255,10 +256,13 @@ impl<'a> Checker<'a> {
             Rule::Bom
         } else if looks_utf16(head) {
             Rule::Utf16
-        } else if cp932::looks_utf8(head) {
-            Rule::Utf8
         } else {
-            return true;
+            match encoding::of(head) {
+                Encoding::Cp932 => return true,
+                Encoding::Utf8 => Rule::Utf8,
+                Encoding::EucJp => Rule::EucJp,
+                Encoding::Iso2022Jp => Rule::Iso2022Jp,
+            }
         };
         self.report(rule, &[], Place::default());
         false
@@ -266,7 +270,7 @@ impl<'a> Checker<'a> {
 
     fn line(&mut self, line: &Line, mut bytes: &[u8]) {
         self.line += 1;
-        if line.ending == Ending::Eof && bytes.ends_with(b"\x1a") {
+        if bytes == b"\x1a" || line.ending == Ending::Eof && bytes.ends_with(b"\x1a") {
             self.report_once(Rule::EofMark, &[]);
             bytes = bytes.strip_suffix(b"\x1a").unwrap_or(bytes);
             if bytes.is_empty() {
@@ -293,7 +297,7 @@ impl<'a> Checker<'a> {
             self.step_over();
             return;
         }
-        if bytes.is_empty() {
+        if is_blank(bytes) {
             self.report(Rule::BlankLine, &[], Place::default());
             return;
         }
@@ -773,6 +777,17 @@ fn finding(
         column: place.column,
         message,
         action,
+    }
+}
+
+/// Nothing but blanks, also two-byte ones.
+fn is_blank(mut line: &[u8]) -> bool {
+    loop {
+        line = match line {
+            [] => return true,
+            [b' ' | b'\t', rest @ ..] | [0x81, 0x40, rest @ ..] => rest,
+            _ => return false,
+        }
     }
 }
 

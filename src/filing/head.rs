@@ -75,9 +75,12 @@ impl Checker<'_> {
 
     /// One line of a KPFD file.
     pub(super) fn kpfd(&mut self, record: Record<'_>) {
-        match self.expect {
+        let expect = self.expect;
+        match expect {
+            // A row that was emptied in a spreadsheet.
+            Expect::Data if record.at(0).is_empty() && self.fields > 1 && self.is_padded(&record, 0) => {}
             Expect::Data => self.data(record),
-            _ if record.line == b"[data]" => self.data_mark(),
+            _ if self.is_mark(&record, b"[data]") => self.data_mark(),
             // Records without what goes before them: the file's head was lost.
             Expect::Kanri | Expect::Agent | Expect::Office if self.is_record(record.at(0)) => {
                 self.report(Rule::DataMark, &[], Place::default());
@@ -91,7 +94,7 @@ impl Checker<'_> {
             }
             Expect::Kanri => {
                 self.expect = Expect::Agent;
-                if record.line != b"[kanri]" {
+                if !self.is_mark(&record, b"[kanri]") {
                     let place = Place { value: Some(shown(record.line)), ..Place::default() };
                     self.report(Rule::Kanri, &[], place);
                 }
@@ -128,6 +131,26 @@ impl Checker<'_> {
         }
     }
 
+    /// Whether a line has as many fields as it must, those not counted that a spreadsheet adds.
+    fn has_fields(&mut self, record: &Record<'_>, line: Names) -> bool {
+        self.fields == line.len() || self.fields > line.len() && self.is_padded(record, line.len())
+    }
+
+    /// Whether a line is this mark, which a spreadsheet fills up with commas.
+    fn is_mark(&mut self, record: &Record<'_>, mark: &[u8]) -> bool {
+        record.line == mark || record.at(0) == mark && self.is_padded(record, 1)
+    }
+
+    /// Whether nothing but blank fields follow the first ones: said once.
+    fn is_padded(&mut self, record: &Record<'_>, fields: usize) -> bool {
+        let padded = self.fields == record.spans.len()
+            && (fields..record.spans.len()).all(|at| record.at(at).is_empty());
+        if padded {
+            self.report_once(Rule::Spreadsheet, &[]);
+        }
+        padded
+    }
+
     fn structural(&mut self, rule: Rule, line: Names, field: usize, value: &[u8]) {
         self.structural_because(rule, line, field, value, ("", ""));
     }
@@ -154,10 +177,11 @@ impl Checker<'_> {
     }
 
     fn media(&mut self, record: &Record<'_>) {
-        if record.at(0) == b"22223" || record.at(1) == b"22223" || record.line.ends_with(b"22223") {
+        // Among as many fields as a society's has, it is the society's own item.
+        if self.fields != MEDIA.len() && (0..self.fields).any(|at| record.at(at) == b"22223") {
             return self.report(Rule::MediaShfd, &[], Place::default());
         }
-        if self.fields != MEDIA.len() {
+        if !self.has_fields(record, MEDIA) {
             return self.report(Rule::Media, &[&self.fields.to_string()], Place::default());
         }
         let office = record.at(0);
@@ -178,7 +202,7 @@ impl Checker<'_> {
     }
 
     fn agent(&mut self, record: &Record<'_>) {
-        if self.fields != AGENT.len() {
+        if !self.has_fields(record, AGENT) {
             return self.report(Rule::Agent, &[&self.fields.to_string()], Place::default());
         }
         let count = text(record.at(1)).filter(|t| !t.is_empty() && t.len() <= 3).and_then(|t| t.parse().ok());
@@ -189,7 +213,7 @@ impl Checker<'_> {
 
     fn office(&mut self, record: &Record<'_>) {
         self.offices += 1;
-        if self.fields != OFFICE.len() {
+        if !self.has_fields(record, OFFICE) {
             return self.report(Rule::Office, &[&self.fields.to_string()], Place::default());
         }
         let number = record.at(0);

@@ -10,6 +10,7 @@ mod check;
 mod claims;
 mod compile;
 mod cp932;
+mod encoding;
 mod era;
 mod findings;
 mod head;
