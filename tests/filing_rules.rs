@@ -9,7 +9,9 @@
 use std::collections::BTreeSet;
 
 use chrono::NaiveDate;
+use todoke::filing::level::Certainty;
 use todoke::filing::sample::{self, SampleFiling};
+use todoke::filing::tables::{Check, DateDigits, FieldRule, Form, Test};
 use todoke::filing::{Context, Findings, Profile, RuleSet, Summary, check};
 use todoke::model::finding::{Finding, Severity};
 use todoke::model::ids::OfficeCode;
@@ -598,4 +600,114 @@ fn what_a_society_a_spreadsheet_or_an_old_program_adds_is_called_so() {
         text.lines().map(|line| format!("{line}{}", ",".repeat(width - line.split(',').count()))).collect();
     let padded = encoding_rs::SHIFT_JIS.encode(&(padded.join("\r\n") + "\r\n")).0.into_owned();
     assert_eq!(ids(&padded), saved);
+}
+
+/// Which rules of a form a sound record passes because their condition applied, not because there was nothing to ask.
+fn applied(form: &Form, count: usize, record: &[String], seen: &mut BTreeSet<String>) {
+    let mut at = 0;
+    let mut values = Vec::new();
+    for field in &form.fields {
+        let here = field.only_with.is_none_or(|with| with == count);
+        values.push(if here { record[at].as_str() } else { "" });
+        at += usize::from(here);
+    }
+    let filled = |fields: &[usize]| fields.iter().all(|field| !values[*field].is_empty());
+    let date = |date: usize| {
+        let date = &form.dates[date];
+        filled(&[date.era])
+            && match date.digits {
+                DateDigits::Day(ymd) => filled(&[ymd]),
+                DateDigits::Month(yy, mm) => filled(&[yy, mm]),
+            }
+    };
+    for (_, field) in form.fields.iter().enumerate().filter(|(i, _)| filled(&[*i])) {
+        let rules = FieldRule::ALL.into_iter().filter(|rule| field.has(*rule));
+        seen.extend(rules.map(|rule| form.field_rule_id(field, rule)));
+    }
+    seen.extend((0..form.dates.len()).filter(|i| date(*i)).map(|i| form.date_rule_id(&form.dates[i])));
+    for rule in &form.rules {
+        let when = rule.when.as_ref().is_none_or(|when| {
+            let value = values[when.field];
+            match &when.test {
+                Test::Filled(filled) => value.is_empty() != *filled,
+                Test::Is(of) => of.iter().any(|v| **v == *value.as_bytes()),
+                Test::Not(of) => !value.is_empty() && !of.iter().any(|v| **v == *value.as_bytes()),
+            }
+        });
+        let applies = match &rule.check {
+            Check::Sum { parts, total, .. } => filled(&[*total]) && parts.iter().any(|part| filled(&[*part])),
+            Check::Mean { total, mean, .. } => filled(&[*total, *mean]),
+            Check::QualifyingMean { total, mean, short_time, part_time, .. } => {
+                for (field, branch) in [(*short_time, "short"), (*part_time, "part")] {
+                    if filled(&[field]) {
+                        seen.insert(format!("{} {branch}", rule.id));
+                    }
+                }
+                filled(&[*total, *mean])
+            }
+            Check::NotFuture { date: at } => date(*at),
+            Check::After { date: at, than } | Check::DaysAfter { date: at, than, .. } => {
+                date(*at) && date(*than)
+            }
+            Check::Age { birth, on, .. } => date(*birth) && date(*on),
+            Check::Required { fields } | Check::Range { fields, .. } => filled(fields),
+            Check::Blank { .. } => true,
+            Check::Months { months, next } => filled(months) && filled(&[*next]),
+            Check::Month { field }
+            | Check::Values { field, .. }
+            | Check::Excluded { field, .. }
+            | Check::OneBlank { field } => filled(&[*field]),
+        };
+        if when && applies {
+            seen.insert(rule.id.clone());
+        }
+    }
+}
+
+#[test]
+fn every_rule_of_a_form_has_a_passing_case_in_which_it_applied() {
+    let rules = RuleSet::builtin().unwrap();
+    let mut seen = BTreeSet::new();
+    for form in rules.forms(Profile::Kpfd) {
+        for count in &form.counts {
+            let records: Vec<_> = (0..24).map(|i| sample::record(form, *count, i, today())).collect();
+            records.iter().for_each(|record| applied(form, *count, record, &mut seen));
+            let filing = SampleFiling { records, ..SampleFiling::head(today()) };
+            assert_eq!(run(&filing.bytes(), &rules, &context(Profile::Kpfd)).0, []);
+        }
+    }
+    let claims = sample::claims(3);
+    assert_eq!(run(&sample::claims_bytes(&claims), &rules, &context(Profile::Claims)).0, []);
+    for line in &claims {
+        let form = rules.form(Profile::Claims, &line[0]).unwrap();
+        applied(form, form.counts[0], line, &mut seen);
+    }
+    let of_forms = rules.forms(Profile::Kpfd).chain(rules.forms(Profile::Claims)).flat_map(Form::rule_ids);
+    let mut wanted: BTreeSet<String> = of_forms.map(|(id, _)| id).collect();
+    wanted.extend(["2225700-MEAN short".to_owned(), "2225700-MEAN part".to_owned()]);
+    assert_eq!(wanted.difference(&seen).collect::<Vec<_>>(), [""; 0]);
+    assert!(wanted.len() > 280, "{}", wanted.len());
+}
+
+#[test]
+fn every_field_has_a_source_and_what_was_inferred_says_so() {
+    let rules = RuleSet::builtin().unwrap();
+    for form in rules.forms(Profile::Kpfd) {
+        for field in &form.fields {
+            assert!(
+                field.source.starts_with("KPFD.md") || field.certainty == Certainty::Inferred,
+                "{}",
+                field.key
+            );
+            let guessed = ["district", "office_number", "no_address_note", "cards", "cards_lost"];
+            if guessed.contains(&field.key.as_str()) {
+                assert_eq!(field.certainty, Certainty::Inferred, "{} {}", form.code, field.key);
+                assert!(field.source.starts_with("inferred"), "{}", field.source);
+            }
+        }
+    }
+    let form = rules.form(Profile::Kpfd, "2200700").unwrap();
+    let note = form.rules.iter().find(|rule| rule.id == "2200700-NO-ADDRESS-NOTE").unwrap();
+    assert_eq!((note.certainty, note.level.severity()), (Certainty::Inferred, Some(Severity::Warning)));
+    assert_eq!(form.fields[form.field("society_office").unwrap()].source, "KPFD.md, Lines");
 }

@@ -71,6 +71,8 @@ struct RawField {
     #[serde(default)]
     severity: Option<Level>,
     certainty: Certainty,
+    #[serde(default)]
+    source: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -188,6 +190,10 @@ enum RawCheck {
         field: String,
         values: Vec<String>,
     },
+    Excluded {
+        field: String,
+        values: Vec<String>,
+    },
     OneBlank {
         field: String,
     },
@@ -268,7 +274,7 @@ impl Compiler<'_> {
             if self.fields.insert(field.get_ref().key.clone(), i).is_some() {
                 return Err(self.error(span, format!("field {:?} stands twice", field.get_ref().key)));
             }
-            fields.push(self.one_field(&span, field.into_inner())?);
+            fields.push(self.one_field(&span, field.into_inner(), &raw.source)?);
         }
         fields[0].is_code = true;
         let layouts = self.layouts(&raw.counts, &fields)?;
@@ -356,7 +362,7 @@ impl Compiler<'_> {
         Ok(layouts)
     }
 
-    fn one_field(&self, span: &Range<usize>, raw: RawField) -> Result<Field, TableError> {
+    fn one_field(&self, span: &Range<usize>, raw: RawField, source: &str) -> Result<Field, TableError> {
         let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
         if raw.key.is_empty() || !raw.key.bytes().all(plain) {
             return Err(self
@@ -399,6 +405,7 @@ impl Compiler<'_> {
             is_code: false,
             only_with: raw.only_with,
             certainty: raw.certainty,
+            source: raw.source.unwrap_or_else(|| source.to_owned()),
             levels: [raw.severity.unwrap_or(raw.certainty.level()); 4],
             key: raw.key,
         })
@@ -555,6 +562,10 @@ impl Compiler<'_> {
             RawCheck::Values { field, values } => {
                 let field = self.field(span, &field)?;
                 (Check::Values { field, values: bytes(values) }, field)
+            }
+            RawCheck::Excluded { field, values } => {
+                let field = self.field(span, &field)?;
+                (Check::Excluded { field, values: bytes(values) }, field)
             }
             RawCheck::OneBlank { field } => {
                 let field = self.field(span, &field)?;

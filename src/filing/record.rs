@@ -343,6 +343,10 @@ pub(crate) fn ask(
             let value = record.get(*field);
             say(value.is_empty() || values.iter().any(|v| **v == *value))
         }
+        Check::Excluded { field, values } => {
+            let value = record.get(*field);
+            say(!values.iter().any(|v| **v == *value))
+        }
         Check::OneBlank { field } => {
             let value = record.get(*field);
             let blanks = value.iter().filter(|b| **b == b' ').take(2).count();

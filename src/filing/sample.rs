@@ -1,6 +1,8 @@
 //! Sample filings of any size, all fictitious, and known ways to break them: for the demo, for tests, and for offices that want
 //! to see what a finding looks like. Nothing here is used by a check.
 
+mod rare;
+
 use std::io::{self, Write};
 
 use chrono::{Datelike as _, Days, NaiveDate};
@@ -130,7 +132,7 @@ pub fn write_filing(to: &mut impl Write, form: &Form, records: u64, today: Naive
     Ok(())
 }
 
-/// One sound record; the same `i` gives the same record.
+/// One sound record; the same `i` gives the same record. What is rare comes once in a dozen.
 pub fn record(form: &Form, count: usize, i: u64, today: NaiveDate) -> Vec<String> {
     // Spreads consecutive numbers; any odd constant would do.
     let mixed = i.wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -140,7 +142,11 @@ pub fn record(form: &Form, count: usize, i: u64, today: NaiveDate) -> Vec<String
     let event = before(1 + pick(20, 20));
     let money = 180_000 + 1_000 * pick(30, 400);
     let in_kind = 10_000 * pick(36, 2);
-    let seen = |key: &str| value(form, key, i, birth, event, money, in_kind, today);
+    let rare = rare::fields(form, i, event, (money, money + in_kind));
+    let seen = |key: &str| match rare.iter().rev().find(|(rare, _)| *rare == key) {
+        Some((_, value)) => value.clone(),
+        None => value(form, key, i, birth, event, money, in_kind, today),
+    };
     form.fields
         .iter()
         .filter(|field| field.only_with.is_none_or(|with| with == count))

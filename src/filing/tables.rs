@@ -127,6 +127,8 @@ pub struct Field {
     pub only_with: Option<usize>,
     /// How sure.
     pub certainty: Certainty,
+    /// Where it comes from; the form's own source unless the field names another.
+    pub source: String,
     /// What each rule does, in the order of [`FieldRule::ALL`].
     pub levels: [Level; 4],
 }
@@ -246,6 +248,8 @@ pub enum Check {
     Months { months: Vec<usize>, next: usize },
     /// The field is one of these.
     Values { field: usize, values: Vec<Box<[u8]>> },
+    /// The field is none of these.
+    Excluded { field: usize, values: Vec<Box<[u8]>> },
     /// A name has one blank between its two parts.
     OneBlank { field: usize },
 }
