@@ -553,9 +553,9 @@ fn claims_count_on_after_a_lost_line_and_have_real_months() {
     let twice = |at: usize| {
         let mut lines = sample::claims(1);
         if at == 0 {
-            drop(lines.remove(0))
+            drop(lines.remove(0));
         } else {
-            lines.insert(1, lines[0].clone())
+            lines.insert(1, lines[0].clone());
         }
         let (findings, _) = run(&sample::claims_bytes(&lines), &rules, &context(Profile::Claims));
         findings.into_iter().find(|f| f.rule == "CLAIMS-CONTROL").unwrap().message.ja
@@ -671,7 +671,9 @@ fn every_rule_of_a_form_has_a_passing_case_in_which_it_applied() {
     for form in rules.forms(Profile::Kpfd) {
         for count in &form.counts {
             let records: Vec<_> = (0..24).map(|i| sample::record(form, *count, i, today())).collect();
-            records.iter().for_each(|record| applied(form, *count, record, &mut seen));
+            for record in &records {
+                applied(form, *count, record, &mut seen);
+            }
             let filing = SampleFiling { records, ..SampleFiling::head(today()) };
             assert_eq!(run(&filing.bytes(), &rules, &context(Profile::Kpfd)).0, []);
         }

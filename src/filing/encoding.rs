@@ -79,10 +79,8 @@ fn euc_jp(head: &[u8]) -> Seen {
     let (mut seen, mut kana, mut rest) = (Seen::default(), 0, head);
     loop {
         rest = match rest {
-            [] => break,
-            // Cut off, if it was a pair.
-            [0x8e | 0xa1..=0xfe] => break,
-            [0..=0x7f, rest @ ..] => rest,
+            // The last may be cut off, if it is a pair.
+            [] | [0x8e | 0xa1..=0xfe] => break,
             [0x8e, 0xa1..=0xdf, rest @ ..] => {
                 kana += 2;
                 rest
@@ -95,7 +93,7 @@ fn euc_jp(head: &[u8]) -> Seen {
                 seen.own += 2;
                 rest
             }
-            [0xa1..=0xfe, 0xa1..=0xfe, rest @ ..] => rest,
+            [0..=0x7f, rest @ ..] | [0xa1..=0xfe, 0xa1..=0xfe, rest @ ..] => rest,
             [_, rest @ ..] => {
                 seen.bad += 1;
                 rest

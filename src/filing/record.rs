@@ -177,7 +177,7 @@ pub(crate) enum Broken {
 }
 
 impl Broken {
-    fn expected(value: impl ToString) -> Self {
+    fn expected(value: i64) -> Self {
         let value = value.to_string();
         Self::Expected(Text::new(value.clone(), value))
     }
