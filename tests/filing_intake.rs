@@ -271,7 +271,7 @@ fn doctor_names_file_line_and_reason_of_a_wrong_table() {
     let good = fs::read_to_string(&table).unwrap();
     let line = |text: &str, part: &str| text.lines().position(|l| l.contains(part)).unwrap() + 1;
     let cases = [
-        ("class = \"kana\"", "class = \"katakana\"", "katakana"),
+        ("class = \"name\"", "class = \"katakana\"", "katakana"),
         ("unit = 1000", "unit = 0", "must be 1 or more"),
         ("total = \"total\"", "total = \"totals\"", "is no field of this form"),
         ("counts = [24]", "counts = [23]", "23"),
