@@ -415,7 +415,7 @@ fn doctor_names_file_line_and_reason_of_a_wrong_table() {
     let good = fs::read_to_string(&table).unwrap();
     let line = |text: &str, part: &str| text.lines().position(|l| l.contains(part)).unwrap() + 1;
     let cases = [
-        ("class = \"kana\"", "class = \"katakana\"", "katakana"),
+        ("class = \"name\"", "class = \"katakana\"", "katakana"),
         ("unit = 1000", "unit = 0", "must be 1 or more"),
         ("older = [\"22657041\"]", "older = [\"2265700\"]", "own code"),
         ("values = [\"2265700\"]", "values = [\"2200700\"]", "2265700"),

@@ -176,7 +176,7 @@ impl Check {
         context.profile = match self.profile {
             Some(ProfileName::Kpfd) => Profile::Kpfd,
             Some(ProfileName::Claims) => Profile::Claims,
-            None => profile_of(&head),
+            None => filing::profile_of(&head),
         };
         if manifest.is_none() && context.profile == Profile::Kpfd {
             draft_name(path, &basis.rules, sink);
@@ -204,13 +204,6 @@ fn draft_name(path: &Path, rules: &RuleSet, sink: &mut Findings) {
     }
     own.change(|finding| finding.file = Some(path.display().to_string()));
     sink.take_in(own);
-}
-
-/// The control record of claims is known by its first field and the number of its fields; anything else is a filing.
-fn profile_of(head: &[u8]) -> Profile {
-    let line = head.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    let fields = line.split(|byte| *byte == b',').count();
-    if line.starts_with(b"1,") && fields == 12 { Profile::Claims } else { Profile::Kpfd }
 }
 
 fn open(path: &Path) -> Result<(File, u64), Trouble> {

@@ -91,6 +91,18 @@ catalog! {
         "「Unicode テキスト」として保存し直さず、届書作成プログラムが作ったファイルをそのまま送ってください。"
         "Send the file as the program wrote it, not saved as Unicode text."
     }
+    EucJp "KPFD-EUC-JP" Error V "KPFD.md File" {
+        "文字コードが EUC-JP です。Shift_JIS でなければなりません。"
+        "It is EUC-JP; it must be Shift_JIS."
+        "給与ソフトの出力を Shift_JIS に設定し、作り直してください。"
+        "Set the payroll software's output to Shift_JIS and make the file again."
+    }
+    Iso2022Jp "KPFD-ISO-2022-JP" Error V "KPFD.md File" {
+        "文字コードが JIS(ISO-2022-JP)です。Shift_JIS でなければなりません。"
+        "It is ISO-2022-JP; it must be Shift_JIS."
+        "給与ソフトの出力を Shift_JIS に設定し、作り直してください。"
+        "Set the payroll software's output to Shift_JIS and make the file again."
+    }
     Utf8 "KPFD-UTF8" Error V "KPFD.md File" {
         "文字コードが UTF-8 です。Shift_JIS でなければなりません。"
         "It is UTF-8; it must be Shift_JIS."
@@ -108,6 +120,12 @@ catalog! {
         "The last record has no line end; the file may have been cut off."
         "最後のレコードが揃っているか確かめ、改行を付けて作り直してください。"
         "Check that the last record is whole and end it with CR LF."
+    }
+    CutOff "KPFD-CUT-OFF" Error V "KPFD.md File" {
+        "ファイルが最後のレコードの途中で切れています。このレコードの内容は確認していません。[データレコード不正]"
+        "The file is cut off in its last record, which was not checked. [データレコード不正]"
+        "このファイルを直して使わず、届書作成プログラムか給与ソフトで作り直してください。"
+        "Do not mend this file: make it again with the program or payroll software."
     }
     EofMark "KPFD-EOF-MARK" Warning One "KPFD.md File" {
         "ファイルの終わりに EOF 記号(0x1A)があります。"
@@ -162,6 +180,12 @@ catalog! {
         "A user-defined character is used; no other computer can show it."
         "データには通常の漢字を使い、正しい字体を示す PDF を添付してください。"
         "Use the usual kanji in the data and attach a PDF that shows the old form."
+    }
+    Spreadsheet "KPFD-SPREADSHEET" Error V "KPFD.md Lines" {
+        "行の終わりに余分な「,」があります。表計算ソフトで開いて保存し直されたファイルです(先頭の 0 などが失われていることがあります)。"
+        "Lines end with extra commas: the file was opened and saved again by a spreadsheet, which may have lost leading zeros."
+        "表計算ソフトで保存し直さず、届書作成プログラムか給与ソフトが作ったファイルをそのまま送ってください。"
+        "Send the file as the program wrote it, not saved again by a spreadsheet."
     }
     Media "KPFD-MEDIA" Error V "KPFD.md Lines" {
         "1 行目(媒体データ)の項目数が {0} です。8 項目でなければなりません。[データレコード不正]"
@@ -242,14 +266,14 @@ catalog! {
         "Shorten the address."
     }
     OfficeName "KPFD-OFFICE-NAME" Warning One "KPFD.md Lines" {
-        "事業所名称が空か、長すぎます(25 文字・50 バイトまで)。"
-        "The office's name is blank or too long (25 characters, 50 bytes)."
+        "事業所名称{1}。"
+        "The office's name {1}."
         "事業所名称を直してください。"
         "Correct the office's name."
     }
     OfficeEmployer "KPFD-OFFICE-EMPLOYER" Warning One "KPFD.md Lines" {
-        "事業主氏名が長すぎる(12 文字・25 バイトまで)か、氏と名の間の空白が 1 つではありません。[氏名項目形式不正]"
-        "The employer's name is too long (12 characters, 25 bytes) or has not one space between its parts. [氏名項目形式不正]"
+        "事業主氏名{1}。"
+        "The employer's name {1}."
         "事業主氏名を直してください。"
         "Correct the employer's name."
     }
@@ -284,16 +308,22 @@ catalog! {
         "Check the code. Forms that are taken: {1}"
     }
     FormRefused "KPFD-FORM-REFUSED" Error V "K44 K49" {
-        "届書コード「{0}」の届書は、この健康保険組合では電子申請で受け付けていません。"
+        "届書「{0}」は、この健康保険組合では電子申請で受け付けていません。"
         "Form {0} is not taken electronically by this society."
         "紙で届け出るか、健康保険組合に問い合わせてください。受け付ける届書: {1}"
         "File it on paper or ask the society. Forms that are taken: {1}"
     }
+    RecordShort "KPFD-RECORD-SHORT" Error V "KPFD.md Lines" {
+        "項目数が {0} しかありません。この届書は {1} 項目です。項目の位置が決まらないため、このレコードの内容は確認していません。[データレコード不正]"
+        "The record has only {0} fields; this form has {1}. Which field is which cannot be told, so this record was not checked. [データレコード不正]"
+        "項目の区切り(,)が抜けたり、行が途中で切れたりしていないか確かめてください。"
+        "Check that no separator was lost and that the line is whole."
+    }
     FieldCount "KPFD-FIELD-COUNT" Error V "KPFD.md Lines" {
-        "項目数が {0} です。この届書は {1} 項目です。項目の位置が決まらないため、このレコードの内容は確認していません。[データレコード不正]"
-        "The record has {0} fields; this form has {1}. Which field is which cannot be told, so this record was not checked further. [データレコード不正]"
-        "項目の区切り(,)が抜けたり増えたりしていないか確かめてください。"
-        "Check that no separator was lost or added."
+        "項目数が {0} です。この届書は {1} 項目です。先頭からの並びは正しいものとして、内容を確認しました。[データレコード不正]"
+        "The record has {0} fields; this form has {1}. It was checked as if its first fields stood where they belong. [データレコード不正]"
+        "項目の区切り(,)が増えていないか確かめてください。"
+        "Check that no separator was added."
     }
     Offices "KPFD-OFFICES" Error V "KPFD.md File, policy" {
         "{0} 事業所分が収録されています。一度に届け出られるのは {1} 事業所までです。[複数事業所収録]"
@@ -326,8 +356,8 @@ catalog! {
         "If it is a duplicate, remove one of them; if these are two persons, nothing need be done."
     }
     ClaimsFirst "CLAIMS-CONTROL" Error One "KPFD.md Claims" {
-        "先頭がコントロールレコード(1 で始まる行)ではないか、コントロールレコードが 2 つあります。"
-        "The first line, and no other, is the control record (beginning with 1)."
+        "{0}。"
+        "{0}."
         "請求データを作り直してください。"
         "Make the claims file again."
     }

@@ -60,6 +60,10 @@ struct RawField {
     #[serde(default)]
     values: Vec<String>,
     #[serde(default)]
+    hint_ja: Option<String>,
+    #[serde(default)]
+    hint_en: Option<String>,
+    #[serde(default)]
     required: bool,
     #[serde(default)]
     secret: bool,
@@ -68,6 +72,8 @@ struct RawField {
     #[serde(default)]
     severity: Option<Level>,
     certainty: Certainty,
+    #[serde(default)]
+    source: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -174,11 +180,18 @@ enum RawCheck {
         from: i64,
         to: i64,
     },
+    Month {
+        field: String,
+    },
     Months {
         months: Vec<String>,
         next: String,
     },
     Values {
+        field: String,
+        values: Vec<String>,
+    },
+    Excluded {
         field: String,
         values: Vec<String>,
     },
@@ -267,7 +280,7 @@ impl Compiler<'_> {
             if self.fields.insert(field.get_ref().key.clone(), i).is_some() {
                 return Err(self.error(span, format!("field {:?} stands twice", field.get_ref().key)));
             }
-            fields.push(self.one_field(&span, field.into_inner())?);
+            fields.push(self.one_field(&span, field.into_inner(), &raw.source)?);
         }
         self.words(&raw.code.span(), "the form", [&raw.ja, &raw.en])?;
         if fields[0].values.len() != 1 || *fields[0].values[0] != *code.as_bytes() {
@@ -283,6 +296,7 @@ impl Compiler<'_> {
                 return Err(self.error(span.clone(), reason));
             }
         }
+        let prefix = raw.profile.prefix(&code);
         let mut dates = Vec::with_capacity(raw.date.len());
         for (i, date) in raw.date.into_iter().enumerate() {
             let span = date.span();
@@ -296,7 +310,7 @@ impl Compiler<'_> {
             let span = rule.span();
             let id = rule.get_ref().id.clone();
             let rule = self
-                .one_rule(&span, rule.into_inner(), &code, &raw.source, (&fields, &dates))
+                .one_rule(&span, rule.into_inner(), &prefix, &raw.source, (&fields, &dates))
                 .map_err(|error| {
                     // The line is that of [[rule]]: the id says which.
                     TableError { reason: format!("rule {id:?}: {}", error.reason), ..error }
@@ -429,7 +443,7 @@ impl Compiler<'_> {
         Ok(layouts)
     }
 
-    fn one_field(&self, span: &Range<usize>, raw: RawField) -> Result<Field, TableError> {
+    fn one_field(&self, span: &Range<usize>, raw: RawField, source: &str) -> Result<Field, TableError> {
         let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
         if raw.key.is_empty() || !raw.key.bytes().all(plain) {
             return Err(self
@@ -444,9 +458,19 @@ impl Compiler<'_> {
             return Err(self.error(span.clone(), reason));
         }
         self.words(span, &format!("field {:?}", raw.key), [&raw.ja, &raw.en])?;
+        let hint = match (raw.hint_ja, raw.hint_en) {
+            (None, None) => None,
+            (Some(ja), Some(en)) => Some(Text::new(ja, en)),
+            _ => {
+                return Err(
+                    self.error(span.clone(), format!("hint of {:?}: give `hint_ja` and `hint_en`", raw.key))
+                );
+            }
+        };
         let values = raw.values.clone();
         let field = Field {
             name: Text::new(raw.ja, raw.en),
+            hint,
             required: raw.required,
             class: raw.class,
             bytes,
@@ -463,6 +487,7 @@ impl Compiler<'_> {
             is_code: false,
             only_with: raw.only_with,
             certainty: raw.certainty,
+            source: raw.source.unwrap_or_else(|| source.to_owned()),
             levels: [raw.severity.unwrap_or(raw.certainty.level()); 4],
             key: raw.key,
         };
@@ -497,15 +522,15 @@ impl Compiler<'_> {
         &self,
         span: &Range<usize>,
         raw: RawRule,
-        code: &str,
+        prefix: &str,
         source: &str,
         (fields, dates): (&[Field], &[DateGroup]),
     ) -> Result<RecordRule, TableError> {
         let plain = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'-';
-        if !raw.id.starts_with(&format!("{code}-")) || !raw.id.bytes().all(plain) {
+        if !raw.id.starts_with(&format!("{prefix}-")) || !raw.id.bytes().all(plain) {
             return Err(self.error(
                 span.clone(),
-                format!("id: use {code}-NAME with upper-case letters, digits and '-'"),
+                format!("id: use {prefix}-NAME with upper-case letters, digits and '-'"),
             ));
         }
         self.words(span, "ja and en", [&raw.ja, &raw.en])?;
@@ -652,6 +677,10 @@ impl Compiler<'_> {
                 let at = fields[0];
                 (Check::Range { fields, from, to }, at)
             }
+            RawCheck::Month { field } => {
+                let field = self.field(span, &field)?;
+                (Check::Month { field }, field)
+            }
             RawCheck::Months { months, next } => {
                 let (months, next) = (self.fields(span, &months)?, self.field(span, &next)?);
                 numeric(&months)?;
@@ -662,6 +691,10 @@ impl Compiler<'_> {
                 let field = self.field(span, &field)?;
                 self.values(span, &fields[field], "values", values.iter())?;
                 (Check::Values { field, values: bytes(values) }, field)
+            }
+            RawCheck::Excluded { field, values } => {
+                let field = self.field(span, &field)?;
+                (Check::Excluded { field, values: bytes(values) }, field)
             }
             RawCheck::OneBlank { field } => {
                 let field = self.field(span, &field)?;

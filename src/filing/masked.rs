@@ -37,9 +37,17 @@ pub(crate) fn masked(text: &str) -> String {
 /// number among them would show in the sum.
 pub(crate) fn masked_sum(expected: &str) -> String {
     const SUM_DIGITS_MAX: usize = 9;
-    let long = |part: &&str| part.len() > SUM_DIGITS_MAX && part.bytes().all(|b| b.is_ascii_digit());
-    let parts = expected.split(' ').map(|part| if long(&part) { "************" } else { part });
-    parts.collect::<Vec<_>>().join(" ")
+    let mut out = String::with_capacity(expected.len());
+    let mut rest = expected;
+    while let Some(at) = rest.find(|c: char| c.is_ascii_digit()) {
+        let (before, from) = rest.split_at(at);
+        let end = from.find(|c: char| !c.is_ascii_digit()).unwrap_or(from.len());
+        let (digits, after) = from.split_at(end);
+        out.push_str(before);
+        out.push_str(if digits.len() > SUM_DIGITS_MAX { "************" } else { digits });
+        rest = after;
+    }
+    out + rest
 }
 
 /// What people put between the groups of a number; a long-vowel mark is typed for a hyphen.
@@ -75,7 +83,8 @@ mod tests {
             assert_eq!(masked(plain), plain);
         }
         assert_eq!(masked_sum("123456799018 / 41152266339"), "************ / ************");
-        for plain in ["", "1401000 / 467000", "9-080401", "29999997"] {
+        assert_eq!(masked_sum("計123456799018円"), "計************円");
+        for plain in ["", "1401000 / 467000", "令和8年4月1日", "9-080401", "29999997"] {
             assert_eq!(masked_sum(plain), plain);
         }
     }

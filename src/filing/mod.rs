@@ -10,6 +10,7 @@ mod check;
 mod claims;
 mod compile;
 mod cp932;
+mod encoding;
 mod era;
 mod findings;
 mod head;
@@ -30,6 +31,7 @@ mod words;
 
 pub use book::RuleBook;
 pub use check::{Context, FILING_NAME, FormCount, RecordKey, Summary, check, check_observed};
+pub use claims::profile_of;
 pub use findings::{Findings, LISTED_MAX, Totals};
 pub use pdf::{PdfFacts, PdfWatch, inspect_pdf};
 pub use rules::RuleSet;

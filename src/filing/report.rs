@@ -252,6 +252,9 @@ pub fn finding_text(finding: &Finding, lang: Language) -> String {
     if !cell[8].is_empty() {
         let _ = write!(out, " 「{}」", cell[8]);
     }
+    if !cell[9].is_empty() {
+        let _ = write!(out, " ({} {})", head(9, lang), cell[9]);
+    }
     let _ = write!(out, " → {}", cell[11]);
     escape::terminal(&out)
 }
@@ -315,6 +318,7 @@ mod tests {
     fn a_line_for_the_terminal_has_no_escape() {
         let line = finding_text(&finding(), Language::En);
         assert!(line.starts_with("=cmd|x.CSV:6: error KPFD-CHARS [7 name]"), "{line}");
+        assert!(line.contains(" (Column 3) → Correct it"), "{line}");
         assert!(!line.contains('\u{1b}'));
     }
 }

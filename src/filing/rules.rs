@@ -198,7 +198,8 @@ fn span_of(text: &str, path: &[&str]) -> std::ops::Range<usize> {
 #[derive(Debug, Clone)]
 pub struct RuleSet {
     forms: Vec<Form>,
-    levels: Vec<Level>,
+    /// What an insurer says of each rule of the catalog.
+    levels: Vec<Option<Level>>,
     policy: FilingPolicy,
     other: OtherPolicy,
 }
@@ -225,7 +226,7 @@ impl RuleSet {
             forms.push(form);
         }
         forms.sort_by(|a, b| a.code.cmp(&b.code));
-        let levels = Rule::ALL.iter().map(|rule| rule.def().level).collect();
+        let levels = vec![None; Rule::ALL.len()];
         Ok(Self { forms, levels, policy: FilingPolicy::default(), other: OtherPolicy::default() })
     }
 
@@ -358,7 +359,7 @@ impl RuleSet {
         let mut count: usize = self.forms.iter_mut().map(|form| form.set_levels(&named, level)).sum();
         for rule in Rule::ALL {
             if named(rule.id()) {
-                self.levels[*rule as usize] = level;
+                self.levels[*rule as usize] = Some(level);
                 count += 1;
             }
         }
@@ -376,6 +377,11 @@ impl RuleSet {
 
     /// What a rule of file or set does.
     pub fn level(&self, rule: Rule) -> Level {
+        self.stated(rule).unwrap_or(rule.def().level)
+    }
+
+    /// What the insurer says that a rule of file or set does, if it says so: this goes before what a form's table says.
+    pub(crate) fn stated(&self, rule: Rule) -> Option<Level> {
         self.levels[rule as usize]
     }
 

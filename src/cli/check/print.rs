@@ -34,6 +34,10 @@ pub(super) fn page_head(
                 rows.push((label("事業所番号", "Office"), offices.join(", ")));
             }
             rows.push((label("届書", "Forms"), forms(summary, language)));
+            if summary.unchecked > 0 {
+                let label = label("確認できなかったレコード", "Records not checked");
+                rows.push((label, summary.unchecked.to_string()));
+            }
         }
     }
     PageHead { rows }
@@ -62,6 +66,7 @@ pub(super) fn as_json(outcome: &Outcome) -> Result<String, Trouble> {
                 "offices": summary.offices,
                 "forms": forms.collect::<Vec<_>>(),
                 "records": summary.records,
+                "unchecked": summary.unchecked,
                 "bytes": summary.bytes,
             })
         })
@@ -79,6 +84,20 @@ pub(super) fn as_json(outcome: &Outcome) -> Result<String, Trouble> {
     Ok(serde_json::to_string_pretty(&value)? + "\n")
 }
 
+/// How many records were checked, and how many were not.
+fn counted(summary: &Summary, language: Language) -> String {
+    let (unchecked, forms) = (summary.unchecked, forms(summary, language));
+    let checked = summary.records.saturating_sub(unchecked);
+    match (language, checked, unchecked) {
+        (Language::Ja, 0, 0) => "確認できるレコードがありませんでした。".to_owned(),
+        (Language::Ja, _, 0) => format!("{checked} 件を確認しました（{forms}）。"),
+        (Language::Ja, ..) => format!("{checked} 件を確認しました。{unchecked} 件は確認できませんでした。"),
+        (Language::En, 0, 0) => "there was no record to check.".to_owned(),
+        (Language::En, _, 0) => format!("{checked} records checked ({forms})."),
+        (Language::En, ..) => format!("{checked} records checked, {unchecked} could not be checked."),
+    }
+}
+
 pub(super) fn as_text(findings: &Findings, checked: &[Checked], language: Language) -> String {
     let mut text = String::new();
     for finding in findings.listed() {
@@ -92,12 +111,7 @@ pub(super) fn as_text(findings: &Findings, checked: &[Checked], language: Langua
     for one in checked {
         let Some(summary) = &one.summary else { continue };
         let name = terminal(&one.path.display().to_string());
-        let forms = forms(summary, language);
-        let line = match language {
-            Language::Ja => format!("{name}: {} 件を確認しました（{forms}）。\n", summary.records),
-            Language::En => format!("{name}: {} records checked ({forms}).\n", summary.records),
-        };
-        text.push_str(&line);
+        text.push_str(&format!("{name}: {}\n", counted(summary, language)));
     }
     text.push_str(&report::verdict(findings, language));
     text.push('\n');
