@@ -69,7 +69,11 @@ fn a_table_that_cannot_work_is_refused_at_its_line() {
             "class = \"digits\", bytes = [1, 1], values = [\"A\"]",
             "class",
         ),
-        ("from = 1, to = 98", "from = 98, to = 1", "98 to 1"),
+        (
+            "one_blank = { field = \"kana\" }",
+            "range = { fields = [\"insured\"], from = 98, to = 1 }",
+            "98 to 1",
+        ),
         ("values = [\"2201700\"]", "values = [\"2200700\"]", "2201700"),
         ("when = { field = \"cause\", is = [\"7\"] }", "when = { field = \"cause\", is = [] }", "empty"),
         (
@@ -90,7 +94,11 @@ fn a_table_that_cannot_work_is_refused_at_its_line() {
         ("{expected}", "{expectd}", "{expectd}"),
         ("do_en = \"Enter the date.\"", "do_en = \"Enter {expected}.\"", "{expected}"),
         ("older = [\"22017041\"]", "older = [\"2201700\"]", "older"),
-        ("fields = [\"district\"], from", "fields = [\"remarks\"], from", "remarks"),
+        (
+            "one_blank = { field = \"kana\" }",
+            "range = { fields = [\"remarks\"], from = 1, to = 98 }",
+            "remarks",
+        ),
         ("key = \"over70\", ja = \"70歳以上被用者不該当\"", "key = \"over70\", ja = \"\"", "blank"),
         (
             "  { key = \"two_offices\"",
