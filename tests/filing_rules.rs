@@ -211,6 +211,11 @@ fn an_individual_number_is_never_shown() {
         }
     }
     assert!(seen > 100);
+    // Nor by a sum of which it would be a part.
+    let moved = [("money", "123456789018"), ("in_kind", ""), ("total", "1")];
+    let found = told("2200700", &moved);
+    assert!(found.iter().any(|(rule, ..)| rule == "2200700-TOTAL"));
+    assert!(found.iter().all(|(.., message)| !message.contains("123456789018")), "{found:?}");
 }
 
 #[test]

@@ -189,7 +189,8 @@ fn amount(record: &Record<'_>, field: usize) -> Result<Option<i64>, Broken> {
     if value.is_empty() {
         return Ok(None);
     }
-    number(value).map(Some).ok_or(Broken::NoNumber(field))
+    // Twelve digits may be an individual number that stands in a wrong field: no sum may show it.
+    number(value).filter(|_| value.len() < 12).map(Some).ok_or(Broken::NoNumber(field))
 }
 
 /// Sum of parts where blank counts as nothing; none when all are blank.
