@@ -623,6 +623,7 @@ pub(crate) fn submission(
         signer: "ssh-ed25519 AAAAC3Nz".into(),
         findings: Vec::new(),
         more_findings: 0,
+        more_errors: 0,
         receipt: "{}\n".into(),
         receipt_signature: "-----BEGIN SSH SIGNATURE-----\n".into(),
     };

@@ -7,7 +7,7 @@ mod support;
 
 use std::fs;
 
-use support::gateway::{ACCOUNT, Gateway, INSURER, PDF, Set, until};
+use support::gateway::{ACCOUNT, Gateway, INSURER, OFFICE, PDF, Set, until};
 use todoke::filing::RuleSet;
 use todoke::filing::sample::SampleFiling;
 
@@ -15,10 +15,17 @@ const AGENT: &str = "S0001";
 
 /// A sound set for this office; `first` is the first person's number.
 fn set_for(gateway: &Gateway, office: &str, head: &str, first: u64) -> Set {
+    set_with_record_of(gateway, office, office, head, first)
+}
+
+/// The same, with a record that names another office (KPFD.md, Data record).
+fn set_with_record_of(gateway: &Gateway, office: &str, of_record: &str, head: &str, first: u64) -> Set {
     let rules = RuleSet::builtin().unwrap();
     let mut filing = SampleFiling::starting_at(&rules, &["2200700"], first, 1, gateway.today());
     office.clone_into(&mut filing.media[0]);
     office.clone_into(&mut filing.offices[0][0]);
+    let own = filing.records[0].len() - 3;
+    of_record.clone_into(&mut filing.records[0][own]);
     Set::of(head, vec![("KPFD0006.CSV", filing.bytes()), ("soukatsu.pdf", PDF.to_vec())])
 }
 
@@ -153,6 +160,8 @@ fn days_begin_and_end_at_local_midnight_and_a_head_office_files_for_its_subsidia
     gateway.clock.forward(24 * 3_600_000);
     let ended = send(30);
     assert!(ended.contains("ROUTE-DELEGATION-ENDED") && ended.contains(&last), "{ended}");
+    let within = gateway.send(ACCOUNT, &set_with_record_of(&gateway, OFFICE, "5678", "", 40));
+    assert!(within.code == 1 && within.err.contains("ROUTE-DELEGATION-ENDED"), "{}", within.err);
     // Its own office needs none.
     let own = gateway.send_taken(ACCOUNT, &set_for(&gateway, "1234", "", 40));
     assert_eq!(own["outcome"], "accepted");

@@ -9,7 +9,8 @@ use chrono::{Datelike as _, Days};
 use serde_json::Value;
 use support::gateway::{ACCOUNT, Gateway, INSURER, OFFICE, PDF, Ran, Set, until};
 use todoke::filing::sample;
-use todoke::model::time::DAY;
+use todoke::model::ids::{Digest, Number};
+use todoke::model::time::{Clock as _, DAY, SystemClock};
 
 /// A filing with a cover sheet that is like no other.
 fn set(head: &str, filing: &[u8], n: usize) -> Set {
@@ -100,6 +101,24 @@ fn loss_and_acquisition_on_one_day_are_taken() {
     assert_eq!(gateway.send_taken(ACCOUNT, &set("", &one("2201700", "lost"), 1))["outcome"], "accepted");
     assert_eq!(gateway.send_taken(ACCOUNT, &set("", &one("2200700", "acquired"), 2))["outcome"], "accepted");
     refused_for(gateway.send(ACCOUNT, &set("", &one("2200700", "acquired"), 3)), "SET-REPEATED");
+}
+
+/// Each record names an office too: the filing is for all of them (K8 E13).
+#[test]
+fn a_record_of_an_office_of_others_refuses_the_filing() {
+    let mut gateway = Gateway::set_up(&[]);
+    gateway.start_inside();
+    let rules = todoke::filing::RuleSet::builtin().unwrap();
+    let mut filing = sample::SampleFiling::starting_at(&rules, &["2200700"], 700, 2, gateway.today());
+    let at = filing.records[1].len() - 3;
+    filing.records[1][at] = "9999".into();
+    let one = set("", &filing.bytes(), 1);
+    refused_for(gateway.send(ACCOUNT, &one), "KPFD-OFFICE-FOREIGN");
+    let receipt = gateway.receipt(ACCOUNT, &one).unwrap();
+    let finding = &receipt["findings"][0];
+    assert_eq!((&finding["line"], &finding["value"]), (&Value::from(7), &Value::from("9999")));
+    filing.records[1][at] = OFFICE.into();
+    assert_eq!(gateway.send_taken(ACCOUNT, &set("", &filing.bytes(), 2))["outcome"], "accepted");
 }
 
 /// A window of one day, the day after tomorrow.
@@ -209,22 +228,22 @@ fn a_folder_is_checked_as_a_set_and_files_by_themselves() {
             .map(|f| f["rule"].as_str().unwrap().to_owned())
             .collect::<Vec<_>>()
     };
-    gateway.make("set/KPFD0006.CSV", gateway.filing(2));
+    let filing = gateway.filing(2);
+    gateway.make("set/KPFD0006.CSV", &filing);
     let ran = check(&["work/set"]).ends(1);
     assert_eq!((ran.json()["verdict"].as_str(), found(&ran)), (Some("error"), vec!["SET-COVER".to_owned()]));
     gateway.make("set/a.pdf", PDF);
-    let sums = "0".repeat(64);
-    let lines = format!("{sums}  KPFD0006.CSV\n{sums}  a.pdf\n");
+    let lines = format!("{}  KPFD0006.CSV\n{}  a.pdf\n", Digest::of(&filing), Digest::of(PDF));
     gateway.make("set/SHA256SUMS", format!("# cover: a.pdf\n{lines}"));
     let ran = check(&["work/set"]).ends(0);
     assert_eq!((ran.json()["verdict"].as_str(), found(&ran).len()), (Some("ok"), 0));
     assert_eq!(ran.json()["files"][0]["records"], 2);
     gateway.make(
         "set/SHA256SUMS",
-        format!("# office: 9999\n# cover: a.pdf\n# comment: 訂正\n{lines}{sums}  b.pdf\n"),
+        format!("# office: 9999\n# cover: a.pdf\n# comment: 訂正\n{lines}{}  b.pdf\n", "0".repeat(64)),
     );
     let ran = check(&["work/set"]).ends(1);
-    assert_eq!(found(&ran), ["KPFD-OFFICE-MISMATCH", "SET-MISSING", "SET-CORRECTION"]);
+    assert_eq!(found(&ran), ["SET-MISSING", "KPFD-OFFICE-MISMATCH", "SET-CORRECTION"]);
     gateway.make("set/SHA256SUMS", "# cover: x.pdf\n");
     assert!(found(&check(&["work/set"]).ends(1)).iter().any(|rule| rule.starts_with("MANIFEST-")));
 
@@ -258,6 +277,131 @@ fn a_folder_is_checked_as_a_set_and_files_by_themselves() {
 }
 
 #[test]
+fn a_folder_is_what_its_manifest_names_and_as_it_says() {
+    let gateway = Gateway::bare(&[]);
+    let found = |folder: &str, code: i32| {
+        let ran = gateway.plain(&["check", "--format", "json", &format!("work/{folder}")]).ends(code);
+        let one = |f: &Value| {
+            let file = f["file"].as_str().unwrap_or_default().rsplit('/').next().unwrap().to_owned();
+            (f["rule"].as_str().unwrap().to_owned(), file, f["severity"] == "error")
+        };
+        ran.json()["findings"].as_array().unwrap().iter().map(one).collect::<Vec<_>>()
+    };
+    let one = |rule: &str, file: &str, error: bool| (rule.to_owned(), file.to_owned(), error);
+    let lay = |folder: &str, head: &str, files: &[(&str, &[u8])]| {
+        let set = Set::of(head, files.iter().map(|(name, bytes)| (*name, bytes.to_vec())).collect());
+        gateway.make(&format!("{folder}/SHA256SUMS"), &set.manifest);
+        for (name, bytes) in files {
+            gateway.make(&format!("{folder}/{name}"), bytes);
+        }
+    };
+    let filing = gateway.filing(2);
+    let files = [("KPFD0006.CSV", filing.as_slice()), ("soukatsu.pdf", PDF)];
+    lay("sound", "", &files);
+    assert_eq!(found("sound", 0), []);
+    gateway.make("sound/soukatsu.pdf", [PDF, b"%%EOF\n"].concat());
+    assert_eq!(found("sound", 1), [one("UPLOAD-HASH", "soukatsu.pdf", true)]);
+
+    // What is not named is no cover sheet and no attachment, whatever it is.
+    lay("bare", "", &files[..1]);
+    gateway.make("bare/soukatsu.pdf", PDF);
+    gateway.make("bare/memo.docx", "x");
+    let unnamed = |file| one("SET-UNNAMED", file, false);
+    let expected = [unnamed("memo.docx"), unnamed("soukatsu.pdf"), one("SET-COVER", "", true)];
+    assert_eq!(found("bare", 1), expected);
+
+    // Other transmissions are told by their content.
+    let macros = b"PK\x03\x04 xl/workbook.xml xl/vbaProject.bin";
+    let files = [("a.csv", filing.as_slice()), ("b.jpg", b"MZ"), ("c.xlsx", macros), ("d.txt", b"d")];
+    lay("other", "# kind: other\n", &files);
+    let expected = [
+        one("SET-OTHER-FILING", "a.csv", true),
+        one("SET-OTHER-CONTENT", "b.jpg", true),
+        one("SET-OTHER-MACROS", "c.xlsx", true),
+    ];
+    assert_eq!(found("other", 1), expected);
+    lay("renamed", "# kind: other\n", &[("KPFD0006.CSV", b"\xff")]);
+    assert_eq!(found("renamed", 1), [one("SET-OTHER-FILING", "KPFD0006.CSV", true)]);
+    let withdrawn = Number { epoch: 1, serial: 123 };
+    gateway.make("gone/SHA256SUMS", format!("# withdraw: {withdrawn}\n"));
+    assert_eq!(found("gone", 0), []);
+
+    for (name, rule) in
+        [("SHFD0006.CSV", "KPFD-SHFD"), ("a.JKK", "KPFD-JKK"), ("KPFD0006 (1).CSV", "KPFD-NAME")]
+    {
+        gateway.make(name, &filing);
+        assert_eq!(found(name, 0), [one(rule, name, false)]);
+        let said = gateway.plain(&["check", &format!("work/{name}")]).ends(0).out;
+        assert!(
+            said.contains("直さないと届け出られません") && !said.contains("そのまま届け出られます"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn an_offline_check_counts_days_in_the_zone_of_the_gateway() {
+    let gateway = Gateway::set_up(&[]);
+    let rules = todoke::filing::RuleSet::builtin().unwrap();
+    // Of these two one day is ahead of the other at any hour.
+    let days = || {
+        [chrono_tz::Pacific::Kiritimati, chrono_tz::Pacific::Niue].map(|zone| SystemClock.now().date_in(zone))
+    };
+    let config = gateway.dir().join("conf/todoke.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    assert!(text.contains("zone = \"Asia/Tokyo\""));
+    let form = rules.form(todoke::filing::Profile::Kpfd, "2265700").unwrap();
+    let told_at = |[east, _]: [chrono::NaiveDate; 2]| {
+        let mut filing = sample::SampleFiling::new(&rules, &["2265700"], 1, gateway.today());
+        let ymd = format!("{:02}{:02}{:02}", east.year() - 2018, east.month(), east.day());
+        for (key, value) in [("paid_era", "9"), ("paid_ymd", ymd.as_str())] {
+            value.clone_into(&mut filing.records[0][form.field(key).unwrap()]);
+        }
+        gateway.make("draft.csv", filing.bytes());
+        ["Pacific/Kiritimati", "Pacific/Niue"].map(|zone| {
+            fs::write(&config, text.replace("Asia/Tokyo", zone)).unwrap();
+            let ran = gateway.todoke(&["check", "--format", "json", "work/draft.csv"]);
+            ran.out.contains("2265700-PAID-FUTURE")
+        })
+    };
+    // Unless midnight came in between.
+    let told = loop {
+        let before = days();
+        let told = told_at(before);
+        if days() == before {
+            break told;
+        }
+    };
+    assert_eq!(told, [false, true]);
+}
+
+#[test]
+fn all_that_was_found_is_counted_over_all_files_and_errors_are_listed_first() {
+    let gateway = Gateway::bare(&[]);
+    let rules = todoke::filing::RuleSet::builtin().unwrap();
+    let mut warned = sample::SampleFiling::new(&rules, &["2200700"], 500, gateway.today());
+    for record in &mut warned.records {
+        record[7] = "髙髙髙".into();
+    }
+    gateway.make("warn.csv", warned.bytes());
+    let mut wrong = sample::SampleFiling::starting_at(&rules, &["2200700"], 500, 1, gateway.today());
+    wrong.records[0][22] = "1".into();
+    gateway.make("err.csv", wrong.bytes());
+    let check = |format: &str| {
+        gateway.plain(&["check", "--format", format, "work/warn.csv", "work/err.csv"]).ends(1).out
+    };
+    for format in ["text", "html"] {
+        let said = check(format);
+        assert!(said.contains("エラーが 1 件、警告が 1500 件あります。"), "{format}");
+        assert!(!said.contains("エラーはありません") && said.contains("2200700-TOTAL"), "{format}");
+    }
+    let json: Value = serde_json::from_str(&check("json")).unwrap();
+    let counts = ["errors", "warnings", "more_findings"].map(|key| json[key].as_u64().unwrap());
+    assert_eq!((counts, json["findings"].as_array().unwrap().len()), ([1, 1500, 501], 1000));
+    assert!(check("csv").contains("2200700-TOTAL"));
+}
+
+#[test]
 fn doctor_names_file_line_and_reason_of_a_wrong_table() {
     let gateway = Gateway::bare(&[]);
     let errors = || {
@@ -271,8 +415,11 @@ fn doctor_names_file_line_and_reason_of_a_wrong_table() {
     let good = fs::read_to_string(&table).unwrap();
     let line = |text: &str, part: &str| text.lines().position(|l| l.contains(part)).unwrap() + 1;
     let cases = [
-        ("class = \"kana\"", "class = \"katakana\"", "katakana"),
+        ("class = \"name\"", "class = \"katakana\"", "katakana"),
         ("unit = 1000", "unit = 0", "must be 1 or more"),
+        ("older = [\"22657041\"]", "older = [\"2265700\"]", "own code"),
+        ("values = [\"2265700\"]", "values = [\"2200700\"]", "2265700"),
+        ("正しくは {expected}", "正しくは {expectd}", "{expectd}"),
         ("total = \"total\"", "total = \"totals\"", "is no field of this form"),
         ("counts = [24]", "counts = [23]", "23"),
     ];
@@ -298,6 +445,9 @@ fn doctor_names_file_line_and_reason_of_a_wrong_table() {
             "from_day",
         ),
         ("[filing]\nrepeats_months = 500\n", "toml:2: ", "120"),
+        ("[filing]\n\noffices_max = 0\n", "toml:3: ", "1 or more"),
+        ("[filing.cover]\nrequired = true\nnames = [\"\"]\n", "toml:3: ", "every file"),
+        ("[other]\ntypes = []\n", "toml:2: ", "taken = false"),
     ];
     for (text, place, reason) in cases {
         fs::write(&policy, text).unwrap();

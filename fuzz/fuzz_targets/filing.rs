@@ -23,8 +23,8 @@ fuzz_target!(|data: &[u8]| {
     assert!(findings.listed().len() <= LISTED_MAX);
     assert!(!findings.listed().is_empty() || summary.records > 0 || profile == Profile::Claims);
     assert!(summary.bytes <= bytes.len() as u64);
-    let csv = findings_csv(findings.listed(), findings.more(), Language::Ja);
+    let csv = findings_csv(&findings, Language::Ja);
     assert!(!csv.contains(['\u{1b}', '\0']));
-    let html = findings_html(&PageHead::default(), findings.listed(), findings.more(), Language::En);
+    let html = findings_html(&PageHead::default(), &findings, Language::En);
     assert!(!html.contains("<script") && !html.contains('\u{1b}'));
 });

@@ -1,11 +1,13 @@
 //! `todoke check`: filings offline, by the same rules as at intake. A folder is checked as the set that it will be sent as.
 
+mod folder;
 mod print;
 
 use std::fs::File;
 use std::io::{self, Read, Write as _};
 use std::path::{Path, PathBuf};
 
+use chrono_tz::Tz;
 use clap::{Args, ValueEnum};
 
 use super::Globals;
@@ -14,24 +16,21 @@ use super::out;
 use crate::config::{Places, source};
 use crate::desk::{Kind as TroubleKind, Trouble};
 use crate::filing::report;
-use crate::filing::rules::{CoverType, RuleSet};
-use crate::filing::set::{self, Set, SetFile};
+use crate::filing::rules::RuleSet;
+use crate::filing::set;
 use crate::filing::tables::{Profile, TableError};
-use crate::filing::{self, Context, FILING_NAME, Findings, LISTED_MAX, Summary, inspect_pdf};
-use crate::model::escape::{excerpt, terminal};
-use crate::model::finding::{Finding, Language, Severity, Text};
+use crate::filing::{self, Context, Findings, LISTED_MAX, Summary};
+use crate::model::escape::terminal;
+use crate::model::finding::{Language, Severity};
 use crate::model::ids::InsurerCode;
 use crate::model::time::{Clock as _, SystemClock};
-use crate::rules::calendar;
-use crate::signed::manifest::{Manifest, ManifestLimits};
+use crate::signed::manifest::Manifest;
 use crate::signed::names::FileName;
 
 /// Files from this size on show progress on a terminal.
 const PROGRESS_BYTES: u64 = 4 << 20;
 /// So much of a file tells which kind it is.
 const HEAD_BYTES: u64 = 4096;
-/// Most files of a folder; a manifest names fewer.
-const FOLDER_FILES_MAX: usize = 1_000;
 /// The manifest and its signatures: part of a set, but none of its files.
 const BESIDE: [&str; 3] = ["SHA256SUMS", "SHA256SUMS.sig", "SHA256SUMS.p7s"];
 
@@ -88,53 +87,54 @@ struct Checked {
     summary: Option<Summary>,
 }
 
-/// All paths' findings.
+/// What all paths came to.
 #[derive(Default)]
 struct Outcome {
-    findings: Vec<Finding>,
-    more: u64,
-    errors: u64,
+    findings: Findings,
     checked: Vec<Checked>,
+}
+
+/// By what it is checked.
+struct Basis {
+    rules: RuleSet,
+    /// Days are the gateway's where its configuration is at hand.
+    zone: Tz,
 }
 
 impl Check {
     pub(super) fn run(self, globals: &Globals) -> Result<Exit, Trouble> {
-        let rules = rules(globals, self.insurer.as_ref())?;
+        let basis = Basis { rules: rules(globals, self.insurer.as_ref())?, zone: zone(globals)? };
         let mut outcome = Outcome::default();
+        let Outcome { findings, checked } = &mut outcome;
         for path in &self.path {
-            let mut sink = Findings::listing(LISTED_MAX.saturating_sub(outcome.findings.len()));
             if path.is_dir() {
-                self.folder(path, &rules, &mut sink, &mut outcome.checked)?;
+                self.folder(path, &basis, findings, checked)?;
             } else {
-                self.file(path, &rules, &mut sink, &mut outcome.checked)?;
+                self.file(path, &basis, findings, checked)?;
             }
-            outcome.more = outcome.more.saturating_add(sink.more());
-            outcome.errors = outcome.errors.saturating_add(sink.errors());
-            outcome.findings.extend(sink.into_listed());
         }
         let format = if globals.json { Format::Json } else { self.format };
         let language = Language::from(globals.lang);
-        let Outcome { findings, more, errors, checked } = &outcome;
+        let Outcome { findings, checked } = &outcome;
         let text = match format {
             Format::Json => print::as_json(&outcome)?,
-            Format::Csv => report::findings_csv(findings, *more, language),
+            Format::Csv => report::findings_csv(findings, language),
             Format::Html => report::findings_html(
-                &print::page_head(checked, self.insurer.as_ref(), language),
+                &print::page_head(checked, self.insurer.as_ref(), basis.zone, language),
                 findings,
-                *more,
                 language,
             ),
-            Format::Text => print::as_text(findings, *more, checked, language),
+            Format::Text => print::as_text(findings, checked, language),
         };
         out::tolerate(io::stdout().lock().write_all(text.as_bytes()))?;
-        Ok(if *errors == 0 { Exit::Done } else { Exit::Refused })
+        Ok(if findings.is_ok() { Exit::Done } else { Exit::Refused })
     }
 
     /// One file by itself: a PDF, or a filing whatever its name.
     fn file(
         &self,
         path: &Path,
-        rules: &RuleSet,
+        basis: &Basis,
         sink: &mut Findings,
         checked: &mut Vec<Checked>,
     ) -> Result<(), Trouble> {
@@ -143,65 +143,18 @@ impl Check {
             return Ok(());
         }
         let shown = path.display().to_string();
-        let parsed = FileName::parse(&name).ok();
-        if let Some(name) = parsed.filter(set::wants_pdf_check) {
-            let mut own = Findings::listing(LISTED_MAX);
-            set::check_attachment(&set_file(path, name, None)?, rules, &mut own);
-            push(sink, own, |finding| finding.file = Some(shown.clone()));
+        let rules = &basis.rules;
+        let mut own = Findings::listing(LISTED_MAX);
+        let parsed = FileName::parse(&name);
+        if let Some(name) = parsed.as_ref().ok().filter(|name| set::wants_pdf_check(name)) {
+            set::check_attachment(&folder::of_attachment(path, name.clone())?, rules, &mut own);
+            own.change(|finding| finding.file = Some(shown.clone()));
+            sink.take_in(own);
             checked.push(Checked { path: path.to_owned(), summary: None });
             return Ok(());
         }
-        let summary = self.filing(path, shown, rules, None, sink)?;
+        let summary = self.filing(path, shown, basis, None, sink)?;
         checked.push(Checked { path: path.to_owned(), summary: Some(summary) });
-        Ok(())
-    }
-
-    /// A folder, as the set that its files are.
-    fn folder(
-        &self,
-        folder: &Path,
-        rules: &RuleSet,
-        sink: &mut Findings,
-        checked: &mut Vec<Checked>,
-    ) -> Result<(), Trouble> {
-        let mut own = Findings::listing(LISTED_MAX);
-        let manifest = manifest(folder, &mut own)?.unwrap_or_default();
-        let mut files = Vec::new();
-        let mut filing = None;
-        for (path, name) in names(folder, &mut own)? {
-            if name.as_str() == FILING_NAME {
-                filing = Some(path.clone());
-            }
-            files.push(set_file(&path, name, Some(rules))?);
-        }
-        let summary = filing
-            .map(|path| {
-                let file = FILING_NAME.to_owned();
-                let summary = self.filing(&path, file, rules, Some(&manifest), &mut own)?;
-                checked.push(Checked { path, summary: Some(summary.clone()) });
-                Ok::<_, Trouble>(summary)
-            })
-            .transpose()?;
-        for named in manifest.files.iter().filter(|named| !files.iter().any(|file| file.name == named.name)) {
-            own.push(Severity::Error, || missing(&named.name));
-        }
-        let set = Set {
-            kind: manifest.kind,
-            subject: manifest.subject.as_deref(),
-            comment: manifest.comment.as_deref(),
-            cover: manifest.cover.as_ref(),
-            files: &files,
-        };
-        let clock = calendar::reading(SystemClock.now(), chrono_tz::Asia::Tokyo);
-        set::check_set(&set, summary.as_ref(), rules, clock, &mut own);
-        if summary.is_none() {
-            checked.push(Checked { path: folder.to_owned(), summary: None });
-        }
-        push(sink, own, |finding| {
-            if let Some(file) = &mut finding.file {
-                *file = folder.join(&file).display().to_string();
-            }
-        });
         Ok(())
     }
 
@@ -209,11 +162,11 @@ impl Check {
         &self,
         path: &Path,
         file: String,
-        rules: &RuleSet,
+        basis: &Basis,
         manifest: Option<&Manifest>,
         sink: &mut Findings,
     ) -> Result<Summary, Trouble> {
-        let mut context = Context::on(SystemClock.now().date_in(chrono_tz::Asia::Tokyo));
+        let mut context = Context::on(SystemClock.now().date_in(basis.zone));
         context.file = Some(file);
         context.office = manifest.and_then(|manifest| manifest.office.clone());
         let (mut content, size) = open(path)?;
@@ -223,116 +176,34 @@ impl Check {
         context.profile = match self.profile {
             Some(ProfileName::Kpfd) => Profile::Kpfd,
             Some(ProfileName::Claims) => Profile::Claims,
-            None => profile_of(&head),
+            None => filing::profile_of(&head),
         };
+        if manifest.is_none() && context.profile == Profile::Kpfd {
+            draft_name(path, &basis.rules, sink);
+        }
         let bar = if size < PROGRESS_BYTES {
             indicatif::ProgressBar::hidden()
         } else {
             indicatif::ProgressBar::new(size)
         };
         let reader = bar.wrap_read(io::Cursor::new(head).chain(content));
-        let summary = filing::check(reader, rules, &context, sink).map_err(wrong);
+        let summary = filing::check(reader, &basis.rules, &context, sink).map_err(wrong);
         bar.finish_and_clear();
         summary
     }
 }
 
-/// The control record of claims is known by its first field and the number of its fields; anything else is a filing.
-fn profile_of(head: &[u8]) -> Profile {
-    let line = head.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    let fields = line.split(|byte| *byte == b',').count();
-    if line.starts_with(b"1,") && fields == 12 { Profile::Claims } else { Profile::Kpfd }
-}
-
-/// Takes one path's findings in, changed by `change`.
-fn push(sink: &mut Findings, own: Findings, mut change: impl FnMut(&mut Finding)) {
-    let (errors, warnings) = (own.errors(), own.warnings());
-    let (mut listed_errors, mut listed_warnings) = (0, 0);
-    for mut finding in own.into_listed() {
-        match finding.severity {
-            Severity::Error => listed_errors += 1,
-            Severity::Warning => listed_warnings += 1,
-        }
-        change(&mut finding);
-        sink.push(finding.severity, || finding);
+/// A draft is checked under any name; that it cannot be sent under this one is told in time. Claims go elsewhere, under names of
+/// their own.
+fn draft_name(path: &Path, rules: &RuleSet, sink: &mut Findings) {
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let mut own = Findings::listing(LISTED_MAX);
+    match FileName::parse(&name) {
+        Ok(name) => set::check_draft_name(&name, rules, &mut own),
+        Err(error) => own.push(Severity::Warning, || set::unfit_name(Severity::Warning, &name, &error)),
     }
-    sink.count_unlisted(errors - listed_errors, warnings - listed_warnings);
-}
-
-/// The manifest of a folder, if it has one; what is wrong with it is said.
-fn manifest(folder: &Path, sink: &mut Findings) -> Result<Option<Manifest>, Trouble> {
-    let path = folder.join(BESIDE[0]);
-    let limits = ManifestLimits::default();
-    let mut bytes = Vec::new();
-    match File::open(&path) {
-        Ok(file) => file.take(limits.bytes_max as u64 + 1).read_to_end(&mut bytes),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => Err(error),
-    }
-    .map_err(|error| unreadable(&path, &error))?;
-    match Manifest::parse_within(&bytes, &limits) {
-        Ok(manifest) => Ok(Some(manifest)),
-        Err(error) => {
-            let action =
-                Text::new("SHA256SUMS を作り直し、署名してください。", "Make SHA256SUMS anew and sign it.");
-            let line = error.line.map(|line| line as u64);
-            sink.push(Severity::Error, || finding(error.code(), BESIDE[0], line, error.text(), action));
-            Ok(None)
-        }
-    }
-}
-
-/// The files of a folder with their names, in order; those that cannot be sent by their names are said.
-fn names(folder: &Path, sink: &mut Findings) -> Result<Vec<(PathBuf, FileName)>, Trouble> {
-    let wrong = |error| unreadable(folder, &error);
-    let mut paths = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(wrong)? {
-        let path = entry.map_err(wrong)?.path();
-        if path.is_file() && !path.file_name().is_some_and(|name| BESIDE.iter().any(|beside| name == *beside))
-        {
-            paths.push(path);
-        }
-        if paths.len() > FOLDER_FILES_MAX {
-            let text = format!("{} holds more than {FOLDER_FILES_MAX} files; no set does", folder.display());
-            return Err(Trouble::new(TroubleKind::Usage, "FOLDER", text));
-        }
-    }
-    paths.sort();
-    let mut named = Vec::with_capacity(paths.len());
-    for path in paths {
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        // What an editor or a file manager leaves, and nobody sends.
-        if name.starts_with('.') {
-            continue;
-        }
-        match FileName::parse(&name) {
-            Ok(name) => named.push((path, name)),
-            Err(error) => {
-                let shown = excerpt(&name, 80);
-                let text = Text::new(
-                    format!("「{shown}」という名前のファイルは送れません({error})。"),
-                    format!("A file named {shown} cannot be sent: {error}."),
-                );
-                let action = Text::new("名前を変えてください。", "Rename it.");
-                sink.push(Severity::Error, || finding("SET-NAME", &shown, None, text, action));
-            }
-        }
-    }
-    Ok(named)
-}
-
-/// What the rules of the set want to know of a file. With rules, a cover sheet in CSV is counted.
-fn set_file(path: &Path, name: FileName, rules: Option<&RuleSet>) -> Result<SetFile, Trouble> {
-    let (content, bytes) = open(path)?;
-    let wrong = |error| unreadable(path, &error);
-    let pdf = set::wants_pdf_check(&name).then(|| inspect_pdf(&content)).transpose().map_err(wrong)?;
-    let cover = rules.map(|rules| &rules.policy().cover).filter(|cover| {
-        let csv = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
-        csv && name.as_str() != FILING_NAME && cover.types.contains(&CoverType::Csv)
-    });
-    let cover_counts =
-        cover.map(|cover| set::cover_counts(&content, cover.csv)).transpose().map_err(wrong)?;
-    Ok(SetFile { name, bytes, pdf, cover_counts, other: None })
+    own.change(|finding| finding.file = Some(path.display().to_string()));
+    sink.take_in(own);
 }
 
 fn open(path: &Path) -> Result<(File, u64), Trouble> {
@@ -346,33 +217,9 @@ fn unreadable(path: &Path, error: &io::Error) -> Trouble {
     Trouble::new(TroubleKind::Usage, "FILE", format!("{}: {error}", path.display()))
 }
 
-fn missing(name: &FileName) -> Finding {
-    let text = Text::new(
-        format!("SHA256SUMS にある「{name}」がありません。"),
-        format!("SHA256SUMS names {name}, which is not there."),
-    );
-    let action = Text::new(
-        "ファイルを加えるか、SHA256SUMS を作り直して署名してください。",
-        "Add the file, or make SHA256SUMS anew and sign it.",
-    );
-    finding("SET-MISSING", name.as_str(), None, text, action)
-}
-
-fn finding(rule: &str, file: &str, line: Option<u64>, message: Text, action: Text) -> Finding {
-    Finding {
-        severity: Severity::Error,
-        rule: rule.to_owned(),
-        file: Some(file.to_owned()),
-        line,
-        form: None,
-        field: None,
-        field_name: None,
-        insured: None,
-        value: None,
-        column: None,
-        message,
-        action,
-    }
+/// The zone of this gateway, where its configuration is at hand: days and windows are then those of its intake.
+fn zone(globals: &Globals) -> Result<Tz, Trouble> {
+    if globals.file().exists() { Ok(globals.load()?.gateway.zone) } else { Ok(chrono_tz::Asia::Tokyo) }
 }
 
 /// The tables of this gateway's `conf/forms` where there are some, else those that come with todoke.

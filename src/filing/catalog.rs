@@ -52,8 +52,8 @@ catalog! {
     Name "KPFD-NAME" Error V "KPFD.md File" {
         "届出ファイルの名前が「{0}」です。「KPFD0006.CSV」でなければなりません。"
         "The filing is named {0}; it must be KPFD0006.CSV."
-        "名前を KPFD0006.CSV に戻して、送り直してください。"
-        "Rename it to KPFD0006.CSV and send it again."
+        "名前を KPFD0006.CSV に戻してから送ってください。"
+        "Rename it to KPFD0006.CSV, then send it."
     }
     Shfd "KPFD-SHFD" Error V "KPFD.md File" {
         "「{0}」は年金事務所・年金基金あてのファイルです。健康保険組合あては KPFD0006.CSV です。"
@@ -91,6 +91,18 @@ catalog! {
         "「Unicode テキスト」として保存し直さず、届書作成プログラムが作ったファイルをそのまま送ってください。"
         "Send the file as the program wrote it, not saved as Unicode text."
     }
+    EucJp "KPFD-EUC-JP" Error V "KPFD.md File" {
+        "文字コードが EUC-JP です。Shift_JIS でなければなりません。"
+        "It is EUC-JP; it must be Shift_JIS."
+        "給与ソフトの出力を Shift_JIS に設定し、作り直してください。"
+        "Set the payroll software's output to Shift_JIS and make the file again."
+    }
+    Iso2022Jp "KPFD-ISO-2022-JP" Error V "KPFD.md File" {
+        "文字コードが JIS(ISO-2022-JP)です。Shift_JIS でなければなりません。"
+        "It is ISO-2022-JP; it must be Shift_JIS."
+        "給与ソフトの出力を Shift_JIS に設定し、作り直してください。"
+        "Set the payroll software's output to Shift_JIS and make the file again."
+    }
     Utf8 "KPFD-UTF8" Error V "KPFD.md File" {
         "文字コードが UTF-8 です。Shift_JIS でなければなりません。"
         "It is UTF-8; it must be Shift_JIS."
@@ -108,6 +120,12 @@ catalog! {
         "The last record has no line end; the file may have been cut off."
         "最後のレコードが揃っているか確かめ、改行を付けて作り直してください。"
         "Check that the last record is whole and end it with CR LF."
+    }
+    CutOff "KPFD-CUT-OFF" Error V "KPFD.md File" {
+        "ファイルが最後のレコードの途中で切れています。このレコードの内容は確認していません。[データレコード不正]"
+        "The file is cut off in its last record, which was not checked. [データレコード不正]"
+        "このファイルを直して使わず、届書作成プログラムか給与ソフトで作り直してください。"
+        "Do not mend this file: make it again with the program or payroll software."
     }
     EofMark "KPFD-EOF-MARK" Warning One "KPFD.md File" {
         "ファイルの終わりに EOF 記号(0x1A)があります。"
@@ -163,6 +181,12 @@ catalog! {
         "データには通常の漢字を使い、正しい字体を示す PDF を添付してください。"
         "Use the usual kanji in the data and attach a PDF that shows the old form."
     }
+    Spreadsheet "KPFD-SPREADSHEET" Error V "KPFD.md Lines" {
+        "行の終わりに余分な「,」があります。表計算ソフトで開いて保存し直されたファイルです(先頭の 0 などが失われていることがあります)。"
+        "Lines end with extra commas: the file was opened and saved again by a spreadsheet, which may have lost leading zeros."
+        "表計算ソフトで保存し直さず、届書作成プログラムか給与ソフトが作ったファイルをそのまま送ってください。"
+        "Send the file as the program wrote it, not saved again by a spreadsheet."
+    }
     Media "KPFD-MEDIA" Error V "KPFD.md Lines" {
         "1 行目(媒体データ)の項目数が {0} です。8 項目でなければなりません。[データレコード不正]"
         "Line 1 (media record) has {0} fields, not 8. [データレコード不正]"
@@ -180,6 +204,12 @@ catalog! {
         "The office number {0} in line 1 is not one to four letters or digits."
         "健康保険組合での事業所番号を入れてください。"
         "Enter the office's number with the society."
+    }
+    MediaOfficeOther "KPFD-MEDIA-OFFICE-OTHER" Warning Inferred "KPFD.md Lines" {
+        "1 行目の事業所番号「{0}」が、事業所データの事業所番号({1})と違います。"
+        "Line 1 names office {0}; the office record is of {1}."
+        "どちらが正しいか確かめ、届書作成プログラムで作り直してください。"
+        "See which is right, and make the file again with the program."
     }
     MediaSerial "KPFD-MEDIA-SERIAL" Warning One "KPFD.md Lines" {
         "1 行目の媒体通番「{0}」が 001〜999 ではありません。"
@@ -236,14 +266,14 @@ catalog! {
         "Shorten the address."
     }
     OfficeName "KPFD-OFFICE-NAME" Warning One "KPFD.md Lines" {
-        "事業所名称が空か、長すぎます(25 文字・50 バイトまで)。"
-        "The office's name is blank or too long (25 characters, 50 bytes)."
+        "事業所名称{1}。"
+        "The office's name {1}."
         "事業所名称を直してください。"
         "Correct the office's name."
     }
     OfficeEmployer "KPFD-OFFICE-EMPLOYER" Warning One "KPFD.md Lines" {
-        "事業主氏名が長すぎる(12 文字・25 バイトまで)か、氏と名の間の空白が 1 つではありません。[氏名項目形式不正]"
-        "The employer's name is too long (12 characters, 25 bytes) or has not one space between its parts. [氏名項目形式不正]"
+        "事業主氏名{1}。"
+        "The employer's name {1}."
         "事業主氏名を直してください。"
         "Correct the employer's name."
     }
@@ -278,16 +308,22 @@ catalog! {
         "Check the code. Forms that are taken: {1}"
     }
     FormRefused "KPFD-FORM-REFUSED" Error V "K44 K49" {
-        "届書コード「{0}」の届書は、この健康保険組合では電子申請で受け付けていません。"
+        "届書「{0}」は、この健康保険組合では電子申請で受け付けていません。"
         "Form {0} is not taken electronically by this society."
         "紙で届け出るか、健康保険組合に問い合わせてください。受け付ける届書: {1}"
         "File it on paper or ask the society. Forms that are taken: {1}"
     }
+    RecordShort "KPFD-RECORD-SHORT" Error V "KPFD.md Lines" {
+        "項目数が {0} しかありません。この届書は {1} 項目です。項目の位置が決まらないため、このレコードの内容は確認していません。[データレコード不正]"
+        "The record has only {0} fields; this form has {1}. Which field is which cannot be told, so this record was not checked. [データレコード不正]"
+        "項目の区切り(,)が抜けたり、行が途中で切れたりしていないか確かめてください。"
+        "Check that no separator was lost and that the line is whole."
+    }
     FieldCount "KPFD-FIELD-COUNT" Error V "KPFD.md Lines" {
-        "項目数が {0} です。この届書は {1} 項目です。項目の位置が決まらないため、このレコードの内容は確認していません。[データレコード不正]"
-        "The record has {0} fields; this form has {1}. Which field is which cannot be told, so this record was not checked further. [データレコード不正]"
-        "項目の区切り(,)が抜けたり増えたりしていないか確かめてください。"
-        "Check that no separator was lost or added."
+        "項目数が {0} です。この届書は {1} 項目です。先頭からの並びは正しいものとして、内容を確認しました。[データレコード不正]"
+        "The record has {0} fields; this form has {1}. It was checked as if its first fields stood where they belong. [データレコード不正]"
+        "項目の区切り(,)が増えていないか確かめてください。"
+        "Check that no separator was added."
     }
     Offices "KPFD-OFFICES" Error V "KPFD.md File, policy" {
         "{0} 事業所分が収録されています。一度に届け出られるのは {1} 事業所までです。[複数事業所収録]"
@@ -313,9 +349,15 @@ catalog! {
         "レコードと事業所データの事業所番号を揃えてください。"
         "Make the numbers agree."
     }
+    Twice "KPFD-TWICE" Warning Inferred "K53" {
+        "{0} 行目と {1} 行目は、同じ人・同じ届書・同じ日付です。"
+        "Lines {0} and {1} are of the same person, form and date."
+        "重複であれば、どちらかを消してください。別の人であれば、このままで構いません。"
+        "If it is a duplicate, remove one of them; if these are two persons, nothing need be done."
+    }
     ClaimsFirst "CLAIMS-CONTROL" Error One "KPFD.md Claims" {
-        "先頭がコントロールレコード(1 で始まる行)ではないか、コントロールレコードが 2 つあります。"
-        "The first line, and no other, is the control record (beginning with 1)."
+        "{0}。"
+        "{0}."
         "請求データを作り直してください。"
         "Make the claims file again."
     }
@@ -409,11 +451,17 @@ catalog! {
         "総括表か届出ファイルの件数を直してください。"
         "Correct the cover sheet or the filing."
     }
+    SetCoverUnread "SET-COVER-UNREAD" Error V "KPFD.md 総括表" {
+        "総括表「{0}」に、届書 {1} の件数が見つかりません。{2} 列目の届書コード(7 桁)と {3} 列目の件数(数字だけ)を探しました。"
+        "No count of form {1} was found in the cover sheet {0}; looked for were a form code of 7 digits in column {2} and a bare number in column {3}."
+        "総括表を Shift_JIS か UTF-8 の CSV で、その列に届書コードと件数を書いて作り直すか、PDF にしてください。"
+        "Make it again as CSV in Shift_JIS or UTF-8 with code and count in these columns, or as PDF."
+    }
     SetNumberPdf "SET-NUMBER-PDF" Error V "K54" {
-        "「{0}」は個人番号届のようです。個人番号を PDF で送ることはできません。"
-        "{0} seems to be a form with individual numbers; these cannot be sent as PDF."
-        "個人番号は届出データの項目に入れ、この PDF を外してください。"
-        "Put the number into the data and leave the PDF out."
+        "「{0}」は個人番号届のようです。個人番号を添付ファイルで送ることはできません。"
+        "{0} seems to be a form with individual numbers; these cannot be sent as a file of their own."
+        "個人番号は届出データの項目に入れ、このファイルを外してください。書けないときは、個人番号届を紙で郵送してください。"
+        "Put the number into the data and leave the file out, or send the form on paper by post."
     }
     SetCorrection "SET-CORRECTION" Warning V "K53 K55" {
         "「{0}」に「{1}」とあります。提出済みの届出の訂正・取消は電子申請では受け付けません。"

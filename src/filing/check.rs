@@ -7,13 +7,16 @@ use chrono::NaiveDate;
 
 use super::catalog::{Rule, fill};
 use super::cp932;
+use super::encoding::{self, Encoding};
 use super::era::EraError;
 use super::findings::Findings;
 use super::level::Level;
 use super::lines::{Ending, LINE_MAX, Line, Lines};
-use super::record::{self, Odd, Record};
+use super::masked::masked;
+use super::record::{self, Broken, Odd, Record};
 use super::rules::RuleSet;
-use super::tables::{Check, Class, FieldRule, Form, Profile, RecordRule};
+use super::tables::{Class, FieldRule, Form, Profile, RecordRule};
+use super::twins::Twins;
 use super::words;
 use crate::model::finding::{Finding, Text};
 use crate::model::ids::OfficeCode;
@@ -24,6 +27,13 @@ pub const FILING_NAME: &str = "KPFD0006.CSV";
 pub(super) const OFFICES_MAX: usize = 999;
 /// Most fields of which the places are kept; any more only count.
 const SPANS_MAX: usize = 1024;
+
+/// Forms that exist and that no table describes yet (KPFD.md): they are not taken, which is another thing than not known.
+pub(super) const NOT_YET: [(&str, &str, &str); 1] = [("2202700", "被扶養者異動届", "Change of dependants")];
+
+fn code_name() -> Text {
+    Text::new("届書コード", "form code")
+}
 
 /// What the check is told about the world.
 #[derive(Debug, Clone)]
@@ -66,10 +76,14 @@ pub struct Summary {
     pub office: Option<OfficeCode>,
     /// All offices, in the file's order.
     pub offices: Vec<OfficeCode>,
+    /// Offices that records name beside them.
+    pub record_offices: Vec<OfficeCode>,
     /// Records per form, by code.
     pub forms: Vec<FormCount>,
     /// Data records, those of unknown forms included.
     pub records: u64,
+    /// Those of them that were not checked: of unknown or refused forms, cut short, unreadable.
+    pub unchecked: u64,
     /// Bytes read; all of the file's unless the encoding was not CP932.
     pub bytes: u64,
 }
@@ -81,7 +95,7 @@ pub struct RecordKey<'a> {
     pub line: u64,
     /// The form's code.
     pub form: &'a str,
-    /// The office, from the record or else the first office record; CP932.
+    /// The office: the record's where the file has an office record of it, else that of the first; CP932.
     pub office: &'a [u8],
     /// The insured's number, often blank.
     pub insured: &'a [u8],
@@ -140,7 +154,7 @@ pub(super) struct Checker<'a> {
     pub(super) rules: &'a RuleSet,
     pub(super) context: &'a Context,
     sink: &'a mut Findings,
-    observe: &'a mut dyn FnMut(&RecordKey<'_>),
+    pub(super) observe: &'a mut dyn FnMut(&RecordKey<'_>),
     pub(super) expect: Expect,
     pub(super) line: u64,
     pub(super) said: BTreeSet<Rule>,
@@ -154,6 +168,12 @@ pub(super) struct Checker<'a> {
     pub(super) offices: usize,
     pub(super) claims: super::claims::Claims,
     over_size: bool,
+    /// The media record's office number.
+    pub(super) media_office: Vec<u8>,
+    pub(super) twins: Twins,
+    /// The present line has no end: the file ends in it.
+    unended: bool,
+    cut_off: bool,
     pub(super) summary: Summary,
 }
 
@@ -193,6 +213,10 @@ impl<'a> Checker<'a> {
             offices: 0,
             claims: super::claims::Claims::default(),
             over_size: false,
+            media_office: Vec::new(),
+            twins: Twins::default(),
+            unended: false,
+            cut_off: false,
             summary: Summary::default(),
         }
     }
@@ -205,7 +229,7 @@ impl<'a> Checker<'a> {
 
     /// The same where what is filled in depends on the language.
     #[cold]
-    fn report_in_both(&mut self, rule: Rule, ja: &[&str], en: &[&str], place: Place) {
+    pub(super) fn report_in_both(&mut self, rule: Rule, ja: &[&str], en: &[&str], place: Place) {
         let (level, line) = (self.rules.level(rule), (self.line > 0).then_some(self.line));
         let file = self.context.file.clone();
         let Some(severity) = level.severity() else { return };
@@ -227,7 +251,7 @@ impl<'a> Checker<'a> {
     }
 
     #[cold]
-    fn report_once(&mut self, rule: Rule, args: &[&str]) {
+    pub(super) fn report_once(&mut self, rule: Rule, args: &[&str]) {
         if self.said.insert(rule) {
             self.report(rule, args, Place::default());
         }
@@ -241,10 +265,13 @@ impl<'a> Checker<'a> {
             Rule::Bom
         } else if looks_utf16(head) {
             Rule::Utf16
-        } else if cp932::looks_utf8(head) {
-            Rule::Utf8
         } else {
-            return true;
+            match encoding::of(head) {
+                Encoding::Cp932 => return true,
+                Encoding::Utf8 => Rule::Utf8,
+                Encoding::EucJp => Rule::EucJp,
+                Encoding::Iso2022Jp => Rule::Iso2022Jp,
+            }
         };
         self.report(rule, &[], Place::default());
         false
@@ -252,34 +279,51 @@ impl<'a> Checker<'a> {
 
     fn line(&mut self, line: &Line, mut bytes: &[u8]) {
         self.line += 1;
-        if line.ending == Ending::Eof && bytes.ends_with(b"\x1a") {
+        if bytes == b"\x1a" || line.ending == Ending::Eof && bytes.ends_with(b"\x1a") {
             self.report_once(Rule::EofMark, &[]);
             bytes = bytes.strip_suffix(b"\x1a").unwrap_or(bytes);
             if bytes.is_empty() {
                 return;
             }
         }
-        match line.ending {
-            Ending::CrLf => {}
-            Ending::Lf => self.report_once(Rule::LfOnly, &[]),
-            Ending::Eof => self.report_once(Rule::LastCrlf, &[]),
+        if line.ending == Ending::Lf {
+            self.report_once(Rule::LfOnly, &[]);
         }
-        if line.too_long {
+        self.unended = line.ending == Ending::Eof;
+        if self.unended {
+            // Cut between CR and LF.
+            bytes = bytes.strip_suffix(b"\r").unwrap_or(bytes);
+        }
+        self.whole_line(line.too_long, bytes);
+        if self.unended && !self.cut_off {
+            self.report_once(Rule::LastCrlf, &[]);
+        }
+    }
+
+    fn whole_line(&mut self, too_long: bool, bytes: &[u8]) {
+        if too_long {
             self.report(Rule::LineLength, &[&LINE_MAX.to_string()], Place::default());
             self.step_over();
             return;
         }
-        if bytes.is_empty() {
+        if is_blank(bytes) {
             self.report(Rule::BlankLine, &[], Place::default());
             return;
         }
         if memchr::memchr(b'"', bytes).is_some() {
             let mut unquoted = std::mem::take(&mut self.unquoted);
-            if self.unquote(bytes, &mut unquoted) {
-                self.split_line(&unquoted);
-            } else {
-                self.report(Rule::LoneQuote, &[], Place::default());
-                self.step_over();
+            match self.unquote(bytes, &mut unquoted) {
+                Ok(()) => {
+                    self.report_once(Rule::Quoted, &[]);
+                    self.split_line(&unquoted);
+                }
+                Err((field, column)) => {
+                    let place = self.place_in(bytes, field);
+                    // The mark alone: what stands around it may be an individual number in two pieces.
+                    let place = Place { column: Some(column), value: Some("\"".into()), ..place };
+                    self.report(Rule::LoneQuote, &[], place);
+                    self.step_over();
+                }
             }
             self.unquoted = unquoted;
             return;
@@ -314,23 +358,25 @@ impl<'a> Checker<'a> {
             Expect::Agent | Expect::Office => Expect::Office,
             Expect::Data => {
                 self.summary.records += 1;
+                self.summary.unchecked += 1;
                 Expect::Data
             }
         };
     }
 
-    /// Takes quotation marks off; false when one has no partner.
-    fn unquote(&mut self, line: &[u8], out: &mut Vec<u8>) -> bool {
-        self.report_once(Rule::Quoted, &[]);
+    /// Takes quotation marks off; where one has no partner, says in which field, from 1, and at which character of it.
+    fn unquote(&mut self, line: &[u8], out: &mut Vec<u8>) -> Result<(), (usize, u32)> {
         out.clear();
         self.spans.clear();
         self.fields = 0;
         let mut rest = line;
         loop {
-            let from = out.len();
+            let (from, field) = (out.len(), rest);
+            self.fields += 1;
+            let column = |at: usize| u32::try_from(cp932::chars(&field[..at]) + 1).unwrap_or(u32::MAX);
             let after = if let Some(mut quoted) = rest.strip_prefix(b"\"") {
                 loop {
-                    let Some(at) = memchr::memchr(b'"', quoted) else { return false };
+                    let Some(at) = memchr::memchr(b'"', quoted) else { return Err((self.fields, 1)) };
                     out.extend_from_slice(&quoted[..at]);
                     quoted = &quoted[at + 1..];
                     let Some(more) = quoted.strip_prefix(b"\"") else { break };
@@ -340,21 +386,21 @@ impl<'a> Checker<'a> {
                 quoted
             } else {
                 let to = memchr::memchr(b',', rest).unwrap_or(rest.len());
-                if rest[..to].contains(&b'"') {
-                    return false;
+                if let Some(at) = memchr::memchr(b'"', &rest[..to]) {
+                    return Err((self.fields, column(at)));
                 }
                 out.extend_from_slice(&rest[..to]);
                 &rest[to..]
             };
-            self.fields += 1;
             #[allow(clippy::cast_possible_truncation, reason = "a line is at most LINE_MAX bytes")]
             if self.spans.len() < SPANS_MAX {
                 self.spans.push((from as u32, out.len() as u32));
             }
             match after {
-                [] => return true,
+                [] => return Ok(()),
                 [b',', more @ ..] => rest = more,
-                _ => return false,
+                // Something follows the mark that should have ended the field.
+                _ => return Err((self.fields, column(field.len() - after.len() - 1))),
             }
         }
     }
@@ -363,20 +409,21 @@ impl<'a> Checker<'a> {
         let spans = std::mem::take(&mut self.spans);
         let record = Record { line: bytes, spans: &spans, layout: &[] };
         match self.context.profile {
-            Profile::Kpfd => self.kpfd(record),
+            Profile::Kpfd => {
+                if self.line == 1 {
+                    record.at(0).clone_into(&mut self.media_office);
+                }
+                self.kpfd(record);
+            }
             Profile::Claims => self.claims(record),
         }
         self.spans = spans;
     }
 
-    /// Characters of a line that no table describes.
-    pub(super) fn texts(&mut self, record: &Record<'_>, fields: usize) {
-        for at in 0..fields.min(record.spans.len()) {
-            let value = record.at(at);
-            if record::plain(Class::Text, value).is_none() {
-                let field = u32::try_from(at + 1).ok();
-                self.odd(Class::Text, value, &mut |_, _, _| {}, &|| Place { field, ..Place::default() });
-            }
+    /// Characters of a value that no table describes.
+    pub(super) fn text(&mut self, value: &[u8], place: &dyn Fn() -> Place) {
+        if record::plain(Class::Text, value).is_none() {
+            self.odd(Class::Text, value, &mut |_, _, _| {}, place);
         }
     }
 
@@ -423,20 +470,46 @@ impl<'a> Checker<'a> {
             self.last_form = at;
             at
         } else {
+            self.summary.unchecked += 1;
             return self.unknown_form(code);
         };
         self.counts[at] += 1;
         let form = &forms[at];
         if !self.rules.takes(form) {
+            self.summary.unchecked += 1;
             let (ja, en) = self.rules.taken();
-            let place = Place { form: Some(form.code.clone()), ..Place::default() };
-            return self.report_in_both(Rule::FormRefused, &[&form.code, &ja], &[&form.code, &en], place);
+            let place = Place {
+                form: Some(form.code.clone()),
+                field: Some(1),
+                field_name: Some(code_name()),
+                ..Place::default()
+            };
+            let names =
+                (format!("{} {}", form.code, form.name.ja), format!("{} {}", form.code, form.name.en));
+            return self.report_in_both(Rule::FormRefused, &[&names.0, &ja], &[&names.1, &en], place);
         }
         self.record(form, record);
     }
 
     #[cold]
     fn unknown_form(&mut self, code: &[u8]) {
+        // The file ends within the code.
+        let begins = |form: &Form| form.code.as_bytes().starts_with(code);
+        if self.unended && self.fields == 1 && self.rules.forms(Profile::Kpfd).any(begins) {
+            return self.cut_off();
+        }
+        let not_yet = NOT_YET.iter().find(|(other, ..)| other.as_bytes() == code);
+        if let Some((code, ja_name, en_name)) = not_yet {
+            let (ja, en) = self.rules.taken();
+            let names = (format!("{code} {ja_name}"), format!("{code} {en_name}"));
+            let place = Place {
+                field: Some(1),
+                field_name: Some(code_name()),
+                value: Some((*code).into()),
+                ..Place::default()
+            };
+            return self.report_in_both(Rule::FormRefused, &[&names.0, &ja], &[&names.1, &en], place);
+        }
         let old = self
             .rules
             .forms(Profile::Kpfd)
@@ -445,7 +518,7 @@ impl<'a> Checker<'a> {
         let rule = if old { Rule::FormOld } else { Rule::FormUnknown };
         let place = Place {
             field: Some(1),
-            field_name: Some(Text::new("届書コード", "form code")),
+            field_name: Some(code_name()),
             value: Some(shown.clone()),
             ..Place::default()
         };
@@ -454,10 +527,16 @@ impl<'a> Checker<'a> {
 
     /// One record against its form.
     pub(super) fn record(&mut self, form: &'a Form, record: Record<'_>) {
-        let layout = form.layouts.iter().find(|(count, _)| {
-            form.counts.contains(count) && (*count == self.fields || form.open_ended && self.fields > *count)
-        });
-        let Some((_, layout)) = layout else { return self.field_count(form) };
+        let Some((count, layout)) = form.layout(self.fields) else {
+            self.summary.unchecked += 1;
+            return self.record_short(form);
+        };
+        let exact = *count == self.fields;
+        if !(form.counts.contains(count) && (exact || form.open_ended)) {
+            self.field_count(form);
+        }
+        let leading = (!exact && !form.open_ended).then(|| form.leading(layout));
+        let layout = leading.as_ref().unwrap_or(layout);
         let record = Record { layout, ..record };
         // The first is the code, by which the form was found.
         for (i, field) in form.fields.iter().enumerate().skip(1) {
@@ -473,93 +552,77 @@ impl<'a> Checker<'a> {
             if chars.is_none() {
                 self.odd_field(form, &record, i);
             }
-            if record::length_is_wrong(field, value, chars) {
+            // What is no number has no number of digits.
+            let no_digits = chars.is_none() && field.class == Class::Digits;
+            if !no_digits && record::length_is_wrong(field, value, chars) {
                 self.field_finding(form, &record, i, FieldRule::Length, None);
             } else if chars.is_some() && !field.takes(value) {
                 self.field_finding(form, &record, i, FieldRule::Value, None);
             }
         }
         if form.open_ended {
-            self.texts(&record, record.spans.len());
+            for at in form.fields.len()..record.spans.len() {
+                let place = || Place {
+                    form: Some(form.code.clone()),
+                    field: u32::try_from(at + 1).ok(),
+                    ..Place::default()
+                };
+                self.text(record.at(at), &place);
+            }
         }
         let mut dates = std::mem::take(&mut self.dates);
         record::dates(form, &record, &mut dates, |date, why| self.date_finding(form, &record, date, why));
         for rule in &form.rules {
             if rule.level != Level::Off
                 && record::applies(rule.when.as_ref(), &record)
-                && let Err(expected) = record::ask(&rule.check, &record, &dates, self.context.today)
+                && let Err(broken) = record::ask(&rule.check, &record, &dates, self.context.today)
             {
-                self.rule_finding(form, &record, rule, expected.as_deref());
+                self.rule_finding(form, &record, rule, &broken);
             }
         }
-        self.record_office(form, &record);
-        self.tell_key(form, &record, &dates);
+        let in_file = self.record_office(form, &record);
+        self.tell_key(form, &record, &dates, in_file);
         self.dates = dates;
     }
 
-    fn tell_key(&mut self, form: &Form, record: &Record<'_>, dates: &[Option<NaiveDate>]) {
-        let value = |field: Option<usize>| field.map_or(b"".as_slice(), |field| record.get(field));
-        let date = |date: Option<usize>| date.and_then(|date| dates.get(date).copied().flatten());
-        let own = value(form.office);
-        let first = self.summary.offices.first().map_or("", |office| office.as_str());
-        let key = RecordKey {
-            line: self.line,
-            form: &form.code,
-            office: if own.is_empty() { first.as_bytes() } else { own },
-            insured: value(form.insured),
-            kana: value(form.kana),
-            birth: date(form.birth),
-            event: date(form.event),
-        };
-        (self.observe)(&key);
-    }
-
-    fn record_office(&mut self, form: &Form, record: &Record<'_>) {
-        if form.profile != Profile::Kpfd {
-            return;
+    /// Fewer fields than any layout has: which is which cannot be told, whatever is known of other layouts.
+    #[cold]
+    fn record_short(&mut self, form: &Form) {
+        if self.unended {
+            return self.cut_off();
         }
-        let Some(at) = form.office else { return };
-        let value = record.get(at);
-        if value.is_empty() || self.summary.offices.iter().any(|office| office.as_str().as_bytes() == value) {
-            return;
-        }
-        let place = Self::place(form, record, Some(at));
-        let value = place.value.clone().unwrap_or_default();
-        self.report(Rule::RecordOffice, &[&value], place);
+        let level = self.rules.level(Rule::RecordShort);
+        self.count_finding(form, Rule::RecordShort, level);
     }
 
     #[cold]
+    fn cut_off(&mut self) {
+        self.cut_off = true;
+        self.report(Rule::CutOff, &[], Place::default());
+    }
+
+    /// More fields than the form has, or a layout that this insurer does not take.
+    #[cold]
     fn field_count(&mut self, form: &Form) {
-        let Some(severity) = form.counts_level.severity() else { return };
-        let severity = match self.rules.level(Rule::FieldCount) {
-            Level::Error => severity,
-            other => match other.severity() {
-                Some(other) => severity.min(other),
-                None => return,
-            },
-        };
-        let (line, file, fields) = (self.line, self.context.file.clone(), self.fields.to_string());
+        let level = self.rules.stated(Rule::FieldCount).unwrap_or(form.counts_level);
+        self.count_finding(form, Rule::FieldCount, level);
+    }
+
+    fn count_finding(&mut self, form: &Form, rule: Rule, level: Level) {
+        let Some(severity) = level.severity() else { return };
         let counts: Vec<String> = form.counts.iter().map(ToString::to_string).collect();
         let counts = counts.join(" / ") + if form.open_ended { "+" } else { "" };
-        let (def, args) = (Rule::FieldCount.def(), [fields.as_str(), counts.as_str()]);
-        self.sink.push(severity, || Finding {
-            severity,
-            rule: def.id.into(),
-            file,
-            line: Some(line),
-            form: Some(form.code.clone()),
-            field: None,
-            field_name: None,
-            insured: None,
-            value: None,
-            column: None,
-            message: Text::new(fill(def.ja, &args), fill(def.en, &args)),
-            action: Text::new(def.do_ja, def.do_en),
-        });
+        let fields = self.fields.to_string();
+        let (line, file) = (self.line, self.context.file.clone());
+        let (def, args) = (rule.def(), [fields.as_str(), counts.as_str()]);
+        let place = Place { form: Some(form.code.clone()), ..Place::default() };
+        let message = Text::new(fill(def.ja, &args), fill(def.en, &args));
+        let action = Text::new(def.do_ja, def.do_en);
+        self.sink.push(severity, || finding(severity, def.id.into(), file, line, place, message, action));
     }
 
     /// Where a field's finding is; the value is left out where it is secret.
-    fn place(form: &Form, record: &Record<'_>, field: Option<usize>) -> Place {
+    pub(super) fn place(form: &Form, record: &Record<'_>, field: Option<usize>) -> Place {
         let insured =
             form.insured.map(|at| record.get(at)).filter(|value| !value.is_empty() && value.len() <= 6);
         let named = field.map(|at| &form.fields[at]);
@@ -620,35 +683,26 @@ impl<'a> Checker<'a> {
             let mut place = Self::place(form, record, Some(at));
             place.value = Some(shown(&digits));
             place.field_name = Some(group.name.clone());
-            let (message, action) = words::date(group, why);
+            let (message, action) = words::date(group, why, record);
             finding(severity, form.date_rule_id(group), file, line, place, message, action)
         });
     }
 
     #[cold]
-    fn rule_finding(&mut self, form: &Form, record: &Record<'_>, rule: &RecordRule, expected: Option<&str>) {
+    fn rule_finding(&mut self, form: &Form, record: &Record<'_>, rule: &RecordRule, broken: &Broken) {
         let Some(severity) = rule.level.severity() else { return };
         let (line, file) = (self.line, self.context.file.clone());
         self.sink.push(severity, || {
-            let at = match &rule.check {
-                // Of several fields, the one that is out of range.
-                Check::Range { fields, .. } => {
-                    record::out_of_range(&rule.check, fields, record).unwrap_or(rule.at)
-                }
-                _ => rule.at,
-            };
+            let (message, action, at) = words::rule(form, rule, broken, record);
             let place = Self::place(form, record, Some(at));
-            let message = Text::new(
-                rule.message.ja.replace("{expected}", expected.unwrap_or("")),
-                rule.message.en.replace("{expected}", expected.unwrap_or("")),
-            );
-            finding(severity, rule.id.clone(), file, line, place, message, rule.action.clone())
+            finding(severity, rule.id.clone(), file, line, place, message, action)
         });
     }
 
     fn end(&mut self, bytes: u64) {
         match self.context.profile {
             Profile::Kpfd => {
+                self.media_office();
                 if self.expect != Expect::Data {
                     self.report(Rule::DataMark, &[], Place::default());
                 } else if self.summary.records == 0 {
@@ -710,6 +764,17 @@ fn finding(
     }
 }
 
+/// Nothing but blanks, also two-byte ones.
+fn is_blank(mut line: &[u8]) -> bool {
+    loop {
+        line = match line {
+            [] => return true,
+            [b' ' | b'\t', rest @ ..] | [0x81, 0x40, rest @ ..] => rest,
+            _ => return false,
+        }
+    }
+}
+
 fn looks_utf16(head: &[u8]) -> bool {
     let zeros = |from: usize| head.len() >= 8 && head.iter().take(16).skip(from).step_by(2).all(|b| *b == 0);
     head.starts_with(b"\xff\xfe") || head.starts_with(b"\xfe\xff") || zeros(0) || zeros(1)
@@ -720,27 +785,11 @@ pub(super) fn text(bytes: &[u8]) -> Option<&str> {
     std::str::from_utf8(bytes).ok().filter(|text| text.is_ascii())
 }
 
-/// A value for a finding: decoded, cut, escaped, and with every run of twelve or more digits masked, since a record
-/// whose fields have moved shows an individual number where another value should be (K54).
+/// A value for a finding: decoded, cut, escaped, and without individual numbers, since a record whose fields have moved shows
+/// one where another value should be (K54).
 pub(super) fn shown(bytes: &[u8]) -> String {
     let decoded = cp932::decode(&bytes[..bytes.len().min(400)]);
-    let mut masked = String::with_capacity(decoded.len());
-    let mut run = String::new();
-    for c in decoded.chars().chain(['\0']) {
-        if c.is_numeric() {
-            run.push(c);
-            continue;
-        }
-        if run.chars().count() >= 12 {
-            masked.push_str("************");
-        } else {
-            masked.push_str(&run);
-        }
-        run.clear();
-        masked.push(c);
-    }
-    masked.pop();
-    crate::model::escape::excerpt(&masked, 60)
+    crate::model::escape::excerpt(&masked(&decoded), 60)
 }
 
 fn shown_char(odd: Odd, bytes: &[u8]) -> String {

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::level::{Certainty, Level};
+use super::record;
 use super::tables::{
     Check, Class, DateDigits, DateGroup, Field, Form, Layout, Profile, RecordRule, TableError, Test, When,
     digits_bit,
@@ -27,7 +28,7 @@ struct RawForm {
     #[serde(default)]
     open_ended: bool,
     #[serde(default)]
-    older: Vec<String>,
+    older: Vec<Spanned<String>>,
     #[serde(default)]
     insured: Option<Spanned<String>>,
     #[serde(default)]
@@ -59,6 +60,10 @@ struct RawField {
     #[serde(default)]
     values: Vec<String>,
     #[serde(default)]
+    hint_ja: Option<String>,
+    #[serde(default)]
+    hint_en: Option<String>,
+    #[serde(default)]
     required: bool,
     #[serde(default)]
     secret: bool,
@@ -67,6 +72,8 @@ struct RawField {
     #[serde(default)]
     severity: Option<Level>,
     certainty: Certainty,
+    #[serde(default)]
+    source: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -173,11 +180,18 @@ enum RawCheck {
         from: i64,
         to: i64,
     },
+    Month {
+        field: String,
+    },
     Months {
         months: Vec<String>,
         next: String,
     },
     Values {
+        field: String,
+        values: Vec<String>,
+    },
+    Excluded {
         field: String,
         values: Vec<String>,
     },
@@ -188,6 +202,9 @@ enum RawCheck {
 
 /// Most fields of a form; far above what any form has.
 const FIELDS_MAX: usize = 500;
+/// Longest span between two dates, and highest age, that a rule can ask for.
+const DAYS_MAX: i64 = 36_525;
+const YEARS_MAX: i32 = 150;
 
 /// Reads one table. `file` is the name that errors give.
 pub fn parse_form(file: &str, text: &str) -> Result<Form, TableError> {
@@ -256,15 +273,30 @@ impl Compiler<'_> {
             return Err(self.error(raw.code.span(), format!("a form has 1 to {FIELDS_MAX} fields")));
         }
         let mut fields = Vec::with_capacity(raw.field.len());
+        let mut spans = Vec::with_capacity(raw.field.len());
         for (i, field) in raw.field.into_iter().enumerate() {
             let span = field.span();
+            spans.push(span.clone());
             if self.fields.insert(field.get_ref().key.clone(), i).is_some() {
                 return Err(self.error(span, format!("field {:?} stands twice", field.get_ref().key)));
             }
-            fields.push(self.one_field(&span, field.into_inner())?);
+            fields.push(self.one_field(&span, field.into_inner(), &raw.source)?);
+        }
+        self.words(&raw.code.span(), "the form", [&raw.ja, &raw.en])?;
+        if fields[0].values.len() != 1 || *fields[0].values[0] != *code.as_bytes() {
+            let reason = format!("the first field holds the form's code: write values = [{code:?}]");
+            return Err(self.error(spans[0].clone(), reason));
         }
         fields[0].is_code = true;
+        let older = self.older(raw.older, &code)?;
         let layouts = self.layouts(&raw.counts, &fields)?;
+        for (field, span) in fields.iter().zip(&spans) {
+            if let Some(with) = field.only_with.filter(|with| !raw.counts.get_ref().contains(with)) {
+                let reason = format!("only_with of {:?}: {with} is none of `counts`", field.key);
+                return Err(self.error(span.clone(), reason));
+            }
+        }
+        let prefix = raw.profile.prefix(&code);
         let mut dates = Vec::with_capacity(raw.date.len());
         for (i, date) in raw.date.into_iter().enumerate() {
             let span = date.span();
@@ -277,8 +309,9 @@ impl Compiler<'_> {
         for rule in raw.rule {
             let span = rule.span();
             let id = rule.get_ref().id.clone();
-            let rule =
-                self.one_rule(&span, rule.into_inner(), &code, &raw.source, &dates).map_err(|error| {
+            let rule = self
+                .one_rule(&span, rule.into_inner(), &prefix, &raw.source, (&fields, &dates))
+                .map_err(|error| {
                     // The line is that of [[rule]]: the id says which.
                     TableError { reason: format!("rule {id:?}: {}", error.reason), ..error }
                 })?;
@@ -299,7 +332,7 @@ impl Compiler<'_> {
             counts: layouts.iter().map(|(count, _)| *count).collect(),
             counts_level: raw.counts_certainty.level(),
             open_ended: raw.open_ended,
-            older: raw.older,
+            older,
             fields,
             dates,
             rules,
@@ -317,6 +350,68 @@ impl Compiler<'_> {
             }
         }
         Ok(form)
+    }
+
+    /// Texts that people read are there.
+    fn words(&self, span: &Range<usize>, of: &str, texts: [&str; 2]) -> Result<(), TableError> {
+        if texts.iter().any(|text| text.trim().is_empty()) {
+            return Err(
+                self.error(span.clone(), format!("{of} needs a text in both languages; one is blank"))
+            );
+        }
+        Ok(())
+    }
+
+    /// Codes that are refused by name: not the form's own.
+    fn older(&self, older: Vec<Spanned<String>>, code: &str) -> Result<Vec<String>, TableError> {
+        for one in &older {
+            let reason = match one.get_ref().as_str() {
+                own if own == code => format!("older: {own:?} is this form's own code"),
+                "" => "older: a code is blank".to_owned(),
+                _ => continue,
+            };
+            return Err(self.error(one.span(), reason));
+        }
+        Ok(older.into_iter().map(Spanned::into_inner).collect())
+    }
+
+    /// Values that a field could hold.
+    fn values<'v>(
+        &self,
+        span: &Range<usize>,
+        field: &Field,
+        what: &str,
+        values: impl ExactSizeIterator<Item = &'v String>,
+    ) -> Result<(), TableError> {
+        let wrong = |reason: String| Err(self.error(span.clone(), format!("{what}: {reason}")));
+        if values.len() == 0 {
+            return wrong("the list is empty; give at least one value".to_owned());
+        }
+        for value in values {
+            let bytes = value.as_bytes();
+            if !value.is_ascii() || value.is_empty() {
+                return wrong(format!("{value:?} is no value; use ASCII letters, digits and marks"));
+            }
+            if record::plain(field.class, bytes).is_none() {
+                return wrong(format!("{value:?} does not fit the class of {:?}", field.key));
+            }
+            if record::length_is_wrong(field, bytes, Some(bytes.len())) {
+                return wrong(format!(
+                    "{value:?} does not fit the length of {:?} (`bytes`, `chars_max`)",
+                    field.key
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// A field whose value is read as a number.
+    fn numeric(&self, span: &Range<usize>, fields: &[Field], at: &[usize]) -> Result<(), TableError> {
+        let odd = at.iter().map(|at| &fields[*at]).find(|f| !matches!(f.class, Class::Digits | Class::Alnum));
+        odd.map_or(Ok(()), |field| {
+            let reason = format!("{:?} holds no numbers: its class is neither digits nor alnum", field.key);
+            Err(self.error(span.clone(), reason))
+        })
     }
 
     fn layouts(&self, counts: &Spanned<Vec<usize>>, fields: &[Field]) -> Result<Vec<Layout>, TableError> {
@@ -348,7 +443,7 @@ impl Compiler<'_> {
         Ok(layouts)
     }
 
-    fn one_field(&self, span: &Range<usize>, raw: RawField) -> Result<Field, TableError> {
+    fn one_field(&self, span: &Range<usize>, raw: RawField, source: &str) -> Result<Field, TableError> {
         let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
         if raw.key.is_empty() || !raw.key.bytes().all(plain) {
             return Err(self
@@ -358,13 +453,24 @@ impl Compiler<'_> {
         if bytes.0 > bytes.1 || bytes.1 == 0 {
             return Err(self.error(span.clone(), format!("bytes of {:?}: write [fewest, most]", raw.key)));
         }
-        if let Some(long) = raw.values.iter().find(|v| v.len() < bytes.0 || v.len() > bytes.1) {
-            return Err(
-                self.error(span.clone(), format!("values of {:?}: {long:?} does not fit `bytes`", raw.key))
-            );
+        if raw.chars_max == Some(0) {
+            let reason = format!("chars_max of {:?}: must be 1 or more", raw.key);
+            return Err(self.error(span.clone(), reason));
         }
-        Ok(Field {
+        self.words(span, &format!("field {:?}", raw.key), [&raw.ja, &raw.en])?;
+        let hint = match (raw.hint_ja, raw.hint_en) {
+            (None, None) => None,
+            (Some(ja), Some(en)) => Some(Text::new(ja, en)),
+            _ => {
+                return Err(
+                    self.error(span.clone(), format!("hint of {:?}: give `hint_ja` and `hint_en`", raw.key))
+                );
+            }
+        };
+        let values = raw.values.clone();
+        let field = Field {
             name: Text::new(raw.ja, raw.en),
+            hint,
             required: raw.required,
             class: raw.class,
             bytes,
@@ -381,12 +487,18 @@ impl Compiler<'_> {
             is_code: false,
             only_with: raw.only_with,
             certainty: raw.certainty,
+            source: raw.source.unwrap_or_else(|| source.to_owned()),
             levels: [raw.severity.unwrap_or(raw.certainty.level()); 4],
             key: raw.key,
-        })
+        };
+        if !values.is_empty() {
+            self.values(span, &field, &format!("values of {:?}", field.key), values.iter())?;
+        }
+        Ok(field)
     }
 
     fn one_date(&self, span: &Range<usize>, raw: RawDate) -> Result<DateGroup, TableError> {
+        self.words(span, &format!("date {:?}", raw.key), [&raw.ja, &raw.en])?;
         let digits = match (&raw.ymd, &raw.yy, &raw.mm) {
             (Some(ymd), None, None) => DateDigits::Day(self.field(span, ymd)?),
             (None, Some(yy), Some(mm)) => DateDigits::Month(self.field(span, yy)?, self.field(span, mm)?),
@@ -410,19 +522,27 @@ impl Compiler<'_> {
         &self,
         span: &Range<usize>,
         raw: RawRule,
-        code: &str,
+        prefix: &str,
         source: &str,
-        dates: &[DateGroup],
+        (fields, dates): (&[Field], &[DateGroup]),
     ) -> Result<RecordRule, TableError> {
         let plain = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'-';
-        if !raw.id.starts_with(&format!("{code}-")) || !raw.id.bytes().all(plain) {
+        if !raw.id.starts_with(&format!("{prefix}-")) || !raw.id.bytes().all(plain) {
             return Err(self.error(
                 span.clone(),
-                format!("id: use {code}-NAME with upper-case letters, digits and '-'"),
+                format!("id: use {prefix}-NAME with upper-case letters, digits and '-'"),
             ));
         }
-        let when = raw.when.map(|when| self.when(span, when)).transpose()?;
-        let (check, points_to) = self.check(span, raw.check, dates)?;
+        self.words(span, "ja and en", [&raw.ja, &raw.en])?;
+        self.words(span, "do_ja and do_en", [&raw.do_ja, &raw.do_en])?;
+        for text in [&raw.ja, &raw.en] {
+            self.placeholders(span, &text.replace("{expected}", ""), "only {expected} is filled in")?;
+        }
+        for text in [&raw.do_ja, &raw.do_en] {
+            self.placeholders(span, text, "nothing is filled in here")?;
+        }
+        let when = raw.when.map(|when| self.when(span, when, fields)).transpose()?;
+        let (check, points_to) = self.check(span, raw.check, (fields, dates))?;
         let at = raw.at.map_or(Ok(points_to), |at| self.field(span, &at))?;
         Ok(RecordRule {
             id: raw.id,
@@ -437,8 +557,24 @@ impl Compiler<'_> {
         })
     }
 
-    fn when(&self, span: &Range<usize>, raw: RawWhen) -> Result<When, TableError> {
+    /// What is left of a text holds no placeholder.
+    fn placeholders(&self, span: &Range<usize>, rest: &str, what: &str) -> Result<(), TableError> {
+        match rest.find(['{', '}']) {
+            Some(at) => {
+                let shown: String = rest[at..].chars().take(20).collect();
+                Err(self.error(span.clone(), format!("{shown:?} in a text: {what}")))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn when(&self, span: &Range<usize>, raw: RawWhen, fields: &[Field]) -> Result<When, TableError> {
         let field = self.field(span, &raw.field)?;
+        for (word, values) in [("is", &raw.is), ("not", &raw.not)] {
+            if let Some(values) = values {
+                self.values(span, &fields[field], &format!("when: {word}"), values.iter())?;
+            }
+        }
         let test = match (raw.filled, raw.is, raw.not) {
             (Some(filled), None, None) => Test::Filled(filled),
             (None, Some(values), None) => Test::Is(bytes(values)),
@@ -458,12 +594,14 @@ impl Compiler<'_> {
         &self,
         span: &Range<usize>,
         raw: RawCheck,
-        dates: &[DateGroup],
+        (fields, dates): (&[Field], &[DateGroup]),
     ) -> Result<(Check, usize), TableError> {
         let of_date = |date: usize| match dates[date].digits {
             DateDigits::Day(ymd) => ymd,
             DateDigits::Month(_, mm) => mm,
         };
+        let numeric = |at: &[usize]| self.numeric(span, fields, at);
+        let wrong = |reason: String| Err(self.error(span.clone(), reason));
         let positive = |name: &str, n: i64| {
             if n > 0 {
                 Ok(n)
@@ -473,22 +611,25 @@ impl Compiler<'_> {
         };
         Ok(match raw {
             RawCheck::Sum { parts, total, unit } => {
-                let total = self.field(span, &total)?;
-                (
-                    Check::Sum { parts: self.fields(span, &parts)?, total, unit: positive("unit", unit)? },
-                    total,
-                )
+                let (parts, total) = (self.fields(span, &parts)?, self.field(span, &total)?);
+                numeric(&parts)?;
+                numeric(&[total])?;
+                (Check::Sum { parts, total, unit: positive("unit", unit)? }, total)
             }
             RawCheck::Mean { total, mean, divisor } => {
                 let (total, mean) = (self.field(span, &total)?, self.field(span, &mean)?);
+                numeric(&[total, mean])?;
                 (Check::Mean { total, mean, divisor: positive("divisor", divisor)? }, mean)
             }
             RawCheck::QualifyingMean { days, totals, total, mean, short_time, part_time } => {
-                let mean = self.field(span, &mean)?;
+                let (mean, total) = (self.field(span, &mean)?, self.field(span, &total)?);
+                let (days, totals) = (self.three(span, &days)?, self.three(span, &totals)?);
+                numeric(&[days, totals].concat())?;
+                numeric(&[total, mean])?;
                 let check = Check::QualifyingMean {
-                    days: self.three(span, &days)?,
-                    totals: self.three(span, &totals)?,
-                    total: self.field(span, &total)?,
+                    days,
+                    totals,
+                    total,
                     mean,
                     short_time: self.field(span, &short_time)?,
                     part_time: self.field(span, &part_time)?,
@@ -504,10 +645,16 @@ impl Compiler<'_> {
                 (Check::After { date, than: self.date(span, &than)? }, of_date(date))
             }
             RawCheck::DaysAfter { date, than, days } => {
+                if days.abs() > DAYS_MAX {
+                    return wrong(format!("days = {days}: must be at most {DAYS_MAX} either way"));
+                }
                 let date = self.date(span, &date)?;
                 (Check::DaysAfter { date, than: self.date(span, &than)?, days }, of_date(date))
             }
             RawCheck::Age { birth, on, years } => {
+                if !(1..=YEARS_MAX).contains(&years) {
+                    return wrong(format!("years = {years}: must be 1 to {YEARS_MAX}"));
+                }
                 let birth = self.date(span, &birth)?;
                 (Check::Age { birth, on: self.date(span, &on)?, years }, of_date(birth))
             }
@@ -522,17 +669,32 @@ impl Compiler<'_> {
                 (Check::Blank { fields }, at)
             }
             RawCheck::Range { fields, from, to } => {
+                if from > to || to < 0 {
+                    return wrong(format!("range from {from} to {to}: no number lies between"));
+                }
                 let fields = self.fields(span, &fields)?;
+                numeric(&fields)?;
                 let at = fields[0];
                 (Check::Range { fields, from, to }, at)
             }
+            RawCheck::Month { field } => {
+                let field = self.field(span, &field)?;
+                (Check::Month { field }, field)
+            }
             RawCheck::Months { months, next } => {
-                let next = self.field(span, &next)?;
-                (Check::Months { months: self.fields(span, &months)?, next }, next)
+                let (months, next) = (self.fields(span, &months)?, self.field(span, &next)?);
+                numeric(&months)?;
+                numeric(&[next])?;
+                (Check::Months { months, next }, next)
             }
             RawCheck::Values { field, values } => {
                 let field = self.field(span, &field)?;
+                self.values(span, &fields[field], "values", values.iter())?;
                 (Check::Values { field, values: bytes(values) }, field)
+            }
+            RawCheck::Excluded { field, values } => {
+                let field = self.field(span, &field)?;
+                (Check::Excluded { field, values: bytes(values) }, field)
             }
             RawCheck::OneBlank { field } => {
                 let field = self.field(span, &field)?;

@@ -73,15 +73,6 @@ pub(crate) fn chars(mut bytes: &[u8]) -> usize {
     count
 }
 
-/// Whether the first bytes of a file are UTF-8 rather than CP932: they hold characters beyond ASCII, and all are sound UTF-8.
-/// Japanese in CP932 is practically never sound UTF-8. The last character may be cut off.
-pub(crate) fn looks_utf8(head: &[u8]) -> bool {
-    match std::str::from_utf8(head) {
-        Ok(_) => !head.is_ascii(),
-        Err(e) => e.error_len().is_none() && !head[..e.valid_up_to()].is_ascii(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,14 +92,5 @@ mod tests {
         assert_eq!(first(b"\xa0"), (Unit::Bad, 1));
         assert_eq!(first(b"\xff"), (Unit::Bad, 1));
         assert_eq!(chars(&encoding_rs::SHIFT_JIS.encode("見本 ﾀﾛｳ").0), 6);
-    }
-
-    #[test]
-    fn utf8_is_recognised_also_when_cut() {
-        assert!(looks_utf8("見本太郎".as_bytes()));
-        assert!(looks_utf8(&"見本太郎".as_bytes()[..10]));
-        assert!(!looks_utf8(b"1234,001"));
-        assert!(!looks_utf8(&encoding_rs::SHIFT_JIS.encode("見本太郎").0));
-        assert!(!looks_utf8(&encoding_rs::SHIFT_JIS.encode("ﾐﾎﾝ ﾀﾛｳ").0));
     }
 }

@@ -2,6 +2,8 @@
 
 use chrono::{Datelike as _, NaiveDate};
 
+use crate::model::finding::Text;
+
 /// Why era and digits are no date.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum EraError {
@@ -13,21 +15,74 @@ pub(crate) enum EraError {
     NoSuchDay,
     /// The day exists but belongs to another era.
     OtherEra,
+    /// One part is there and another is not.
+    Half,
 }
 
 /// Year, month, day.
 type Ymd = (i32, u32, u32);
 
+/// An era: its digit and names, the year before its first, its first and last day.
+struct Era {
+    digit: u8,
+    ja: &'static str,
+    en: &'static str,
+    offset: i32,
+    first: Ymd,
+    last: Ymd,
+}
+
+const ERAS: [Era; 5] = [
+    Era { digit: b'1', ja: "明治", en: "Meiji", offset: 1867, first: (1868, 1, 25), last: (1912, 7, 29) },
+    Era { digit: b'3', ja: "大正", en: "Taisho", offset: 1911, first: (1912, 7, 30), last: (1926, 12, 24) },
+    Era { digit: b'5', ja: "昭和", en: "Showa", offset: 1925, first: (1926, 12, 25), last: (1989, 1, 7) },
+    Era { digit: b'7', ja: "平成", en: "Heisei", offset: 1988, first: (1989, 1, 8), last: (2019, 4, 30) },
+    Era { digit: b'9', ja: "令和", en: "Reiwa", offset: 2018, first: (2019, 5, 1), last: (9999, 12, 31) },
+];
+
 /// First year's offset, first and last day of an era: M1 T3 S5 H7 R9.
 fn era(digit: u8) -> Option<(i32, Ymd, Ymd)> {
-    Some(match digit {
-        b'1' => (1867, (1868, 1, 25), (1912, 7, 29)),
-        b'3' => (1911, (1912, 7, 30), (1926, 12, 24)),
-        b'5' => (1925, (1926, 12, 25), (1989, 1, 7)),
-        b'7' => (1988, (1989, 1, 8), (2019, 4, 30)),
-        b'9' => (2018, (2019, 5, 1), (9999, 12, 31)),
-        _ => return None,
+    ERAS.iter().find(|era| era.digit == digit).map(|era| (era.offset, era.first, era.last))
+}
+
+/// From when to when an era's years are counted, as a sentence's end: `昭和は 1 年 12 月 25 日から 64 年 1 月 7 日まで`.
+pub(crate) fn period(era_digit: &[u8]) -> Option<Text> {
+    let era = ERAS.iter().find(|era| era_digit == [era.digit])?;
+    let (ja, en) = (era.ja, era.en);
+    let year = |of: Ymd| of.0 - era.offset;
+    let (from, to) = (era.first, era.last);
+    let (y, m, d) = (year(from), from.1, from.2);
+    let (ty, tm, td) = (year(to), to.1, to.2);
+    Some(if to.0 == 9999 {
+        Text::new(format!("{ja}は {y} 年 {m} 月 {d} 日から"), format!("{en} begins {y:02}-{m:02}-{d:02}"))
+    } else {
+        Text::new(
+            format!("{ja}は {y} 年 {m} 月 {d} 日から {ty} 年 {tm} 月 {td} 日まで"),
+            format!("{en} is {y:02}-{m:02}-{d:02} to {ty:02}-{tm:02}-{td:02}"),
+        )
     })
+}
+
+/// A day for people, with what a filing writes: `令和8年4月1日(9-080401)`.
+pub(crate) fn told(date: NaiveDate) -> Text {
+    let (digit, ymd) = written(date);
+    let (y, m, d) = (date.year(), date.month(), date.day());
+    let era = ERAS.iter().find(|era| char::from(era.digit) == digit);
+    let year = match era.map_or(0, |era| y - era.offset) {
+        1 => "元".to_owned(),
+        year => year.to_string(),
+    };
+    let ja = format!("{}{year}年{m}月{d}日({digit}-{ymd})", era.map_or("", |era| era.ja));
+    Text::new(ja, format!("{y}-{m:02}-{d:02} ({digit}-{ymd})"))
+}
+
+/// The day that digits of another era mean, if they are a day at all: 平成 31 年 5 月 1 日 is 2019-05-01.
+pub(crate) fn meant(era_digit: &[u8], yymmdd: &[u8]) -> Option<NaiveDate> {
+    let [digit] = era_digit else { return None };
+    let [y1, y2, m1, m2, d1, d2] = yymmdd else { return None };
+    let (year, month, day) = (two(&[*y1, *y2])?, two(&[*m1, *m2])?, two(&[*d1, *d2])?);
+    let (offset, ..) = era(*digit)?;
+    (year > 0).then(|| NaiveDate::from_ymd_opt(offset + i32::try_from(year).ok()?, month, day)).flatten()
 }
 
 fn two(digits: &[u8]) -> Option<u32> {
@@ -133,6 +188,22 @@ mod tests {
             let (era, ymd) = written(at);
             assert_eq!(day(era.to_string().as_bytes(), ymd.as_bytes()), Ok(at));
         }
+    }
+
+    #[test]
+    fn a_day_is_told_with_its_era_and_an_era_with_its_days() {
+        let text = |at| (told(at).ja, told(at).en);
+        let expected = ("令和8年4月1日(9-080401)".to_owned(), "2026-04-01 (9-080401)".to_owned());
+        assert_eq!(text(date(2026, 4, 1)), expected);
+        assert_eq!(text(date(2019, 5, 1)).0, "令和元年5月1日(9-010501)");
+        assert_eq!(meant(b"7", b"310501"), Some(date(2019, 5, 1)));
+        assert_eq!(
+            (meant(b"7", b"000501"), meant(b"7", b"310231"), meant(b"7", b"3105")),
+            (None, None, None)
+        );
+        assert_eq!(period(b"3").unwrap().ja, "大正は 1 年 7 月 30 日から 15 年 12 月 24 日まで");
+        assert_eq!(period(b"9").unwrap().en, "Reiwa begins 01-05-01");
+        assert_eq!(period(b"4"), None);
     }
 
     #[test]

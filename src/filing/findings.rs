@@ -5,6 +5,15 @@ use crate::model::finding::{Finding, Severity};
 /// How many findings are listed, as the pension service's own checker does.
 pub const LISTED_MAX: usize = 1000;
 
+/// How many findings there are, listed or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Totals {
+    /// Of severity error.
+    pub errors: u64,
+    /// Of severity warning.
+    pub warnings: u64,
+}
+
 /// A list of findings that cannot grow without end. When it is full, an error takes the place of the last warning:
 /// what stops a filing is always shown before what does not.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +37,19 @@ impl Findings {
         Self { listed: Vec::new(), listed_warnings: 0, listed_max, errors: 0, warnings: 0 }
     }
 
+    /// A list as it was kept: what was listed, how many more there were, and how many of these were errors.
+    pub fn resumed(listed: Vec<Finding>, more: u64, more_errors: u64) -> Self {
+        let listed_warnings = listed.iter().filter(|f| f.severity == Severity::Warning).count();
+        let more_errors = more_errors.min(more);
+        Self {
+            errors: (listed.len() - listed_warnings) as u64 + more_errors,
+            warnings: listed_warnings as u64 + (more - more_errors),
+            listed_max: LISTED_MAX.max(listed.len()),
+            listed_warnings,
+            listed,
+        }
+    }
+
     /// Adds a finding; it is only made when there is room for it.
     pub fn push(&mut self, severity: Severity, make: impl FnOnce() -> Finding) {
         match severity {
@@ -47,10 +69,19 @@ impl Findings {
         self.listed.push(make());
     }
 
-    /// Counts what was found and listed nowhere: of findings taken over from another list.
-    pub fn count_unlisted(&mut self, errors: u64, warnings: u64) {
+    /// Takes another list in: within this one's bound, and with all that the other only counted.
+    pub fn take_in(&mut self, other: Self) {
+        let (errors, more) = (other.more_errors(), other.more());
+        for finding in other.listed {
+            self.push(finding.severity, || finding);
+        }
         self.errors = self.errors.saturating_add(errors);
-        self.warnings = self.warnings.saturating_add(warnings);
+        self.warnings = self.warnings.saturating_add(more - errors);
+    }
+
+    /// Changes each that is listed, but for its severity.
+    pub fn change(&mut self, change: impl FnMut(&mut Finding)) {
+        self.listed.iter_mut().for_each(change);
     }
 
     /// Those that are listed, in the order in which they were found.
@@ -66,6 +97,16 @@ impl Findings {
     /// How many more there were.
     pub fn more(&self) -> u64 {
         (self.errors + self.warnings).saturating_sub(self.listed.len() as u64)
+    }
+
+    /// How many errors there were beyond those listed.
+    pub fn more_errors(&self) -> u64 {
+        self.errors.saturating_sub((self.listed.len() - self.listed_warnings) as u64)
+    }
+
+    /// How many there were, listed or not.
+    pub fn totals(&self) -> Totals {
+        Totals { errors: self.errors, warnings: self.warnings }
     }
 
     /// How many of severity error, listed or not.
@@ -107,5 +148,25 @@ mod tests {
         }
         assert_eq!((findings.errors(), findings.warnings(), findings.listed().len()), (999_990, 10, 3));
         assert!(findings.listed().iter().all(|f| f.severity == Severity::Error));
+    }
+
+    #[test]
+    fn lists_are_joined_within_one_bound_and_lose_no_count() {
+        let list = |severity, from, count| {
+            let mut findings = Findings::listing(3);
+            for line in from..from + count {
+                findings.push(severity, || finding(severity, line));
+            }
+            findings
+        };
+        let mut all = list(Severity::Warning, 0, 1200);
+        all.take_in(list(Severity::Error, 2000, 2));
+        let lines: Vec<_> = all.listed().iter().map(|f| f.line.unwrap()).collect();
+        assert_eq!(lines, [0, 2000, 2001]);
+        assert_eq!(all.totals(), Totals { errors: 2, warnings: 1200 });
+        all.take_in(list(Severity::Error, 3000, 5));
+        assert_eq!((all.more(), all.more_errors(), all.totals().errors), (1204, 4, 7));
+        let kept = Findings::resumed(all.listed().to_vec(), all.more(), all.more_errors());
+        assert_eq!((kept.totals(), kept.more()), (all.totals(), all.more()));
     }
 }

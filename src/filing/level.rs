@@ -5,7 +5,7 @@ use serde::Deserialize;
 use crate::model::finding::Severity;
 
 /// What a broken rule does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     /// Nothing: the rule is not asked.

@@ -101,6 +101,21 @@ pub struct OtherPolicy {
     pub subject_required: bool,
 }
 
+impl OtherPolicy {
+    /// What of it cannot work: the key, and why.
+    pub(super) fn fault(&self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Self { taken: false, .. } => None,
+            Self { types, .. } if types.is_empty() => {
+                Some(("types", "the list is empty; write taken = false where none are taken"))
+            }
+            Self { files_max: 0, .. } => Some(("files_max", "must be 1 or more")),
+            Self { bytes_max: 0, .. } => Some(("bytes_max", "must be 1 or more")),
+            _ => None,
+        }
+    }
+}
+
 impl Default for OtherPolicy {
     fn default() -> Self {
         Self {

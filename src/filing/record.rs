@@ -4,7 +4,9 @@ use chrono::NaiveDate;
 
 use super::cp932::{self, Unit};
 use super::era::{self, EraError};
-use super::tables::{Check, Class, DateDigits, Field, Form, Test, When};
+use super::level::Level;
+use super::tables::{Check, Class, DateDigits, DateGroup, Field, FieldRule, Form, Test, When};
+use crate::model::finding::Text;
 
 /// One record, cut into fields.
 #[derive(Clone, Copy)]
@@ -30,11 +32,13 @@ impl<'a> Record<'a> {
 const DIGIT: u8 = 1;
 const ALPHA: u8 = 2;
 const KANA: u8 = 4;
-/// Marks that names and addresses in kana have beside kana.
+/// Marks that addresses in kana have beside kana.
 const KANA_MARK: u8 = 8;
 const BLANK: u8 = 16;
 /// Printable, one byte.
 const PRINT: u8 = 32;
+/// Marks that names in kana have beside kana.
+const NAME_MARK: u8 = 64;
 
 static CLASSES: [u8; 256] = classes();
 
@@ -57,6 +61,9 @@ const fn classes() -> [u8; 256] {
         if matches!(b, b'-' | b'.' | b'(' | b')' | b'/' | b'\'') {
             class |= KANA_MARK;
         }
+        if matches!(b, b'-' | b'.' | b'(' | b')' | b'\'') {
+            class |= NAME_MARK;
+        }
         if b == b' ' {
             class |= BLANK | PRINT;
         }
@@ -75,6 +82,7 @@ const fn members(class: Class) -> (u8, bool) {
         Class::Digits => (DIGIT, false),
         Class::Alnum => (DIGIT | ALPHA, false),
         Class::Symbol => (DIGIT | ALPHA | KANA, false),
+        Class::Name => (KANA | NAME_MARK | BLANK, false),
         Class::Kana => (DIGIT | ALPHA | KANA | KANA_MARK | BLANK, false),
         Class::Wide => (BLANK, true),
         Class::Text => (PRINT, true),
@@ -155,16 +163,45 @@ fn number(value: &[u8]) -> Option<i64> {
     value.iter().try_fold(0_i64, |n, b| b.is_ascii_digit().then(|| n * 10 + i64::from(b - b'0')))
 }
 
-/// Sum of parts where blank counts as nothing; none when all are blank or one is no number.
-fn sum(record: &Record<'_>, parts: impl IntoIterator<Item = usize>) -> Option<i64> {
+/// How a rule across fields is broken, as far as that is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Broken {
+    /// It is not as it must be.
+    Plain,
+    /// This is what it must be.
+    Expected(Text),
+    /// It cannot be worked out: this field is no number.
+    NoNumber(usize),
+    /// It is filled in, and all of these, from which it follows, are blank.
+    NoParts(Vec<usize>),
+}
+
+impl Broken {
+    fn expected(value: i64) -> Self {
+        let value = value.to_string();
+        Self::Expected(Text::new(value.clone(), value))
+    }
+}
+
+/// An amount: none when blank.
+fn amount(record: &Record<'_>, field: usize) -> Result<Option<i64>, Broken> {
+    let value = record.get(field);
+    if value.is_empty() {
+        return Ok(None);
+    }
+    // Twelve digits may be an individual number that stands in a wrong field: no sum may show it.
+    number(value).filter(|_| value.len() < 12).map(Some).ok_or(Broken::NoNumber(field))
+}
+
+/// Sum of parts where blank counts as nothing; none when all are blank.
+fn sum(record: &Record<'_>, parts: impl IntoIterator<Item = usize>) -> Result<Option<i64>, Broken> {
     let mut total = None;
     for part in parts {
-        let value = record.get(part);
-        if !value.is_empty() {
-            total = Some(total.unwrap_or(0_i64).checked_add(number(value)?)?);
+        if let Some(n) = amount(record, part)? {
+            total = Some(total.unwrap_or(0_i64).saturating_add(n));
         }
     }
-    total
+    Ok(total)
 }
 
 /// Reads every date of the form; `None` where it is blank. What is wrong is told with the date's place in the form.
@@ -177,29 +214,62 @@ pub(crate) fn dates(
     into.clear();
     for (i, date) in form.dates.iter().enumerate() {
         let era = record.get(date.era);
-        let (read, blank, complete) = match date.digits {
+        let (read, blank) = match date.digits {
             DateDigits::Day(ymd) => {
                 let ymd = record.get(ymd);
-                (era::day(era, ymd), era.is_empty() && ymd.is_empty(), ymd.len() == 6)
+                (era::day(era, ymd), era.is_empty() && ymd.is_empty())
             }
             DateDigits::Month(yy, mm) => {
                 let (yy, mm) = (record.get(yy), record.get(mm));
-                let blank = era.is_empty() && yy.is_empty() && mm.is_empty();
-                (era::month(era, yy, mm), blank, yy.len() == 2 && mm.len() == 2)
+                (era::month(era, yy, mm), era.is_empty() && yy.is_empty() && mm.is_empty())
             }
         };
         match read {
             Ok(day) => into.push(Some(day)),
             Err(why) => {
                 into.push(None);
-                // Wrong digits and era digits are told by their own fields' rules; a half-filled date is told here.
-                let half = !blank && (era.is_empty() || !complete);
-                if !blank && (half || matches!(why, EraError::NoSuchDay | EraError::OtherEra)) {
+                let parts = parts(date);
+                let why = match why {
+                    EraError::Era | EraError::Digits if parts.clone().any(|at| record.get(at).is_empty()) => {
+                        EraError::Half
+                    }
+                    why => why,
+                };
+                // A slip that a part's own rule tells as gravely is told once.
+                if !blank
+                    && !parts
+                        .into_iter()
+                        .any(|at| told_by_field(&form.fields[at], record.get(at), date.level))
+                {
                     wrong(i, why);
                 }
             }
         }
     }
+}
+
+/// The fields of a date.
+fn parts(date: &DateGroup) -> impl Iterator<Item = usize> + Clone {
+    let (second, third) = match date.digits {
+        DateDigits::Day(ymd) => (ymd, None),
+        DateDigits::Month(yy, mm) => (yy, Some(mm)),
+    };
+    [date.era, second].into_iter().chain(third)
+}
+
+/// Whether a field's own rules tell what is wrong with it, at least as gravely as this.
+fn told_by_field(field: &Field, value: &[u8], level: Level) -> bool {
+    let chars = plain(field.class, value);
+    let broken = if value.is_empty() {
+        field.required.then_some(FieldRule::Required)
+    } else if chars.is_none() {
+        Some(FieldRule::Chars)
+    } else if length_is_wrong(field, value, chars) {
+        Some(FieldRule::Length)
+    } else {
+        (!field.takes(value)).then_some(FieldRule::Value)
+    };
+    broken.is_some_and(|rule| field.levels[rule as usize] >= level)
 }
 
 pub(crate) fn applies(when: Option<&When>, record: &Record<'_>) -> bool {
@@ -212,34 +282,31 @@ pub(crate) fn applies(when: Option<&When>, record: &Record<'_>) -> bool {
     }
 }
 
-/// Asks one rule: fine, or broken, with what is expected where that is known.
+/// Asks one rule: fine, or how it is broken.
 pub(crate) fn ask(
     check: &Check,
     record: &Record<'_>,
     dates: &[Option<NaiveDate>],
     today: NaiveDate,
-) -> Result<(), Option<String>> {
-    let say = |ok: bool| if ok { Ok(()) } else { Err(None) };
+) -> Result<(), Broken> {
+    let say = |ok: bool| if ok { Ok(()) } else { Err(Broken::Plain) };
     let date = |i: usize| dates.get(i).copied().flatten();
     match check {
         Check::Sum { parts, total, unit } => {
-            let Some(sum) = sum(record, parts.iter().copied()) else { return Ok(()) };
-            let expected = sum / unit * unit;
-            let value = record.get(*total);
-            match number(value) {
-                None if !value.is_empty() => Ok(()),
-                got if got == Some(expected) => Ok(()),
-                _ => Err(Some(expected.to_string())),
+            let sum = sum(record, parts.iter().copied())?;
+            match (sum.map(|sum| sum / unit * unit), amount(record, *total)?) {
+                (None, None | Some(0)) => Ok(()),
+                (None, Some(_)) => Err(Broken::NoParts(parts.clone())),
+                (Some(expected), got) if got == Some(expected) => Ok(()),
+                (Some(expected), _) => Err(Broken::expected(expected)),
             }
         }
-        Check::Mean { total, mean, divisor } => {
-            match (number(record.get(*total)), number(record.get(*mean))) {
-                (Some(total), Some(mean)) if mean != total / divisor => {
-                    Err(Some((total / divisor).to_string()))
-                }
-                _ => Ok(()),
-            }
-        }
+        Check::Mean { total, mean, divisor } => match (amount(record, *total)?, amount(record, *mean)?) {
+            (None, None) => Ok(()),
+            (None, Some(_)) => Err(Broken::NoParts(vec![*total])),
+            (Some(total), Some(mean)) if mean == total / divisor => Ok(()),
+            (Some(total), _) => Err(Broken::expected(total / divisor)),
+        },
         Check::QualifyingMean { days, totals, total, mean, short_time, part_time } => {
             let flags = (!record.get(*short_time).is_empty(), !record.get(*part_time).is_empty());
             qualifying_mean(record, *days, *totals, (*total, *mean), flags)
@@ -252,10 +319,7 @@ pub(crate) fn ask(
         Check::DaysAfter { date: at, than, days } => match (date(*at), date(*than)) {
             (Some(at), Some(than)) if (at - than).num_days() != *days => {
                 let expected = than.checked_add_signed(chrono::TimeDelta::days(*days));
-                Err(expected.map(|day| {
-                    let (era, ymd) = era::written(day);
-                    format!("{era}-{ymd}")
-                }))
+                Err(expected.map_or(Broken::Plain, |day| Broken::Expected(era::told(day))))
             }
             _ => Ok(()),
         },
@@ -269,10 +333,20 @@ pub(crate) fn ask(
             .iter()
             .filter_map(|field| number(record.get(*field)))
             .all(|n| (*from..=*to).contains(&n))),
+        Check::Month { field } => {
+            let value = record.get(*field);
+            let month = number(value).filter(|_| value.len() == 6).map(|n| (n / 100, n % 100));
+            let real = |(year, month)| (1900..=2999).contains(&year) && (1..=12).contains(&month);
+            say(value.is_empty() || month.is_some_and(real))
+        }
         Check::Months { months, next } => say(consecutive(record, months, *next)),
         Check::Values { field, values } => {
             let value = record.get(*field);
             say(value.is_empty() || values.iter().any(|v| **v == *value))
+        }
+        Check::Excluded { field, values } => {
+            let value = record.get(*field);
+            say(!values.iter().any(|v| **v == *value))
         }
         Check::OneBlank { field } => {
             let value = record.get(*field);
@@ -303,8 +377,11 @@ fn qualifying_mean(
     totals: [usize; 3],
     (total, mean): (usize, usize),
     (short_time, part_time): (bool, bool),
-) -> Result<(), Option<String>> {
-    let of_days = days.map(|field| number(record.get(field)));
+) -> Result<(), Broken> {
+    let mut of_days = [None; 3];
+    for (into, field) in of_days.iter_mut().zip(days) {
+        *into = amount(record, field)?;
+    }
     let count = |least: i64| of_days.iter().filter(|n| n.is_some_and(|n| n >= least)).count();
     let least = if short_time {
         11
@@ -313,19 +390,25 @@ fn qualifying_mean(
     } else {
         17
     };
-    let months = count(least);
+    let Ok(months @ 1..) = i64::try_from(count(least)) else { return Ok(()) };
     let counting = totals.into_iter().zip(of_days).filter(|(_, n)| n.is_some_and(|n| n >= least));
-    let (Some(expected), Ok(divisor)) =
-        (sum(record, counting.map(|(field, _)| field)), i64::try_from(months))
-    else {
-        return Ok(());
+    let counting: [Option<usize>; 3] = {
+        let mut fields = counting.map(|(field, _)| field);
+        [fields.next(), fields.next(), fields.next()]
     };
-    let expected_mean = expected / divisor.max(1);
-    let agrees = |field: usize, expected: i64| number(record.get(field)).is_none_or(|got| got == expected);
-    if agrees(total, expected) && agrees(mean, expected_mean) {
-        return Ok(());
+    let got = (amount(record, total)?, amount(record, mean)?);
+    match (sum(record, counting.into_iter().flatten())?, got) {
+        (None, (None, None)) => Ok(()),
+        (None, _) => Err(Broken::NoParts(counting.into_iter().flatten().collect())),
+        (Some(sum), got) if got == (Some(sum), Some(sum / months)) => Ok(()),
+        (Some(sum), _) => {
+            let mean = sum / months;
+            Err(Broken::Expected(Text::new(
+                format!("総計 {sum}、平均額 {mean}"),
+                format!("{sum} and {mean}"),
+            )))
+        }
     }
-    Err(Some(format!("{expected} / {expected_mean}")))
 }
 
 /// The first of these fields that is out of the rule's range.

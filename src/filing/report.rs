@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::findings::{Findings, Totals};
 use crate::model::escape;
 use crate::model::finding::{Finding, Language, Severity};
 
@@ -67,7 +68,7 @@ pub fn more(more_findings: u64, lang: Language) -> String {
 }
 
 /// The findings as CSV for a spreadsheet: UTF-8 with BOM, CRLF, formulas and control characters made harmless.
-pub fn findings_csv(findings: &[Finding], more_findings: u64, lang: Language) -> String {
+pub fn findings_csv(findings: &Findings, lang: Language) -> String {
     let mut out = String::from("\u{feff}");
     let row = |out: &mut String, cells: &mut dyn Iterator<Item = String>| {
         let cells: Vec<String> = cells.map(|cell| escape::csv_field(&cell)).collect();
@@ -75,11 +76,11 @@ pub fn findings_csv(findings: &[Finding], more_findings: u64, lang: Language) ->
         out.push_str("\r\n");
     };
     row(&mut out, &mut (0..HEADS.len()).map(|i| head(i, lang).to_owned()));
-    for finding in findings {
+    for finding in findings.listed() {
         row(&mut out, &mut cells(finding, lang).into_iter());
     }
-    if more_findings > 0 {
-        let last = more(more_findings, lang);
+    if findings.more() > 0 {
+        let last = more(findings.more(), lang);
         row(&mut out, &mut (0..HEADS.len()).map(|i| if i == 10 { last.clone() } else { String::new() }));
     }
     out
@@ -93,36 +94,45 @@ pub struct PageHead {
 }
 
 /// How it ended and how many of each, as a sentence: whether the filing can go through is what a clerk looks for first.
-pub fn verdict(findings: &[Finding], more_findings: u64, lang: Language) -> String {
-    let errors = findings.iter().filter(|finding| finding.severity == Severity::Error).count();
-    let warnings = findings.len() - errors;
-    let more = if more_findings > 0 { "+" } else { "" };
+pub fn verdict(findings: &Findings, lang: Language) -> String {
+    let Totals { errors, warnings } = findings.totals();
+    let misnamed = findings.listed().iter().any(super::set::is_about_name);
     match (errors, warnings, lang) {
         (0, 0, Language::Ja) => "誤りは見つかりませんでした。".to_owned(),
         (0, 0, Language::En) => "Nothing was found.".to_owned(),
+        (0, _, Language::Ja) if misnamed => {
+            format!(
+                "エラーはありません。警告が {warnings} 件あります(ファイルの名前についての警告を直さないと届け出られません)。"
+            )
+        }
+        (0, _, Language::En) if misnamed => {
+            format!(
+                "No errors, {warnings} warnings; the one about the file's name stops it from being filed."
+            )
+        }
         (0, _, Language::Ja) => {
             format!(
-                "エラーはありません。警告が {warnings}{more} 件あります(警告だけであれば、そのまま届け出られます)。"
+                "エラーはありません。警告が {warnings} 件あります(警告だけであれば、そのまま届け出られます)。"
             )
         }
         (0, _, Language::En) => {
-            format!("No errors, {warnings}{more} warnings; with warnings alone it can be filed.")
+            format!("No errors, {warnings} warnings; with warnings alone it can be filed.")
         }
         (_, _, Language::Ja) => {
             format!(
-                "エラーが {errors}{more} 件、警告が {warnings} 件あります。エラーを直さないと届け出られません。"
+                "エラーが {errors} 件、警告が {warnings} 件あります。エラーを直さないと届け出られません。"
             )
         }
         (_, _, Language::En) => {
             format!(
-                "{errors}{more} errors, {warnings} warnings; it cannot be filed until the errors are corrected."
+                "{errors} errors, {warnings} warnings; it cannot be filed until the errors are corrected."
             )
         }
     }
 }
 
 /// The findings as one page that prints well: no script, nothing fetched, everything escaped.
-pub fn findings_html(page: &PageHead, findings: &[Finding], more_findings: u64, lang: Language) -> String {
+pub fn findings_html(page: &PageHead, findings: &Findings, lang: Language) -> String {
     let (code, title) = match lang {
         Language::Ja => ("ja", "届出の確認結果"),
         Language::En => ("en", "Result of the check"),
@@ -140,13 +150,13 @@ pub fn findings_html(page: &PageHead, findings: &[Finding], more_findings: u64, 
         }
         out.push_str("</dl>\n");
     }
-    let verdict = verdict(findings, more_findings, lang);
+    let verdict = verdict(findings, lang);
     let _ = writeln!(out, "<p class=\"verdict\">{}</p>", escape::html(&verdict));
-    if !findings.is_empty() {
-        table(&mut out, findings, lang);
+    if !findings.listed().is_empty() {
+        table(&mut out, findings.listed(), lang);
     }
-    if more_findings > 0 {
-        let _ = writeln!(out, "<p>{}</p>", escape::html(&more(more_findings, lang)));
+    if findings.more() > 0 {
+        let _ = writeln!(out, "<p>{}</p>", escape::html(&more(findings.more(), lang)));
     }
     out.push_str("</body>\n</html>\n");
     out
@@ -242,6 +252,9 @@ pub fn finding_text(finding: &Finding, lang: Language) -> String {
     if !cell[8].is_empty() {
         let _ = write!(out, " 「{}」", cell[8]);
     }
+    if !cell[9].is_empty() {
+        let _ = write!(out, " ({} {})", head(9, lang), cell[9]);
+    }
     let _ = write!(out, " → {}", cell[11]);
     escape::terminal(&out)
 }
@@ -270,7 +283,7 @@ mod tests {
 
     #[test]
     fn the_table_opens_in_a_spreadsheet_and_runs_nothing() {
-        let csv = findings_csv(&[finding()], 5, Language::Ja);
+        let csv = findings_csv(&Findings::resumed(vec![finding()], 5, 0), Language::Ja);
         assert!(csv.starts_with("\u{feff}区分,コード,"));
         assert!(csv.lines().all(|l| !l.contains('\u{1b}')));
         let mut reader = csv::Reader::from_reader(csv.trim_start_matches('\u{feff}').as_bytes());
@@ -285,7 +298,8 @@ mod tests {
     #[test]
     fn the_page_holds_no_script_and_fetches_nothing() {
         let page = PageHead { rows: vec![("受付番号".into(), "<1>".into())] };
-        let html = findings_html(&page, &[finding()], 5, Language::Ja);
+        let html = findings_html(&page, &Findings::resumed(vec![finding()], 5, 2), Language::Ja);
+        assert!(html.contains("エラーが 3 件、警告が 3 件"), "{html}");
         assert!(
             !html.contains("<script")
                 && !html.contains("http:")
@@ -297,13 +311,14 @@ mod tests {
                 && html.contains("default-src 'none'")
                 && html.contains("&lt;1&gt;")
         );
-        assert!(findings_html(&page, &[], 0, Language::En).contains("Nothing was found"));
+        assert!(findings_html(&page, &Findings::default(), Language::En).contains("Nothing was found"));
     }
 
     #[test]
     fn a_line_for_the_terminal_has_no_escape() {
         let line = finding_text(&finding(), Language::En);
         assert!(line.starts_with("=cmd|x.CSV:6: error KPFD-CHARS [7 name]"), "{line}");
+        assert!(line.contains(" (Column 3) → Correct it"), "{line}");
         assert!(!line.contains('\u{1b}'));
     }
 }

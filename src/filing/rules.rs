@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 use toml::Spanned;
+use toml::de::{DeTable, DeValue};
 
 use super::calendar::Calendar;
 use super::catalog::Rule;
@@ -68,6 +69,24 @@ pub struct CoverPolicy {
     pub types: Vec<CoverType>,
     /// Where a CSV has its counts.
     pub csv: CoverCsv,
+}
+
+impl CoverPolicy {
+    /// What of it cannot work: the key, and why.
+    fn fault(&self) -> Option<(&'static str, &'static str)> {
+        let CoverCsv { form_column, count_column } = self.csv;
+        if self.names.iter().any(|name| name.trim().is_empty()) {
+            Some(("names", "one is blank: it would take every file for the cover sheet"))
+        } else if self.types.is_empty() {
+            Some(("types", "the list is empty; use \"pdf\", \"csv\" or both"))
+        } else if form_column == 0 || count_column == 0 {
+            Some(("csv", "columns count from 1"))
+        } else if form_column == count_column {
+            Some(("csv", "form code and count cannot stand in one column"))
+        } else {
+            None
+        }
+    }
 }
 
 impl Default for CoverPolicy {
@@ -143,11 +162,11 @@ struct RawInsurer {
 #[serde(deny_unknown_fields)]
 struct RawFiling {
     #[serde(default)]
-    forms: Option<Vec<Spanned<String>>>,
+    forms: Option<Spanned<Vec<Spanned<String>>>>,
     #[serde(default)]
-    filing_bytes_max: Option<u64>,
+    filing_bytes_max: Option<Spanned<u64>>,
     #[serde(default)]
-    offices_max: Option<usize>,
+    offices_max: Option<Spanned<usize>>,
     #[serde(default)]
     cover: CoverPolicy,
     #[serde(default)]
@@ -162,11 +181,25 @@ struct RawFiling {
     counts: BTreeMap<Spanned<String>, Vec<usize>>,
 }
 
+/// Where a value stands in a file that was read, for a complaint about it; the last table that is there where it is not.
+fn span_of(text: &str, path: &[&str]) -> std::ops::Range<usize> {
+    let Ok(tables) = DeTable::parse(text) else { return 0..0 };
+    let (mut table, mut span) = (tables.get_ref(), 0..0);
+    for part in path {
+        let Some(value) = table.get(*part) else { break };
+        span = value.span();
+        let DeValue::Table(inner) = value.get_ref() else { break };
+        table = inner;
+    }
+    span
+}
+
 /// The rules that a check applies.
 #[derive(Debug, Clone)]
 pub struct RuleSet {
     forms: Vec<Form>,
-    levels: Vec<Level>,
+    /// What an insurer says of each rule of the catalog.
+    levels: Vec<Option<Level>>,
     policy: FilingPolicy,
     other: OtherPolicy,
 }
@@ -193,7 +226,7 @@ impl RuleSet {
             forms.push(form);
         }
         forms.sort_by(|a, b| a.code.cmp(&b.code));
-        let levels = Rule::ALL.iter().map(|rule| rule.def().level).collect();
+        let levels = vec![None; Rule::ALL.len()];
         Ok(Self { forms, levels, policy: FilingPolicy::default(), other: OtherPolicy::default() })
     }
 
@@ -236,12 +269,35 @@ impl RuleSet {
         let raw: RawInsurer =
             toml::from_str(text).map_err(|e| TableError::at(file, text, e.span(), e.message().to_owned()))?;
         let mut rules = self.clone();
-        rules.other = raw.other;
-        let Some(raw) = raw.filing else { return Ok(rules) };
         let error =
             |span: std::ops::Range<usize>, reason: String| TableError::at(file, text, Some(span), reason);
+        let fault = |path: &[&str], why: &str| {
+            error(span_of(text, path), format!("{}: {why}", path.last().copied().unwrap_or_default()))
+        };
+        if let Some((key, why)) = raw.other.fault() {
+            return Err(fault(&["other", key], why));
+        }
+        rules.other = raw.other;
+        let Some(raw) = raw.filing else { return Ok(rules) };
+        if let Some((key, why)) = raw.cover.fault() {
+            return Err(fault(&["filing", "cover", key], why));
+        }
+        if raw.attachments.bytes_max == 0 {
+            return Err(fault(&["filing", "attachments", "bytes_max"], "must be 1 or more"));
+        }
+        for (key, none) in [
+            ("filing_bytes_max", raw.filing_bytes_max.as_ref().is_some_and(|most| *most.get_ref() == 0)),
+            ("offices_max", raw.offices_max.as_ref().is_some_and(|most| *most.get_ref() == 0)),
+        ] {
+            if none {
+                return Err(fault(&["filing", key], "must be 1 or more"));
+            }
+        }
         let known: Vec<&str> = self.forms(Profile::Kpfd).map(|form| form.code.as_str()).collect();
-        if let Some(forms) = raw.forms {
+        if let Some(forms) = raw.forms.map(Spanned::into_inner) {
+            if forms.is_empty() {
+                return Err(fault(&["filing", "forms"], "the list is empty; leave it out to take all forms"));
+            }
             for form in &forms {
                 if !known.contains(&form.get_ref().as_str()) {
                     let reason =
@@ -280,8 +336,9 @@ impl RuleSet {
             }
             rules.policy.repeats_months = months.into_inner();
         }
-        rules.policy.filing_bytes_max = raw.filing_bytes_max.unwrap_or(rules.policy.filing_bytes_max);
-        rules.policy.offices_max = raw.offices_max.unwrap_or(rules.policy.offices_max);
+        rules.policy.filing_bytes_max =
+            raw.filing_bytes_max.map_or(rules.policy.filing_bytes_max, Spanned::into_inner);
+        rules.policy.offices_max = raw.offices_max.map_or(rules.policy.offices_max, Spanned::into_inner);
         rules.policy.cover = raw.cover;
         rules.policy.attachments = raw.attachments;
         Ok(rules)
@@ -292,12 +349,17 @@ impl RuleSet {
         &self.other
     }
 
-    /// Gives every rule whose id is `id`, or begins with `id-`, this level. How many there were.
+    /// Gives the rule of this id this level; where there is none, every rule whose id begins with `id-`. How many there were.
     pub fn set_level(&mut self, id: &str, level: Level) -> usize {
-        let mut count: usize = self.forms.iter_mut().map(|form| form.set_level(id, level)).sum();
+        let exact = self.rule_ids().iter().any(|(known, _)| known == id);
+        let named = |rule: &str| {
+            let rest = rule.strip_prefix(id);
+            rest.is_some_and(|rest| if exact { rest.is_empty() } else { rest.starts_with('-') })
+        };
+        let mut count: usize = self.forms.iter_mut().map(|form| form.set_levels(&named, level)).sum();
         for rule in Rule::ALL {
-            if rule.id() == id {
-                self.levels[*rule as usize] = level;
+            if named(rule.id()) {
+                self.levels[*rule as usize] = Some(level);
                 count += 1;
             }
         }
@@ -315,6 +377,11 @@ impl RuleSet {
 
     /// What a rule of file or set does.
     pub fn level(&self, rule: Rule) -> Level {
+        self.stated(rule).unwrap_or(rule.def().level)
+    }
+
+    /// What the insurer says that a rule of file or set does, if it says so: this goes before what a form's table says.
+    pub(crate) fn stated(&self, rule: Rule) -> Option<Level> {
         self.levels[rule as usize]
     }
 
@@ -365,79 +432,5 @@ impl RuleSet {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_builtin_tables_are_sound_and_uncertain_rules_warn() {
-        let rules = RuleSet::builtin().unwrap();
-        let counts = |code| rules.form(Profile::Kpfd, code).unwrap().counts.clone();
-        assert_eq!(counts("2200700"), [36, 37]);
-        assert_eq!(counts("2201700"), [30]);
-        assert_eq!(counts("2221700"), [52]);
-        assert_eq!(counts("2225700"), [56]);
-        assert_eq!(counts("2265700"), [24]);
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/forms");
-        assert_eq!(RuleSet::load(&folder).unwrap().rule_ids(), rules.rule_ids());
-        for form in rules.forms(Profile::Kpfd) {
-            for rule in &form.rules {
-                assert_eq!(rule.level, rule.certainty.level(), "{}", rule.id);
-            }
-        }
-    }
-
-    #[test]
-    fn an_insurer_changes_what_it_likes() {
-        let text = "[filing]\nforms = [\"2200700\"]\noffices_max = 3\n[filing.counts]\n2200700 = [37]\n\
-                    [filing.severity]\nKPFD-QUOTED = \"error\"\n2200700-KANA = \"error\"\n[filing.cover]\nrequired = false\n\
-                    [filing.calendar]\nfrom_day = 1\nto_day = 10\noutside = \"hold\"\n[retention]\ndays = 70\n";
-        let rules = RuleSet::builtin().unwrap().for_insurer("06139999.toml", text).unwrap();
-        assert_eq!(rules.level(Rule::Quoted), Level::Error);
-        assert_eq!(rules.policy().offices_max, 3);
-        assert!(!rules.takes(rules.form(Profile::Kpfd, "2265700").unwrap()));
-        let form = rules.form(Profile::Kpfd, "2200700").unwrap();
-        assert_eq!(form.counts, [37]);
-        assert!(form.rule_ids().contains(&("2200700-KANA-CHARS".into(), Level::Error)));
-        assert!(form.rule_ids().contains(&("2200700-KANJI-CHARS".into(), Level::Warning)));
-    }
-
-    #[test]
-    fn errors_in_tables_name_file_line_and_what_is_allowed() {
-        let good = BUILTIN[0].1;
-        let cases = [
-            (good.replace("class = \"kana\"", "class = \"katakana\""), "katakana"),
-            (good.replace("counts = [36, 37]", "counts = [35]"), "35"),
-            (good.replace("than = ", "then = "), ""),
-            (
-                good.replace("birth = \"birth\", on = \"acquired\"", "birth = \"birth\", on = \"acquire\""),
-                "\"acquire\"",
-            ),
-            (good.replace("key = \"kanji\"", "key = \"kana\""), "twice"),
-            (good.replace("id = \"2200700-TOTAL\"", "id = \"TOTAL\""), "TOTAL"),
-            (good.replace("parts = [\"money\"", "parts = [\"monies\""), "monies"),
-            (good.replace("certainty = \"v\"", "certainty = \"sure\""), "sure"),
-        ];
-        for (text, word) in cases {
-            if text == good {
-                continue;
-            }
-            let error = parse_form("2200700.toml", &text).expect_err(word);
-            assert!(error.line > 0 && error.to_string().starts_with("2200700.toml:"), "{error}");
-            assert!(error.reason.contains(word), "{error}");
-            let lines = text.lines().count();
-            assert!(error.line <= lines, "{error}");
-        }
-        let rules = RuleSet::builtin().unwrap();
-        for (text, line) in [
-            ("[filing]\nforms = [\"1\"]\n", 2),
-            ("[filing]\ncolour = 1\n", 2),
-            ("[filing.severity]\nKPFD-NOTHING = \"off\"\n", 2),
-            ("[filing.severity]\nKPFD-QUOTED = \"fatal\"\n", 2),
-            ("[filing.counts]\n2200700 = [38]\n", 2),
-            ("\n[filing.calendar]\nfrom_day = 0\nto_day = 10\noutside = \"hold\"\n", 2),
-        ] {
-            let error = rules.for_insurer("x.toml", text).expect_err(text);
-            assert_eq!(error.line, line, "{error}");
-        }
-    }
-}
+#[path = "rules_tests.rs"]
+mod tests;

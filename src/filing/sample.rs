@@ -1,6 +1,8 @@
 //! Sample filings of any size, all fictitious, and known ways to break them: for the demo, for tests, and for offices that want
 //! to see what a finding looks like. Nothing here is used by a check.
 
+mod rare;
+
 use std::io::{self, Write};
 
 use chrono::{Datelike as _, Days, NaiveDate};
@@ -130,17 +132,22 @@ pub fn write_filing(to: &mut impl Write, form: &Form, records: u64, today: Naive
     Ok(())
 }
 
-/// One sound record; the same `i` gives the same record.
+/// One sound record; the same `i` gives the same record. What is rare comes once in a dozen.
 pub fn record(form: &Form, count: usize, i: u64, today: NaiveDate) -> Vec<String> {
     // Spreads consecutive numbers; any odd constant would do.
     let mixed = i.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let pick = |shift: u32, of: u64| (mixed >> shift) % of;
     let before = |days: u64| today.checked_sub_days(Days::new(days)).unwrap_or(today);
-    let birth = before(20 * 365 + pick(8, 40 * 365));
+    // No two people of one name are born on one day.
+    let birth = before(20 * 365 + (i / 100 * 11_619 + i % 100 * 37) % (40 * 365));
     let event = before(1 + pick(20, 20));
     let money = 180_000 + 1_000 * pick(30, 400);
     let in_kind = 10_000 * pick(36, 2);
-    let seen = |key: &str| value(form, key, i, birth, event, money, in_kind, today);
+    let rare = rare::fields(form, i, event, (money, money + in_kind));
+    let seen = |key: &str| match rare.iter().rev().find(|(rare, _)| *rare == key) {
+        Some((_, value)) => value.clone(),
+        None => value(form, key, i, birth, event, money, in_kind, today),
+    };
     form.fields
         .iter()
         .filter(|field| field.only_with.is_none_or(|with| with == count))
@@ -301,7 +308,7 @@ fn break_record(form: &Form, count: usize, id: &str, record: &mut [String], toda
         }
     }
     let Some(edits) =
-        id.strip_prefix(&format!("{}-", form.code)).and_then(|rest| edits(&form.code, rest, today))
+        id.strip_prefix(&format!("{}-", form.prefix())).and_then(|rest| edits(&form.code, rest, today))
     else {
         return false;
     };
@@ -316,14 +323,14 @@ fn break_record(form: &Form, count: usize, id: &str, record: &mut [String], toda
 fn odd(class: Class) -> &'static str {
     match class {
         Class::Alnum | Class::Symbol => "+",
-        Class::Kana => "ア",
+        Class::Kana | Class::Name => "ア",
         Class::Digits | Class::Wide | Class::Text => "A",
     }
 }
 
 fn long(class: Class, bytes: usize) -> String {
     match class {
-        Class::Kana | Class::Symbol => "ｱ".repeat(bytes),
+        Class::Kana | Class::Name | Class::Symbol => "ｱ".repeat(bytes),
         Class::Wide => "亜".repeat(bytes.div_ceil(2)),
         _ => "1".repeat(bytes),
     }
@@ -362,12 +369,16 @@ fn edits(form: &str, rule: &str, today: NaiveDate) -> Option<Vec<(&'static str, 
         ("2201700", "LOST-NEXT-DAY") => set(&[("left_era", "9"), ("left_ymd", "080101")]),
         ("2201700", "AGE75") => set(&[("cause", "7"), ("left_era", ""), ("left_ymd", "")]),
         ("2201700", "LOST-AFTER-BIRTH") => future("birth_era", "birth_ymd"),
+        ("2221700", "AMOUNTS") => {
+            set(&[("money2", ""), ("in_kind2", ""), ("total2", ""), ("grand_total", ""), ("mean", "")])
+        }
         ("2221700", "MONTHS") => set(&[("month1", "01"), ("month2", "03"), ("month3", "05")]),
         ("2221700", "DAYS") => set(&[("days2", "16")]),
         ("2221700", "DAYS-SHORT") => set(&[("short_time", "1"), ("days2", "10")]),
         ("2221700", "GRAND-TOTAL") => set(&[("grand_total", "1")]),
         ("2221700" | "2225700", "MEAN") => set(&[("mean", "1")]),
         ("2225700", "OVER70-MONTHS") => set(&[("over70_months", "0405")]),
+        ("1", "MONTH") => set(&[("month", "202613")]),
         ("2265700", "PAID-FUTURE") => future("paid_era", "paid_ymd"),
         _ => return None,
     })
@@ -408,8 +419,12 @@ fn broken_file(rules: &RuleSet, id: &str, today: NaiveDate) -> Option<Vec<u8>> {
         "KPFD-BOM" => Some([b"\xef\xbb\xbf".as_slice(), text.as_bytes()].concat()),
         "KPFD-UTF16" => Some(text.encode_utf16().flat_map(u16::to_le_bytes).collect()),
         "KPFD-UTF8" => Some(text.into_bytes()),
+        "KPFD-EUC-JP" => Some(encoding_rs::EUC_JP.encode(&text).0.into_owned()),
+        "KPFD-ISO-2022-JP" => Some(encoding_rs::ISO_2022_JP.encode(&text).0.into_owned()),
+        "KPFD-SPREADSHEET" => Some(encode(&text.replace("[kanri]", "[kanri],,,,,,,"))),
         "KPFD-LF" => Some(encode(&text.replace("\r\n", "\n"))),
         "KPFD-LAST-CRLF" => Some(encode(text.trim_end())),
+        "KPFD-CUT-OFF" => filing.bytes().split_last_chunk::<40>().map(|(cut, _)| cut.to_vec()),
         "KPFD-EOF-MARK" => Some(encode(&(text + "\x1a"))),
         "KPFD-BLANK-LINE" => Some(encode(&(text + "\r\n"))),
         "KPFD-QUOTED" => with(&|f| f.records[0][27] = "\"a,\"\"b\"".into()),
@@ -435,6 +450,8 @@ fn broken_file(rules: &RuleSet, id: &str, today: NaiveDate) -> Option<Vec<u8>> {
         "KPFD-MEDIA" => with(&|f| f.media.truncate(6)),
         "KPFD-MEDIA-22223" => with(&|f| f.media = strings(&["21", "01", "ｱｲ", "001", "20261123", "22223"])),
         "KPFD-MEDIA-OFFICE" => with(&|f| f.media[0] = "12345".into()),
+        "KPFD-MEDIA-OFFICE-OTHER" => with(&|f| f.media[0] = "9999".into()),
+        "KPFD-TWICE" => with(&|f| f.records.push(f.records[0].clone())),
         "KPFD-MEDIA-SERIAL" => with(&|f| f.media[1] = "000".into()),
         "KPFD-MEDIA-DATE" => with(&|f| f.media[2] = "20260230".into()),
         "KPFD-KANRI" => Some(encode(&text.replace("[kanri]", "[KANRI]"))),
@@ -451,7 +468,8 @@ fn broken_file(rules: &RuleSet, id: &str, today: NaiveDate) -> Option<Vec<u8>> {
         "KPFD-NO-RECORDS" => with(&|f| f.records.clear()),
         "KPFD-FORM-OLD" => with(&|f| f.records[0][0] = "22007041".into()),
         "KPFD-FORM-UNKNOWN" => with(&|f| f.records[0][0] = "9999999".into()),
-        "KPFD-FIELD-COUNT" => with(&|f| drop(f.records[0].pop().and_then(|_| f.records[0].pop()))),
+        "KPFD-RECORD-SHORT" => with(&|f| drop(f.records[0].pop().and_then(|_| f.records[0].pop()))),
+        "KPFD-FIELD-COUNT" => with(&|f| f.records[0].push(String::new())),
         "KPFD-OFFICES" => with(&|f| {
             let mut second = f.offices[0].clone();
             second[0] = "1235".into();

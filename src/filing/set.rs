@@ -1,7 +1,6 @@
 //! What travels together: the filing, its cover sheet, its attachments, and when they come. Values in, findings out.
 
-use std::collections::BTreeMap;
-use std::io::{self, Read};
+mod cover;
 
 use chrono::NaiveDateTime;
 use unicode_normalization::UnicodeNormalization as _;
@@ -9,16 +8,21 @@ use unicode_normalization::UnicodeNormalization as _;
 use super::calendar::{Outside, Window};
 use super::catalog::{Rule, fill};
 use super::check::{FILING_NAME, Summary};
-use super::cp932;
 use super::findings::Findings;
+use super::masked::masked;
 use super::other::{Content, OtherFacts, OtherType};
 use super::pdf::PdfFacts;
-use super::rules::{CoverCsv, CoverType, RuleSet};
+use super::rules::RuleSet;
 use crate::model::escape::excerpt;
-use crate::model::finding::{Finding, Text};
+use crate::model::finding::{Finding, Severity, Text};
 use crate::model::ids::Number;
 use crate::signed::manifest::Kind;
-use crate::signed::names::FileName;
+use crate::signed::names::{FileName, NameError};
+
+pub use cover::{CoverCounts, cover_counts};
+
+/// The code of a name that cannot be sent.
+const NAME: &str = "SET-NAME";
 
 /// One file of the set.
 #[derive(Debug, Clone)]
@@ -30,7 +34,7 @@ pub struct SetFile {
     /// What [`super::inspect_pdf`] saw; none when it was not asked (see [`wants_pdf_check`]).
     pub pdf: Option<PdfFacts>,
     /// What [`cover_counts`] read; none when it was not asked.
-    pub cover_counts: Option<BTreeMap<String, u64>>,
+    pub cover_counts: Option<CoverCounts>,
     /// What [`super::other::inspect_other`] saw; none when it was not asked (of filings).
     pub other: Option<OtherFacts>,
 }
@@ -102,32 +106,6 @@ pub fn roles_of(set: &Set<'_>, rules: &RuleSet) -> Roles {
     Roles { filing, cover, attachments }
 }
 
-/// Counts per form of a cover sheet in CSV (CP932 or UTF-8). Lines whose columns hold no form code and number are passed over.
-pub fn cover_counts(mut reader: impl Read, layout: CoverCsv) -> io::Result<BTreeMap<String, u64>> {
-    // A cover sheet is one page.
-    const BYTES_MAX: u64 = 1 << 20;
-    let mut bytes = Vec::new();
-    Read::by_ref(&mut reader).take(BYTES_MAX).read_to_end(&mut bytes)?;
-    let text = match std::str::from_utf8(&bytes) {
-        Ok(text) => text.trim_start_matches('\u{feff}').to_owned(),
-        Err(_) => cp932::decode(&bytes),
-    };
-    let mut counts = BTreeMap::new();
-    for line in text.lines() {
-        let column =
-            |n: usize| line.split(',').nth(n.wrapping_sub(1)).map(|v| folded(v.trim().trim_matches('"')));
-        let (Some(form), Some(count)) = (column(layout.form_column), column(layout.count_column)) else {
-            continue;
-        };
-        let is_code = form.len() == 7 && form.bytes().all(|b| b.is_ascii_digit());
-        if let (true, Ok(count)) = (is_code, count.parse::<u64>()) {
-            let sum = counts.entry(form).or_insert(0_u64);
-            *sum = sum.saturating_add(count);
-        }
-    }
-    Ok(counts)
-}
-
 struct Report<'a> {
     rules: &'a RuleSet,
     sink: &'a mut Findings,
@@ -135,7 +113,13 @@ struct Report<'a> {
 
 impl Report<'_> {
     fn say(&mut self, rule: Rule, file: Option<&FileName>, args: &[&str]) {
-        let Some(severity) = self.rules.level(rule).severity() else { return };
+        self.say_at_most(Severity::Error, rule, file, args);
+    }
+
+    fn say_at_most(&mut self, most: Severity, rule: Rule, file: Option<&FileName>, args: &[&str]) {
+        let Some(severity) = self.rules.level(rule).severity().map(|severity| severity.min(most)) else {
+            return;
+        };
         let def = rule.def();
         self.sink.push(severity, || {
             let message = Text::new(fill(def.ja, args), fill(def.en, args));
@@ -184,7 +168,12 @@ fn filing(set: &Set<'_>, roles: &Roles, summary: Option<&Summary>, report: &mut 
         misnamed(set, report);
     }
     words(set, report);
-    cover(set, roles, summary, report);
+    cover::check(set, roles, summary, report);
+    for (at, file) in set.files.iter().enumerate() {
+        if roles.filing != Some(at) {
+            number_form(file, report);
+        }
+    }
     let policy = &report.rules.policy().attachments;
     let (count, most) = (roles.attachments.len(), policy.files_max);
     if count > most {
@@ -200,12 +189,15 @@ fn filing(set: &Set<'_>, roles: &Roles, summary: Option<&Summary>, report: &mut 
             continue;
         }
         pdf(file, report);
-        // 個人番号届, マイナンバー and the like in a file's name (K54).
-        let name = folded(file.name.as_str());
-        let of_number = ["個人番号", "マイナンバー", "mynumber", "my_number", "kojinbango"];
-        if of_number.iter().any(|word| name.contains(&folded(word))) {
-            report.say(Rule::SetNumberPdf, Some(&file.name), &[file.name.as_str()]);
-        }
+    }
+}
+
+/// 個人番号届, マイナンバー and the like in a file's name (K54), however it is spaced, whatever the file is said to be.
+fn number_form(file: &SetFile, report: &mut Report<'_>) {
+    let name: String = folded(file.name.as_str()).chars().filter(|c| c.is_alphanumeric()).collect();
+    let words = ["個人番号", "マイナンバ", "まいなんば", "mynumber", "kojinbango"];
+    if words.iter().any(|word| name.contains(word)) {
+        report.say(Rule::SetNumberPdf, Some(&file.name), &[file.name.as_str()]);
     }
 }
 
@@ -226,6 +218,7 @@ fn other(set: &Set<'_>, roles: &Roles, report: &mut Report<'_>) {
     }
     for file in set.files {
         other_file(file, report);
+        number_form(file, report);
     }
 }
 
@@ -290,46 +283,7 @@ fn words(set: &Set<'_>, report: &mut Report<'_>) {
     for (text, file) in texts.collect::<Vec<_>>() {
         if let Some(word) = ["訂正", "取消", "取り消"].into_iter().find(|word| folded(text).contains(word))
         {
-            report.say(Rule::SetCorrection, file, &[&excerpt(text, 40), word]);
-        }
-    }
-}
-
-fn cover(set: &Set<'_>, roles: &Roles, summary: Option<&Summary>, report: &mut Report<'_>) {
-    let policy = &report.rules.policy().cover;
-    let Some(file) = roles.cover.map(|at| &set.files[at]) else {
-        if policy.required {
-            report.say(Rule::SetCover, None, &[]);
-        }
-        return;
-    };
-    let is_csv = has_extension(&file.name, "csv");
-    let fits = |kind: &CoverType| match kind {
-        CoverType::Pdf => wants_pdf_check(&file.name),
-        CoverType::Csv => is_csv,
-    };
-    if !policy.types.iter().any(fits) {
-        let types: Vec<_> = policy.types.iter().map(|kind| format!("{kind:?}").to_uppercase()).collect();
-        report.say(Rule::SetCoverType, Some(&file.name), &[file.name.as_str(), &types.join(", ")]);
-        return;
-    }
-    if !is_csv {
-        return pdf(file, report);
-    }
-    let (Some(counts), Some(summary)) = (&file.cover_counts, summary) else { return };
-    let in_filing: BTreeMap<&str, u64> =
-        summary.forms.iter().map(|form| (form.code.as_str(), form.count)).collect();
-    let forms: std::collections::BTreeSet<&str> =
-        counts.keys().map(String::as_str).chain(in_filing.keys().copied()).collect();
-    for form in forms {
-        let (stated, found) =
-            (counts.get(form).copied().unwrap_or(0), in_filing.get(form).copied().unwrap_or(0));
-        if stated != found {
-            report.say(
-                Rule::SetCoverCounts,
-                Some(&file.name),
-                &[form, &stated.to_string(), &found.to_string()],
-            );
+            report.say(Rule::SetCorrection, file, &[&excerpt(&masked(text), 40), word]);
         }
     }
 }
@@ -341,6 +295,48 @@ pub fn check_attachment(file: &SetFile, rules: &RuleSet, sink: &mut Findings) {
         report.say(Rule::SetEmptyFile, Some(&file.name), &[file.name.as_str()]);
     }
     pdf(file, &mut report);
+    number_form(file, &mut report);
+}
+
+/// The name of a filing that is checked by itself: a draft may have any, but one that would be taken for a misnamed filing
+/// is told in time.
+pub fn check_draft_name(name: &FileName, rules: &RuleSet, sink: &mut Findings) {
+    if name.as_str() == FILING_NAME {
+        return;
+    }
+    if let Some(rule) = misnamed_rule(name) {
+        Report { rules, sink }.say_at_most(Severity::Warning, rule, Some(name), &[name.as_str()]);
+    }
+}
+
+/// Whether a finding says that a file's name must be changed before it is sent.
+pub(super) fn is_about_name(finding: &Finding) -> bool {
+    [Rule::Name, Rule::Shfd, Rule::WorkFile].iter().any(|rule| rule.id() == finding.rule)
+        || finding.rule == NAME
+}
+
+/// The finding for a file whose name cannot be sent.
+pub fn unfit_name(severity: Severity, name: &str, error: &NameError) -> Finding {
+    let shown = excerpt(&masked(name), 80);
+    let message = Text::new(
+        format!("「{shown}」という名前のファイルは送れません({error})。"),
+        format!("A file named {shown} cannot be sent: {error}."),
+    );
+    let action = Text::new("名前を変えてください。", "Rename it.");
+    Finding { file: Some(shown), ..Finding::new(severity, NAME, message, action) }
+}
+
+/// The finding for a file whose bytes are not those of the manifest.
+pub fn hash_differs(name: &FileName) -> Finding {
+    let message = Text::new(
+        format!("「{name}」の内容が SHA256SUMS のハッシュ値と違います。"),
+        format!("The content of {name:?} is not what SHA256SUMS says."),
+    );
+    let action = Text::new(
+        "ファイルを変えたときは SHA256SUMS を作り直して署名し、バイナリモードで全部を送り直してください。",
+        "If the file was changed, make SHA256SUMS anew and sign it; send everything again in binary mode.",
+    );
+    Finding { file: Some(name.to_string()), ..Finding::new(Severity::Error, "UPLOAD-HASH", message, action) }
 }
 
 fn pdf(file: &SetFile, report: &mut Report<'_>) {

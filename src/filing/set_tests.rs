@@ -5,6 +5,7 @@ use chrono::NaiveDate;
 use super::*;
 use crate::filing::FormCount;
 use crate::filing::calendar::Calendar;
+use crate::filing::rules::CoverCsv;
 
 fn now() -> NaiveDateTime {
     NaiveDate::from_ymd_opt(2026, 11, 23).unwrap().and_hms_opt(9, 0, 0).unwrap()
@@ -57,7 +58,22 @@ fn every_rule_of_a_set_has_a_passing_and_a_failing_case() {
     one("SET-EMPTY-FILE", with(&|f| f.bytes = 0, 2));
     one("SET-FILE-SIZE", with(&|f| f.bytes = 50_000_001, 2));
     one("SET-NUMBER-PDF", with(&|f| *f = file("個人番号届.pdf"), 2));
-    one("SET-NUMBER-PDF", with(&|f| *f = file("ﾏｲﾅﾝﾊﾞｰ.pdf"), 2));
+    for name in [
+        "ﾏｲﾅﾝﾊﾞｰ.pdf",
+        "My Number.pdf",
+        "ＭＹ＿ＮＵＭＢＥＲ.pdf",
+        "my-number.PDF",
+        "個人 番号届.pdf",
+        "個人　番号・届.pdf",
+        "kojin_bangou.pdf",
+    ] {
+        one("SET-NUMBER-PDF", with(&|f| *f = file(name), 2));
+    }
+    // Not by calling it the cover sheet either, nor by sending it beside filings.
+    one("SET-NUMBER-PDF", with(&|f| *f = file("総括表_個人番号届.pdf"), 1));
+    let cover = FileName::parse("個人番号届.pdf").unwrap();
+    let named = [sound[0].clone(), file("個人番号届.pdf")];
+    one("SET-NUMBER-PDF", ids(&Set { cover: Some(&cover), ..set(&named) }, None, &rules));
     one("SET-ATTACHMENT-TYPE", with(&|f| *f = file("memo.docx"), 2));
     one("SET-CORRECTION", with(&|f| *f = file("訂正願.pdf"), 2));
     one("SET-CORRECTION", ids(&Set { subject: Some("取消の件"), ..set(&sound) }, None, &rules));
@@ -74,6 +90,7 @@ fn every_rule_of_a_set_has_a_passing_and_a_failing_case() {
     let filing = b"1234,001,20261123,,,,,\r\n[kanri]\r\n";
     one("SET-OTHER-FILING", of_other(other("list.csv", filing), &rules));
     one("SET-OTHER-FILING", of_other(other("SHFD0006.CSV", b"a,b\r\n"), &rules));
+    one("SET-NUMBER-PDF", of_other(other("個人番号届.pdf", b"%PDF-1.7 %%EOF"), &rules));
     one("SET-OTHER-COVER", of_other(other("総括表.pdf", b"%PDF-1.7 %%EOF"), &rules));
     one("SET-OTHER-TYPE", of_other(other("setup.exe", b"MZ\x90\0"), &rules));
     one("SET-OTHER-TYPE", of_other(other("all.zip", b"PK\x03\x04"), &rules));
@@ -101,15 +118,7 @@ fn every_rule_of_a_set_has_a_passing_and_a_failing_case() {
     let only_csv = rules.for_insurer("x", "[filing.cover]\ntypes = [\"csv\"]\n").unwrap();
     one("SET-COVER-TYPE", ids(&set(&sound), None, &only_csv));
 
-    let mut cover = file("soukatsu.csv");
-    cover.cover_counts = Some([("2200700".to_owned(), 2)].into());
-    let files = [file("KPFD0006.CSV"), cover];
-    let summary = |count| Summary {
-        forms: vec![FormCount { code: "2200700".into(), name: Text::default(), count }],
-        ..Summary::default()
-    };
-    assert_eq!(ids(&set(&files), Some(&summary(2)), &rules), [""; 0]);
-    one("SET-COVER-COUNTS", ids(&set(&files), Some(&summary(3)), &rules));
+    covers_in_csv(&rules, &mut one);
 
     let mut closed = rules.clone();
     closed.policy_mut().calendar = Some(Calendar::days(1, 10, Outside::Hold));
@@ -127,6 +136,25 @@ fn every_rule_of_a_set_has_a_passing_and_a_failing_case() {
         let here = rule.id().starts_with("SET-") || matches!(rule, Rule::Name | Rule::Shfd | Rule::WorkFile);
         assert!(!here || seen.contains(rule.id()), "{} has no case", rule.id());
     }
+}
+
+/// What a cover sheet in CSV counts against what the filing holds.
+fn covers_in_csv(rules: &RuleSet, one: &mut dyn FnMut(&str, Vec<String>)) {
+    let mut cover = file("soukatsu.csv");
+    cover.cover_counts = Some([("2200700".to_owned(), Some(2)), ("2265700".to_owned(), None)].into());
+    let mut files = [file("KPFD0006.CSV"), cover];
+    let summary = |count| Summary {
+        forms: vec![FormCount { code: "2200700".into(), name: Text::default(), count }],
+        ..Summary::default()
+    };
+    assert_eq!(ids(&set(&files), Some(&summary(2)), rules), [""; 0]);
+    one("SET-COVER-COUNTS", ids(&set(&files), Some(&summary(3)), rules));
+    for unread in [CoverCounts::new(), [("2200700".to_owned(), None)].into()] {
+        files[1].cover_counts = Some(unread);
+        one("SET-COVER-UNREAD", ids(&set(&files), Some(&summary(3)), rules));
+    }
+    files[1].cover_counts = Some([("2265700".to_owned(), Some(1))].into());
+    assert_eq!(ids(&set(&files), Some(&summary(3)), rules), ["SET-COVER-COUNTS"; 2]);
 }
 
 #[test]
@@ -148,13 +176,49 @@ fn roles_are_told_by_comment_or_name() {
 #[test]
 fn a_cover_sheet_in_csv_is_counted() {
     let text = "様式,件数\r\n2200700,３\r\n\"2200700\",\"2\"\r\n2265700,x\r\n合計,5\r\n";
-    let expected = BTreeMap::from([("2200700".to_owned(), 5)]);
+    let expected = CoverCounts::from([("2200700".to_owned(), Some(5)), ("2265700".to_owned(), None)]);
     let cp932 = encoding_rs::SHIFT_JIS.encode(text).0;
     assert_eq!(cover_counts(&cp932[..], CoverCsv::default()).unwrap(), expected);
     assert_eq!(cover_counts(format!("\u{feff}{text}").as_bytes(), CoverCsv::default()).unwrap(), expected);
     let other = CoverCsv { form_column: 2, count_column: 3 };
     assert_eq!(
         cover_counts(&b"x,2200700,7"[..], other).unwrap(),
-        BTreeMap::from([("2200700".to_owned(), 7)])
+        CoverCounts::from([("2200700".to_owned(), Some(7))])
     );
+    let utf16: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    for unread in ["資格取得届,3\r\n".as_bytes(), b"", b"\xff\xfe\0garbage", &utf16] {
+        assert_eq!(cover_counts(unread, CoverCsv::default()).unwrap(), CoverCounts::new());
+    }
+    let bare = cover_counts("2200700,1 件\r\n2201700,\r\n".as_bytes(), CoverCsv::default()).unwrap();
+    assert_eq!(bare, CoverCounts::from([("2200700".to_owned(), None)]));
+}
+
+#[test]
+fn a_draft_may_have_any_name_but_those_of_other_files() {
+    let rules = RuleSet::builtin().unwrap();
+    let said = |name: &str, rules: &RuleSet| {
+        let mut sink = Findings::default();
+        check_draft_name(&FileName::parse(name).unwrap(), rules, &mut sink);
+        sink.into_listed().into_iter().map(|f| (f.rule, f.severity)).collect::<Vec<_>>()
+    };
+    for name in ["KPFD0006.CSV", "draft.csv", "11月分.csv"] {
+        assert_eq!(said(name, &rules), [], "{name}");
+    }
+    let cases = [("KPFD0006 (1).CSV", "KPFD-NAME"), ("SHFD0006.CSV", "KPFD-SHFD"), ("a.JKK", "KPFD-JKK")];
+    for (name, rule) in cases {
+        assert_eq!(said(name, &rules), [(rule.to_owned(), Severity::Warning)], "{name}");
+    }
+    let off = rules.for_insurer("x", "[filing.severity]\nKPFD-NAME = \"off\"\n").unwrap();
+    assert_eq!(said("KPFD0006 (1).CSV", &off), []);
+}
+
+#[test]
+fn a_comment_is_quoted_without_individual_numbers() {
+    let rules = RuleSet::builtin().unwrap();
+    let files = [file("KPFD0006.CSV"), file("総括表.pdf")];
+    let mut sink = Findings::default();
+    let set = Set { comment: Some("訂正 1234-5678-9012"), ..set(&files) };
+    check_set(&set, None, &rules, now(), &mut sink);
+    let json = serde_json::to_string(sink.listed()).unwrap();
+    assert!(json.contains("訂正") && !json.contains("5678"), "{json}");
 }

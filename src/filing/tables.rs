@@ -40,6 +40,16 @@ pub enum Profile {
     Claims,
 }
 
+impl Profile {
+    /// What ids of a form's rules begin with.
+    pub(crate) fn prefix(self, code: &str) -> String {
+        match self {
+            Self::Kpfd => code.to_owned(),
+            Self::Claims => format!("CLAIMS{code}"),
+        }
+    }
+}
+
 /// Which characters a field may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -50,7 +60,9 @@ pub enum Class {
     Alnum,
     /// `0-9 A-Z a-z` and half-width kana.
     Symbol,
-    /// Half-width kana with its marks, letters, blanks and hyphens, as names are written.
+    /// Half-width kana, blanks and the marks of names.
+    Name,
+    /// Half-width kana with its marks, letters, digits, blanks and hyphens, as addresses are written.
     Kana,
     /// Two-byte characters and blanks.
     Wide,
@@ -105,6 +117,8 @@ pub struct Field {
     pub values: Vec<Box<[u8]>>,
     /// The same, for values of one or two digits, as bits: see [`Field::takes`].
     pub(crate) value_bits: Option<u128>,
+    /// What is said beside its values when it has another.
+    pub hint: Option<Text>,
     /// Its value is never shown (the individual number, K54).
     pub secret: bool,
     /// It is the form's code, by which the form was found.
@@ -113,6 +127,8 @@ pub struct Field {
     pub only_with: Option<usize>,
     /// How sure.
     pub certainty: Certainty,
+    /// Where it comes from; the form's own source unless the field names another.
+    pub source: String,
     /// What each rule does, in the order of [`FieldRule::ALL`].
     pub levels: [Level; 4],
 }
@@ -226,10 +242,14 @@ pub enum Check {
     Blank { fields: Vec<usize> },
     /// Each, when filled in, is a number from `from` to `to`.
     Range { fields: Vec<usize>, from: i64, to: i64 },
+    /// The field, when filled in, is a month, `YYYYMM`.
+    Month { field: usize },
     /// The months follow one another, and `next` is the month after the last.
     Months { months: Vec<usize>, next: usize },
     /// The field is one of these.
     Values { field: usize, values: Vec<Box<[u8]>> },
+    /// The field is none of these.
+    Excluded { field: usize, values: Vec<Box<[u8]>> },
     /// A name has one blank between its two parts.
     OneBlank { field: usize },
 }
@@ -303,12 +323,26 @@ impl Form {
         self.fields.iter().position(|field| field.key == key)
     }
 
+    /// How a record of so many fields is read: by its own layout, one that the insurer takes before others, else by the
+    /// longest that fits into it. None when it has fewer fields than any.
+    pub(crate) fn layout(&self, fields: usize) -> Option<&Layout> {
+        let fits = || self.layouts.iter().filter(|(count, _)| *count <= fields);
+        let exact = fits().find(|(count, _)| *count == fields);
+        exact
+            .or_else(|| fits().rfind(|(count, _)| self.counts.contains(count)))
+            .or_else(|| fits().next_back())
+    }
+
+    /// The fields of a layout that are where they are however many follow: those before the society's own, which stand at
+    /// the record's end.
+    pub(crate) fn leading(&self, layout: &[Option<usize>]) -> Vec<Option<usize>> {
+        let end = self.office.unwrap_or(layout.len());
+        layout.iter().enumerate().map(|(i, at)| at.filter(|_| i < end)).collect()
+    }
+
     /// What its rules' ids begin with: the code, or `CLAIMS1` and the like, since record kinds are single digits.
     pub fn prefix(&self) -> String {
-        match self.profile {
-            Profile::Kpfd => self.code.clone(),
-            Profile::Claims => format!("CLAIMS{}", self.code),
-        }
+        self.profile.prefix(&self.code)
     }
 
     /// The id of a field's rule: `2200700-KANA-NAME-CHARS`.
@@ -334,28 +368,26 @@ impl Form {
         of_fields.chain(of_dates).chain(of_records).collect()
     }
 
-    /// Gives every rule whose id is `id`, or begins with `id-`, this level. How many there were.
-    pub fn set_level(&mut self, id: &str, level: Level) -> usize {
-        let matches =
-            |rule: &str| rule.strip_prefix(id).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
+    /// Gives every rule whose id is named this level. How many there were.
+    pub(super) fn set_levels(&mut self, named: &dyn Fn(&str) -> bool, level: Level) -> usize {
         let mut count = 0;
         let code = self.prefix();
         for field in &mut self.fields {
             for rule in FieldRule::ALL {
-                if field.has(rule) && matches(&format!("{code}-{}-{}", upper(&field.key), rule.word())) {
+                if field.has(rule) && named(&format!("{code}-{}-{}", upper(&field.key), rule.word())) {
                     field.levels[rule as usize] = level;
                     count += 1;
                 }
             }
         }
         for date in &mut self.dates {
-            if matches(&format!("{code}-{}-DATE", upper(&date.key))) {
+            if named(&format!("{code}-{}-DATE", upper(&date.key))) {
                 date.level = level;
                 count += 1;
             }
         }
         for rule in &mut self.rules {
-            if matches(&rule.id) {
+            if named(&rule.id) {
                 rule.level = level;
                 count += 1;
             }

@@ -105,6 +105,9 @@ pub struct SubmissionCard {
     pub findings: Vec<Finding>,
     /// Findings beyond those listed.
     pub more_findings: u64,
+    /// How many of these are errors.
+    #[serde(default)]
+    pub more_errors: u64,
     /// The receipt, byte for byte.
     pub receipt: String,
     /// The receipt's armored signature.
@@ -145,6 +148,9 @@ pub struct DecisionCard {
     pub findings: Vec<Finding>,
     /// Findings beyond those listed.
     pub more_findings: u64,
+    /// How many of these are errors.
+    #[serde(default)]
+    pub more_errors: u64,
     /// The receipt `NUMBER.decided.json`, byte for byte.
     pub receipt: String,
     /// Its armored signature.

@@ -10,7 +10,7 @@ use super::blobs::Blobs;
 use super::cards;
 use super::keys::Keys;
 use super::ledger::{Ledger, LedgerError};
-use crate::filing::report;
+use crate::filing::{Findings, report};
 use crate::model::card::{DecisionCard, SubmissionCard};
 use crate::model::finding::{Finding, Language};
 use crate::model::ids::{AccountId, Digest, Number};
@@ -174,12 +174,12 @@ impl Receipts {
             }
             (Part::Findings(_), true) => Err(ReceiptsError::Missing),
             (Part::Findings(form), false) => {
-                let (findings, more) = self.findings(submission)?;
+                let findings = self.findings(submission)?;
                 let text = match form {
-                    FindingsForm::Csv => report::findings_csv(&findings, more, language),
+                    FindingsForm::Csv => report::findings_csv(&findings, language),
                     FindingsForm::Html => {
                         let head = page_head(submission, language, self.zone);
-                        report::findings_html(&head, &findings, more, language)
+                        report::findings_html(&head, &findings, language)
                     }
                 };
                 let at = submission.decided_at.unwrap_or(submission.received_at);
@@ -204,15 +204,15 @@ impl Receipts {
     }
 
     /// What was found in a submission, at first or when it was decided.
-    pub fn findings(&self, submission: &Submission) -> Result<(Vec<Finding>, u64), ReceiptsError> {
+    pub fn findings(&self, submission: &Submission) -> Result<Findings, ReceiptsError> {
         let card_error =
             |source| ReceiptsError::Card { what: format!("submission {}", submission.number), source };
         if let Some(decision) = &submission.decision {
             let card: DecisionCard = cards::get(self.blobs.as_ref(), decision).map_err(card_error)?;
-            return Ok((card.findings, card.more_findings));
+            return Ok(Findings::resumed(card.findings, card.more_findings, card.more_errors));
         }
         let card: SubmissionCard = cards::get(self.blobs.as_ref(), &submission.card).map_err(card_error)?;
-        Ok((card.findings, card.more_findings))
+        Ok(Findings::resumed(card.findings, card.more_findings, card.more_errors))
     }
 
     fn fact(&self, submission: &Submission, fact: Fact) -> Result<(Vec<u8>, Timestamp), ReceiptsError> {

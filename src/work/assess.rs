@@ -10,7 +10,7 @@ use chrono::Datelike as _;
 use chrono_tz::Tz;
 
 use super::ports::{Scan, Scanner, Unscanned};
-use super::repeats::{Records, Repeats, refuses};
+use super::repeats::{Records, Repeats};
 use crate::filing::other::inspect_other;
 use crate::filing::rules::CoverType;
 use crate::filing::set::{self, Set, SetFile};
@@ -74,9 +74,7 @@ pub struct Assessment {
     /// All stages in order.
     pub verdicts: Vec<StageVerdict>,
     /// Errors and warnings.
-    pub findings: Vec<Finding>,
-    /// Findings beyond those listed.
-    pub more_findings: u64,
+    pub findings: Findings,
     /// Which office it is for, when that could be told.
     pub office: Option<OfficeCode>,
     /// Records per form code.
@@ -85,6 +83,8 @@ pub struct Assessment {
     pub files: Vec<(FileRole, String)>,
     /// Whom the filing is about, to be compared with what was filed before (K53); none of a refused one.
     pub records: Records,
+    /// Repeats were said as warnings.
+    repeats_said: bool,
 }
 
 impl Assessment {
@@ -100,12 +100,12 @@ impl Assessment {
                 verdict(Stage::Format, Verdict::NotRun),
                 verdict(Stage::Routing, Verdict::NotRun),
             ],
-            findings: Vec::new(),
-            more_findings: 0,
+            findings: Findings::default(),
             office: None,
             forms: Vec::new(),
             files,
             records: Records::default(),
+            repeats_said: false,
         }
     }
 
@@ -118,8 +118,14 @@ impl Assessment {
 
     /// Refused at this stage for these findings; what later stages said is void.
     #[must_use]
-    pub fn refuse(mut self, stage: Stage, findings: Vec<Finding>) -> Self {
+    pub fn refuse(self, stage: Stage, findings: Vec<Finding>) -> Self {
+        self.refuse_for(stage, Findings::resumed(findings, 0, 0))
+    }
+
+    /// The same for a list that may only count some of them.
+    fn refuse_for(mut self, stage: Stage, findings: Findings) -> Self {
         let code = findings
+            .listed()
             .iter()
             .find(|f| f.severity == Severity::Error)
             .map_or_else(|| "REFUSED".to_owned(), |f| f.rule.clone());
@@ -128,7 +134,7 @@ impl Assessment {
             v.verdict = Verdict::NotRun;
             v.detail.clear();
         }
-        self.findings.extend(findings);
+        self.findings.take_in(findings);
         self.outcome = Outcome::Refused(code);
         self.records = Records::default();
         self
@@ -136,15 +142,14 @@ impl Assessment {
 
     /// Takes in what a claim found ([`Repeats::claim`]): refuses for it, or says it once.
     #[must_use]
-    pub fn repeating(mut self, findings: Vec<Finding>, more: u64) -> Self {
-        if refuses(&findings) {
-            self.more_findings = self.more_findings.saturating_add(more);
-            return self.refuse(Stage::Format, findings);
+    pub fn repeating(mut self, findings: Findings) -> Self {
+        if !findings.is_ok() {
+            return self.refuse_for(Stage::Format, findings);
         }
         // A second claim of the same submission finds the same.
-        if !self.findings.iter().any(|known| findings.iter().any(|new| new == known)) {
-            self.more_findings = self.more_findings.saturating_add(more);
-            self.findings.extend(findings);
+        if !findings.listed().is_empty() && !self.repeats_said {
+            self.repeats_said = true;
+            self.findings.take_in(findings);
         }
         self
     }
@@ -399,17 +404,15 @@ impl Assessor {
         let summary = summary.unwrap_or_default();
         assessment.office = summary.office.or_else(|| candidate.office.clone());
         assessment.forms = summary.forms.into_iter().map(|f| (f.code, f.count)).collect();
-        assessment.more_findings = findings.more();
-        let refused = !findings.is_ok();
-        let listed = findings.into_listed();
-        if refused {
-            *assessment = assessment.clone().refuse(Stage::Format, listed);
-        } else {
-            assessment.findings.extend(listed);
+        if findings.is_ok() {
+            assessment.findings.take_in(findings);
             assessment.records = records;
             assessment.set(Stage::Format, Verdict::Pass, "");
+        } else {
+            *assessment = assessment.clone().refuse_for(Stage::Format, findings);
         }
-        Ok((verdict.held_until.is_some(), summary.offices))
+        let offices = summary.offices.into_iter().chain(summary.record_offices).collect();
+        Ok((verdict.held_until.is_some(), offices))
     }
 
     /// The account as it is now: a scan may have taken its time, and a delegation may have ended meanwhile.
@@ -630,4 +633,34 @@ fn export_names(set: &Candidate, roles: &[FileRole]) -> Vec<(FileRole, String)> 
             (role, name)
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn repeats_are_listed_within_the_bound_of_all_findings() {
+        let list = |severity, count| {
+            let mut list = Findings::default();
+            for line in 0..count {
+                let one = Finding::new(severity, "X", Text::default(), Text::default());
+                list.push(severity, || Finding { line: Some(line), ..one });
+            }
+            list
+        };
+        let mut assessment = Assessment::begin(Vec::new());
+        assessment.findings.take_in(list(Severity::Warning, 1500));
+        let warned = assessment.clone().repeating(list(Severity::Warning, 30));
+        let twice = warned.repeating(list(Severity::Warning, 30));
+        assert_eq!((twice.findings.listed().len(), twice.findings.warnings()), (LISTED_MAX, 1530));
+        let refused = assessment.repeating(list(Severity::Error, 1200));
+        assert_eq!(refused.outcome, Outcome::Refused("X".into()));
+        let findings = &refused.findings;
+        assert_eq!(
+            (findings.listed().len(), findings.errors(), findings.warnings()),
+            (LISTED_MAX, 1200, 1500)
+        );
+        assert!(findings.listed().iter().all(|one| one.severity == Severity::Error));
+    }
 }

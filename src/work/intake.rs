@@ -21,6 +21,7 @@ use super::alarms::Alarms;
 use super::assess::{Assessment, Assessor, Candidate, CandidateFile};
 use super::publish::{Publisher, Withdrawal};
 use super::repeats::Claimant;
+use crate::filing::{Findings, set};
 use crate::model::card::SubmissionCard;
 use crate::model::finding::{Finding, Severity, Text};
 use crate::model::ids::{AccountId, BlobId, Digest, Number};
@@ -281,19 +282,7 @@ impl Intake {
                 leftover = true;
                 continue;
             }
-            let name = &file.name;
-            findings.push(error(
-                "UPLOAD-HASH",
-                Some(name.to_string()),
-                Text::new(
-                    format!("「{name}」の内容が SHA256SUMS のハッシュ値と違います。"),
-                    format!("The content of {name:?} is not what SHA256SUMS says."),
-                ),
-                Text::new(
-                    "ファイルを変えたときは SHA256SUMS を作り直して署名し、バイナリモードで全部を送り直してください。",
-                    "If the file was changed, make SHA256SUMS anew and sign it; send everything again in binary mode.",
-                ),
-            ));
+            findings.push(set::hash_differs(&file.name));
         }
         if findings.is_empty() && leftover { Err(Failed::Incomplete) } else { Ok(findings) }
     }
@@ -434,7 +423,8 @@ impl Intake {
                 Received::SameContent(earlier) => {
                     self.blobs.remove(&[card])?;
                     assessment.hold(HoldReason::SameContent);
-                    assessment.findings.push(same_content(earlier));
+                    let same = same_content(earlier);
+                    assessment.findings.push(same.severity, || same);
                     hold_same_content = false;
                 }
             }
@@ -462,7 +452,7 @@ impl Intake {
         if let Some(claim) = &claimed.claim {
             claim.sync()?;
         }
-        Ok((claimed.claim, assessment.repeating(claimed.findings, claimed.more)))
+        Ok((claimed.claim, assessment.repeating(claimed.findings)))
     }
 
     fn answered(
@@ -488,7 +478,7 @@ impl Intake {
             Outcome::Held(_) => Reply::Fine(Some(number)),
             Outcome::Refused(code) => {
                 self.refusals.add(&account.id, now, self.policy().refusals_per_hour_max);
-                Reply::Refused(refusal(number, code, &assessment.findings, assessment.more_findings))
+                Reply::Refused(refusal(number, code, &assessment.findings))
             }
         }
     }
@@ -535,8 +525,8 @@ impl Intake {
                 Outcome::Held(_) => receipt::Outcome::Held,
             },
             stages: receipt_stages(&assessment.verdicts, now),
-            findings: assessment.findings.clone(),
-            more_findings: assessment.more_findings,
+            findings: assessment.findings.listed().to_vec(),
+            more_findings: assessment.findings.more(),
         };
         let receipt = receipt.to_json().map_err(io::Error::from)?;
         let receipt_signature = self.keys.sign_receipt(&receipt).map_err(io::Error::other)?;
@@ -551,8 +541,9 @@ impl Intake {
             cms: BASE64.encode(set.cms.as_deref().unwrap_or_default()),
             evidence: signer.evidence(head, received_at),
             signer: keys::public_line(signer.key()),
-            findings: assessment.findings.clone(),
-            more_findings: assessment.more_findings,
+            findings: assessment.findings.listed().to_vec(),
+            more_findings: assessment.findings.more(),
+            more_errors: assessment.findings.more_errors(),
             receipt: String::from_utf8(receipt).map_err(io::Error::other)?,
             receipt_signature,
         };
@@ -745,11 +736,11 @@ fn withdrawal_refused(refusal: &Refusal) -> Finding {
     error("WITHDRAW-REFUSED", None, message, action)
 }
 
-/// The refusal as the close says it: the first reason, how many more, and where the rest is.
-pub fn refusal(number: Number, code: &str, findings: &[Finding], more: u64) -> Said {
-    let errors = findings.iter().filter(|f| f.severity == Severity::Error);
-    let first = errors.clone().find(|f| f.rule == code).or_else(|| errors.clone().next());
-    let rest = (errors.count() as u64).saturating_sub(1).saturating_add(more);
+/// The refusal as the close says it: the first reason, how many more errors, and where the rest is.
+pub fn refusal(number: Number, code: &str, findings: &Findings) -> Said {
+    let mut errors = findings.listed().iter().filter(|f| f.severity == Severity::Error);
+    let first = errors.clone().find(|f| f.rule == code).or_else(|| errors.next());
+    let rest = findings.errors().saturating_sub(1);
     let (mut ja, mut en) = (Vec::new(), Vec::new());
     if let Some(first) = first {
         let mut place_ja: Vec<String> = first.file.iter().cloned().collect();

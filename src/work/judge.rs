@@ -164,7 +164,7 @@ impl Judge {
         if let Some(claim) = &claimed.claim {
             claim.sync()?;
         }
-        let assessment = assessment.repeating(claimed.findings, claimed.more);
+        let assessment = assessment.repeating(claimed.findings);
         let fact = match assessment.outcome {
             Outcome::Refused(_) => Fact::Refused,
             _ => Fact::Accepted,
@@ -173,14 +173,15 @@ impl Judge {
             submission,
             fact,
             now,
-            assessment.findings.clone(),
-            assessment.more_findings,
+            assessment.findings.listed().to_vec(),
+            assessment.findings.more(),
         );
         let receipt = fact.to_json()?;
         let card = DecisionCard {
             salt: cards::salt()?,
-            findings: assessment.findings,
-            more_findings: assessment.more_findings,
+            more_findings: assessment.findings.more(),
+            more_errors: assessment.findings.more_errors(),
+            findings: assessment.findings.into_listed(),
             receipt_signature: self.keys.sign_receipt(&receipt)?,
             receipt: String::from_utf8(receipt)?,
         };

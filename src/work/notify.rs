@@ -168,11 +168,11 @@ impl Notifier {
     fn refusal(&self, number: Number, now: Timestamp) -> anyhow::Result<()> {
         let Some(submission) = self.ledger.submission(number)? else { return Ok(()) };
         let account = self.account(&submission.account)?;
-        let (findings, _) = self.receipts.findings(&submission)?;
+        let findings = self.receipts.findings(&submission)?;
         let notice = RefusalNotice {
             to: self.addressed(&account, submission.office.as_ref())?,
             number,
-            reasons: notice::summarise(&findings),
+            reasons: notice::summarise(findings.listed()),
             findings_file: format!("/receipts/{number}.findings.csv"),
         };
         self.seal(&self.mailbox_of(&account)?, &notice, Subject::Refusal(number), now)?;

@@ -7,8 +7,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use chrono_tz::Tz;
 
+use crate::filing::twins::{kana, number};
 use crate::filing::{Findings, LISTED_MAX, RecordKey, RuleBook, RuleSet, set};
-use crate::model::finding::{Finding, Severity};
+use crate::model::finding::Finding;
 use crate::model::ids::{Digest, InsurerCode, Number};
 use crate::model::party::Account;
 use crate::model::submission::{State, Submission};
@@ -52,7 +53,7 @@ impl Records {
     /// Adds a record that names a person and a date; others cannot be told apart.
     pub(crate) fn add(&mut self, keys: &Keys, account: &Account, key: &RecordKey<'_>) {
         let Some(event) = key.event else { return };
-        let (kana, insured) = (kana(key.kana), number(key.insured));
+        let (kana, insured) = (kana(key.kana).collect::<Vec<u8>>(), number(key.insured));
         let of = [account.insurer.as_str(), if account.test { "test" } else { "" }, key.form];
         let [insurer, test, form] = of.map(str::as_bytes);
         let event = event.to_string();
@@ -104,27 +105,6 @@ fn first<const N: usize>(tag: Digest) -> [u8; N] {
     bytes
 }
 
-/// A name in half-width kana (CP932) as it is compared: blanks and marks left out, small kana as large, a hyphen as the
-/// mark of a long vowel.
-fn kana(name: &[u8]) -> Vec<u8> {
-    let one = |byte: u8| match byte {
-        b'-' => Some(0xb0),
-        // ｧｨｩｪｫ ｬｭｮ ｯ
-        0xa7..=0xab => Some(byte - 0xa7 + 0xb1),
-        0xac..=0xae => Some(byte - 0xac + 0xd4),
-        0xaf => Some(0xc2),
-        0xa6..=0xdf => Some(byte),
-        _ => byte.is_ascii_alphanumeric().then(|| byte.to_ascii_uppercase()),
-    };
-    name.iter().filter_map(|byte| one(*byte)).collect()
-}
-
-/// An insured's number without leading zeros.
-fn number(digits: &[u8]) -> &[u8] {
-    let zeros = digits.iter().take_while(|b| **b == b'0').count();
-    &digits[zeros..]
-}
-
 /// Who claims.
 #[derive(Debug, Clone, Copy)]
 pub struct Claimant<'a> {
@@ -143,9 +123,7 @@ pub struct Claimed<'a> {
     /// Keeps the records, once the submission is committed; none when it is refused.
     pub claim: Option<Claim<'a>>,
     /// One for each record that was filed before.
-    pub findings: Vec<Finding>,
-    /// Those beyond what is listed.
-    pub more: u64,
+    pub findings: Findings,
 }
 
 impl Repeats {
@@ -156,7 +134,7 @@ impl Repeats {
         let rules = book.of(by.insurer);
         let months = rules.policy().repeats_months;
         if months == 0 || records.marks.is_empty() {
-            return Ok(Claimed { claim: None, findings: Vec::new(), more: 0 });
+            return Ok(Claimed { claim: None, findings: Findings::default() });
         }
         let month = Month::of(now.date_in(self.zone));
         let mut claiming = Claiming {
@@ -189,9 +167,8 @@ impl Repeats {
                 claiming.even_if_repeated = true;
                 continue;
             }
-            let more = findings.more();
             let claim = (!refused).then_some(claim);
-            return Ok(Claimed { claim, findings: findings.into_listed(), more });
+            return Ok(Claimed { claim, findings });
         }
     }
 }
@@ -200,11 +177,6 @@ impl Repeats {
 fn counts(earlier: &Submission, by: Claimant<'_>) -> bool {
     let stands = earlier.state.counts();
     stands && !(by.same_content_is_held && earlier.content_tag == by.content_tag)
-}
-
-/// Whether one of these refuses.
-pub(crate) fn refuses(findings: &[Finding]) -> bool {
-    findings.iter().any(|finding| finding.severity == Severity::Error)
 }
 
 #[cfg(test)]

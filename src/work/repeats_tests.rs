@@ -10,6 +10,8 @@ struct Office {
     world: World,
     repeats: Repeats,
     rules: RuleSet,
+    /// Whom the office record of the file names.
+    of_file: String,
     serial: u64,
     _keys: tempfile::TempDir,
     seen: tempfile::TempDir,
@@ -44,11 +46,12 @@ impl Office {
             rules: Arc::new(RwLock::new(Arc::new(rules.clone().into()))),
             zone: chrono_tz::Asia::Tokyo,
         };
-        Self { world, repeats, rules, serial: 100, _keys: keys, seen }
+        Self { world, repeats, rules, of_file: "1234".into(), serial: 100, _keys: keys, seen }
     }
 
     fn records(&self, account: &Account, rows: &[Vec<String>]) -> Records {
-        let filing = SampleFiling { records: rows.to_vec(), ..SampleFiling::head(today()) };
+        let mut filing = SampleFiling { records: rows.to_vec(), ..SampleFiling::head(today()) };
+        filing.offices[0][0].clone_from(&self.of_file);
         let mut records = Records::default();
         let mut sink = Findings::default();
         check_observed(&filing.bytes()[..], &self.rules, &Context::on(today()), &mut sink, &mut |key| {
@@ -80,7 +83,7 @@ impl Office {
             self.world.ledger.add_submission(one);
             claim.keep();
         }
-        claimed.findings.into_iter().map(|finding| finding.rule).collect()
+        claimed.findings.into_listed().into_iter().map(|finding| finding.rule).collect()
     }
 
     fn sends(&mut self, rows: &[Vec<String>]) -> Vec<String> {
@@ -160,6 +163,9 @@ fn accounts_of_one_office_share_it_and_test_accounts_do_not() {
     // The same person at another office is another filing.
     let mut elsewhere = rows[0].clone();
     set(&mut elsewhere, "society_office", "5678");
+    // A record that names it within this office's file is not.
+    assert_eq!(office.sends_as(&agent, std::slice::from_ref(&elsewhere), State::Accepted), REFUSED);
+    office.of_file = "5678".into();
     assert_eq!(office.sends_as(&agent, &[elsewhere], State::Accepted), [""; 0]);
 }
 
@@ -203,13 +209,14 @@ fn the_very_same_content_is_somebodys_to_look_at() {
         content_tag: earlier.content_tag,
         same_content_is_held: true,
     };
-    assert!(office.repeats.claim(by, &records, office.world.now).unwrap().findings.is_empty());
+    assert!(office.repeats.claim(by, &records, office.world.now).unwrap().findings.listed().is_empty());
     let by = Claimant { same_content_is_held: false, ..by };
-    assert_eq!(office.repeats.claim(by, &records, office.world.now).unwrap().findings.len(), 1);
+    assert_eq!(office.repeats.claim(by, &records, office.world.now).unwrap().findings.listed().len(), 1);
 }
 
 #[test]
 fn nothing_readable_is_kept() {
+    let kana = |name: &[u8]| kana(name).collect::<Vec<_>>();
     let mut office = Office::new("");
     assert_eq!(office.sends(&[sample("2200700", 1)]), [""; 0]);
     let bytes = std::fs::read(office.seen.path().join(INSURER).join("2026-11")).unwrap();
