@@ -156,7 +156,7 @@ impl State_ {
 
 impl Ledger for FakeLedger {
     #[allow(clippy::too_many_lines, reason = "a table: one short arm for each operation")]
-    fn commit(&self, op: Op, by: Actor, now: Timestamp) -> Result<Done, LedgerError> {
+    fn commit(&self, op: Op, _: Actor, now: Timestamp) -> Result<Done, LedgerError> {
         use State::{Accepted, Collected, Held, ImportFailed, Imported, Published, Publishing, Withdrawn};
         let mut state = self.0.lock().unwrap();
         if state.stopped {
@@ -165,7 +165,7 @@ impl Ledger for FakeLedger {
         let name = format!("{op:?}").split([' ', '(', '{']).next().unwrap().to_owned();
         if state.unheard.take_if(|unheard| *unheard == name).is_some() {
             drop(state);
-            self.commit(op, by, now)?;
+            self.commit(op, Actor::Daemon, now)?;
             self.0.lock().unwrap().stopped = true;
             return Err(LedgerError::Stopped("a test stopped it".into()));
         }

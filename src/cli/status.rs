@@ -67,7 +67,7 @@ fn print(out: &Out, status: &Value) -> Result<(), Trouble> {
         out.line(&format!(
             "held       {} submissions, the first since {}: see `todoke submission list --state held`",
             cell("count"),
-            cell("since")
+            cell("first_at")
         ))?;
     }
     for waiting in status["applications"].as_array().into_iter().flatten() {

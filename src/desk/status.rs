@@ -85,7 +85,7 @@ fn certificates(parts: &Parts, now: Timestamp) -> Result<Value, Trouble> {
 /// Submissions that are held, those that wait for an operator included, which are in no queue.
 fn held(parts: &Parts) -> Result<Value, Trouble> {
     let (count, since) = parts.ledger.held()?;
-    Ok(json!({ "count": count, "since": time_or_null(since) }))
+    Ok(json!({ "count": count, "first_at": time_or_null(since) }))
 }
 
 fn queues(parts: &Parts, now: Timestamp) -> Result<Value, Trouble> {
