@@ -28,7 +28,7 @@ use crate::model::login::{Credential, LoginNews, LoginRecord, PasswordState};
 use crate::model::mail::{Mail, Mailbox};
 use crate::model::party::{Account, Actor, Insurer, Office, Role, Standing};
 use crate::model::renewal::RenewalStage;
-use crate::model::submission::{FileRole, HoldReason, Kind, State, Submission, SubmittedFile};
+use crate::model::submission::{FileRole, Hold, Kind, State, Submission, SubmittedFile};
 use crate::model::time::Timestamp;
 use crate::store::blobs::{BlobReader, BlobWriter, Blobs};
 use crate::store::ledger::{
@@ -72,6 +72,8 @@ struct State_ {
     at: Timestamp,
     postponed: BTreeMap<Task, Timestamp>,
     log: Vec<String>,
+    unheard: Option<&'static str>,
+    stopped: bool,
 }
 
 #[derive(Default)]
@@ -95,6 +97,14 @@ impl FakeLedger {
     /// Operations so far, by their names.
     pub(crate) fn log(&self) -> Vec<String> {
         self.0.lock().unwrap().log.clone()
+    }
+    /// The next operation of this name is recorded, but whoever asked is told that the ledger has stopped; and it has.
+    pub(crate) fn stop_unheard(&self, op: &'static str) {
+        self.0.lock().unwrap().unheard = Some(op);
+    }
+    /// As after a new start.
+    pub(crate) fn start_anew(&self) {
+        self.0.lock().unwrap().stopped = false;
     }
     pub(crate) fn edit_account(&self, id: &str, edit: impl FnOnce(&mut Account)) {
         let mut state = self.0.lock().unwrap();
@@ -149,8 +159,17 @@ impl Ledger for FakeLedger {
     fn commit(&self, op: Op, _: Actor, now: Timestamp) -> Result<Done, LedgerError> {
         use State::{Accepted, Collected, Held, ImportFailed, Imported, Published, Publishing, Withdrawn};
         let mut state = self.0.lock().unwrap();
-        let name = format!("{op:?}");
-        state.log.push(name.split([' ', '(', '{']).next().unwrap().to_owned());
+        if state.stopped {
+            return Err(LedgerError::Stopped("a test stopped it".into()));
+        }
+        let name = format!("{op:?}").split([' ', '(', '{']).next().unwrap().to_owned();
+        if state.unheard.take_if(|unheard| *unheard == name).is_some() {
+            drop(state);
+            self.commit(op, Actor::Daemon, now)?;
+            self.0.lock().unwrap().stopped = true;
+            return Err(LedgerError::Stopped("a test stopped it".into()));
+        }
+        state.log.push(name);
         state.at = state.at.max(now);
         Ok(match op {
             Op::PublishIntend(numbers) => state.change_many(numbers, &[Accepted], Publishing, now),
@@ -312,7 +331,7 @@ impl Ledger for FakeLedger {
         Ok(self.0.lock().unwrap().removed.iter().find(|gone| gone.id == id).cloned())
     }
     fn stopped(&self) -> Option<String> {
-        None
+        self.0.lock().unwrap().stopped.then(|| "a test stopped it".to_owned())
     }
     fn removed_documents(
         &self,
@@ -326,8 +345,11 @@ impl Ledger for FakeLedger {
         };
         Ok(state.removed.iter().filter(of).cloned().collect())
     }
-    fn hold_reason(&self, _: Number) -> Result<Option<HoldReason>, LedgerError> {
+    fn hold(&self, _: Number) -> Result<Option<Hold>, LedgerError> {
         Ok(None)
+    }
+    fn held(&self) -> Result<(u64, Option<Timestamp>), LedgerError> {
+        Ok((0, None))
     }
     fn documents(
         &self,
@@ -563,6 +585,9 @@ impl Blobs for FakeBlobs {
         rustix::fs::chmodat(into, name, Mode::from_raw_mode(0o440), AtFlags::empty())?;
         let group = group.map(rustix::fs::Gid::from_raw);
         Ok(rustix::fs::chownat(into, name, None, group, AtFlags::empty())?)
+    }
+    fn restore(&self, lost: &BlobId, from: &BlobId) -> io::Result<()> {
+        std::fs::hard_link(self.dir.join(from.as_str()), self.dir.join(lost.as_str()))
     }
     fn remove(&self, ids: &[BlobId]) -> io::Result<()> {
         for id in ids {

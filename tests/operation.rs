@@ -20,7 +20,7 @@ use std::process::Command;
 
 use rustix::process::Signal;
 use serde_json::Value;
-use support::gateway::{ACCOUNT, Gateway, INSURER, OFFICE, PATIENCE, PDF, until};
+use support::gateway::{ACCOUNT, Gateway, INSURER, OFFICE, PATIENCE, PDF, Set, until};
 use support::served::Served;
 
 fn free_address() -> SocketAddr {
@@ -592,6 +592,30 @@ fn a_full_disk_loses_nothing_that_was_acknowledged() {
     assert_eq!(gateway.ask(&["submission", "list"]).as_array().unwrap().len(), taken.len());
     gateway.stop();
     gateway.todoke(&["journal", "verify"]).ends(0);
+}
+
+/// The file whose write the disk refused is not there for its set, however it was closed; what is sent once there is room
+/// completes it.
+#[test]
+fn a_write_that_the_disk_refused_makes_no_file_that_counts() {
+    let mut gateway = Gateway::set_up(&[("submit", "free_bytes_min", "0")]);
+    let disk = SmallDisk::under(&gateway, 24);
+    gateway.start();
+    let large = format!("%PDF-1.7\n{}\n%%EOF\n", "% nothing of note\n".repeat(40_000)).into_bytes();
+    let set = Set::of("# kind: other\n# office: 1234\n", vec![("large.pdf", large)]);
+    let (from, to) = (gateway.lay_out(&set, ACCOUNT), set.sha256());
+    let put = |name: &str| format!("put \"{from}/{name}\" /submit/{to}/\n");
+    let begin = format!("mkdir /submit/{to}\n{}{}", put("SHA256SUMS"), put("SHA256SUMS.sig"));
+    gateway.sftp(ACCOUNT, &begin).ends(0);
+    disk.fill(256 << 10);
+    let ran = gateway.sftp(ACCOUNT, &put("large.pdf")).ends(1);
+    assert!(ran.err.contains("DISK-LOW"), "{}", ran.err);
+    disk.empty();
+    assert_eq!(gateway.ask(&["submission", "list"]).as_array().unwrap().len(), 0, "{}", gateway.log());
+    assert!(gateway.receipt(ACCOUNT, &set).is_none());
+    // What arrived before counts for going on.
+    gateway.sftp(ACCOUNT, &put("large.pdf").replacen("put", "reput", 1)).ends(0);
+    assert_eq!(gateway.receipt(ACCOUNT, &set).expect("a receipt")["outcome"], "accepted");
 }
 
 /// The same for documents: none is half there, and what the insurer left is taken once there is room.

@@ -62,6 +62,14 @@ fn print(out: &Out, status: &Value) -> Result<(), Trouble> {
             out.line(&format!("queue      {name:<9}{}{late}", out.cell("waiting", &queue["waiting"])))?;
         }
     }
+    if status["held"]["count"].as_u64().unwrap_or(0) > 0 {
+        let cell = |key: &str| out.cell(key, &status["held"][key]);
+        out.line(&format!(
+            "held       {} submissions, the first since {}: see `todoke submission list --state held`",
+            cell("count"),
+            cell("first_at")
+        ))?;
+    }
     for waiting in status["applications"].as_array().into_iter().flatten() {
         let cell = |key: &str| out.cell(key, &waiting[key]);
         out.line(&format!(

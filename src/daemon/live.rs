@@ -169,10 +169,14 @@ pub(super) fn decide(
 ) -> Result<(), Trouble> {
     use crate::model::submission::Outcome;
     let say = if release { Say::Release } else { Say::Refuse };
+    let before = judge.ledger.hold(number)?.map(|hold| hold.reason);
     match judge.judge(number, now, Some(say), by.clone()) {
+        // Released; it waits for something else now, which the listing says.
+        Ok(Some(Outcome::Held(reason))) if Some(reason) != before => Ok(()),
         Ok(Some(Outcome::Held(reason))) => {
             let text = format!(
-                "submission {number} still has to wait ({reason:?}); `todoke doctor` says what is wrong"
+                "submission {number} still has to wait ({}); `todoke doctor` says what is wrong",
+                reason.word()
             );
             Err(Trouble::new(Kind::NotNow, "STILL-HELD", text))
         }

@@ -573,7 +573,7 @@ fn watch_outside(house: &House, now: Timestamp) {
         }
     }
     metrics_gauge(names::JOURNAL_SEQUENCE, house.ledger.head().seq as f64);
-    if let Ok((held, _)) = house.ledger.waiting(crate::store::ledger::Queue::Judge) {
+    if let Ok((held, _)) = house.ledger.held() {
         metrics_gauge(names::SUBMISSIONS_HELD, held as f64);
     }
     if let Ok((mails, _)) = house.ledger.waiting(crate::store::ledger::Queue::Mail) {

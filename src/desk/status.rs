@@ -37,6 +37,7 @@ pub(super) fn answer(parts: &Parts, now: Timestamp) -> Response {
         "unreconciled": head.unreconciled,
         "journal": { "seq": head.seq, "at": time(head.at) },
         "queues": queues(parts, now)?,
+        "held": held(parts)?,
         "addresses_unreachable": parts.ledger.marked_mailboxes(None, ADDRESSES_MAX)?.len(),
         "disk_free_bytes": parts.blobs.free_bytes()?,
     });
@@ -81,6 +82,12 @@ fn certificates(parts: &Parts, now: Timestamp) -> Result<Value, Trouble> {
 }
 
 /// How many wait, since when the first was due, and for how many seconds that is.
+/// Submissions that are held, those that wait for an operator included, which are in no queue.
+fn held(parts: &Parts) -> Result<Value, Trouble> {
+    let (count, since) = parts.ledger.held()?;
+    Ok(json!({ "count": count, "first_at": time_or_null(since) }))
+}
+
 fn queues(parts: &Parts, now: Timestamp) -> Result<Value, Trouble> {
     let mut all = serde_json::Map::new();
     for (name, queue) in QUEUES {

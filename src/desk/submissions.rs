@@ -9,7 +9,7 @@ use super::trouble::Trouble;
 use crate::model::card::{DecisionCard, SubmissionCard};
 use crate::model::ids::Number;
 use crate::model::party::Actor;
-use crate::model::submission::{State, Submission, Verdict};
+use crate::model::submission::{HoldReason, State, Submission, Verdict};
 use crate::model::time::Timestamp;
 use crate::store::cards;
 use crate::store::ledger::SubmissionFilter;
@@ -44,7 +44,16 @@ pub(super) fn answer(parts: &Parts, request: SubmissionRequest, by: &Actor, now:
                 return Err(Trouble::refused("NOT-HELD", text));
             }
             parts.works.judge(number, release, by, now)?;
-            Ok(Answer::of(row_of(&find(parts, number)?)))
+            let decided = find(parts, number)?;
+            let waits = parts.ledger.hold(number)?.map(|hold| {
+                let word = hold.reason.word();
+                if hold.reason == HoldReason::Sender {
+                    format!("It waits for {word} now: its account or key does not stand any more. Release it again if it is to go on.")
+                } else {
+                    format!("It is released; it waits for {word} now, and goes on by itself.")
+                }
+            });
+            Ok(Answer { notes: waits.into_iter().collect(), ..Answer::of(row_of(&decided)) })
         }
     }
 }
@@ -55,11 +64,14 @@ fn find(parts: &Parts, number: Number) -> Result<Submission, Trouble> {
 
 /// A submission as `submission list --json` shows it: nothing that names a person.
 fn row_of(submission: &Submission) -> Value {
-    let reason = submission
+    // It may wait for more than one thing.
+    let reasons: Vec<&str> = submission
         .verdicts
         .iter()
-        .find(|verdict| matches!(verdict.verdict, Verdict::Fail | Verdict::Held))
-        .map(|verdict| verdict.detail.clone());
+        .filter(|verdict| matches!(verdict.verdict, Verdict::Fail | Verdict::Held))
+        .map(|verdict| verdict.detail.as_str())
+        .collect();
+    let reason = (!reasons.is_empty()).then(|| reasons.join(", "));
     json!({
         "number": submission.number,
         "account": submission.account,

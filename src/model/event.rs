@@ -113,6 +113,9 @@ event! {
         forms: Vec<(String, u64)>,
         /// [`super::card::DecisionCard`]; none while it stays held.
         decision: Option<CardRef>,
+        /// The operator released it from what it was held for until now.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        released: bool,
     },
     /// The staged folder is complete and durable; the rename into `new/` may happen from now on, and nothing is staged
     /// again.

@@ -98,6 +98,31 @@ pub enum HoldReason {
     SameContent,
     /// The data root was restored from a backup and is not reconciled yet.
     Epoch,
+    /// Since it came, its account was suspended or closed, or the key that signed it was revoked as compromised: somebody must
+    /// look.
+    Sender,
+}
+
+impl HoldReason {
+    /// Its name in verdicts, receipts and listings.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Scanner => "SCANNER",
+            Self::Calendar => "CALENDAR",
+            Self::SameContent => "SAME-CONTENT",
+            Self::Epoch => "EPOCH",
+            Self::Sender => "SENDER",
+        }
+    }
+}
+
+/// How a submission is held.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hold {
+    /// What it waits for.
+    pub reason: HoldReason,
+    /// What it was held for before and the operator released it from.
+    pub released: Vec<HoldReason>,
 }
 
 /// What became of it at intake.

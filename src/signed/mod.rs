@@ -9,7 +9,7 @@ pub mod manifest;
 pub mod names;
 #[cfg(test)]
 #[path = "../../tests/support/pki.rs"]
-mod pki;
+pub(crate) mod pki;
 mod public_key;
 pub mod receipt;
 pub mod secrets;

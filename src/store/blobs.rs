@@ -61,6 +61,9 @@ pub trait Blobs: Send + Sync {
         name: &str,
         group: Option<u32>,
     ) -> io::Result<()>;
+    /// Makes the bytes of `from` those of `lost` as well, which is gone; durable when it returns. `AlreadyExists` if it is
+    /// there after all.
+    fn restore(&self, lost: &BlobId, from: &BlobId) -> io::Result<()>;
     /// Removes these, durably. Those that are gone already are fine.
     fn remove(&self, ids: &[BlobId]) -> io::Result<()>;
     /// Removes what nothing refers to any more without waiting for the disk, small ones not before the next

@@ -14,8 +14,16 @@ const NOW: Timestamp = Timestamp(1_795_392_000_000);
 /// Runs all of it, each part against fresh blobs; the first of what `make` returns only has to live as long.
 pub(super) fn run<B: Blobs, G>(make: impl Fn() -> (G, B)) {
     type Part = fn(&dyn Blobs);
-    let parts: [Part; 7] =
-        [writes_anywhere, continues, reads_parts, refuses_large, removes_and_scans, exports, syncs_together];
+    let parts: [Part; 8] = [
+        writes_anywhere,
+        continues,
+        reads_parts,
+        refuses_large,
+        removes_and_scans,
+        restores,
+        exports,
+        syncs_together,
+    ];
     for part in parts {
         let (_keep, blobs) = make();
         part(&blobs);
@@ -105,6 +113,18 @@ fn removes_and_scans(blobs: &dyn Blobs) {
     // Asking for what is gone is a slip of the caller, not a failing disk.
     blobs.sync(&ids).unwrap();
     assert!(blobs.free_bytes().unwrap() > 0);
+}
+
+fn restores(blobs: &dyn Blobs) {
+    let lost = blobs.put(b"bytes", NOW).unwrap();
+    blobs.remove(std::slice::from_ref(&lost)).unwrap();
+    let again = blobs.put(b"bytes", NOW.plus_days(1)).unwrap();
+    blobs.restore(&lost, &again).unwrap();
+    blobs.remove(std::slice::from_ref(&again)).unwrap();
+    assert_eq!(blobs.get(&lost, 5).unwrap(), b"bytes");
+    let other = blobs.put(b"other", NOW).unwrap();
+    assert_eq!(blobs.restore(&lost, &other).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+    assert_eq!(blobs.get(&lost, 5).unwrap(), b"bytes");
 }
 
 fn exports(blobs: &dyn Blobs) {

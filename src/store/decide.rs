@@ -52,13 +52,13 @@ pub(super) fn decide<I: Index>(draft: &mut Draft<'_, I>, op: Op, at: Timestamp) 
         Op::Receive { submission, outcome, hold_same_content, id_since } => {
             receive(draft, submission, outcome, hold_same_content, id_since, at)
         }
-        Op::Judge { number, outcome, verdicts, office, forms, decision } => {
+        Op::Judge { number, outcome, verdicts, office, forms, decision, released } => {
             let stored = submission(draft, number)?;
             from_states(&stored, &[State::Held])?;
             if outcome == Outcome::Accepted {
                 reconciled(draft)?;
             }
-            ok(Event::SubmissionJudged { number, outcome, verdicts, office, forms, decision })
+            ok(Event::SubmissionJudged { number, outcome, verdicts, office, forms, decision, released })
         }
         Op::PublishIntend(numbers) => {
             reconciled(draft)?;
@@ -313,8 +313,10 @@ fn receive<I: Index>(
         let received = Event::SubmissionReceived { submission, outcome: Outcome::Accepted };
         return Ok((vec![received, withdrawn], Done::Received(Received::New(Outcome::Accepted))));
     }
-    // A refusal reserves nothing, so it may bear a taken id: that is what it is refused for.
-    if !matches!(outcome, Outcome::Refused(_))
+    // A refusal reserves nothing, so it may bear a taken id: that is what it is refused for. A withdrawal reserves none
+    // either: it may bear the id of what it withdraws.
+    if of.withdraws.is_none()
+        && !matches!(outcome, Outcome::Refused(_))
         && let Some(number) = id_holder(draft, of, id_since)?
     {
         return Ok((Vec::new(), Done::Received(Received::IdTaken(number))));

@@ -25,10 +25,10 @@ use super::blobs::{BlobWriter, Blobs};
 use crate::model::ids::{AccountId, BlobId, Digest};
 use crate::model::time::Timestamp;
 use crate::rules::policy::SubmitPolicy;
-use crate::signed::cms::CMS_BYTES_MAX;
+use crate::signed::cms::{CMS_BYTES_MAX, CmsSignature};
 use crate::signed::manifest::{Manifest, ManifestError, ManifestLimits};
 use crate::signed::names::FileName;
-use crate::signed::sshsig::SIGNATURE_BYTES_MAX;
+use crate::signed::sshsig::{self, SIGNATURE_BYTES_MAX, SUBMISSION_NAMESPACE};
 
 /// The manifest's name.
 pub const MANIFEST: &str = "SHA256SUMS";
@@ -80,10 +80,17 @@ pub enum DropboxError {
     /// Files lie beside the set that the manifest does not name.
     #[error("files that the manifest does not name: {0:?}")]
     Extra(Vec<String>),
+    /// The ledger records nothing any more, so the drop-box stays as it is until the daemon is started anew: what an event
+    /// may name must be there then.
+    #[error("nothing can be recorded until the daemon is started anew")]
+    Stopped,
     /// The disk failed.
     #[error("the disk failed: {0}")]
     Io(#[from] io::Error),
 }
+
+/// Whether the ledger has stopped.
+pub type Stopped = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// What `stat` and listings show.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -165,6 +172,7 @@ pub struct Dropbox {
     path: PathBuf,
     manifest_limits: ManifestLimits,
     blobs: Arc<dyn Blobs>,
+    stopped: Stopped,
     state: Mutex<State>,
 }
 
@@ -172,12 +180,14 @@ pub struct Dropbox {
 const LOG_SLACK: usize = 8;
 /// ... and longer than this.
 const LOG_LINES_MIN: usize = 1024;
+/// A manifest up to this size is remembered after its set was taken: a longer one's late signature is left to the sweep.
+const TAKEN_BYTES_MAX: usize = 64 * 1024;
 /// A partial file is copied in pieces of this size when its old writer may still be there.
 const COPY_BYTES: usize = 256 * 1024;
 
 impl Dropbox {
     /// Reads the account's log, if there is one. `claimed` tells of a blob whether the ledger has it: then a crash came
-    /// between the acceptance and the log's line about it.
+    /// between the acceptance and the log's line about it. While the ledger is `stopped`, nothing begins, moves or goes.
     pub fn open(
         account: AccountId,
         uploads: &Path,
@@ -185,6 +195,7 @@ impl Dropbox {
         manifest_limits: ManifestLimits,
         blobs: Arc<dyn Blobs>,
         claimed: &dyn Fn(&BlobId) -> bool,
+        stopped: Stopped,
     ) -> io::Result<Self> {
         let path = uploads.join(format!("{account}.jsonl"));
         let mut state = State::new(Arc::new(limits));
@@ -193,13 +204,18 @@ impl Dropbox {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
             Err(e) => return Err(e),
         }
-        let dropbox = Self { account, path, manifest_limits, blobs, state: Mutex::new(state) };
+        let dropbox = Self { account, path, manifest_limits, blobs, stopped, state: Mutex::new(state) };
         dropbox.tidy(&mut dropbox.lock())?;
         Ok(dropbox)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nothing changes while nothing can be recorded.
+    fn open_for_change(&self) -> Result<(), DropboxError> {
+        if (self.stopped)() { Err(DropboxError::Stopped) } else { Ok(()) }
     }
 
     fn log(&self, state: &mut State, line: &Line) -> io::Result<()> {
@@ -228,6 +244,7 @@ impl Dropbox {
         login: Login,
         now: Timestamp,
     ) -> Result<(Upload, Box<dyn BlobWriter>), DropboxError> {
+        self.open_for_change()?;
         let mut state = self.lock();
         if !state.has_folder(&place.folder) {
             return Err(DropboxError::Missing);
@@ -357,6 +374,7 @@ impl Dropbox {
         login: Login,
         now: Timestamp,
     ) -> Result<Option<ClaimedSet>, DropboxError> {
+        self.open_for_change()?;
         let mut state = self.lock();
         let Some(version) = state.version(from).cloned() else { return Err(DropboxError::Missing) };
         if from == to {
@@ -468,7 +486,8 @@ impl Dropbox {
         }
     }
 
-    /// Gives a claimed set back to the drop-box: it did not verify, or a leftover in it counts as missing. A name that was
+    /// Gives a claimed set back to the drop-box: it did not verify, or a leftover in it counts as missing. Never one that an
+    /// event may name: that one stays claimed until the next start, where the log names it and the ledger decides. A name that was
     /// written anew meanwhile keeps its newer version. Gives the set that is complete now: something may have been closed
     /// while this one was away.
     pub fn give_back(&self, set: ClaimedSet) -> io::Result<Option<ClaimedSet>> {
@@ -536,6 +555,7 @@ impl Dropbox {
         }
         if let Some(folder) = state.folders.get_mut(&set.folder) {
             folder.emptied = true;
+            folder.taken = (set.manifest_bytes.len() <= TAKEN_BYTES_MAX).then(|| set.manifest_bytes.clone());
         }
         logged = logged.and(self.tidy(&mut state));
         drop(state);
@@ -596,6 +616,7 @@ impl Dropbox {
 
     /// Makes a folder. Where there are as many as there may be, one that a commit emptied makes way.
     pub fn make_folder(&self, name: &str, login: Login, now: Timestamp) -> Result<(), DropboxError> {
+        self.open_for_change()?;
         let mut state = self.lock();
         if state.has_folder(name) {
             state.uses(name, login);
@@ -617,6 +638,7 @@ impl Dropbox {
 
     /// Removes an empty folder.
     pub fn remove_folder(&self, name: &str) -> Result<(), DropboxError> {
+        self.open_for_change()?;
         let mut state = self.lock();
         match state.folders.get(name) {
             None => Err(DropboxError::Missing),
@@ -631,6 +653,7 @@ impl Dropbox {
 
     /// Removes an unclaimed file (of a claimed one: forgets its name).
     pub fn remove(&self, place: &Place, login: Login) -> Result<(), DropboxError> {
+        self.open_for_change()?;
         let mut state = self.lock();
         match state.take(place) {
             Some(version) => {
@@ -645,13 +668,20 @@ impl Dropbox {
     }
 
     /// The login is over: names of claimed files are forgotten, and folders that commits emptied and nobody else uses go. So does
-    /// a second signature that came after the first had completed the set: nothing will ever need it.
+    /// a second signature that came after the first had completed the set: nothing will ever need it. One that is not over
+    /// the manifest that was taken is the next set's, and stays.
     pub fn end_login(&self, login: Login) -> io::Result<()> {
         let mut state = self.lock();
         state.forget_login(login);
+        if (self.stopped)() {
+            // A claimed set may come back into any of its folders at the next start.
+            return Ok(());
+        }
         let mut late = Vec::new();
-        for place in state.late(login, &SIGNATURES) {
-            if let Some(version) = state.take(&place) {
+        for (place, blob, taken) in state.late(login, &SIGNATURES) {
+            if self.signs(&place.name, &blob, &taken)
+                && let Some(version) = state.take(&place)
+            {
                 self.log(&mut state, &Line::Gone { blob: version.blob.clone() })?;
                 late.push(version.blob);
             }
@@ -666,6 +696,17 @@ impl Dropbox {
         Ok(())
     }
 
+    /// Whether this signature is one over the manifest; not if it cannot be told.
+    fn signs(&self, name: &str, blob: &BlobId, manifest: &[u8]) -> bool {
+        if name == SIGNATURE {
+            let bytes = self.small(blob, SIGNATURE_BYTES_MAX);
+            return bytes.is_ok_and(|b| sshsig::verify(&b, SUBMISSION_NAMESPACE, manifest).is_ok());
+        }
+        let Ok(bytes) = self.small(blob, CMS_BYTES_MAX) else { return false };
+        let signs = |cms: CmsSignature| (0..cms.signers()).any(|at| cms.verify(at, manifest, &[]).is_ok());
+        CmsSignature::read(&bytes).is_ok_and(signs)
+    }
+
     /// Files and bytes that were left alone for too long: what [`Dropbox::sweep`] would remove.
     pub fn stale(&self, now: Timestamp) -> (u64, u64) {
         let state = self.lock();
@@ -677,6 +718,9 @@ impl Dropbox {
 
     /// Removes what was left alone for too long.
     pub fn sweep(&self, now: Timestamp) -> io::Result<()> {
+        if (self.stopped)() {
+            return Err(io::Error::other(DropboxError::Stopped));
+        }
         let mut state = self.lock();
         let (folders, top) = state.stale(before(&state, now));
         let mut gone = Vec::new();

@@ -42,6 +42,7 @@ impl Dropboxes {
             return Ok(Arc::clone(dropbox));
         }
         let claimed = |blob: &BlobId| self.ledger.refers_to(blob).unwrap_or(true);
+        let ledger = Arc::clone(&self.ledger);
         let dropbox = Arc::new(Dropbox::open(
             account.clone(),
             &self.uploads,
@@ -49,6 +50,7 @@ impl Dropboxes {
             self.manifest_limits,
             Arc::clone(&self.blobs),
             &claimed,
+            Arc::new(move || ledger.stopped().is_some()),
         )?);
         open.insert(account.clone(), Arc::clone(&dropbox));
         Ok(dropbox)

@@ -46,7 +46,7 @@ use crate::model::login::{Credential, LoginNews, LoginRecord, PasswordState};
 use crate::model::mail::{Mail, Mailbox};
 use crate::model::party::{Account, Actor, Insurer, Office};
 use crate::model::renewal::RenewalStage;
-use crate::model::submission::{State, Submission};
+use crate::model::submission::{Hold, State, Submission};
 use crate::model::time::Timestamp;
 
 /// Requests that may wait for the writer; more callers than that wait before they ask.
@@ -393,13 +393,25 @@ impl<I: Index> Ledger for JournalLedger<I> {
         Ok(stored.map(|stored| stored.submission))
     }
 
-    fn hold_reason(
-        &self,
-        number: Number,
-    ) -> Result<Option<crate::model::submission::HoldReason>, LedgerError> {
+    fn hold(&self, number: Number) -> Result<Option<Hold>, LedgerError> {
         let _gate = self.gate();
         let stored: Option<StoredSubmission> = self.fetch(&tables::submission(number))?;
-        Ok(stored.and_then(|stored| stored.hold))
+        Ok(stored.and_then(|of| of.hold.map(|reason| Hold { reason, released: of.released })))
+    }
+
+    fn held(&self) -> Result<(u64, Option<Timestamp>), LedgerError> {
+        let _gate = self.gate();
+        let mut held = self.pairs(tables::state_submissions(State::Held));
+        let Some(first) = held.next().transpose()? else { return Ok((0, None)) };
+        let mut count = 1;
+        for other in held {
+            other?;
+            count += 1;
+        }
+        let number = tables::numbered_in(&first.0).map(|(epoch, serial)| Number { epoch, serial });
+        let first: Option<StoredSubmission> =
+            number.map(|number| self.fetch(&tables::submission(number))).transpose()?.flatten();
+        Ok((count, first.map(|first| first.submission.received_at)))
     }
 
     fn submission_by_manifest(

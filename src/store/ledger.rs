@@ -22,7 +22,7 @@ use crate::model::login::{Credential, LoginNews, LoginRecord, PasswordChange, Pa
 use crate::model::mail::{Mail, MailState, Mailbox, Report};
 use crate::model::party::{Account, Actor, Insurer, Office};
 use crate::model::renewal::RenewalStage;
-use crate::model::submission::{HoldReason, Outcome, StageVerdict, State, Submission};
+use crate::model::submission::{Hold, Outcome, StageVerdict, State, Submission};
 use crate::model::time::Timestamp;
 
 pub use certificates::{CertificateFilter, CertificateLedger};
@@ -80,6 +80,8 @@ pub enum Op {
         forms: Vec<(String, u64)>,
         /// The decision's card; none while it stays held.
         decision: Option<CardRef>,
+        /// The operator releases it from what it is held for.
+        released: bool,
     },
     /// These are staged, durably. Those that are no longer `Accepted` (withdrawn meanwhile) are left out of
     /// [`Done::Numbers`].
@@ -537,7 +539,9 @@ pub trait Ledger: CertificateLedger + DayLedger + Send + Sync {
     /// One submission.
     fn submission(&self, number: Number) -> Result<Option<Submission>, LedgerError>;
     /// Why a held submission waits; none if it is not held.
-    fn hold_reason(&self, number: Number) -> Result<Option<HoldReason>, LedgerError>;
+    fn hold(&self, number: Number) -> Result<Option<Hold>, LedgerError>;
+    /// How many submissions are held, for whatever reason, and since when the first.
+    fn held(&self) -> Result<(u64, Option<Timestamp>), LedgerError>;
     /// The latest submission of this account with this manifest, whatever became of it.
     fn submission_by_manifest(
         &self,

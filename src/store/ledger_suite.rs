@@ -287,6 +287,16 @@ fn ids_and_contents(ledger: &dyn Ledger) {
     let later = Submission { received_at: NOW.plus(4), ..sample::submission(1, 4, Some(1)) };
     assert_eq!(receive(ledger, later, Outcome::Accepted), ACCEPTED(), "withdrawn: the id is free");
 
+    // A withdrawal that bears the filing's id neither takes it nor stands for it.
+    assert_eq!(receive(ledger, sample::submission(1, 20, Some(7)), Outcome::Accepted), ACCEPTED());
+    let withdrawal =
+        Submission { withdraws: Some(number(20)), files: Vec::new(), ..sample::submission(1, 21, Some(7)) };
+    assert_eq!(receive(ledger, withdrawal, Outcome::Accepted), ACCEPTED());
+    assert_eq!((state(ledger, 20), state(ledger, 21)), (State::Withdrawn, State::CarriedOut));
+    let tag = sample::submission(1, 20, Some(7)).id_tag.unwrap();
+    assert_eq!(ledger.submission_by_id(&account_id("K0001"), tag).unwrap(), Some(number(20)));
+    assert_eq!(receive(ledger, sample::submission(1, 22, Some(7)), Outcome::Accepted), ACCEPTED());
+
     // The same content under another manifest.
     let same = |serial| Submission {
         content_tag: sample::submission(1, 1, None).content_tag,
@@ -304,7 +314,7 @@ fn ids_and_contents(ledger: &dyn Ledger) {
     };
     assert_eq!(commit(ledger, held), Done::Received(Received::New(Outcome::Held(HoldReason::SameContent))));
     assert_eq!(state(ledger, 5), State::Held);
-    assert_eq!(ledger.hold_reason(number(5)).unwrap(), Some(HoldReason::SameContent));
+    assert_eq!(ledger.hold(number(5)).unwrap().map(|hold| hold.reason), Some(HoldReason::SameContent));
     assert_eq!(due(ledger, Queue::Judge), [], "somebody must look");
     commit(ledger, Op::Withdraw { number: number(1), account: None });
     assert_eq!(
@@ -336,6 +346,7 @@ fn holds(ledger: &dyn Ledger) {
         office: None,
         forms: vec![],
         decision,
+        released: false,
     };
     at(ledger, judge(1, Outcome::Held(HoldReason::Calendar), None), NOW.plus(1));
     assert_eq!(due(ledger, Queue::Judge), submissions(&[2, 1]), "held anew, due anew");
@@ -352,7 +363,7 @@ fn holds(ledger: &dyn Ledger) {
         refused(ledger, judge(1, Outcome::Accepted, None)),
         Refusal::State { number: number(1), state: State::Accepted }
     );
-    assert_eq!(ledger.hold_reason(number(1)).unwrap(), None);
+    assert_eq!(ledger.hold(number(1)).unwrap(), None);
 }
 
 fn withdrawals(ledger: &dyn Ledger) {

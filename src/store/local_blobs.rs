@@ -369,6 +369,13 @@ impl Blobs for LocalBlobs {
         self.copy(id, into, name, group)
     }
 
+    fn restore(&self, lost: &BlobId, from: &BlobId) -> io::Result<()> {
+        self.make_day(day(lost))?;
+        let (from, to) = (Self::place(from), Self::place(lost));
+        rustix::fs::linkat(&self.folder, from, &self.folder, to, AtFlags::empty())?;
+        self.sync(std::slice::from_ref(lost))
+    }
+
     fn discard(&self, ids: &[BlobId]) -> io::Result<()> {
         for id in ids {
             let small = match rustix::fs::statat(&self.folder, Self::place(id), AtFlags::SYMLINK_NOFOLLOW) {

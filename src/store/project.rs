@@ -48,8 +48,12 @@ pub(super) fn project<I: Index>(
             received(draft, submission, outcome, at)?;
             days::note_acceptance(draft, submission.number, record.seq, at)?;
         }
-        Event::SubmissionJudged { number, outcome, verdicts, office, forms, decision } => {
+        Event::SubmissionJudged { number, outcome, verdicts, office, forms, decision, released } => {
+            let unreconciled = draft.meta.unreconciled;
             change(draft, *number, |stored| {
+                if *released {
+                    stored.released.extend(stored.hold);
+                }
                 stored.submission.verdicts.clone_from(verdicts);
                 if office.is_some() {
                     stored.submission.office.clone_from(office);
@@ -58,7 +62,7 @@ pub(super) fn project<I: Index>(
                 if decision.is_some() {
                     stored.submission.decision.clone_from(decision);
                 }
-                decide(stored, outcome, at);
+                decide(stored, outcome, at, unreconciled);
                 // Its client was told "received" at the time.
                 stored.tell_at = (stored.submission.state == State::Refused).then_some(at);
             })?;
@@ -231,7 +235,7 @@ fn enter(stored: &mut StoredSubmission, state: State, at: Timestamp) {
         // Nothing of a test account's reaches a spool (H3).
         State::Accepted => (!stored.submission.test).then_some(at),
         State::Publishing => stored.due_at.or(Some(at)),
-        // Somebody must look at the same content; a hold for the epoch ends when that is reconciled.
+        // Somebody must look at the same content and at a sender that does not stand any more; a hold for the epoch ends when that is reconciled.
         State::Held => matches!(stored.hold, Some(HoldReason::Scanner | HoldReason::Calendar)).then_some(at),
         _ => None,
     };
@@ -242,7 +246,7 @@ fn enter(stored: &mut StoredSubmission, state: State, at: Timestamp) {
     stored.changed_at = at;
 }
 
-fn decide(stored: &mut StoredSubmission, outcome: &Outcome, at: Timestamp) {
+fn decide(stored: &mut StoredSubmission, outcome: &Outcome, at: Timestamp, unreconciled: bool) {
     let (state, hold) = match outcome {
         Outcome::Accepted if stored.submission.withdraws.is_some() => (State::CarriedOut, None),
         Outcome::Accepted => (State::Accepted, None),
@@ -252,6 +256,10 @@ fn decide(stored: &mut StoredSubmission, outcome: &Outcome, at: Timestamp) {
     stored.hold = hold;
     stored.submission.decided_at = hold.is_none().then_some(at);
     enter(stored, state, at);
+    if stored.hold == Some(HoldReason::Epoch) && !unreconciled {
+        // Reconciled while it was being judged.
+        stored.due_at = Some(at);
+    }
 }
 
 fn received<I: Index>(
@@ -264,18 +272,16 @@ fn received<I: Index>(
         submission: submission.clone(),
         changed_at: at,
         hold: None,
+        released: Vec::new(),
         due_at: None,
         tell_at: None,
         payload: Payload::Here,
     };
-    decide(&mut stored, outcome, at);
-    if stored.hold == Some(HoldReason::Epoch) && !draft.meta.unreconciled {
-        // Reconciled while it was being judged.
-        stored.due_at = Some(at);
-    }
+    decide(&mut stored, outcome, at, draft.meta.unreconciled);
     let of = &stored.submission;
     draft.put(&tables::manifest(&of.account, &of.manifest), &of.number)?;
-    if let Some(tag) = &of.id_tag {
+    // A withdrawal bears the id of what it withdraws, if any: it is no use of it.
+    if let Some(tag) = of.id_tag.as_ref().filter(|_| of.withdraws.is_none()) {
         let key = tables::id_tag(&of.account, tag);
         let before: Option<IdUse> = draft.fetch(&key)?;
         let holder =

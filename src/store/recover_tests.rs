@@ -92,7 +92,7 @@ fn state(ledger: &dyn Ledger) -> String {
     let submissions = ledger.submissions(&SubmissionFilter::default(), 1000).unwrap();
     for of in &submissions {
         let by = ledger.submission_by_manifest(&account, of.manifest).unwrap();
-        let hold = ledger.hold_reason(of.number).unwrap();
+        let hold = ledger.hold(of.number).unwrap();
         let refers = ledger.refers_to(&of.card.blob).unwrap();
         writeln!(text, "{of:?} {by:?} {hold:?} {refers}").unwrap();
     }
@@ -368,6 +368,7 @@ fn a_restored_root_lets_nothing_out_until_it_is_reconciled() {
         office: None,
         forms: vec![],
         decision: None,
+        released: false,
     };
     not_now(judge(number(2)));
     assert_eq!(

@@ -369,6 +369,8 @@ pub(super) struct StoredSubmission {
     pub changed_at: Timestamp,
     /// Why it waits, while it does.
     pub hold: Option<HoldReason>,
+    /// What it waited for before and was released from.
+    pub released: Vec<HoldReason>,
     /// Since when it is due in `Judge` or `Publish`, while it is in one of them.
     pub due_at: Option<Timestamp>,
     /// Since when its sender is to be told of the refusal by mail.

@@ -404,11 +404,16 @@ impl Verification {
 
     /// Since when a key (`SHA256:...`) counts as lost: whoever has it is nobody, registered or certified anew.
     pub fn lost(&self, fingerprint: &str, as_of: AsOf) -> Result<Option<Timestamp>, LedgerError> {
-        let lost = self.ledger.certificates_of_key(fingerprint)?.into_iter().find_map(|other| {
-            other.revoked.filter(|r| r.reason == RevocationReason::KeyCompromise && as_of.counts(r))
-        });
-        Ok(lost.map(|revocation| revocation.at))
+        lost(self.ledger.as_ref(), fingerprint, as_of)
     }
+}
+
+/// Since when a key (`SHA256:...`) counts as lost.
+pub fn lost(ledger: &dyn Ledger, fingerprint: &str, as_of: AsOf) -> Result<Option<Timestamp>, LedgerError> {
+    let lost = ledger.certificates_of_key(fingerprint)?.into_iter().find_map(|other| {
+        other.revoked.filter(|r| r.reason == RevocationReason::KeyCompromise && as_of.counts(r))
+    });
+    Ok(lost.map(|revocation| revocation.at))
 }
 
 /// Whose a certificate is that the ledger does not have.

@@ -154,19 +154,13 @@ impl Assessment {
         self
     }
 
-    /// Waits for this reason; never undoes a refusal.
+    /// Waits for this reason; never undoes a refusal. What another stage waits for stays in its verdict.
     pub fn hold(&mut self, reason: HoldReason) {
         if matches!(self.outcome, Outcome::Refused(_)) {
             return;
         }
         let stage = if reason == HoldReason::Scanner { Stage::Virus } else { Stage::Routing };
-        let word = match reason {
-            HoldReason::Scanner => "SCANNER",
-            HoldReason::Calendar => "CALENDAR",
-            HoldReason::SameContent => "SAME-CONTENT",
-            HoldReason::Epoch => "EPOCH",
-        };
-        self.set(stage, Verdict::Held, word);
+        self.set(stage, Verdict::Held, reason.word());
         self.outcome = Outcome::Held(reason);
     }
 }

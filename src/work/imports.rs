@@ -12,7 +12,7 @@ use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
 use super::alarms::Alarms;
-use super::publish::{SpoolTurn, find};
+use super::publish::{SpoolTurn, find, withdrawn_aside};
 use super::step::{Doing as _, Progress, WorkError};
 use crate::model::escape;
 use crate::model::ids::{InsurerCode, Number};
@@ -98,12 +98,14 @@ impl Imports {
             }
         }
         let mut moved = Vec::new();
+        let mut withdrawn = Vec::new();
         for (&number, &place) in &found {
             if self.seen.lock().unwrap_or_else(PoisonError::into_inner).get(&number) == Some(&place) {
                 continue;
             }
             match self.ledger.submission(number)?.filter(|submission| submission.insurer == *code) {
                 None => strangers.push(format!("{}/{number}", place.folder())),
+                Some(submission) if submission.state == State::Withdrawn => withdrawn.push((number, place)),
                 // Freshly published: it lies where the gateway put it.
                 Some(submission)
                     if submission.state == State::Published
@@ -116,6 +118,7 @@ impl Imports {
         }
         progress.done += self.record(&moved, &by, now)?;
         self.report_strangers(code, &strangers, now);
+        progress.done += self.take_out(code, spool, &withdrawn, now)?;
         let failed = found.values().filter(|place| **place == Place::Failed).count();
         let alarm = format!("IMPORT-FAILED {code}");
         if failed > 0 {
@@ -127,6 +130,50 @@ impl Imports {
             self.alarms.clear(&alarm);
         }
         Ok(progress.and(self.look_for_published(code, spool, &found, now)?))
+    }
+
+    /// What is withdrawn is not for the importer: out of `new/` it goes; where the importer has it, somebody must act.
+    fn take_out(
+        &self,
+        code: &InsurerCode,
+        spool: &InsurerSpool,
+        withdrawn: &[(Number, Place)],
+        now: Timestamp,
+    ) -> Result<u64, WorkError> {
+        let mut taken = Vec::new();
+        let mut done = 0;
+        for &(number, place) in withdrawn {
+            if place != Place::New {
+                taken.push(format!("{}/{number}", place.folder()));
+                continue;
+            }
+            let (name, aside) = (number.to_string(), withdrawn_aside(number));
+            spool.tmp.remove_all(&aside).doing(|| format!("clearing .tmp/{aside}"))?;
+            match spool.new.rename(&name, &spool.tmp, &aside) {
+                Ok(()) => {}
+                // The importer was faster: the next scan finds it.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error).doing(|| format!("taking {name} out of new/")),
+            }
+            spool.new.sync().doing(|| "making new/ durable".into())?;
+            spool.tmp.remove_all(&aside).doing(|| format!("erasing {aside}"))?;
+            spool.tmp.sync().doing(|| "making .tmp/ durable".into())?;
+            tracing::warn!(%number, insurer = %code, "a withdrawn submission lay in new/; it was taken out");
+            done += 1;
+        }
+        let alarm = format!("SPOOL-WITHDRAWN {code}");
+        match taken.first() {
+            None => self.alarms.clear(&alarm),
+            Some(first) => {
+                let words = format!(
+                    "{} withdrawn submissions lie in the insurer's folders, such as {first}: the importer took what is \
+                     withdrawn. Tell the insurer not to use it, and to remove the folder",
+                    taken.len()
+                );
+                self.alarms.raise(&alarm, &words, now);
+            }
+        }
+        Ok(done)
     }
 
     /// Side by side, so that many share the journal's fsyncs.
@@ -202,6 +249,12 @@ impl Imports {
                 } else if find(spool, &number.to_string())
                     .doing(|| format!("looking for {number}"))?
                     .is_none_or(|place| place != Place::New)
+                    // A withdrawal of which nobody knows yet whether it is recorded: settled at the next start.
+                    && spool
+                        .tmp
+                        .stat(withdrawn_aside(number))
+                        .doing(|| format!("looking for {number}"))?
+                        .is_none()
                 {
                     tracing::warn!(%number, insurer = %code, "gone from new/: taken as collected");
                     self.ledger.commit(Op::Collect(number), Actor::Importer(code.clone()), now)?;

@@ -7,6 +7,7 @@
 
 mod signature;
 
+use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -98,13 +99,35 @@ impl Refusals {
     }
 }
 
+/// One attempt to answer a set.
+struct Turn<'a> {
+    set: &'a ClaimedSet,
+    dropbox: &'a Dropbox,
+    /// The ledger was asked to record it and did not say that it has not: an event may name its blobs.
+    asked: Cell<bool>,
+}
+
+impl Turn<'_> {
+    /// Asks the ledger to record it.
+    fn commit(&self, ledger: &dyn Ledger, op: Op, by: Actor, now: Timestamp) -> Result<Done, LedgerError> {
+        self.asked.set(true);
+        let done = ledger.commit(op, by, now);
+        self.asked.set(match &done {
+            Ok(Done::Received(Received::New(_))) => true,
+            Err(error) => !matches!(error, LedgerError::Refused(_)),
+            Ok(_) => false,
+        });
+        done
+    }
+}
+
 /// How far an attempt to answer a set got.
 enum Failed {
     /// The set stays in the drop-box; this is said.
     Stays(Said),
     /// A leftover counts as missing: the set stays, and nothing is refused.
     Incomplete,
-    /// The gateway failed; the set stays.
+    /// The gateway failed; the set stays, in the drop-box if the ledger was not asked.
     Fault(anyhow::Error),
 }
 
@@ -137,7 +160,7 @@ impl Intake {
         loop {
             beat();
             match handover.take(Duration::from_secs(1)) {
-                // A panic costs this set its answer (its files stay in the drop-box's log), not the thread.
+                // What panicked outside the answer costs this set its answer (the next start finds its files), not the thread.
                 Some(pending) => {
                     let done = catch_unwind(AssertUnwindSafe(|| self.take(pending)));
                     if done.is_err() {
@@ -158,10 +181,20 @@ impl Intake {
         let started = self.clock.now();
         let started_at = std::time::Instant::now();
         let answer = loop {
-            let failed = match self.answer(&set, &dropbox, received_at, deadline) {
+            let turn = Turn { set: &set, dropbox: &dropbox, asked: Cell::new(false) };
+            // A panic costs this set its answer, not the thread.
+            let answered = catch_unwind(AssertUnwindSafe(|| self.answer(&turn, received_at, deadline)));
+            let answered = answered
+                .unwrap_or_else(|_| Err(Failed::Fault(anyhow::anyhow!("intake panicked; see the log"))));
+            let failed = match answered {
                 Ok(answer) => break answer,
                 Err(failed) => failed,
             };
+            if turn.asked.get() {
+                // It stays claimed until the next start: the drop-box's log names it, and the ledger decides.
+                dropbox.forget(&set);
+                break self.not_known(&account, failed, started);
+            }
             let again = set.signature_name();
             // Nothing of it is in the ledger: it goes back to where it was.
             match dropbox.give_back(set) {
@@ -181,6 +214,32 @@ impl Intake {
         reply(answer);
     }
 
+    /// Tells the operator of a fault; gives the number that the sender is told.
+    fn fault(&self, account: &AccountId, error: &anyhow::Error, now: Timestamp) -> String {
+        let id = crate::model::incident::id();
+        tracing::error!(incident = %id, %account, error = format!("{error:#}"), "intake failed");
+        self.alarms.raise("INTAKE-FAILED", &format!("{id}: {error:#}"), now);
+        id
+    }
+
+    /// Says that nobody knows yet whether a set is recorded.
+    fn not_known(&self, account: &AccountId, failed: Failed, started: Timestamp) -> Reply {
+        let error = match failed {
+            Failed::Fault(error) => error,
+            Failed::Stays(_) | Failed::Incomplete => anyhow::anyhow!("a set was recorded and not answered"),
+        };
+        let id = self.fault(account, &error, started);
+        Reply::Refused(said(
+            "INTERNAL",
+            format!(
+                "サーバー側の問題で、受け付けられたかどうかがまだ分かりません(番号 {id})。1 時間ほど待ってから /receipts/by-manifest で確かめ、受付結果がなければ全部を送り直してください。続くときはこの番号を運用担当へお知らせください。"
+            ),
+            format!(
+                "The server failed ({id}), and whether this was received is not known yet. Look into /receipts/by-manifest in an hour; if there is no receipt, send everything again. If it goes on, tell the operator this number."
+            ),
+        ))
+    }
+
     /// Says why a set stays in the drop-box. `again` is the signature that its sender used.
     fn not_taken(&self, account: &AccountId, failed: Failed, again: &str, started: Timestamp) -> Reply {
         match failed {
@@ -194,9 +253,7 @@ impl Intake {
             }
             Failed::Incomplete => Reply::Fine(None),
             Failed::Fault(e) => {
-                let id = crate::model::incident::id();
-                tracing::error!(incident = %id, %account, error = format!("{e:#}"), "intake failed");
-                self.alarms.raise("INTAKE-FAILED", &format!("{id}: {e:#}"), started);
+                let id = self.fault(account, &e, started);
                 Reply::Refused(said(
                     "INTERNAL",
                     format!(
@@ -210,13 +267,11 @@ impl Intake {
         }
     }
 
-    fn answer(
-        &self,
-        set: &ClaimedSet,
-        dropbox: &Dropbox,
-        received_at: Timestamp,
-        deadline: Timestamp,
-    ) -> Result<Reply, Failed> {
+    fn answer(&self, turn: &Turn<'_>, received_at: Timestamp, deadline: Timestamp) -> Result<Reply, Failed> {
+        let (set, dropbox) = (turn.set, turn.dropbox);
+        if let Some(why) = self.ledger.stopped() {
+            return Err(Failed::Fault(anyhow::anyhow!(why)));
+        }
         let account = self.sender(set, received_at)?;
         let manifest = Digest::of(&set.manifest_bytes);
         let earlier = match self.ledger.submission_by_manifest(&account.id, manifest)? {
@@ -228,6 +283,7 @@ impl Intake {
             earlier.as_ref().map_or(AsOf::Now(received_at), |earlier| AsOf::Then(earlier.received_at));
         let signer = self.verify(set, &account, as_of)?;
         if let Some(earlier) = earlier {
+            self.repair(&earlier, set, received_at)?;
             consume(dropbox, set, &[]);
             return Ok(Reply::Fine(Some(earlier.number)));
         }
@@ -238,7 +294,7 @@ impl Intake {
         } else {
             self.assessor.begin(&candidate).refuse(Stage::Upload, findings)
         };
-        self.record(set, dropbox, &account, &signer, &candidate, assessment, received_at)
+        self.record(turn, &account, &signer, &candidate, assessment, received_at)
     }
 
     /// The account, if it may send now.
@@ -292,17 +348,18 @@ impl Intake {
         &self,
         op: Op,
         account: &Account,
-        set: &ClaimedSet,
+        turn: &Turn<'_>,
         now: Timestamp,
     ) -> Result<Result<Done, LedgerError>, Failed> {
+        let (set, ledger) = (turn.set, self.ledger.as_ref());
         let refused = matches!(&op, Op::Receive { outcome: Outcome::Refused(_), .. });
         let by = Actor::Account(account.id.clone());
         let Some(number) = set.manifest.withdraw.filter(|_| !refused) else {
-            return Ok(self.ledger.commit(op, by, now));
+            return Ok(turn.commit(ledger, op, by, now));
         };
         let done = self
             .publisher
-            .taking_out(number, Some(&account.id), now, || self.ledger.commit(op, by, now))
+            .taking_out(number, Some(&account.id), now, || turn.commit(ledger, op, by, now))
             .map_err(|e| Failed::Fault(e.into()))?;
         Ok(match done {
             Ok(done) => done,
@@ -311,33 +368,21 @@ impl Intake {
                 let state = State::Collected;
                 Err(LedgerError::Refused(Refusal::State { number, state }))
             }
-            Err(Withdrawal::NotNow) => {
-                let again = set.signature_name();
-                return Err(Failed::Stays(said(
-                    "WITHDRAW-LATER",
-                    format!(
-                        "取り下げる送信が、ちょうど健康保険組合へ渡されるところです。1 分ほど待ってから {again} を送り直してください。"
-                    ),
-                    format!(
-                        "The submission is just being handed to the insurer. Send {again} again in a minute."
-                    ),
-                )));
-            }
+            Err(Withdrawal::NotNow) => return Err(Failed::Stays(withdraw_later(set))),
         })
     }
 
     /// Makes the receipt and the card durable, then commits.
-    #[allow(clippy::too_many_arguments, reason = "each is a different thing, and there is one caller")]
     fn record(
         &self,
-        set: &ClaimedSet,
-        dropbox: &Dropbox,
+        turn: &Turn<'_>,
         account: &Account,
         signer: &Signed,
         candidate: &Candidate,
         mut assessment: Assessment,
         received_at: Timestamp,
     ) -> Result<Reply, Failed> {
+        let (set, dropbox) = (turn.set, turn.dropbox);
         let payload: Vec<BlobId> = set.files.iter().map(|f| f.blob.clone()).collect();
         let id_since = self.assessor.filing_year_began(received_at);
         let same_content_is_held = self.policy().hold_same_content;
@@ -376,13 +421,21 @@ impl Intake {
                 hold_same_content,
                 id_since,
             };
-            let done = self.commit(op, account, set, now)?;
+            let done = self.commit(op, account, turn, now)?;
             let received = match done {
                 Ok(Done::Received(received)) => received,
                 Ok(other) => return Err(Failed::Fault(anyhow::anyhow!("unexpected {other:?}"))),
                 Err(LedgerError::Refused(refusal)) => {
-                    // Only a withdrawal can be refused by the state.
                     self.blobs.remove(&[card])?;
+                    match refusal {
+                        Refusal::State { .. } | Refusal::Missing(_) | Refusal::NotYours(_)
+                            if set.manifest.withdraw.is_some() => {}
+                        Refusal::NotNow(_) if set.manifest.withdraw.is_some() => {
+                            return Err(Failed::Stays(withdraw_later(set)));
+                        }
+                        // No fault of its sender.
+                        other => return Err(LedgerError::Refused(other).into()),
+                    }
                     assessment = self
                         .assessor
                         .begin(candidate)
@@ -400,6 +453,7 @@ impl Intake {
             };
             match received {
                 Received::New(outcome) => {
+                    // `turn.asked` stays: whatever fails from here on, the set is the ledger's.
                     if let Some(claim) = claim {
                         claim.keep();
                     }
@@ -412,6 +466,9 @@ impl Intake {
                 }
                 Received::Same(earlier) => {
                     self.blobs.remove(&[card])?;
+                    if let Some(earlier) = self.ledger.submission(earlier)? {
+                        self.repair(&earlier, set, received_at)?;
+                    }
                     consume(dropbox, set, &[]);
                     return Ok(Reply::Fine(Some(earlier)));
                 }
@@ -430,6 +487,46 @@ impl Intake {
             }
         }
         Err(Failed::Fault(anyhow::anyhow!("the ledger kept changing its mind")))
+    }
+
+    /// What was sent again takes the place of bytes that were lost before they reached the insurer; in order, there is
+    /// nothing to do. An error leaves the new bytes where they are.
+    fn repair(&self, earlier: &Submission, set: &ClaimedSet, now: Timestamp) -> Result<(), Failed> {
+        if !matches!(earlier.state, State::Held | State::Accepted) {
+            return Ok(());
+        }
+        let alarm = format!("PAYLOAD-LOST {}", earlier.number);
+        for file in &earlier.files {
+            match self.blobs.open(&file.blob) {
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                opened => {
+                    opened?;
+                    continue;
+                }
+            }
+            let text = format!("blob {} is gone; its sender has sent it again", file.blob);
+            self.alarms.raise(&alarm, &text, now);
+            let same = set.files.iter().find(|new| new.sha256 == file.sha256);
+            let new = same.ok_or_else(|| Failed::Fault(anyhow::anyhow!("{text}, but not that file")))?;
+            if digest_of(self.blobs.open(&new.blob)?.as_ref())? != file.sha256 {
+                let again = set.signature_name();
+                return Err(Failed::Stays(said(
+                    "UPLOAD-HASH",
+                    format!(
+                        "「{}」の内容が SHA256SUMS のハッシュ値と違います。そのファイルと {again} を送り直してください。",
+                        new.name
+                    ),
+                    format!(
+                        "The content of {:?} is not what SHA256SUMS says: send it and {again} again.",
+                        new.name.to_string()
+                    ),
+                )));
+            }
+            self.blobs.restore(&file.blob, &new.blob)?;
+            tracing::warn!(number = %earlier.number, blob = %file.blob, "lost bytes were restored from what was sent again");
+        }
+        self.alarms.clear(&alarm);
+        Ok(())
     }
 
     /// Remembers the records of a filing that goes through or waits; refuses one that repeats (K53).
@@ -667,6 +764,17 @@ fn receipt_stages(verdicts: &[StageVerdict], at: Timestamp) -> Stages {
     }
 }
 
+fn withdraw_later(set: &ClaimedSet) -> Said {
+    let again = set.signature_name();
+    said(
+        "WITHDRAW-LATER",
+        format!(
+            "取り下げる送信が、ちょうど健康保険組合へ渡されるところです。1 分ほど待ってから {again} を送り直してください。"
+        ),
+        format!("The submission is just being handed to the insurer. Send {again} again in a minute."),
+    )
+}
+
 fn id_taken(earlier: Number) -> Finding {
     error(
         "ID-TAKEN",
@@ -763,3 +871,6 @@ pub fn refusal(number: Number, code: &str, findings: &Findings) -> Said {
     en.push(format!("Receipt {number} (refused); details: /receipts/{number}.findings.html"));
     said(code, ja.join(" "), en.join(" "))
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,8 +7,8 @@ use super::assess::{Assessment, Assessor, Candidate, CandidateFile};
 use super::repeats::Claimant;
 use crate::model::card::{DecisionCard, SubmissionCard};
 use crate::model::ids::Number;
-use crate::model::party::Actor;
-use crate::model::submission::{HoldReason, Outcome, Stage, State, Submission};
+use crate::model::party::{Account, Actor};
+use crate::model::submission::{Hold, HoldReason, Outcome, Stage, State, Submission};
 use crate::model::time::{SECOND, Timestamp};
 use crate::signed::manifest::Manifest;
 use crate::signed::receipt::Fact;
@@ -18,6 +18,7 @@ use crate::store::keys::Keys;
 use crate::store::ledger::{Ledger, LedgerError, Op, Queue, Task};
 use crate::store::receipts;
 use crate::store::seen::Claim;
+use crate::store::verification::{AsOf, lost, may_act};
 
 /// What judging is made of.
 pub struct Judge {
@@ -80,11 +81,11 @@ impl Judge {
                 }
             }
         }
-        let (waiting, since) = self.ledger.waiting(Queue::Judge)?;
+        let (waiting, since) = self.ledger.held()?;
         match since {
             Some(since) if waiting > 0 => self.alarms.raise(
                 "SUBMISSIONS-HELD",
-                &format!("{waiting} submissions wait for a decision, the first since {since}; see `todoke submission list`"),
+                &format!("{waiting} submissions are held, the first since {since}; see `todoke submission list --state held`"),
                 now,
             ),
             _ => self.alarms.clear("SUBMISSIONS-HELD"),
@@ -92,8 +93,9 @@ impl Judge {
         Ok(decided)
     }
 
-    /// Decides one; none if it is no longer held. The operator's word ends a hold for policy (same content, epoch), never
-    /// one for the scanner.
+    /// Decides one; none if it is no longer held. The operator's word ends a hold for which somebody must look (same content,
+    /// sender), never one for the scanner, the window or the epoch: a release that meets one of those is recorded, and the
+    /// submission goes on by itself when that ends.
     pub fn judge(
         &self,
         number: Number,
@@ -104,11 +106,17 @@ impl Judge {
         let Some(submission) = self.ledger.submission(number)?.filter(|s| s.state == State::Held) else {
             return Ok(None);
         };
+        let Some(mut hold) = self.ledger.hold(number)? else { return Ok(None) };
+        let released = say == Some(Say::Release);
+        if released {
+            hold.released.push(hold.reason);
+        }
         let card: SubmissionCard = cards::get(self.blobs.as_ref(), &submission.card)?;
         let manifest = manifest_of(&card)?;
         let Some(account) = self.ledger.account(&submission.account)? else {
             anyhow::bail!("account {} is not in the ledger", submission.account);
         };
+        let stands = self.stands(&submission, &account, now)?;
         let candidate = Candidate {
             account,
             received_at: submission.received_at,
@@ -135,20 +143,56 @@ impl Judge {
             Some(Say::Refuse) => self.assessor.begin(&candidate).refuse(Stage::Routing, vec![by_operator()]),
             _ => self.assessor.assess(&candidate, now, None)?,
         };
-        if say.is_none() && assessment.outcome == Outcome::Accepted && self.ledger.head().unreconciled {
+        if assessment.outcome == Outcome::Accepted && self.ledger.head().unreconciled {
             assessment.hold(HoldReason::Epoch);
         }
-        if matches!(assessment.outcome, Outcome::Held(_)) {
+        if !stands && !hold.released.contains(&HoldReason::Sender) {
+            assessment.hold(HoldReason::Sender);
+        }
+        if let Outcome::Held(reason) = assessment.outcome {
+            // What somebody must look at, or has looked at, is recorded; what only goes on waiting is not.
+            if reason != hold.reason && (released || reason == HoldReason::Sender) {
+                self.hold_anew(&submission, &assessment, released, now, by)?;
+            }
             return Ok(Some(assessment.outcome));
         }
-        self.decide(&submission, assessment, say == Some(Say::Release), now, by).map(Some)
+        self.decide(&submission, assessment, &hold, now, by).map(Some)
+    }
+
+    /// Whether its account may still act, and the key that signed it is not known to be lost.
+    fn stands(&self, submission: &Submission, account: &Account, now: Timestamp) -> anyhow::Result<bool> {
+        let ledger = self.ledger.as_ref();
+        Ok(may_act(ledger, account)? && lost(ledger, &submission.signer, AsOf::Now(now))?.is_none())
+    }
+
+    fn hold_anew(
+        &self,
+        submission: &Submission,
+        assessment: &Assessment,
+        released: bool,
+        now: Timestamp,
+        by: Actor,
+    ) -> anyhow::Result<()> {
+        let number = submission.number;
+        let op = Op::Judge {
+            number,
+            outcome: assessment.outcome.clone(),
+            verdicts: assessment.verdicts.clone(),
+            office: assessment.office.clone(),
+            forms: assessment.forms.clone(),
+            decision: None,
+            released,
+        };
+        self.ledger.commit(op, by, now)?;
+        tracing::warn!(%number, outcome = ?assessment.outcome, released, "a held submission waits for something else now");
+        Ok(())
     }
 
     fn decide(
         &self,
         submission: &Submission,
         assessment: Assessment,
-        released: bool,
+        hold: &Hold,
         now: Timestamp,
         by: Actor,
     ) -> anyhow::Result<Outcome> {
@@ -158,7 +202,7 @@ impl Judge {
             insurer: &submission.insurer,
             content_tag: submission.content_tag,
             // Whoever released it has looked.
-            same_content_is_held: released,
+            same_content_is_held: hold.released.contains(&HoldReason::SameContent),
         };
         let claimed = self.assessor.repeats.claim(claimant, &assessment.records, now)?;
         if let Some(claim) = &claimed.claim {
@@ -194,6 +238,7 @@ impl Judge {
             office: assessment.office,
             forms: assessment.forms,
             decision: Some(card.clone()),
+            released: false,
         };
         match (self.ledger.commit(op, by, now), claimed.claim) {
             (Ok(_), claim) => claim.into_iter().for_each(Claim::keep),

@@ -5,7 +5,7 @@
 //! | there | `Accepted` | was never promised: removed and staged anew |
 //! | there | `Publishing` | complete and durable: renamed |
 //! | absent | `Publishing` | was renamed: recorded as published |
-//! | `withdrawn-NUMBER` | `Published` | the withdrawal was not recorded: renamed back |
+//! | `withdrawn-NUMBER` | `Published` | the withdrawal was not recorded: renamed back (at start: until then nobody knows) |
 //! | `withdrawn-NUMBER` | `Withdrawn` | erased |
 
 use std::collections::BTreeMap;
@@ -281,16 +281,17 @@ impl Publisher {
     }
 
     /// Takes a submission out of `new/`, where it is there already, while `commit` records its withdrawal; puts it back when
-    /// the ledger did not. The inner error says why `commit` was not asked.
+    /// the ledger refused. Where nobody knows whether it is recorded, it stays aside until the next start. The inner error
+    /// says why `commit` was not asked.
     ///
     /// Order: one rename out of `new/` (or the importer was faster), both folders durable, the event, the erasure.
-    pub fn taking_out<T>(
+    pub fn taking_out(
         &self,
         number: Number,
         account: Option<&AccountId>,
         now: Timestamp,
-        commit: impl FnOnce() -> T,
-    ) -> Result<Result<T, Withdrawal>, WorkError> {
+        commit: impl FnOnce() -> Result<Done, LedgerError>,
+    ) -> Result<Result<Result<Done, LedgerError>, Withdrawal>, WorkError> {
         let _turn = self.turn.take();
         let missing = || Ok(Err(Withdrawal::Refused(Refusal::Missing(number.to_string()))));
         let Some(mut submission) = self.ledger.submission(number)? else { return missing() };
@@ -312,8 +313,8 @@ impl Publisher {
         }
         let spool = InsurerSpool::open(&self.spool_root, &submission.insurer)
             .doing(|| format!("opening the spool of {}", submission.insurer))?;
-        let (name, aside) = (number.to_string(), format!("withdrawn-{number}"));
-        spool.tmp.remove_all(&aside).doing(|| format!("clearing .tmp/{aside}"))?;
+        let (name, aside) = (number.to_string(), withdrawn_aside(number));
+        self.clear_the_way(&spool, number)?;
         match spool.new.rename(&name, &spool.tmp, &aside) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -328,13 +329,37 @@ impl Publisher {
         self.points.pass("aside")?;
         let done = commit();
         self.points.pass("recorded")?;
-        self.settle_aside(&spool, number)?;
+        match &done {
+            // Nobody knows whether it is recorded: back in new/ it could be imported although it is withdrawn.
+            Err(error) if !matches!(error, LedgerError::Refused(_)) => {}
+            Err(_) => self.settle_aside(&spool, number)?,
+            Ok(_) => {
+                if let Err(error) = self.settle_aside(&spool, number) {
+                    tracing::error!(%number, %error, "it is withdrawn, but still in .tmp/; the sweep takes it");
+                }
+            }
+        }
         Ok(Ok(done))
+    }
+
+    /// Nothing may lie in `.tmp/withdrawn-NUMBER`; what an earlier withdrawal could not put back goes back first.
+    fn clear_the_way(&self, spool: &InsurerSpool, number: Number) -> Result<(), WorkError> {
+        if let Some(why) = self.ledger.stopped() {
+            return Err(LedgerError::Stopped(why).into());
+        }
+        let (name, aside) = (number.to_string(), withdrawn_aside(number));
+        if spool.tmp.stat(&aside).doing(|| format!("looking for {aside}"))?.is_none() {
+            return Ok(());
+        }
+        if spool.new.stat(&name).doing(|| format!("looking for {name}"))?.is_none() {
+            return self.settle_aside(spool, number);
+        }
+        spool.tmp.remove_all(&aside).doing(|| format!("clearing .tmp/{aside}"))
     }
 
     /// What lies in `.tmp/withdrawn-NUMBER` goes where the ledger says: away, or back.
     fn settle_aside(&self, spool: &InsurerSpool, number: Number) -> Result<(), WorkError> {
-        let (name, aside) = (number.to_string(), format!("withdrawn-{number}"));
+        let (name, aside) = (number.to_string(), withdrawn_aside(number));
         let published =
             self.ledger.submission(number)?.is_some_and(|submission| submission.state == State::Published);
         if published {
@@ -387,6 +412,11 @@ fn numbers_of(done: Done) -> Vec<Number> {
         Done::Numbers(numbers) => numbers,
         _ => Vec::new(),
     }
+}
+
+/// Where a submission lies in `.tmp/` while it is withdrawn.
+pub(super) fn withdrawn_aside(number: Number) -> String {
+    format!("withdrawn-{number}")
 }
 
 /// Whether a published submission is in one of the insurer's places, looked for in the order in which it moves.

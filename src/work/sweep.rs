@@ -42,8 +42,11 @@ pub struct Sweep {
 }
 
 impl Sweep {
-    /// Sweeps everything once.
+    /// Sweeps everything once; nothing while the ledger is stopped: it may not know its last event, and what that names.
     pub fn step(&self, now: Timestamp) -> Result<Progress, WorkError> {
+        if self.ledger.stopped().is_some() {
+            return Ok(Progress::default());
+        }
         Ok(self.sweep_blobs(now)?.and(self.sweep_stages(now)?))
     }
 

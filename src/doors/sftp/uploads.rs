@@ -114,6 +114,8 @@ pub(super) struct UploadFile {
     head_in_pieces: bool,
     /// Bytes written since free disk was last looked at.
     unwatched: u64,
+    /// A write did not reach the disk: the file is not what its size says, and a close does not make it whole.
+    failed: Option<Fault>,
 }
 
 /// Free disk is looked at again after so many bytes.
@@ -142,6 +144,7 @@ impl UploadFile {
             append,
             head_in_pieces: size > 0,
             unwatched: 0,
+            failed: None,
         }))
     }
 
@@ -165,6 +168,23 @@ impl UploadFile {
         match self.upload.take() {
             Some(upload) => self.sender.exposed(&self.place, &upload, kind),
             None => self.sender.words.key_exposed(&self.place.name),
+        }
+    }
+
+    /// Remembers that the disk failed: nothing more is written, and the close does not make the file whole.
+    fn fails(&mut self, error: &std::io::Error) -> Fault {
+        let fault = self.sender.words.io(error);
+        self.failed.get_or_insert(fault).clone()
+    }
+
+    /// What counts as there ends where the write failed: a `reput` goes on from there, over no hole.
+    fn cut_back(&mut self, to: u64) {
+        if let Err(error) = self.writer.set_size(to) {
+            tracing::warn!(account = %self.sender.account, %error, "a failed upload could not be cut back");
+        }
+        self.size = to;
+        if let Some(upload) = &self.upload {
+            self.sender.dropbox.resized(upload, to, self.sender.now());
         }
     }
 
@@ -198,6 +218,9 @@ impl OpenFile for UploadFile {
 
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<(), Fault> {
         let words = self.sender.words;
+        if let Some(fault) = &self.failed {
+            return Err(fault.clone());
+        }
         let offset = if self.append { self.size } else { offset };
         if offset == 0
             && let Some(kind) = secrets::private_key(bytes)
@@ -215,7 +238,10 @@ impl OpenFile for UploadFile {
         let end = offset.checked_add(bytes.len() as u64).ok_or_else(|| words.bad_offset())?;
         let now = self.sender.now();
         self.sender.dropbox.grow(self.upload()?, end, now).map_err(|e| words.dropbox(&e))?;
-        self.writer.write_at(offset, bytes).map_err(|e| words.io(&e))?;
+        if let Err(e) = self.writer.write_at(offset, bytes) {
+            self.cut_back(self.size.min(offset));
+            return Err(self.fails(&e));
+        }
         self.size = self.size.max(end);
         if offset < HEAD_BYTES as u64 && self.head_in_pieces {
             self.look_at_head()?;
@@ -235,7 +261,10 @@ impl OpenFile for UploadFile {
         if size != self.size {
             self.sender.dropbox.grow(self.upload()?, size, now).map_err(|e| words.dropbox(&e))?;
         }
-        self.writer.set_size(size).map_err(|e| words.io(&e))?;
+        if let Err(e) = self.writer.set_size(size) {
+            self.cut_back(self.size.min(size));
+            return Err(self.fails(&e));
+        }
         self.size = size;
         self.head_in_pieces = true;
         self.sender.dropbox.resized(self.upload()?, size, now);
@@ -243,7 +272,8 @@ impl OpenFile for UploadFile {
     }
 
     fn sync(&mut self) -> Result<(), Fault> {
-        self.writer.sync().map_err(|e| self.sender.words.io(&e))
+        let synced = self.writer.sync();
+        synced.map_err(|e| self.fails(&e))
     }
 
     fn close(mut self: Box<Self>) -> Answer {
@@ -257,6 +287,10 @@ impl OpenFile for UploadFile {
             // A private key: refused at the write, and there is nothing left to close.
             return Answer::Now(Ok(()));
         };
+        if let Some(fault) = self.failed.take() {
+            self.sender.dropbox.abandon(&upload);
+            return Answer::Now(Err(fault));
+        }
         metrics::counter!(metric::UPLOAD_BYTES).increment(self.size);
         #[allow(clippy::cast_precision_loss, reason = "a figure for a graph")]
         metrics::histogram!(metric::UPLOAD_FILE_BYTES).record(self.size as f64);

@@ -284,6 +284,13 @@ impl Words {
                     format!("There are files that {MANIFEST} does not name: {names}. Add them to it and sign again, or remove them from /submit; then send {SIGNATURE} again."),
                 )
             }
+            DropboxError::Stopped => self.fault(
+                Status::Failure,
+                "SUBMIT-STOPPED",
+                true,
+                "サーバー側の問題で、いまは何も受け付けられません。/submit はそのままです。1 時間ほど待ってから送り直し、続くときは運用担当へお知らせください。",
+                "The server cannot take in anything just now; /submit stays as it is. Try again in an hour; if it goes on, tell the operator.",
+            ),
             DropboxError::Io(e) => self.io(e),
         }
     }

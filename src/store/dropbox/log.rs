@@ -107,7 +107,16 @@ pub(super) fn replay(
         }
     }
     for (place, blob, logged, at) in state.named() {
-        let size = if claimed(&blob) { None } else { blobs.open(&blob).ok().map(|b| b.size()) };
+        let size = if claimed(&blob) {
+            None
+        } else {
+            match blobs.open(&blob) {
+                Ok(blob) => Some(blob.size()),
+                Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+                // It may be there: the drop-box does not open before that is known.
+                Err(e) => return Err(e),
+            }
+        };
         let Some(size) = size else {
             state.take(&place);
             continue;

@@ -46,6 +46,8 @@ pub(super) struct Folder {
     pub(super) closed_by: Login,
     /// A commit took what was in it; once it is empty it goes with those who use it.
     pub(super) emptied: bool,
+    /// The manifest of the set that was taken last: a signature over it that comes late is needed by nobody.
+    pub(super) taken: Option<Vec<u8>>,
     users: BTreeSet<Login>,
 }
 
@@ -243,17 +245,22 @@ impl State {
         gone
     }
 
-    /// Files of these names that this login left alone in folders that a commit emptied.
-    pub(super) fn late(&self, login: Login, names: &[&str]) -> Vec<Place> {
+    /// Files of these names that this login left alone in folders that a commit emptied, each with the manifest of that commit.
+    pub(super) fn late(&self, login: Login, names: &[&str]) -> Vec<(Place, BlobId, Vec<u8>)> {
         let left = |folder: &Folder| {
             let mut files = folder.files.iter();
             folder.emptied
-                && !folder.files.is_empty()
                 && files.all(|(name, v)| names.contains(&name.as_str()) && v.login == login && !v.open)
         };
-        let folders = self.folders.iter().filter(|(_, folder)| left(folder));
-        let place = |folder: &String, name: &String| Place { folder: folder.clone(), name: name.clone() };
-        folders.flat_map(|(name, folder)| folder.files.keys().map(move |file| place(name, file))).collect()
+        let mut late = Vec::new();
+        for (name, folder) in self.folders.iter().filter(|(_, folder)| left(folder)) {
+            let Some(taken) = &folder.taken else { continue };
+            for (file, version) in &folder.files {
+                let place = Place { folder: name.clone(), name: file.clone() };
+                late.push((place, version.blob.clone(), taken.clone()));
+            }
+        }
+        late
     }
 
     /// Of the folders that a commit emptied, the one that has been so for longest.

@@ -1,6 +1,9 @@
 use std::sync::Arc;
 
+use russh::keys::ssh_key::private::Ed25519Keypair;
+
 use super::*;
+use crate::signed::pki::{ACCOUNT, Pki};
 use crate::store::local_blobs::{BlobOptions, LocalBlobs};
 use crate::store::sample::{NOW, account_id};
 
@@ -35,6 +38,11 @@ fn anew() -> Begin {
 
 fn more() -> Begin {
     Begin { truncate: false, exclusive: false, create: true }
+}
+
+fn sign(manifest: &str) -> String {
+    let key = Ed25519Keypair::from_seed(&[7; 32]).into();
+    sshsig::sign(manifest.as_bytes(), SUBMISSION_NAMESPACE, &key).unwrap()
 }
 
 fn manifest(files: &[(&str, &str)]) -> String {
@@ -112,7 +120,16 @@ impl World {
 fn open(temp: &tempfile::TempDir, blobs: &Arc<dyn Blobs>, claimed: &dyn Fn(&BlobId) -> bool) -> Dropbox {
     let uploads = temp.path().join("uploads");
     let account = account_id("K0001");
-    Dropbox::open(account, &uploads, limits(), ManifestLimits::default(), Arc::clone(blobs), claimed).unwrap()
+    Dropbox::open(
+        account,
+        &uploads,
+        limits(),
+        ManifestLimits::default(),
+        Arc::clone(blobs),
+        claimed,
+        Arc::new(|| false),
+    )
+    .unwrap()
 }
 
 #[test]
@@ -306,18 +323,40 @@ fn a_signature_that_is_being_written_belongs_to_the_set() {
 #[test]
 fn a_second_signature_that_comes_late_goes_with_its_login() {
     let mut world = World::new();
-    world.put("a", "one", 1);
-    world.put(MANIFEST, &manifest(&[("a", "one")]), 1);
-    let set = world.put(SIGNATURE, "sshsig", 1).expect("complete");
+    world.dropbox.set_limits(SubmitPolicy::default());
+    let manifest = manifest(&[("a", "one")]);
+    let pki = Pki::new();
+    pki.issue("ca", "p256", "ec:P-256", "/CN=K0001", ACCOUNT, "");
+    pki.write("SHA256SUMS", manifest.as_bytes());
+    pki.openssl("cms -sign -binary -in SHA256SUMS -out sig -signer p256.crt -inkey p256.key -outform PEM");
+    let cms = String::from_utf8(pki.read("sig")).unwrap();
+    for (first, late, signature) in [(SIGNATURE, CMS, cms), (CMS, SIGNATURE, sign(&manifest))] {
+        world.put("a", "one", 1);
+        world.put(MANIFEST, &manifest, 1);
+        let set = world.put(first, "not looked at here", 1).expect("complete");
+        world.dropbox.consume(&set, &[]).unwrap();
+        assert!(world.put(late, &signature, 1).is_none());
+        assert_eq!(world.names(""), [late]);
+        world.dropbox.end_login(2).unwrap();
+        assert_eq!(world.names(""), [late], "another login's end");
+        world.dropbox.end_login(1).unwrap();
+        assert_eq!(world.names(""), [""; 0]);
+        world.again(&|_| false);
+        assert_eq!(world.names(""), [""; 0], "the log says so too");
+    }
+}
+
+#[test]
+fn the_next_sets_signature_stays_when_its_login_ends() {
+    let world = World::new();
+    let set = world.set("", "one", "two", 1);
     world.dropbox.consume(&set, &[]).unwrap();
-    assert!(world.put(CMS, "cms", 1).is_none());
-    assert_eq!(world.names(""), [CMS]);
-    world.dropbox.end_login(2).unwrap();
-    assert_eq!(world.names(""), [CMS], "another login's end");
+    let next = manifest(&[("c", "three")]);
+    world.put(SIGNATURE, &sign(&next), 1);
     world.dropbox.end_login(1).unwrap();
-    assert_eq!(world.names(""), [""; 0]);
-    world.again(&|_| false);
-    assert_eq!(world.names(""), [""; 0], "the log says so too");
+    assert_eq!(world.names(""), [SIGNATURE]);
+    world.put("c", "three", 2);
+    assert!(world.put(MANIFEST, &next, 2).is_some(), "and completes its set");
 }
 
 #[test]

@@ -38,6 +38,7 @@ pub(super) fn acceptances_in_order(ledger: &dyn Ledger) {
         office: None,
         forms: Vec::new(),
         decision: None,
+        released: false,
     };
     at(ledger, judge, NOW.plus(HOUR));
     assert_eq!(numbers(ledger, 0, NOW.plus(DAY), 10), [3, 6, 1]);

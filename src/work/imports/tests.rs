@@ -103,3 +103,35 @@ fn what_waits_too_long_in_new_is_an_alarm_until_it_is_taken() {
     imports.step(hours(74)).unwrap();
     assert!(world.alarm_codes().is_empty());
 }
+
+#[test]
+fn what_is_withdrawn_is_taken_out_of_new_and_said_where_the_importer_has_it() {
+    let world = World::new();
+    let [back, taken, aside] = std::array::from_fn(|_| world.accept());
+    world.publish();
+    let keep = world.dir.path().join("keep");
+    for number in [back, taken] {
+        let mut copy = std::process::Command::new("cp");
+        copy.arg("-r").arg(world.spool(&format!("new/{number}"))).arg(&keep);
+        assert!(copy.status().unwrap().success());
+        let publisher = world.publisher(Points::default());
+        publisher.withdraw(number, None, &crate::model::party::Actor::Operator(0), world.now).unwrap();
+        let to = if number == back { "new" } else { "cur" };
+        rustix::fs::rename(&keep, world.spool(&format!("{to}/{number}"))).unwrap();
+    }
+    // Nobody knows yet whether this one is withdrawn: it is not gone.
+    rustix::fs::rename(world.spool(&format!("new/{aside}")), world.spool(&format!(".tmp/withdrawn-{aside}")))
+        .unwrap();
+    let imports = imports(&world);
+    for _ in 0..2 {
+        imports.step(world.now).unwrap();
+        assert!(world.names("new").is_empty());
+        assert_eq!(world.names("cur"), [taken.to_string()]);
+        assert_eq!(world.alarm_codes(), [format!("SPOOL-WITHDRAWN {INSURER}")]);
+        assert!(world.alarms.list()[0].text.contains(&format!("cur/{taken}")));
+    }
+    assert_eq!(world.state(aside), State::Published);
+    std::fs::remove_dir_all(world.spool(&format!("cur/{taken}"))).unwrap();
+    imports.step(world.now).unwrap();
+    assert!(world.alarm_codes().is_empty());
+}

@@ -119,6 +119,26 @@ fn a_crash_in_a_withdrawal_leaves_it_recorded_or_undone() {
 }
 
 #[test]
+fn a_withdrawal_of_which_nobody_knows_whether_it_is_recorded_is_not_put_back_before_the_next_start() {
+    let world = World::new();
+    let number = world.accept();
+    world.publish();
+    let publisher = world.publisher(Points::default());
+    let withdraw = || publisher.withdraw(number, None, &Actor::Operator(0), world.now);
+    world.ledger.stop_unheard("Withdraw");
+    withdraw().unwrap_err();
+    let aside = [format!("withdrawn-{number}")];
+    assert_eq!((world.names("new"), world.names(".tmp")), (vec![], aside.to_vec()));
+    // Asking once more must not take the only copy for a leftover.
+    withdraw().unwrap_err();
+    assert_eq!((world.names("new"), world.names(".tmp")), (vec![], aside.to_vec()));
+    world.ledger.start_anew();
+    world.publisher(Points::default()).recover().unwrap();
+    assert_eq!(world.state(number), State::Withdrawn);
+    assert!(world.names("new").is_empty() && world.names(".tmp").is_empty());
+}
+
+#[test]
 fn one_that_cannot_be_staged_holds_up_no_other() {
     let world = World::new();
     let (broken, whole) = (world.accept(), world.accept());
