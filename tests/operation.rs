@@ -447,6 +447,42 @@ fn a_damaged_index_is_rebuilt_unasked() {
     gateway.send_taken(ACCOUNT, &gateway.set(2));
 }
 
+/// The daemon's clock is this far ahead (`+9h`), the monotonic one is not.
+fn ahead(serve: &mut std::process::Command, by: &str) {
+    let library = ["x86_64-linux-gnu", "aarch64-linux-gnu"]
+        .map(|arch| format!("/usr/lib/{arch}/faketime/libfaketimeMT.so.1"));
+    let library =
+        library.iter().find(|file| Path::new(file).exists()).expect("libfaketime (package faketime)");
+    serve.env("LD_PRELOAD", library).env("FAKETIME", by).env("DONT_FAKE_MONOTONIC", "1");
+}
+
+/// A machine whose clock keeps local time begins nine hours ahead, until it asks a time server.
+#[test]
+fn a_clock_that_was_ahead_and_was_put_right_holds_nothing_up() {
+    let mut gateway = Gateway::set_up(&[]);
+    let mut daemon = Served::start(&gateway, |serve| ahead(serve, "+9h"));
+    gateway.find();
+    let first = gateway.send_taken(ACCOUNT, &gateway.set(1));
+    gateway.reaches(first["number"].as_str().unwrap(), "published");
+    daemon.signal(Signal::TERM);
+    assert!(daemon.ends().success());
+
+    let daemon = Served::start(&gateway, |_| {});
+    let second = gateway.send_taken(ACCOUNT, &gateway.set(2));
+    gateway.reaches(second["number"].as_str().unwrap(), "published");
+    fs::write(gateway.file("FILE.pdf"), PDF).unwrap();
+    let to = ["deliver", "--insurer", INSURER, "--account", ACCOUNT, "--type", "納入告知書", "--title", "x"];
+    gateway.todoke(&[&to[..], &["FILE.pdf"]].concat()).ends(0);
+    until("its arrival is announced", || !gateway.ask(&["mail", "list"]).as_array().unwrap().is_empty());
+    let said = |status: &Value| {
+        status["alarms"].as_array().unwrap().iter().any(|alarm| alarm["code"] == "CLOCK-BEHIND")
+    };
+    until("it is said", || said(&gateway.ask(&["status"])));
+    let doctor = gateway.todoke(&["doctor"]);
+    assert!(doctor.out.contains("CLOCK-BEHIND"), "{}", doctor.out);
+    daemon.kill();
+}
+
 #[test]
 fn a_clock_that_leapt_pauses_the_purge_until_it_is_confirmed() {
     let mut gateway = Gateway::set_up(&[("purge", "schedule", "\"* * * * * *\"")]);
@@ -464,12 +500,8 @@ fn a_clock_that_leapt_pauses_the_purge_until_it_is_confirmed() {
         "FILE.pdf",
     ];
     gateway.todoke(&deliver).ends(0);
-    let library = ["x86_64-linux-gnu", "aarch64-linux-gnu"]
-        .map(|arch| format!("/usr/lib/{arch}/faketime/libfaketimeMT.so.1"));
-    let library =
-        library.iter().find(|file| Path::new(file).exists()).expect("libfaketime (package faketime)");
     let mut daemon = Served::start(&gateway, |serve| {
-        serve.env("LD_PRELOAD", library).env("FAKETIME", "+365d").env("DONT_FAKE_MONOTONIC", "1");
+        ahead(serve, "+365d");
     });
     gateway.find();
     until("the purge is paused", || !gateway.ask(&["status"])["purge"]["paused"].is_null());
@@ -484,7 +516,7 @@ fn a_clock_that_leapt_pauses_the_purge_until_it_is_confirmed() {
     daemon.signal(Signal::TERM);
     assert!(daemon.ends().success());
     let daemon = Served::start(&gateway, |serve| {
-        serve.env("LD_PRELOAD", library).env("FAKETIME", "+365d").env("DONT_FAKE_MONOTONIC", "1");
+        ahead(serve, "+365d");
     });
     until("the purge is paused still", || !gateway.ask(&["status"])["purge"]["paused"].is_null());
     assert_eq!(gateway.ask(&["outbox", "list", ACCOUNT]).as_array().unwrap().len(), 1);

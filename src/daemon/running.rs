@@ -38,6 +38,7 @@ use crate::rules::renewal::{self, RenewalPolicy};
 use crate::store::ledger::{CertificateFilter, Ledger};
 use crate::store::seen::Month;
 use crate::work::enrol::files::{EnrolmentFiles, Fetched};
+use crate::work::leap::look_behind;
 use crate::work::ports::PatternAge;
 use crate::work::sender::Sending;
 use crate::work::watch::SpoolWatch;
@@ -572,7 +573,9 @@ fn watch_outside(house: &House, now: Timestamp) {
             house.alarms.clear("DISK-LOW");
         }
     }
-    metrics_gauge(names::JOURNAL_SEQUENCE, house.ledger.head().seq as f64);
+    let head = house.ledger.head();
+    metrics_gauge(names::JOURNAL_SEQUENCE, head.seq as f64);
+    look_behind(&*house.alarms, head.at, now);
     if let Ok((held, _)) = house.ledger.waiting(crate::store::ledger::Queue::Judge) {
         metrics_gauge(names::SUBMISSIONS_HELD, held as f64);
     }
