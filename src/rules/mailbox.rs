@@ -38,8 +38,7 @@ pub fn wait(
     // What a clock that was ahead has written is over: asked again and again it would hold the mail until that time.
     let happened = |time: Timestamp, pause: i64| (time <= now).then(|| time.plus(pause));
     // A steady trickle must not postpone the mail for ever.
-    let gathered =
-        happened(youngest, rule.gather).min(happened(oldest, rule.gather.saturating_mul(5)));
+    let gathered = happened(youngest, rule.gather).min(happened(oldest, rule.gather.saturating_mul(5)));
     let rested = last.and_then(|last| happened(last, rule.interval));
     gathered.max(rested).filter(|until| *until > now)
 }

@@ -33,7 +33,7 @@ use super::root::Root;
 use super::tables::{
     self, IdUse, Key, StoredDocument, StoredMail, StoredSubmission, queue_byte, series_index,
 };
-use super::writer::{Lease, Answer, Ask, Request, Shared, Writer, locked};
+use super::writer::{Answer, Ask, Lease, Request, Shared, Writer, locked};
 use crate::model::account_history::AccountFact;
 use crate::model::application::{Application, ApplicationNotice};
 use crate::model::document::{Document, RemovalReason, RemovedDocument};

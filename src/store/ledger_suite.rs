@@ -769,13 +769,21 @@ fn a_clock_that_was_ahead(ledger: &dyn Ledger) {
     assert_eq!(claim(Queue::Mail, right), mails);
     let result = MailResult::Deferred { reply: "451".into(), until: right.plus(900 * SECOND) };
     at(ledger, Op::TryMail { id: MailId { epoch: 1, serial: 1 }, result }, right);
-    assert_eq!(claim(Queue::Mail, right.plus(700 * SECOND)), mails[..1], "it was tried, and waits for its time");
+    assert_eq!(
+        claim(Queue::Mail, right.plus(700 * SECOND)),
+        mails[..1],
+        "it was tried, and waits for its time"
+    );
     assert_eq!(claim(Queue::Mail, right.plus(900 * SECOND)), mails[1..]);
 
     let expires = ledger.document(id(1)).unwrap().unwrap().expires_at;
     at(ledger, Op::Fetched(id(1)), expires.plus(DAY));
     assert_eq!(claim(Queue::Expire, expires.plus(-1)), []);
-    assert_eq!(ledger.due(Queue::Publish, right, 10).unwrap(), [], "looking goes by the time that is asked for");
+    assert_eq!(
+        ledger.due(Queue::Publish, right, 10).unwrap(),
+        [],
+        "looking goes by the time that is asked for"
+    );
 }
 
 fn serials_and_time(ledger: &dyn Ledger) {

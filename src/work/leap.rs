@@ -72,7 +72,8 @@ mod tests {
     fn a_clock_behind_the_last_event_is_said_while_it_is() {
         let alarms = AlarmBoard::default();
         let now = Timestamp(1_795_392_000_000);
-        for (ahead, said) in [(0, 0), (BEHIND_MAX, 0), (BEHIND_MAX + 1, 1), (9 * 3600 * SECOND, 1), (-DAY, 0)] {
+        for (ahead, said) in [(0, 0), (BEHIND_MAX, 0), (BEHIND_MAX + 1, 1), (9 * 3600 * SECOND, 1), (-DAY, 0)]
+        {
             look_behind(&alarms, now.plus(ahead), now);
             assert_eq!(alarms.list().len(), said, "{ahead}");
         }
