@@ -8,7 +8,7 @@ use sha2::Digest as _;
 use super::marks;
 use super::take::Begun;
 use crate::model::ids::Digest;
-use crate::store::spool::{Folder, is_lone_file};
+use crate::store::spool::{Folder, is_lone_file, is_unfinished};
 
 /// A plain file with one name, opened; none for anything else.
 pub(super) fn open_plain(folder: &Folder, name: &str) -> io::Result<Option<std::fs::File>> {
@@ -16,6 +16,8 @@ pub(super) fn open_plain(folder: &Folder, name: &str) -> io::Result<Option<std::
     match folder.stat(name)? {
         None => return Err(io::ErrorKind::NotFound.into()),
         Some(stat) if !is_lone_file(&stat) => return Ok(None),
+        // As if it were not there yet.
+        Some(stat) if is_unfinished(&stat) => return Err(io::ErrorKind::NotFound.into()),
         Some(_) => {}
     }
     let file = folder.open_file(name, OFlags::RDONLY)?;
