@@ -37,6 +37,7 @@ use crate::store::ledger::{
 };
 use crate::store::spool::{insurer_path, prepare_insurer};
 use crate::work::alarms::AlarmBoard;
+use crate::work::imports::{ImportPolicy, Imports};
 use crate::work::publish::{PublishPolicy, Publisher, SpoolTurn};
 use crate::work::step::Points;
 
@@ -771,6 +772,15 @@ impl World {
         self.accept_from("K0001", "1234")
     }
 
+    /// An accepted submission to the other insurer.
+    pub(crate) fn accept_elsewhere(&self) -> Number {
+        let number = self.accept_from("K0009", "4321");
+        let mut submission = self.ledger.submission(number).unwrap().unwrap();
+        submission.insurer = code(OTHER_INSURER);
+        self.ledger.add_submission(submission);
+        number
+    }
+
     pub(crate) fn state(&self, number: Number) -> State {
         self.ledger.submission(number).unwrap().unwrap().state
     }
@@ -784,6 +794,17 @@ impl World {
             turn: self.turn.clone(),
             alarms: self.alarms.clone(),
             points,
+        }
+    }
+
+    pub(crate) fn imports(&self) -> Imports {
+        Imports {
+            ledger: self.ledger.clone(),
+            spool_root: self.spool_root(),
+            policy: ImportPolicy::default(),
+            turn: self.turn.clone(),
+            alarms: self.alarms.clone(),
+            seen: Mutex::default(),
         }
     }
 

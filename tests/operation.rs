@@ -447,6 +447,43 @@ fn a_damaged_index_is_rebuilt_unasked() {
     gateway.send_taken(ACCOUNT, &gateway.set(2));
 }
 
+/// The daemon's clock is this far ahead (`+9h`), the monotonic one is not.
+fn ahead(serve: &mut std::process::Command, by: &str) {
+    let library = ["x86_64-linux-gnu", "aarch64-linux-gnu"]
+        .map(|arch| format!("/usr/lib/{arch}/faketime/libfaketimeMT.so.1"));
+    let library =
+        library.iter().find(|file| Path::new(file).exists()).expect("libfaketime (package faketime)");
+    serve.env("LD_PRELOAD", library).env("FAKETIME", by).env("DONT_FAKE_MONOTONIC", "1");
+}
+
+/// A machine whose clock keeps local time begins nine hours ahead, until it asks a time server.
+#[test]
+fn a_clock_that_was_ahead_and_was_put_right_holds_nothing_up() {
+    let mut gateway = Gateway::set_up(&[]);
+    let mut daemon = Served::start(&gateway, |serve| ahead(serve, "+9h"));
+    gateway.find();
+    let first = gateway.send_taken(ACCOUNT, &gateway.set(1));
+    gateway.reaches(first["number"].as_str().unwrap(), "published");
+    daemon.signal(Signal::TERM);
+    assert!(daemon.ends().success());
+
+    let daemon = Served::start(&gateway, |_| {});
+    gateway.find();
+    let second = gateway.send_taken(ACCOUNT, &gateway.set(2));
+    gateway.reaches(second["number"].as_str().unwrap(), "published");
+    fs::write(gateway.file("FILE.pdf"), PDF).unwrap();
+    let to = ["deliver", "--insurer", INSURER, "--account", ACCOUNT, "--type", "納入告知書", "--title", "x"];
+    gateway.todoke(&[&to[..], &["FILE.pdf"]].concat()).ends(0);
+    until("its arrival is announced", || !gateway.ask(&["mail", "list"]).as_array().unwrap().is_empty());
+    let said = |status: &Value| {
+        status["alarms"].as_array().unwrap().iter().any(|alarm| alarm["code"] == "CLOCK-BEHIND")
+    };
+    until("it is said", || said(&gateway.ask(&["status"])));
+    let doctor = gateway.todoke(&["doctor"]);
+    assert!(doctor.out.contains("CLOCK-BEHIND"), "{}", doctor.out);
+    daemon.kill();
+}
+
 #[test]
 fn a_clock_that_leapt_pauses_the_purge_until_it_is_confirmed() {
     let mut gateway = Gateway::set_up(&[("purge", "schedule", "\"* * * * * *\"")]);
@@ -464,12 +501,8 @@ fn a_clock_that_leapt_pauses_the_purge_until_it_is_confirmed() {
         "FILE.pdf",
     ];
     gateway.todoke(&deliver).ends(0);
-    let library = ["x86_64-linux-gnu", "aarch64-linux-gnu"]
-        .map(|arch| format!("/usr/lib/{arch}/faketime/libfaketimeMT.so.1"));
-    let library =
-        library.iter().find(|file| Path::new(file).exists()).expect("libfaketime (package faketime)");
     let mut daemon = Served::start(&gateway, |serve| {
-        serve.env("LD_PRELOAD", library).env("FAKETIME", "+365d").env("DONT_FAKE_MONOTONIC", "1");
+        ahead(serve, "+365d");
     });
     gateway.find();
     until("the purge is paused", || !gateway.ask(&["status"])["purge"]["paused"].is_null());
@@ -484,7 +517,7 @@ fn a_clock_that_leapt_pauses_the_purge_until_it_is_confirmed() {
     daemon.signal(Signal::TERM);
     assert!(daemon.ends().success());
     let daemon = Served::start(&gateway, |serve| {
-        serve.env("LD_PRELOAD", library).env("FAKETIME", "+365d").env("DONT_FAKE_MONOTONIC", "1");
+        ahead(serve, "+365d");
     });
     until("the purge is paused still", || !gateway.ask(&["status"])["purge"]["paused"].is_null());
     assert_eq!(gateway.ask(&["outbox", "list", ACCOUNT]).as_array().unwrap().len(), 1);
@@ -493,6 +526,44 @@ fn a_clock_that_leapt_pauses_the_purge_until_it_is_confirmed() {
         gateway.ask(&["outbox", "list", ACCOUNT]).as_array().unwrap().is_empty()
     });
     assert!(gateway.ask(&["status"])["purge"]["paused"].is_null());
+    daemon.kill();
+}
+
+/// What was collected and never imported is the last copy that can be imported; a clock a year ahead must not erase it.
+#[test]
+fn a_clock_that_leapt_erases_nothing_that_was_collected_before_it_is_confirmed() {
+    let mut gateway = Gateway::set_up(&[]);
+    gateway.start();
+    let receipt = gateway.send_taken(ACCOUNT, &gateway.set(1));
+    let number = receipt["number"].as_str().unwrap();
+    gateway.reaches(number, "published");
+    let spool = gateway.insurer_spool();
+    let place = |folder: &str| spool.join(folder).join(number);
+    fs::rename(place("new"), place("cur")).unwrap();
+    gateway.reaches(number, "collected");
+    gateway.make("left.txt", "left");
+    gateway.sftp(ACCOUNT, "put left.txt /submit/").ends(0);
+    let root = gateway.spool();
+    let swept = || fs::read_to_string(root.join(format!("uploads/{ACCOUNT}.jsonl"))).unwrap();
+    let books = || fs::read_dir(root.join("books")).map_or(0, Iterator::count);
+    let before = (swept(), books());
+    gateway.stop();
+
+    let daemon = Served::start(&gateway, |serve| ahead(serve, "+365d"));
+    gateway.find();
+    // Each of five stages asks at its start, and cut-offs again after some seconds.
+    let asked = || {
+        let status = gateway.ask(&["status"]);
+        let alarms = status["alarms"].as_array().unwrap().clone();
+        let paused = alarms.iter().find(|alarm| alarm["code"] == "PURGE-PAUSED");
+        paused.and_then(|alarm| alarm["count"].as_u64()).unwrap_or(0)
+    };
+    until("each has asked", || asked() > 5);
+    assert!(!gateway.ask(&["status"])["purge"]["paused"].is_null());
+    assert_eq!((swept(), books()), before);
+    assert!(place("cur").join("KPFD0006.CSV").exists());
+    gateway.todoke(&["purge", "--confirm", "--yes"]).ends(0);
+    until("days are closed again", || books() > before.1);
     daemon.kill();
 }
 

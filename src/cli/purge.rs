@@ -29,7 +29,7 @@ pub(super) struct Purge {
     /// ... at the end of this day (2027-02-01) or at this time (2027-02-01T03:00, or with a zone)
     #[arg(long, requires = "dry_run", value_name = "WHEN")]
     at: Option<String>,
-    /// Let a purge go on that was paused because the clock leapt or too much was due
+    /// Let everything go on that was paused because the clock leapt or too much was due
     #[arg(long, conflicts_with = "dry_run")]
     confirm: bool,
     #[command(flatten)]

@@ -432,6 +432,7 @@ impl House {
                 blobs: Arc::clone(&blobs),
                 spool_root: root_path.clone(),
                 policy: in_force.retention.clone(),
+                warned: Mutex::default(),
                 turn: turn.clone(),
                 alarms: Arc::clone(&alarm_port),
                 points: Points::default(),

@@ -38,6 +38,7 @@ use crate::rules::renewal::{self, RenewalPolicy};
 use crate::store::ledger::{CertificateFilter, Ledger};
 use crate::store::seen::Month;
 use crate::work::enrol::files::{EnrolmentFiles, Fetched};
+use crate::work::leap::look_behind;
 use crate::work::ports::PatternAge;
 use crate::work::sender::Sending;
 use crate::work::watch::SpoolWatch;
@@ -398,17 +399,15 @@ fn start_stages(house: &Arc<House>, loops: &Loops) -> anyhow::Result<Vec<JoinHan
     );
 
     // A cut-off is kept within seconds.
-    let batches = Arc::clone(&house.batches);
+    let (batches, guard) = (Arc::clone(&house.batches), Arc::clone(&house.stages.purge.guard));
     threads.push(loops.spawn("cut-offs", Bell::default(), seconds(5), seconds(900), move |now| {
-        Ok(batches.step(now)?.more)
+        Ok(guard.paused(now)?.is_none() && batches.step(now)?.more)
     })?);
 
-    let books = Arc::clone(&house.day_books);
-    threads.push(
-        loops.spawn("books", Bell::default(), seconds(20), seconds(1800), move |now| {
-            Ok(books.step(now)?.more)
-        })?,
-    );
+    let (books, guard) = (Arc::clone(&house.day_books), Arc::clone(&house.stages.purge.guard));
+    threads.push(loops.spawn("books", Bell::default(), seconds(20), seconds(1800), move |now| {
+        Ok(guard.paused(now)?.is_none() && books.step(now)?.more)
+    })?);
 
     let expected = Arc::clone(&house.expected);
     threads.push(loops.spawn("expected", Bell::default(), seconds(20), seconds(900), move |now| {
@@ -430,6 +429,9 @@ fn start_stages(house: &Arc<House>, loops: &Loops) -> anyhow::Result<Vec<JoinHan
 
     let own = Arc::clone(house);
     threads.push(loops.spawn("retention", Bell::default(), seconds(600), seconds(3600), move |now| {
+        if own.stages.purge.guard.paused(now)?.is_some() {
+            return Ok(false);
+        }
         let before = now.plus(-i64::from(own.config.get().retention.cards_days) * DAY);
         let names = own.enrolment.forget_cards(before, now)?;
         Ok(own.retention.step(now)?.and(names).more)
@@ -509,10 +511,9 @@ fn purge(house: &House, next: &mut Option<Timestamp>, now: Timestamp) -> anyhow:
     Ok(progress.more)
 }
 
-/// Deletes what was remembered of filings for as long as the insurer's policy says; not while the purge stands still, since
-/// the clock may be wrong.
+/// Deletes what was remembered of filings for as long as the insurer's policy says; not while the clock may be wrong.
 fn forget(house: &House, now: Timestamp) -> anyhow::Result<()> {
-    if house.alarms.list().iter().any(|alarm| alarm.code == "PURGE-PAUSED") {
+    if house.stages.purge.guard.paused(now)?.is_some() {
         return Ok(());
     }
     let month = Month::of(now.date_in(house.config.get().gateway.zone));
@@ -527,8 +528,11 @@ fn forget(house: &House, now: Timestamp) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Removes unfinished sets that were left alone for too long, then what nothing refers to.
+/// Removes unfinished sets that were left alone for too long, then what nothing refers to; not while the clock may be wrong.
 pub fn sweep(house: &House, now: Timestamp) -> anyhow::Result<()> {
+    if house.stages.purge.guard.paused(now)?.is_some() {
+        return Ok(());
+    }
     let hours = house.config.get().submit.unfinished_hours;
     for (account, dropbox) in house.dropboxes.all()? {
         let (files, bytes) = dropbox.stale(now);
@@ -572,7 +576,9 @@ fn watch_outside(house: &House, now: Timestamp) {
             house.alarms.clear("DISK-LOW");
         }
     }
-    metrics_gauge(names::JOURNAL_SEQUENCE, house.ledger.head().seq as f64);
+    let head = house.ledger.head();
+    metrics_gauge(names::JOURNAL_SEQUENCE, head.seq as f64);
+    look_behind(&*house.alarms, head.at, now);
     if let Ok((held, _)) = house.ledger.held() {
         metrics_gauge(names::SUBMISSIONS_HELD, held as f64);
     }

@@ -35,12 +35,12 @@ pub fn wait(
     last: Option<Timestamp>,
     now: Timestamp,
 ) -> Option<Timestamp> {
+    // What a clock that was ahead has written is over: asked again and again it would hold the mail until that time.
+    let happened = |time: Timestamp, pause: i64| (time <= now).then(|| time.plus(pause));
     // A steady trickle must not postpone the mail for ever.
-    let gathered = youngest.plus(rule.gather).min(oldest.plus(rule.gather.saturating_mul(5)));
-    let until = last.map_or(gathered, |last| gathered.max(last.plus(rule.interval)));
-    // A clock that was set back must not hold a mail for longer than the rule says.
-    let latest = now.plus(rule.interval.max(rule.gather));
-    (until > now).then_some(until.min(latest))
+    let gathered = happened(youngest, rule.gather).min(happened(oldest, rule.gather.saturating_mul(5)));
+    let rested = last.and_then(|last| happened(last, rule.interval));
+    gathered.max(rested).filter(|until| *until > now)
 }
 
 #[cfg(test)]
@@ -75,8 +75,10 @@ mod tests {
             (0, 0, Some(-60), 60, Some(3540)),
             (0, 0, Some(-3600), 60, None),
             (0, 0, Some(-3600), 10, Some(60)),
-            // The clock was set back by a year.
-            (0, 0, Some(31_000_000), 60, Some(3660)),
+            // The clock was set back by a year since the last mail, or since the arrivals.
+            (0, 0, Some(31_000_000), 60, None),
+            (0, 31_000_000, None, 10, None),
+            (31_000_000, 31_000_000, Some(-60), 10, Some(3540)),
         ] {
             let got = wait(rule, at(oldest), at(youngest), last.map(at), at(now));
             assert_eq!(got, until.map(at), "{oldest} {youngest} {last:?} {now}");

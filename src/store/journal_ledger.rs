@@ -33,7 +33,7 @@ use super::root::Root;
 use super::tables::{
     self, IdUse, Key, StoredDocument, StoredMail, StoredSubmission, queue_byte, series_index,
 };
-use super::writer::{Answer, Ask, Request, Shared, Writer, locked};
+use super::writer::{Answer, Ask, Lease, Request, Shared, Writer, locked};
 use crate::model::account_history::AccountFact;
 use crate::model::application::{Application, ApplicationNotice};
 use crate::model::document::{Document, RemovalReason, RemovedDocument};
@@ -229,18 +229,37 @@ impl<I: Index> JournalLedger<I> {
         Ok(offices)
     }
 
-    /// Tasks of a queue that are due, in order, with the key's order.
+    /// Tasks of a queue that are due until then, in order, each with its time.
     fn due_tasks(
         &self,
         queue: Queue,
-        now: Timestamp,
-    ) -> impl Iterator<Item = Result<Task, LedgerError>> + '_ {
+        until: Timestamp,
+    ) -> impl Iterator<Item = Result<(Timestamp, Task), LedgerError>> + '_ {
         let from = tables::queue(queue).done();
-        let to = tables::queue(queue).time(now.plus(1)).done();
+        let to = tables::queue(queue).time(until.plus(1)).done();
         self.shared.index.range(&from, &to, false).map(|pair| {
             let (key, _) = pair.map_err(index_error)?;
-            tables::task_in(&key).map(|(_, task)| task).ok_or_else(|| malformed("a queue"))
+            let due = tables::time_in(&key).ok_or_else(|| malformed("a queue"))?;
+            tables::task_in(&key).map(|(_, task)| (due, task)).ok_or_else(|| malformed("a queue"))
         })
+    }
+
+    /// Until when things of this queue count as due. What was due at once has the time of its event, which is ahead of a clock
+    /// that was put back. Ends of documents and of applications are days that were promised: the clock alone says those.
+    fn due_until(&self, queue: Queue, now: Timestamp) -> Timestamp {
+        match queue {
+            Queue::Judge | Queue::Publish | Queue::Announce | Queue::Tell | Queue::Mail => {
+                now.max(locked(&self.shared.meta).at)
+            }
+            Queue::Expire | Queue::Enrol => now,
+        }
+    }
+
+    /// Whether something that the clock says is not due yet was due at once, by a clock that was ahead. A mail that was tried
+    /// waits for the time it was given.
+    fn due_at_once(&self, task: Task) -> Result<bool, LedgerError> {
+        let Task::Mail(id) = task else { return Ok(true) };
+        Ok(self.fetch::<StoredMail>(&tables::mail(id))?.is_some_and(|stored| stored.mail.attempts == 0))
     }
 
     /// A restored root waits to be reconciled: nothing that leaves the house is given out.
@@ -657,13 +676,14 @@ impl<I: Index> Ledger for JournalLedger<I> {
         }
         let mut leases = locked(&self.shared.leases);
         let mut tasks = Vec::new();
-        for task in self.due_tasks(queue, now) {
+        for due in self.due_tasks(queue, self.due_until(queue, now)) {
             if tasks.len() >= limit {
                 break;
             }
-            let task = task?;
-            if leases.get(&(queue, task)).is_none_or(|until| *until <= now) {
-                leases.insert((queue, task), now.plus(lease));
+            let (due, task) = due?;
+            let free = leases.get(&(queue, task)).is_none_or(|lease| lease.is_over(now));
+            if free && (due <= now || self.due_at_once(task)?) {
+                leases.insert((queue, task), Lease { from: now, until: now.plus(lease) });
                 tasks.push(task);
             }
         }
@@ -676,14 +696,14 @@ impl<I: Index> Ledger for JournalLedger<I> {
         for task in tasks {
             // Only what is still held: a task that has left its queue meanwhile must not come back to be remembered.
             if let Some(held) = leases.get_mut(&(queue, *task)) {
-                *held = until;
+                held.until = until;
             }
         }
     }
 
     fn due(&self, queue: Queue, now: Timestamp, limit: usize) -> Result<Vec<Task>, LedgerError> {
         let _gate = self.gate();
-        self.due_tasks(queue, now).take(limit).collect()
+        self.due_tasks(queue, now).map(|due| due.map(|(_, task)| task)).take(limit).collect()
     }
 
     fn waiting(&self, queue: Queue) -> Result<(u64, Option<Timestamp>), LedgerError> {

@@ -612,7 +612,9 @@ pub trait Ledger: CertificateLedger + DayLedger + Send + Sync {
 
     /// Takes up to `limit` tasks that are due at `now` and that nobody else holds, for `lease` milliseconds. A task leaves its
     /// queue by what is committed about it; a lease that ran out is given again. Cost proportional to what is due. No mail is
-    /// given where nothing can be recorded any more: it would be sent again and again.
+    /// given where nothing can be recorded any more: it would be sent again and again. What was due at once, when the clock was
+    /// ahead (its event is later than `now`), is given too, and leases of such a clock count as over; `Expire` and `Enrol` hold
+    /// promised days, and go by `now` alone.
     fn claim(&self, queue: Queue, now: Timestamp, lease: i64, limit: usize)
     -> Result<Vec<Task>, LedgerError>;
     /// Gives claimed tasks back before their lease ends, not to be given again before `until`.

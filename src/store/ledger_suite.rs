@@ -19,7 +19,7 @@ use crate::model::mail::{ADDRESS_MARKED, Mail, MailState, Report, Subject};
 use crate::model::party::Actor;
 use crate::model::renewal::RenewalStage;
 use crate::model::submission::{HoldReason, Outcome, State, Submission};
-use crate::model::time::{DAY, Timestamp};
+use crate::model::time::{DAY, SECOND, Timestamp};
 
 /// Runs all of it, each part against a fresh ledger; the first of what `make` returns only has to live as long.
 pub(super) fn run<L: Ledger, G>(make: impl Fn() -> (G, L)) {
@@ -38,6 +38,7 @@ pub(super) fn run<L: Ledger, G>(make: impl Fn() -> (G, L)) {
         mails,
         mailboxes,
         leases,
+        a_clock_that_was_ahead,
         serials_and_time,
         applications::applications,
         logins,
@@ -723,7 +724,6 @@ fn leases(ledger: &dyn Ledger) {
         receive(ledger, sample::submission(1, serial, None), Outcome::Accepted);
     }
     let claim = |now, limit| ledger.claim(Queue::Publish, now, 1000, limit).unwrap();
-    assert_eq!(claim(NOW.plus(-1), 10), []);
     assert_eq!(claim(NOW, 2), submissions(&[1, 2]));
     assert_eq!(claim(NOW, 10), submissions(&[3, 4]));
     assert_eq!(claim(NOW.plus(999), 10), []);
@@ -745,6 +745,56 @@ fn leases(ledger: &dyn Ledger) {
     commit(ledger, Op::TryMail { id: MailId { epoch: 1, serial: 1 }, result });
     assert_eq!(ledger.claim(Queue::Mail, NOW.plus(6), DAY, 10).unwrap(), []);
     assert_eq!(ledger.claim(Queue::Mail, NOW.plus(7), DAY, 10).unwrap(), [mail]);
+}
+
+/// The clock was ahead for a while: what came then, and what comes until it is there again, waits for nothing; what was promised
+/// for a day does.
+fn a_clock_that_was_ahead(ledger: &dyn Ledger) {
+    prepare(ledger);
+    let ahead = NOW.plus(9 * 3600 * SECOND);
+    let receive_at = |serial, now| {
+        let submission = Box::new(sample::submission(1, serial, None));
+        let (hold_same_content, id_since) = (false, NOW.plus(-DAY));
+        let outcome = Outcome::Accepted;
+        at(ledger, Op::Receive { submission, outcome, hold_same_content, id_since }, now);
+    };
+    receive_at(1, ahead);
+    receive_at(2, ahead);
+    let claim = |queue, now| ledger.claim(queue, now, 600 * SECOND, 10).unwrap();
+    assert_eq!(claim(Queue::Publish, ahead), submissions(&[1, 2]));
+    ledger.postpone(Queue::Publish, &submissions(&[1]), ahead.plus(60 * SECOND));
+
+    let right = NOW.plus(10 * SECOND);
+    receive_at(3, right);
+    assert_eq!(claim(Queue::Publish, right), submissions(&[1, 2, 3]), "leases of that clock are over");
+    assert_eq!(claim(Queue::Publish, right.plus(SECOND)), []);
+    assert_eq!(claim(Queue::Publish, right.plus(-30 * SECOND)), [], "a small step ends no lease");
+    assert_eq!(claim(Queue::Publish, right.plus(600 * SECOND)), submissions(&[1, 2, 3]));
+
+    place(ledger, [(1, "1234"), (2, "1234")]);
+    assert_eq!(claim(Queue::Announce, right), [Task::Document(id(1)), Task::Document(id(2))]);
+    // One sealed while the clock was ahead, one after.
+    at(ledger, Op::SealMail(Box::new(sample::mail(1, 1, vec![id(1)], ahead))), ahead);
+    at(ledger, Op::SealMail(Box::new(sample::mail(1, 2, vec![id(2)], right))), right);
+    let mails = [2, 1].map(|serial| Task::Mail(MailId { epoch: 1, serial }));
+    assert_eq!(claim(Queue::Mail, right), mails);
+    let result = MailResult::Deferred { reply: "451".into(), until: right.plus(900 * SECOND) };
+    at(ledger, Op::TryMail { id: MailId { epoch: 1, serial: 1 }, result }, right);
+    assert_eq!(
+        claim(Queue::Mail, right.plus(700 * SECOND)),
+        mails[..1],
+        "it was tried, and waits for its time"
+    );
+    assert_eq!(claim(Queue::Mail, right.plus(900 * SECOND)), mails[1..]);
+
+    let expires = ledger.document(id(1)).unwrap().unwrap().expires_at;
+    at(ledger, Op::Fetched(id(1)), expires.plus(DAY));
+    assert_eq!(claim(Queue::Expire, expires.plus(-1)), []);
+    assert_eq!(
+        ledger.due(Queue::Publish, right, 10).unwrap(),
+        [],
+        "looking goes by the time that is asked for"
+    );
 }
 
 fn serials_and_time(ledger: &dyn Ledger) {

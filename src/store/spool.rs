@@ -195,6 +195,21 @@ pub fn is_lone_file(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && stat.st_nlink == 1
 }
 
+/// The sticky bit, which says nothing else of a file.
+const UNFINISHED: u32 = 0o1000;
+
+/// Whether this is a file whose writing over SFTP has not come to its end: under way, or cut off.
+pub fn is_unfinished(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && stat.st_mode & UNFINISHED != 0
+}
+
+/// Marks a file that is being written, or takes the mark away; it outlives the daemon.
+pub fn mark_unfinished(file: &File, unfinished: bool) -> io::Result<()> {
+    let mode = fs::fstat(file)?.st_mode & 0o7777;
+    let to = if unfinished { mode | UNFINISHED } else { mode & !UNFINISHED };
+    if to == mode { Ok(()) } else { Ok(fs::fchmod(file, Mode::from_raw_mode(to))?) }
+}
+
 /// Whether this is a folder.
 pub fn is_folder(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::Directory

@@ -19,7 +19,7 @@ use super::tables::{Draft, Meta, series_index, task_in};
 use crate::model::event::{Event, Record, Series};
 use crate::model::ids::Digest;
 use crate::model::party::Actor;
-use crate::model::time::Timestamp;
+use crate::model::time::{SECOND, Timestamp};
 
 /// Requests in one commit.
 const COMMIT_REQUESTS_MAX: usize = 1024;
@@ -37,7 +37,7 @@ pub(super) struct Shared<I> {
     pub gate: RwLock<()>,
     pub meta: Mutex<Meta>,
     /// Tasks given out or put off, and until when.
-    pub leases: Mutex<HashMap<(Queue, Task), Timestamp>>,
+    pub leases: Mutex<HashMap<(Queue, Task), Lease>>,
     /// How many commits took documents from the listings.
     pub removals: AtomicU64,
     /// Why nothing is written any more.
@@ -176,6 +176,23 @@ impl<I: Index> Writer<I> {
             .map_err(|error| Stopped::Journal(error.to_string()))?;
         let _ = self.shared.stopped.set(Stopped::Journal("it is closed".to_owned()));
         Ok(())
+    }
+}
+
+/// A task that somebody holds.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lease {
+    /// When it was taken.
+    pub from: Timestamp,
+    /// When it is free again.
+    pub until: Timestamp,
+}
+
+impl Lease {
+    /// Whether it is free. One of a clock that was ahead would last as long as that was.
+    pub(super) fn is_over(self, now: Timestamp) -> bool {
+        const SET_BACK: i64 = 60 * SECOND;
+        self.until <= now || now.plus(SET_BACK) < self.from
     }
 }
 

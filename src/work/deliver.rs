@@ -39,7 +39,7 @@ use crate::model::time::{DAY, Day, SECOND, Timestamp};
 use crate::rules::policy::DelegationPolicy;
 use crate::store::blobs::Blobs;
 use crate::store::ledger::Ledger;
-use crate::store::spool::{Folder, InsurerSpool, is_folder, is_lone_file};
+use crate::store::spool::{Folder, InsurerSpool, is_folder, is_lone_file, is_unfinished};
 
 mod announce;
 mod content;
@@ -253,7 +253,7 @@ impl Turn {
 pub struct Look {
     /// Name, inode, size, modification time of the sheet and each named file; for what is no plain file, zeros.
     seen: Vec<(String, [u64; 4])>,
-    /// Named files that are not there.
+    /// Named files that are not there, or not whole.
     missing: u64,
     /// Since when it looks like this.
     since: Timestamp,
@@ -528,40 +528,46 @@ impl Deliveries {
         now: Timestamp,
     ) -> io::Result<Readiness> {
         let Some(stat) = folder.stat(SHEET)? else { return Ok(Readiness::Unfinished) };
-        let mut names = vec![SHEET.to_owned()];
+        let (mut names, mut half) = (vec![SHEET.to_owned()], false);
         if is_lone_file(&stat) {
             let bytes = read_small(folder, SHEET)?;
-            if let Ok(rows) = sheet::read(&bytes) {
-                names.extend(sheet::file_names(&rows).into_iter().map(str::to_owned));
+            match sheet::read(&bytes) {
+                Ok(rows) => names.extend(sheet::file_names(&rows).into_iter().map(str::to_owned)),
+                Err(fault) => half = fault.code == sheet::UNFINISHED,
             }
         }
-        self.settled(code, job.to_owned(), folder, names, now)
+        self.settled(code, job.to_owned(), folder, names, half, now)
     }
 
-    /// Whether these files are there and unchanged since an earlier look; `key` names the look.
+    /// Whether these files are there, whole, and unchanged since an earlier look; `key` names the look, `half` says that the
+    /// sheet ends within a line.
     fn settled(
         &self,
         code: &InsurerCode,
         key: String,
         folder: &Folder,
         names: Vec<String>,
+        half: bool,
         now: Timestamp,
     ) -> io::Result<Readiness> {
-        let mut look = Look { seen: Vec::with_capacity(names.len()), missing: 0, since: now };
+        let mut look = Look { seen: Vec::with_capacity(names.len()), missing: u64::from(half), since: now };
         for name in names {
             let marks = match folder.stat(&name)? {
                 None => {
                     look.missing += 1;
                     continue;
                 }
-                Some(stat) if is_lone_file(&stat) => marks(&stat),
+                Some(stat) if is_lone_file(&stat) => {
+                    look.missing += u64::from(is_unfinished(&stat));
+                    marks(&stat)
+                }
                 Some(_) => [0; 4],
             };
             look.seen.push((name, marks));
         }
         let mut looks = self.memory.looks();
         let known = looks.entry((code.clone(), key)).or_insert_with(|| look.clone());
-        if known.seen != look.seen {
+        if (&known.seen, known.missing) != (&look.seen, look.missing) {
             *known = look;
             return Ok(Readiness::Settling);
         }
@@ -611,15 +617,21 @@ impl Deliveries {
     }
 }
 
-/// Whether a writer that locks its files (`flock`) is at this one. Writers that take no lock are told by size and time
+/// Whether this file's writing was cut off.
+fn is_cut(folder: &Folder, name: &str) -> io::Result<bool> {
+    Ok(folder.stat(name)?.is_some_and(|stat| is_unfinished(&stat)))
+}
+
+/// Whether a writer that locks its files (`flock`), as the SFTP door does, is at this one. Writers that take no lock are told by size and time
 /// alone; a lease (`F_SETLEASE`) would tell them too, but needs calls that the crate forbids itself.
 fn is_locked(folder: &Folder, name: &str) -> io::Result<bool> {
     let file = match folder.open_file(name, OFlags::RDONLY) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
         opened => opened?,
     };
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
-        Ok(()) => Ok(false),
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        // Some network file systems give it to writers alone.
+        Ok(()) | Err(rustix::io::Errno::BADF) => Ok(false),
         Err(rustix::io::Errno::WOULDBLOCK) => Ok(true),
         Err(error) => Err(error.into()),
     }

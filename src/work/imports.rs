@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::alarms::Alarms;
 use super::publish::{SpoolTurn, find, withdrawn_aside};
-use super::step::{Doing as _, Progress, WorkError};
+use super::step::{Doing as _, Progress, WorkError, contained};
 use crate::model::escape;
 use crate::model::ids::{InsurerCode, Number};
 use crate::model::party::Actor;
@@ -64,20 +64,24 @@ impl Imports {
     pub fn step(&self, now: Timestamp) -> Result<Progress, WorkError> {
         let mut progress = Progress::default();
         for insurer in self.ledger.insurers()? {
-            match InsurerSpool::open(&self.spool_root, &insurer.code) {
-                Ok(spool) => progress = progress.and(self.scan(&insurer.code, &spool, now)?),
-                Err(error) => {
-                    let text =
-                        format!("the insurer's folder cannot be opened ({error}); run `todoke doctor`");
-                    self.alarms.raise(&format!("SPOOL-UNAVAILABLE {}", insurer.code), &text, now);
-                }
-            }
+            let code = &insurer.code;
+            let came = InsurerSpool::open(&self.spool_root, code)
+                .doing(|| format!("opening the spool of {code}"))
+                .and_then(|spool| self.scan(code, &spool, now));
+            let text = |error: &WorkError| {
+                format!("what the insurer collects cannot be seen: {error}; run `todoke doctor`")
+            };
+            let alarm = format!("SPOOL-UNREADABLE {code}");
+            progress = progress.and(contained(&*self.alarms, &alarm, now, came, text)?.unwrap_or_default());
         }
         Ok(progress)
     }
 
     fn scan(&self, code: &InsurerCode, spool: &InsurerSpool, now: Timestamp) -> Result<Progress, WorkError> {
-        let _turn = self.turn.take();
+        let unsettled = self.turn.take();
+        if unsettled.contains(code) {
+            return Ok(Progress::default());
+        }
         let by = Actor::Importer(code.clone());
         let mut progress = Progress::default();
         let mut found = BTreeMap::new();

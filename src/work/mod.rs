@@ -11,6 +11,7 @@ pub mod compare;
 pub mod deliver;
 pub mod enrol;
 pub mod expected;
+pub mod guard;
 pub mod imports;
 pub mod intake;
 pub mod judge;

@@ -8,7 +8,7 @@
 //! | `withdrawn-NUMBER` | `Published` | the withdrawal was not recorded: renamed back (at start: until then nobody knows) |
 //! | `withdrawn-NUMBER` | `Withdrawn` | erased |
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use super::alarms::Alarms;
-use super::step::{Doing as _, Points, Progress, WorkError};
+use super::step::{Doing as _, Points, Progress, WorkError, contained};
 use crate::model::card::{DecisionCard, SubmissionCard};
 use crate::model::ids::{AccountId, InsurerCode, Number};
 use crate::model::party::Actor;
@@ -24,7 +24,7 @@ use crate::model::submission::{State, Submission};
 use crate::model::time::{SECOND, Timestamp};
 use crate::store::blobs::Blobs;
 use crate::store::ledger::{Done, Ledger, LedgerError, Op, Queue, Refusal, Task};
-use crate::store::spool::{Folder, InsurerSpool, Place};
+use crate::store::spool::{Folder, InsurerSpool, Place, insurer_path};
 
 mod stage;
 
@@ -49,11 +49,15 @@ impl Default for PublishPolicy {
 /// Whoever moves folders between an insurer's places holds this: publication, withdrawal, the scan of imports, erasure.
 /// Importers do not, and need not.
 #[derive(Debug, Clone, Default)]
-pub struct SpoolTurn(Arc<Mutex<()>>);
+pub struct SpoolTurn(Arc<Mutex<Unsettled>>);
+
+/// Insurers of whose withdrawals a crash left one half done that could not be finished yet. Until it is, nothing is published
+/// to them, and what is missing in their folders says nothing.
+pub type Unsettled = BTreeSet<InsurerCode>;
 
 impl SpoolTurn {
     /// Waits for its turn.
-    pub fn take(&self) -> MutexGuard<'_, ()> {
+    pub fn take(&self) -> MutexGuard<'_, Unsettled> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -101,13 +105,16 @@ pub enum Withdrawal {
 impl Publisher {
     /// Publishes one batch.
     pub fn step(&self, now: Timestamp) -> Result<Progress, WorkError> {
-        let _turn = self.turn.take();
+        let mut unsettled = self.turn.take();
+        let left: Vec<_> = unsettled.iter().cloned().collect();
+        self.settle(&mut unsettled, left, now)?;
         let lease = 10 * 60 * SECOND;
         let tasks = self.ledger.claim(Queue::Publish, now, lease, self.policy.batch)?;
         let full = tasks.len() >= self.policy.batch;
         let numbers: Vec<Number> = tasks.iter().filter_map(number_of).collect();
-        match self.publish(&numbers, now) {
-            Ok(done) => Ok(Progress { done, more: full && done > 0 }),
+        match self.publish(&unsettled, &numbers, now) {
+            // One insurer's that must wait are no reason to let those behind them wait.
+            Ok(done) => Ok(Progress { done, more: full }),
             Err(error) => {
                 self.postpone(&numbers, now);
                 Err(error)
@@ -121,11 +128,20 @@ impl Publisher {
         self.ledger.postpone(Queue::Publish, &tasks, until);
     }
 
-    fn publish(&self, numbers: &[Number], now: Timestamp) -> Result<u64, WorkError> {
-        let mut lots = self.stage_all(numbers, now)?;
+    fn publish(&self, unsettled: &Unsettled, numbers: &[Number], now: Timestamp) -> Result<u64, WorkError> {
+        let mut lots = self.stage_all(unsettled, numbers, now)?;
         self.points.pass("staged")?;
-        for lot in lots.values().filter(|lot| !lot.staged.is_empty()) {
-            lot.spool.tmp.sync_file_system().doing(|| "making staged submissions durable".into())?;
+        for (code, lot) in std::mem::take(&mut lots) {
+            if lot.staged.is_empty() {
+                lots.insert(code, lot);
+                continue;
+            }
+            let synced =
+                lot.spool.tmp.sync_file_system().doing(|| "making staged submissions durable".into());
+            match self.of_insurer(&code, &lot, now, synced)? {
+                Some(()) => drop(lots.insert(code, lot)),
+                None => continue,
+            }
         }
         self.points.pass("durable")?;
         let staged: Vec<Number> = lots.values().flat_map(|lot| lot.staged.iter().copied()).collect();
@@ -136,18 +152,18 @@ impl Publisher {
                 for number in std::mem::take(&mut lot.staged) {
                     if intended.contains(&number) {
                         lot.to_rename.push(number);
-                    } else {
-                        // Withdrawn between staging and intent.
-                        let name = number.to_string();
-                        lot.spool.tmp.remove_all(&name).doing(|| format!("removing the stage of {name}"))?;
+                    } else if let Err(error) = lot.spool.tmp.remove_all(number.to_string()) {
+                        // Withdrawn between staging and intent; the sweep takes what stays.
+                        tracing::warn!(%number, %error, "its stage could not be removed");
                     }
                 }
             }
         }
         self.points.pass("intended")?;
         let mut published = Vec::new();
-        for lot in lots.values() {
-            published.extend(self.rename_lot(lot, now)?);
+        for (code, lot) in &lots {
+            let renamed = self.rename_lot(lot, now);
+            published.extend(self.of_insurer(code, lot, now, renamed)?.unwrap_or_default());
         }
         self.points.pass("renamed")?;
         let count = published.len() as u64;
@@ -157,8 +173,34 @@ impl Publisher {
         Ok(count)
     }
 
+    /// One insurer's trouble is an alarm of that insurer's and lets its own submissions wait.
+    fn of_insurer<T>(
+        &self,
+        code: &InsurerCode,
+        lot: &Lot,
+        now: Timestamp,
+        came: Result<T, WorkError>,
+    ) -> Result<Option<T>, WorkError> {
+        let text = |error: &WorkError| {
+            format!(
+                "publication failed {error}; the insurer's submissions wait and are tried again; run `todoke doctor`"
+            )
+        };
+        let came = contained(&*self.alarms, &unavailable(code), now, came, text)?;
+        if came.is_none() {
+            let waiting: Vec<_> = lot.staged.iter().chain(&lot.to_rename).copied().collect();
+            self.postpone(&waiting, now);
+        }
+        Ok(came)
+    }
+
     /// Stages what is accepted; sorts what was promised before a crash straight to the renames.
-    fn stage_all(&self, numbers: &[Number], now: Timestamp) -> Result<Lots, WorkError> {
+    fn stage_all(
+        &self,
+        unsettled: &Unsettled,
+        numbers: &[Number],
+        now: Timestamp,
+    ) -> Result<Lots, WorkError> {
         let mut lots = Lots::new();
         for number in numbers {
             let Some(submission) = self.ledger.submission(*number)? else { continue };
@@ -167,11 +209,13 @@ impl Publisher {
                 continue;
             }
             let code = submission.insurer.clone();
+            if unsettled.contains(&code) {
+                self.postpone(&[*number], now);
+                continue;
+            }
             if !lots.contains_key(&code) {
-                let alarm = format!("SPOOL-UNAVAILABLE {code}");
                 match InsurerSpool::open(&self.spool_root, &code) {
                     Ok(spool) => {
-                        self.alarms.clear(&alarm);
                         let lot = Lot { spool, staged: Vec::new(), to_rename: Vec::new() };
                         lots.insert(code.clone(), lot);
                     }
@@ -179,7 +223,7 @@ impl Publisher {
                         let text = format!(
                             "the insurer's folder cannot be opened ({error}); accepted submissions wait; run `todoke doctor`"
                         );
-                        self.alarms.raise(&alarm, &text, now);
+                        self.alarms.raise(&unavailable(&code), &text, now);
                         self.postpone(&[*number], now);
                         continue;
                     }
@@ -217,7 +261,7 @@ impl Publisher {
             let alarm = format!("PUBLISH-BLOCKED {number}");
             match lot.spool.tmp.rename(&name, &lot.spool.new, &name) {
                 Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound && Self::is_renamed(lot, &name)? => {}
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                     let text =
                         "new/ holds something of this number that the gateway did not put there; remove it";
@@ -236,6 +280,11 @@ impl Publisher {
             lot.spool.tmp.sync().doing(|| "making .tmp/ durable".into())?;
         }
         Ok(renamed)
+    }
+
+    /// What is not found may be `new/` itself.
+    fn is_renamed(lot: &Lot, name: &str) -> Result<bool, WorkError> {
+        Ok(lot.spool.tmp.stat(name).doing(|| format!("looking for .tmp/{name}"))?.is_none())
     }
 
     fn stage(&self, spool: &InsurerSpool, submission: &Submission) -> io::Result<()> {
@@ -292,14 +341,17 @@ impl Publisher {
         now: Timestamp,
         commit: impl FnOnce() -> Result<Done, LedgerError>,
     ) -> Result<Result<Result<Done, LedgerError>, Withdrawal>, WorkError> {
-        let _turn = self.turn.take();
+        let unsettled = self.turn.take();
         let missing = || Ok(Err(Withdrawal::Refused(Refusal::Missing(number.to_string()))));
         let Some(mut submission) = self.ledger.submission(number)? else { return missing() };
         if account.is_some_and(|account| *account != submission.account) {
             return Ok(Err(Withdrawal::Refused(Refusal::NotYours(number.to_string()))));
         }
+        if unsettled.contains(&submission.insurer) {
+            return Ok(Err(Withdrawal::NotNow));
+        }
         if submission.state == State::Publishing {
-            self.publish(&[number], now)?;
+            self.publish(&unsettled, &[number], now)?;
             let Some(again) = self.ledger.submission(number)? else { return missing() };
             submission = again;
         }
@@ -371,23 +423,58 @@ impl Publisher {
         spool.tmp.sync().doing(|| "making .tmp/ durable".into())
     }
 
-    /// Finishes withdrawals that a crash cut short; to be called once at start, before the first [`Publisher::step`].
+    /// Finishes withdrawals that a crash cut short; to be called once at start, before the first [`Publisher::step`]. Where an
+    /// insurer's folder does not allow it, that insurer waits, and each step tries again.
     pub fn recover(&self) -> Result<Progress, WorkError> {
-        let _turn = self.turn.take();
-        let mut progress = Progress::default();
-        for insurer in self.ledger.insurers()? {
-            let spool = match InsurerSpool::open(&self.spool_root, &insurer.code) {
-                Ok(spool) => spool,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(error).doing(|| format!("opening the spool of {}", insurer.code)),
+        let mut unsettled = self.turn.take();
+        let insurers = self.ledger.insurers()?.into_iter().map(|insurer| insurer.code).collect();
+        let done = self.settle(&mut unsettled, insurers, self.ledger.head().at)?;
+        Ok(Progress { done, more: false })
+    }
+
+    fn settle(
+        &self,
+        unsettled: &mut Unsettled,
+        insurers: Vec<InsurerCode>,
+        now: Timestamp,
+    ) -> Result<u64, WorkError> {
+        let mut done = 0;
+        for code in insurers {
+            let text = |error: &WorkError| {
+                format!(
+                    "a withdrawal that was cut short cannot be finished {error}; nothing is published to this insurer \
+                     until it can; run `todoke doctor`"
+                )
             };
-            for number in asides(&spool.tmp).doing(|| "reading .tmp/".into())? {
-                self.settle_aside(&spool, number)?;
-                progress.done += 1;
+            let came = contained(&*self.alarms, &unavailable(&code), now, self.settle_insurer(&code), text)?;
+            match came {
+                Some(settled) => {
+                    done += settled;
+                    unsettled.remove(&code);
+                }
+                None => drop(unsettled.insert(code)),
             }
         }
-        Ok(progress)
+        Ok(done)
     }
+
+    fn settle_insurer(&self, code: &InsurerCode) -> Result<u64, WorkError> {
+        let spool = match InsurerSpool::open(&self.spool_root, code) {
+            Ok(spool) => spool,
+            Err(_) if !insurer_path(&self.spool_root, code).exists() => return Ok(0),
+            Err(error) => return Err(error).doing(|| format!("opening the spool of {code}")),
+        };
+        let mut done = 0;
+        for number in asides(&spool.tmp).doing(|| "reading .tmp/".into())? {
+            self.settle_aside(&spool, number)?;
+            done += 1;
+        }
+        Ok(done)
+    }
+}
+
+fn unavailable(code: &InsurerCode) -> String {
+    format!("SPOOL-UNAVAILABLE {code}")
 }
 
 fn asides(tmp: &Folder) -> io::Result<Vec<Number>> {

@@ -4,22 +4,21 @@
 //! Order: `RemovalIntended` (gone for everybody), document and card removed durably, of a recall its mail sealed, `Removed`.
 //! A crash in between leaves it due at once, and the next step goes on.
 
-use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
 use super::alarms::Alarms;
+use super::guard::Guard;
 use super::step::{Doing as _, Points, Progress, WorkError};
 use crate::model::document::{Document, RemovalReason};
 use crate::model::ids::{AccountId, DocumentId};
 use crate::model::metric;
 use crate::model::party::Actor;
-use crate::model::time::{SECOND, Timestamp};
+use crate::model::time::{DAY, SECOND, Timestamp};
 use crate::store::blobs::Blobs;
 use crate::store::ledger::{Done, Ledger, Op, Queue, Task};
-use crate::store::spool::Folder;
 
 /// What makes the purge stop and ask.
 #[derive(Debug, Clone, Deserialize, Serialize)]
@@ -52,14 +51,9 @@ impl Default for PurgePolicy {
 /// Why the purge stands still.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Pause {
-    /// The clock is further ahead than time can have passed.
-    #[error("the clock leapt from {last} to {now}; set it right, or confirm with `todoke purge --confirm`")]
-    ClockLeap {
-        /// Last step or event.
-        last: Timestamp,
-        /// What the clock says.
-        now: Timestamp,
-    },
+    /// The clock leapt, or an earlier run of the daemon paused it.
+    #[error("{0}")]
+    Guarded(String),
     /// More is due than is usual.
     #[error(
         "{due} of {all} documents are due at once; look with `todoke purge --dry-run`, then confirm with `todoke purge --confirm`"
@@ -70,9 +64,6 @@ pub enum Pause {
         /// Documents there are.
         all: u64,
     },
-    /// An earlier run of the daemon paused it.
-    #[error("{0}")]
-    Earlier(String),
 }
 
 /// What would go, or went.
@@ -128,36 +119,22 @@ pub enum Recall {
     Missing,
 }
 
-/// What the guard remembers between steps.
-struct Guard {
-    /// Clock and uptime at the last step.
-    last: Option<(Timestamp, i64)>,
-    /// Time of the last event when the daemon began.
-    last_event: Timestamp,
-    /// The operator has confirmed everything due up to here.
-    confirmed: Option<Timestamp>,
-}
-
 /// The stage.
 pub struct Purge {
     ledger: Arc<dyn Ledger>,
     blobs: Arc<dyn Blobs>,
     policy: PurgePolicy,
     alarms: Arc<dyn Alarms>,
-    uptime: Box<dyn Fn() -> i64 + Send + Sync>,
-    root: PathBuf,
-    guard: Mutex<Guard>,
+    /// Asked by everything else that cannot be undone, too.
+    pub guard: Arc<Guard>,
     points: Points,
     tell: OnceLock<Box<TellRecall>>,
     /// Recalls that could not be told; told at a later step, or forgotten with the process.
     untold: Mutex<Vec<Document>>,
 }
 
-const ALARM: &str = "PURGE-PAUSED";
 /// Recalls that wait to be told.
 const UNTOLD_MAX: usize = 1000;
-/// Lies in the data root while the purge is paused, so that a restart does not end the pause. Holds the reason.
-const PAUSE_FILE: &str = "PURGE-PAUSED";
 
 impl Purge {
     /// To be made right after the ledger was opened and before anything is recorded: the last event's time is what the
@@ -170,15 +147,14 @@ impl Purge {
         uptime: impl Fn() -> i64 + Send + Sync + 'static,
         root: PathBuf,
     ) -> Self {
-        let last_event = ledger.head().at;
-        let guard = Mutex::new(Guard { last: None, last_event, confirmed: None });
+        let hours = policy.clock_leap_hours_max;
+        let uptime = Box::new(uptime);
+        let guard = Arc::new(Guard::new(ledger.head().at, hours, uptime, Arc::clone(&alarms), root));
         Self {
             ledger,
             blobs,
             policy,
             alarms,
-            uptime: Box::new(uptime),
-            root,
             guard,
             points: Points::default(),
             tell: OnceLock::new(),
@@ -200,11 +176,9 @@ impl Purge {
     /// Removes one batch of what is due, unless it must ask first.
     pub fn step(&self, now: Timestamp) -> Result<Progress, WorkError> {
         self.tell_again(now);
-        if let Some(pause) = self.guarded(now)? {
-            self.alarms.raise(ALARM, &pause.to_string(), now);
+        if self.guarded(now)?.is_some() {
             return Ok(Progress::default());
         }
-        self.alarms.clear(ALARM);
         let tasks = self.ledger.claim(Queue::Expire, now, 600 * SECOND, self.policy.batch)?;
         let full = tasks.len() == self.policy.batch;
         let mut documents = Vec::with_capacity(tasks.len());
@@ -321,38 +295,20 @@ impl Purge {
         Ok(now)
     }
 
-    /// Why it must ask first, if it must.
+    /// Why it must ask first, if it must; then the operator is told, and a restart does not end it.
     fn guarded(&self, now: Timestamp) -> Result<Option<Pause>, WorkError> {
-        let mut guard = self.guard.lock().unwrap_or_else(PoisonError::into_inner);
-        let uptime = (self.uptime)();
-        let limit = i64::from(self.policy.clock_leap_hours_max) * 3600 * SECOND;
-        let (last, passed) = match guard.last {
-            Some((last, then)) => (last, uptime.saturating_sub(then)),
-            None => (guard.last_event, 0),
-        };
-        // A machine that slept, or a stage that waited, is no leap: what the monotonic clock saw may pass.
-        let leapt = last != Timestamp::default() && now.since(last) > limit.saturating_add(passed);
-        let pause = if let Some(reason) = self.paused().doing(|| "looking for a pause of the purge".into())? {
-            Some(Pause::Earlier(reason))
-        } else if leapt && guard.confirmed.is_none_or(|until| until < now) {
-            Some(Pause::ClockLeap { last, now })
-        } else {
-            self.too_many(&guard, now)?
-        };
-        match &pause {
-            Some(Pause::Earlier(_)) | None => {}
-            Some(pause) => {
-                self.write_pause(&pause.to_string()).doing(|| "pausing the purge".into())?;
-            }
+        if let Some(reason) = self.guard.paused(now)? {
+            return Ok(Some(Pause::Guarded(reason)));
         }
-        if pause.is_none() {
-            guard.last = Some((now, uptime));
+        let pause = self.too_many(now)?;
+        if let Some(pause) = &pause {
+            self.guard.pause(&pause.to_string(), now)?;
         }
         Ok(pause)
     }
 
-    fn too_many(&self, guard: &Guard, now: Timestamp) -> Result<Option<Pause>, WorkError> {
-        if guard.confirmed.is_some_and(|until| now.since(until) < 24 * 3600 * SECOND) {
+    fn too_many(&self, now: Timestamp) -> Result<Option<Pause>, WorkError> {
+        if self.guard.confirmed_since(now.plus(-DAY)) {
             return Ok(None);
         }
         let due = self.ledger.due(Queue::Expire, now, self.policy.due_max + 1)?.len();
@@ -363,31 +319,9 @@ impl Purge {
         Ok(many.then_some(Pause::TooMany { due, all }))
     }
 
-    fn paused(&self) -> io::Result<Option<String>> {
-        match std::fs::read_to_string(self.root.join(PAUSE_FILE)) {
-            Ok(reason) => Ok(Some(reason.trim().to_owned())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    fn write_pause(&self, reason: &str) -> io::Result<()> {
-        let root = Folder::open(&self.root)?;
-        root.remove_file(PAUSE_FILE)?;
-        root.write_new(PAUSE_FILE, reason.as_bytes(), 0o600, None)?.sync_all()?;
-        root.sync()
-    }
-
     /// The operator has looked: what is due now may go, and the clock is taken as right. Tells whether it was paused.
     pub fn confirm(&self, now: Timestamp) -> Result<bool, WorkError> {
-        let mut guard = self.guard.lock().unwrap_or_else(PoisonError::into_inner);
-        let was = self.paused().doing(|| "looking for a pause of the purge".into())?.is_some();
-        let root = Folder::open(&self.root).doing(|| "opening the data root".into())?;
-        root.remove_file(PAUSE_FILE).and_then(|()| root.sync()).doing(|| "ending the pause".into())?;
-        guard.confirmed = Some(now);
-        guard.last = Some((now, (self.uptime)()));
-        self.alarms.clear(ALARM);
-        Ok(was)
+        self.guard.confirm(now)
     }
 
     /// What would go at `at`, why and when, at most `limit`; changes nothing.

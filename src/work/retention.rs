@@ -6,17 +6,17 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
 use super::alarms::Alarms;
 use super::publish::SpoolTurn;
-use super::step::{Doing as _, Points, Progress, WorkError};
+use super::step::{Doing as _, Points, Progress, WorkError, contained};
 use crate::model::ids::{BlobId, InsurerCode, Number};
 use crate::model::party::Actor;
 use crate::model::submission::{State, Submission};
-use crate::model::time::{DAY, Timestamp};
+use crate::model::time::{DAY, SECOND, Timestamp};
 use crate::store::blobs::Blobs;
 use crate::store::ledger::{Done, Ledger, Op};
 use crate::store::spool::{InsurerSpool, Place};
@@ -27,6 +27,8 @@ use crate::store::spool::{InsurerSpool, Place};
 pub struct RetentionPolicy {
     /// Payload of collected submissions, after their collection or the end of their import.
     pub collected_days: u32,
+    /// So many days before, the operator is told of collected ones whose import never ended well.
+    pub unimported_warn_days: u32,
     /// Payload of refused submissions.
     pub refused_days: u32,
     /// Payload of withdrawn submissions.
@@ -43,6 +45,7 @@ impl Default for RetentionPolicy {
     fn default() -> Self {
         Self {
             collected_days: 70,
+            unimported_warn_days: 7,
             refused_days: 7,
             withdrawn_days: 7,
             test_days: 7,
@@ -54,6 +57,12 @@ impl Default for RetentionPolicy {
 
 /// Submissions erased at once.
 const BATCH: usize = 200;
+/// The operator is told at least so long before anything goes that was collected and not imported.
+const WARNED: i64 = 6 * 3600 * SECOND;
+/// Submissions that are looked at for that.
+const LOOKED_AT: usize = 10_000;
+/// What was collected and not imported.
+const UNIMPORTED: [State; 2] = [State::Collected, State::ImportFailed];
 
 /// The stage.
 pub struct Retention {
@@ -69,18 +78,21 @@ pub struct Retention {
     pub turn: SpoolTurn,
     /// Where trouble is said.
     pub alarms: Arc<dyn Alarms>,
+    /// Since when each insurer's operator is told of what was not imported.
+    pub warned: Mutex<BTreeMap<InsurerCode, Timestamp>>,
     /// For tests.
     pub points: Points,
 }
 
 impl Retention {
-    /// Erases one batch of each kind.
+    /// Erases one batch of each kind. To be called only while the clock counts as right ([`super::guard::Guard`]).
     pub fn step(&self, now: Timestamp) -> Result<Progress, WorkError> {
-        let collected = [State::Collected, State::Imported, State::ImportFailed];
+        self.warn(now)?;
         // The ledger gives accepted ones only of test identities.
-        let table: [(&[State], u32); 4] = [
+        let table: [(&[State], u32); 5] = [
             (&[State::Accepted], self.policy.test_days),
-            (&collected, self.policy.collected_days),
+            (&[State::Imported], self.policy.collected_days),
+            (&UNIMPORTED, self.policy.collected_days),
             (&[State::Refused], self.policy.refused_days),
             (&[State::Withdrawn, State::CarriedOut], self.policy.withdrawn_days),
         ];
@@ -92,6 +104,41 @@ impl Retention {
         progress = progress.and(self.erase_cards(before, now)?);
         let before = now.plus(-i64::from(self.policy.mails_days) * DAY);
         Ok(progress.and(self.erase_mail_cards(before, now)?))
+    }
+
+    /// Tells of what will be erased although its import never ended well: it may be the last copy that can still be imported.
+    fn warn(&self, now: Timestamp) -> Result<(), WorkError> {
+        let day = now.plus(-i64::from(self.policy.collected_days) * DAY);
+        let soon = day.plus_days(self.policy.unimported_warn_days);
+        let mut going: BTreeMap<InsurerCode, (u64, Number)> = BTreeMap::new();
+        for number in self.ledger.erasable(&UNIMPORTED, soon, LOOKED_AT)? {
+            let Some(submission) = self.ledger.submission(number)? else { continue };
+            going.entry(submission.insurer).or_insert((0, number)).0 += 1;
+        }
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        warned.retain(|insurer, _| {
+            let still = going.contains_key(insurer);
+            if !still {
+                self.alarms.clear(&unimported(insurer));
+            }
+            still
+        });
+        for (insurer, (count, first)) in going {
+            let text = format!(
+                "{count} submissions, the first {first}, were collected and never imported, or their import failed; they are \
+                 erased within {} days: ask the insurer to move them to done/, or to take them again",
+                self.policy.unimported_warn_days
+            );
+            self.alarms.raise(&unimported(&insurer), &text, now);
+            warned.entry(insurer).or_insert(now);
+        }
+        Ok(())
+    }
+
+    fn was_warned(&self, submission: &Submission, now: Timestamp) -> bool {
+        let warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        !UNIMPORTED.contains(&submission.state)
+            || warned.get(&submission.insurer).is_some_and(|since| now.since(*since) >= WARNED)
     }
 
     fn erase_payloads(
@@ -108,7 +155,7 @@ impl Retention {
             let Some(submission) = self.ledger.submission(number)? else { continue };
             let due = states.contains(&submission.state)
                 && (submission.test || submission.state != State::Accepted);
-            if due && self.may_go(&submission, now)? {
+            if due && self.was_warned(&submission, now) && self.may_go(&submission, now)? {
                 by_number.insert(number, submission);
             }
         }
@@ -142,8 +189,16 @@ impl Retention {
         if submission.collected_at.is_none() {
             return Ok(true);
         }
-        let Some(spool) = self.spool_of(submission)? else { return Ok(true) };
         let name = submission.number.to_string();
+        let text = |error: &WorkError| format!("it cannot be erased: {error}; run `todoke doctor`");
+        let opened = self.spool_of(submission);
+        // Trouble with one insurer's folder keeps nobody else's from being erased.
+        let opened = contained(&*self.alarms, &format!("ERASE-FAILED {name}"), now, opened, text)?;
+        let spool = match opened {
+            None => return Ok(false),
+            Some(None) => return Ok(true),
+            Some(Some(spool)) => spool,
+        };
         let alarm = format!("SPOOL-BACK-IN-NEW {name}");
         if spool.new.stat(&name).doing(|| format!("looking for {name}"))?.is_none() {
             self.alarms.clear(&alarm);
@@ -243,6 +298,10 @@ impl Retention {
         }
         Ok(Progress { done: done as u64, more: done == BATCH })
     }
+}
+
+fn unimported(insurer: &InsurerCode) -> String {
+    format!("ERASE-UNIMPORTED {insurer}")
 }
 
 /// Out of the insurer's reach: one rename from each place where it is.

@@ -135,6 +135,7 @@ impl<'a> Run<'a> {
             blobs: self.blobs.clone(),
             spool_root: self.root.to_owned(),
             policy: RetentionPolicy::default(),
+            warned: Mutex::default(),
             turn: self.turn.clone(),
             alarms: self.alarms.clone(),
             points,

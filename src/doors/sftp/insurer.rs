@@ -6,8 +6,9 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use rustix::fs::{OFlags, Stat};
+use rustix::fs::{FlockOperation, OFlags, Stat};
 
 use super::port::{
     Answer, Attributes, Entry, Fault, Listing, OpenFile, OpenFlags, SetAttributes, Space, Status, Tree,
@@ -236,9 +237,6 @@ impl InsurerTree {
                 if !rustix::fs::fstat(&file).is_ok_and(|stat| is_lone_file(&stat)) {
                     return Err(self.denied());
                 }
-                if flags.truncate {
-                    file.set_len(0).map_err(io)?;
-                }
                 file
             }
             None if flags.create => {
@@ -248,7 +246,24 @@ impl InsurerTree {
             }
             None => return Err(self.missing()),
         };
+        // Until it is closed, nothing is taken of it: by the lock while it is open, by the mark if it never is.
+        if !shares_lock(&file) {
+            return Err(self.fault(
+                Status::Failure,
+                "INSURER-BUSY",
+                "ほかのプログラムがこのファイルを書いています。終わってからやり直してください。",
+                "Another program is writing this file. Try again when it has ended.",
+            ));
+        }
+        if let Err(error) = spool::mark_unfinished(&file, true) {
+            // The importer's user owns it: the lock alone has to do.
+            tracing::debug!(%error, "a file of the spool could not be marked");
+        }
+        if flags.truncate {
+            file.set_len(0).map_err(io)?;
+        }
         Ok(Box::new(SpoolFile {
+            closed: false,
             file,
             bytes_max: Some(bytes_max),
             append: flags.append,
@@ -400,7 +415,13 @@ impl Tree for InsurerTree {
         if !regular(&opened) || (own && !is_lone_file(&opened)) {
             return Err(self.missing());
         }
-        Ok(Box::new(SpoolFile { file, bytes_max: None, append: false, language: self.language }))
+        Ok(Box::new(SpoolFile {
+            closed: false,
+            file,
+            bytes_max: None,
+            append: false,
+            language: self.language,
+        }))
     }
 
     /// Modes and times are the gateway's; clients that set them after a put are told that it is well.
@@ -479,8 +500,25 @@ fn too_large(language: Language) -> Fault {
     Fault { status: Status::Failure, code: "INSURER-TOO-LARGE".into(), text: text.to_owned(), loud: false }
 }
 
+/// Tries at a lock that the gateway's own looks hold for a moment.
+const LOCK_TRIES: u32 = 20;
+
+/// Shared, since clients open a file twice; deliveries ask for it alone.
+fn shares_lock(file: &File) -> bool {
+    for _ in 0..LOCK_TRIES {
+        match rustix::fs::flock(file, FlockOperation::NonBlockingLockShared) {
+            Err(rustix::io::Errno::WOULDBLOCK) => std::thread::sleep(Duration::from_millis(10)),
+            // A file system without locks: the mark has to do.
+            Ok(()) | Err(_) => return true,
+        }
+    }
+    false
+}
+
 /// An open file of the spool.
 struct SpoolFile {
+    /// The client has closed it; else its session ended in between.
+    closed: bool,
     file: File,
     /// None: open for reading.
     bytes_max: Option<u64>,
@@ -496,6 +534,17 @@ impl SpoolFile {
             Language::En => "Reading or writing failed. Try again later.",
         };
         Fault { status: Status::Failure, code: "INSURER-FAILED".into(), text: text.to_owned(), loud: false }
+    }
+
+    /// The bytes first: what is not marked is whole.
+    fn finish(&self) -> io::Result<()> {
+        self.file.sync_all()?;
+        let marked = rustix::fs::fstat(&self.file).is_ok_and(|stat| spool::is_unfinished(&stat));
+        if marked {
+            spool::mark_unfinished(&self.file, false)?;
+            self.file.sync_all()?;
+        }
+        Ok(())
     }
 
     fn writable(&self) -> Result<u64, Fault> {
@@ -555,12 +604,22 @@ impl OpenFile for SpoolFile {
     }
 
     /// What was written is durable when the answer is OK.
-    fn close(self: Box<Self>) -> Answer {
+    fn close(mut self: Box<Self>) -> Answer {
         let closed = match self.bytes_max {
-            Some(_) => self.file.sync_all().map_err(|error| self.failed(&error)),
+            Some(_) => self.finish().map_err(|error| self.failed(&error)),
             None => Ok(()),
         };
+        self.closed = closed.is_ok();
         Answer::Now(closed)
+    }
+}
+
+impl Drop for SpoolFile {
+    fn drop(&mut self) {
+        if self.bytes_max.is_some() && !self.closed {
+            // Another handle may have taken the mark away.
+            let _ = spool::mark_unfinished(&self.file, true);
+        }
     }
 }
 

@@ -17,7 +17,7 @@ pub(super) fn project<I: Index>(
     at: Timestamp,
 ) -> Result<(), IndexError> {
     match event {
-        Event::MailSealed(mail) => sealed(draft, mail, at),
+        Event::MailSealed(mail) => sealed(draft, mail),
         Event::MailTried { id, result } => {
             change_mail(draft, *id, |stored| tried(stored, result, at))?;
             if matches!(result, MailResult::Failed { reply } if reply == ADDRESS_MARKED || reply == ADDRESS_CHANGED)
@@ -113,7 +113,7 @@ fn change_mailbox<I: Index>(
     draft.put(&key, &mailbox)
 }
 
-fn sealed<I: Index>(draft: &mut Draft<'_, I>, mail: &Mail, at: Timestamp) -> Result<(), IndexError> {
+fn sealed<I: Index>(draft: &mut Draft<'_, I>, mail: &Mail) -> Result<(), IndexError> {
     let stored = StoredMail { mail: mail.clone(), ended_at: None, card_gone: false };
     for id in stored.arrivals() {
         change_document(draft, *id, |document| document.announce_at = None)?;
@@ -132,7 +132,8 @@ fn sealed<I: Index>(draft: &mut Draft<'_, I>, mail: &Mail, at: Timestamp) -> Res
     if let Some(tag) = &mail.mailbox
         && !stored.arrivals().is_empty()
     {
-        change_mailbox(draft, tag, |mailbox| mailbox.announced_at = Some(at))?;
+        // Not the event's time, which stands still for as long as the clock once was ahead.
+        change_mailbox(draft, tag, |mailbox| mailbox.announced_at = Some(mail.sealed_at))?;
     }
     draft.derive(&[], stored.derived());
     draft.put_new(tables::mail(mail.id), &stored)

@@ -12,7 +12,7 @@ use super::take::Begun;
 use super::{Deliveries, marks};
 use crate::model::ids::Digest;
 use crate::model::time::Timestamp;
-use crate::store::spool::{Folder, is_lone_file};
+use crate::store::spool::{Folder, is_lone_file, is_unfinished};
 
 /// A plain file with one name, opened; none for anything else.
 pub(super) fn open_plain(folder: &Folder, name: &str) -> io::Result<Option<std::fs::File>> {
@@ -20,6 +20,8 @@ pub(super) fn open_plain(folder: &Folder, name: &str) -> io::Result<Option<std::
     match folder.stat(name)? {
         None => return Err(io::ErrorKind::NotFound.into()),
         Some(stat) if !is_lone_file(&stat) => return Ok(None),
+        // As if it were not there yet.
+        Some(stat) if is_unfinished(&stat) => return Err(io::ErrorKind::NotFound.into()),
         Some(_) => {}
     }
     let file = folder.open_file(name, OFlags::RDONLY)?;

@@ -16,7 +16,7 @@ use crate::model::escape::csv_field;
 use crate::model::ids::{DocumentId, InsurerCode};
 use crate::model::party::Actor;
 use crate::model::time::{SECOND, Timestamp};
-use crate::store::spool::{Folder, InsurerSpool};
+use crate::store::spool::{Folder, InsurerSpool, is_unfinished};
 use crate::work::purge::Recall;
 use crate::work::step::{Doing as _, Progress, WorkError};
 
@@ -81,7 +81,8 @@ impl Deliveries {
             return Ok(Progress::default());
         }
         let key = format!("{job}/{SHEET}");
-        match self.settled(code, key, &folder, vec![SHEET.to_owned()], now).doing(looking)? {
+        // One that names documents is not kept waiting for its last line feed: what was sent to the wrong place is to go at once.
+        match self.settled(code, key, &folder, vec![SHEET.to_owned()], false, now).doing(looking)? {
             Readiness::Unfinished | Readiness::Settling => return Ok(Progress::default()),
             Readiness::Ready => {}
         }
@@ -105,6 +106,7 @@ impl Deliveries {
         let doing = || format!("reading .taking/{taken}");
         let Some(stat) = spool.taking.stat(&taken).doing(doing)? else { return Ok(Progress::default()) };
         let rows = match read_small(&spool.taking, &taken) {
+            Ok(_) if is_unfinished(&stat) => Err(sheet::unfinished(SHEET)),
             Ok(bytes) => read(&bytes),
             Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(unreadable(0)),
             Err(error) => return Err(error).doing(doing),

@@ -91,9 +91,33 @@ impl Row {
     }
 }
 
+/// Code of what may be the beginning of a sheet only.
+pub(super) const UNFINISHED: &str = "DELIVERY-UNFINISHED";
+
+/// Part of a sheet: nothing of it may be delivered, since a row that was cut may name somebody else.
+pub(super) fn unfinished(sheet: &str) -> Fault {
+    Fault::refused(
+        UNFINISHED,
+        format!(
+            "{sheet} が途中までしか書かれていません(最終行の改行がないか、転送が途切れました)。最後の行まで改行を付けて、もう一度置いてください。"
+        ),
+        format!(
+            "{sheet} is not finished: its last line has no line feed, or its transfer was cut off; end every line with one, and put it again"
+        ),
+    )
+}
+
+/// Whether the last line has its end.
+fn ends_its_line(text: &str) -> bool {
+    text.is_empty() || text.ends_with(['\n', '\r'])
+}
+
 /// Reads a sheet, or says why nothing of it can be delivered.
 pub(super) fn read(bytes: &[u8]) -> Result<Vec<Row>, Fault> {
     let text = decode(bytes)?;
+    if !ends_its_line(&text) {
+        return Err(unfinished("delivery.csv"));
+    }
     let mut reader = csv::ReaderBuilder::new()
         .has_headers(false)
         .flexible(true)

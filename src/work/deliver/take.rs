@@ -18,7 +18,7 @@ use super::repeat::{Likeness, Repeats};
 use super::report::{Outcome, Report};
 use super::resolve::{Parties, Target};
 use super::sheet::{self, Fault, Row};
-use super::{Deliveries, SHEET, Turn, read_small};
+use super::{Deliveries, SHEET, Turn, is_cut, read_small};
 use crate::model::ids::{Digest, InsurerCode};
 use crate::model::party::Actor;
 use crate::model::time::{DAY, Timestamp};
@@ -151,6 +151,9 @@ impl Deliveries {
             Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(not_plain()),
             Err(error) => return Err(error).doing(|| format!("reading .taking/{name}")),
             Ok(bytes) if bytes.len() as u64 > sheet::SHEET_BYTES_MAX => Err(too_long()),
+            Ok(_) if is_cut(&spool.taking, &name).doing(|| format!("looking at .taking/{name}"))? => {
+                Err(sheet::unfinished(SHEET))
+            }
             Ok(bytes) => sheet::read(&bytes).map(|rows| (bytes, rows)),
         };
         let (bytes, rows) = match read {

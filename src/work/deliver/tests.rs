@@ -141,6 +141,50 @@ fn what_is_still_written_waits() {
     assert_eq!(it.results(), ["2 placed", "3 placed"]);
 }
 
+/// A slow writer without a lock stops within a row: what stands there names another office.
+#[test]
+fn a_sheet_that_ends_within_a_line_waits_and_is_refused_whole() {
+    let mut it = Delivering::new();
+    let whole = "account,file,type\nK0001,a.pdf,お知らせ\nK0005,b.pdf,お知らせ\n";
+    it.job("j", &whole[..whole.len() - 1], &[("a.pdf", PDF), ("b.pdf", PDF)]);
+    assert_eq!(it.settle(), 0);
+    let wait = i64::from(it.stage.policy.incomplete_minutes_max) * 60 * SECOND;
+    std::fs::write(it.path("j/delivery.csv"), whole).unwrap();
+    assert_eq!(it.settle(), 1, "its writer went on");
+
+    it.job("k", &whole[..whole.len() - 1], &[("a.pdf", PDF), ("b.pdf", PDF)]);
+    assert_eq!(it.settle(), 0);
+    it.now = it.now.plus(wait - 11 * SECOND);
+    it.stage.step(it.now).unwrap();
+    assert_eq!(it.results().len(), 2);
+    it.now = it.now.plus(2 * SECOND);
+    it.stage.step(it.now).unwrap();
+    assert!(it.results().iter().any(|line| line.ends_with("DELIVERY-UNFINISHED")), "{:?}", it.results());
+    assert_eq!(it.world.ledger.documents_in_all().len(), 2);
+    assert_eq!(crate::small_world::names(&it.path("k")), ["a.pdf", "b.pdf", "delivery.csv.refused"]);
+}
+
+/// What a session left open is never taken, though it may end at a line's end; nor is a document.
+#[test]
+fn what_a_cut_session_left_is_not_there_until_it_is_sent_again() {
+    let mut it = Delivering::new();
+    let sheet = "account,file,type\nK0001,a.pdf,お知らせ\nK0001,b.pdf,お知らせ\n";
+    it.job("j", sheet, &[("a.pdf", PDF), ("b.pdf", "%PDF-1.7 ha")]);
+    let file = |name: &str| std::fs::File::options().append(true).open(it.path(name)).unwrap();
+    crate::store::spool::mark_unfinished(&file("j/b.pdf"), true).unwrap();
+    it.job("k", sheet, &[("a.pdf", PDF), ("b.pdf", PDF)]);
+    let cut = file("k/delivery.csv");
+    crate::store::spool::mark_unfinished(&cut, true).unwrap();
+    assert_eq!(it.settle(), 0);
+    it.now = it.now.plus(i64::from(it.stage.policy.incomplete_minutes_max) * 60 * SECOND);
+    it.stage.step(it.now).unwrap();
+    let results = it.results();
+    assert!(results[0].starts_with("2 placed") && results[1].starts_with("3 refused"), "{results:?}");
+    assert!(results[2].ends_with("DELIVERY-UNFINISHED"), "{results:?}");
+    assert_eq!(it.world.ledger.documents_in_all().len(), 1);
+    assert!(it.path("j/b.pdf").exists(), "it may be sent again");
+}
+
 #[test]
 fn a_sheet_under_another_name_is_no_sheet_until_it_is_renamed() {
     let mut it = Delivering::new();

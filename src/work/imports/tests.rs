@@ -1,19 +1,9 @@
 use std::os::unix::fs::symlink;
 
 use super::*;
-use crate::small_world::{INSURER, World, code};
+use crate::small_world::{INSURER, OTHER_INSURER, World, code};
+use crate::store::spool::insurer_path;
 use crate::work::step::Points;
-
-fn imports(world: &World) -> Imports {
-    Imports {
-        ledger: world.ledger.clone(),
-        spool_root: world.spool_root(),
-        policy: ImportPolicy::default(),
-        turn: world.turn.clone(),
-        alarms: world.alarms.clone(),
-        seen: Mutex::default(),
-    }
-}
 
 fn move_to(world: &World, number: Number, from: &str, to: &str) {
     let path = |folder: &str| world.spool(&format!("{folder}/{number}"));
@@ -28,7 +18,7 @@ fn renames_of_the_importer_are_recorded_once() {
     move_to(&world, cur, "new", "cur");
     move_to(&world, done, "new", "done");
     move_to(&world, failed, "new", "failed");
-    let imports = imports(&world);
+    let imports = world.imports();
     assert_eq!(imports.step(world.now).unwrap().done, 3);
     let states = [cur, done, failed, fresh].map(|number| world.state(number));
     assert_eq!(states, [State::Collected, State::Imported, State::ImportFailed, State::Published]);
@@ -53,7 +43,7 @@ fn what_the_importer_took_elsewhere_is_collected() {
     let number = world.accept();
     world.publisher(Points::default()).step(world.now).unwrap();
     rustix::fs::rename(world.spool(&format!("new/{number}")), world.dir.path().join("elsewhere")).unwrap();
-    imports(&world).step(world.now).unwrap();
+    world.imports().step(world.now).unwrap();
     assert_eq!(world.state(number), State::Collected);
 }
 
@@ -63,7 +53,7 @@ fn strangers_are_reported_and_left_alone() {
     std::fs::create_dir(world.spool("new/mine")).unwrap();
     std::fs::create_dir(world.spool("done/1-000042-0")).unwrap();
     symlink("/etc", world.spool("cur/1-000001-2")).unwrap();
-    imports(&world).step(world.now).unwrap();
+    world.imports().step(world.now).unwrap();
     assert_eq!(world.alarm_codes(), [format!("SPOOL-UNKNOWN {INSURER}")]);
     assert!(world.spool("new/mine").exists() && world.spool("done/1-000042-0").exists());
     assert!(world.ledger.log().is_empty());
@@ -92,7 +82,7 @@ fn what_waits_too_long_in_new_is_an_alarm_until_it_is_taken() {
     let world = World::new();
     let number = world.accept();
     world.publisher(Points::default()).step(world.now).unwrap();
-    let imports = imports(&world);
+    let imports = world.imports();
     let alarm = format!("SPOOL-NOT-COLLECTED {INSURER}");
     let hours = |hours: i64| world.now.plus(hours * 3600 * SECOND);
     imports.step(hours(71)).unwrap();
@@ -133,5 +123,26 @@ fn what_is_withdrawn_is_taken_out_of_new_and_said_where_the_importer_has_it() {
     assert_eq!(world.state(aside), State::Published);
     std::fs::remove_dir_all(world.spool(&format!("cur/{taken}"))).unwrap();
     imports.step(world.now).unwrap();
+    assert!(world.alarm_codes().is_empty());
+}
+
+#[test]
+fn a_folder_that_cannot_be_read_keeps_no_other_insurers_from_being_scanned() {
+    let world = World::new();
+    let (own, other) = (world.accept(), world.accept_elsewhere());
+    world.publish();
+    let there = |place: &str| insurer_path(&world.spool_root(), &code(OTHER_INSURER)).join(place);
+    rustix::fs::rename(there("new").join(other.to_string()), there("cur").join(other.to_string())).unwrap();
+    move_to(&world, own, "new", "cur");
+    for insurer in [INSURER, OTHER_INSURER] {
+        let cur = insurer_path(&world.spool_root(), &code(insurer)).join("cur");
+        let aside = cur.with_extension("aside");
+        rustix::fs::rename(&cur, &aside).unwrap();
+        world.imports().step(world.now).unwrap();
+        assert_eq!(world.alarm_codes(), [format!("SPOOL-UNREADABLE {insurer}")]);
+        rustix::fs::rename(&aside, &cur).unwrap();
+    }
+    assert_eq!((world.state(own), world.state(other)), (State::Collected, State::Collected));
+    world.imports().step(world.now).unwrap();
     assert!(world.alarm_codes().is_empty());
 }

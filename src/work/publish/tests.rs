@@ -150,6 +150,74 @@ fn one_that_cannot_be_staged_holds_up_no_other() {
     assert!(world.names(".tmp").is_empty());
 }
 
+/// One insurer's `new/` goes away while both insurers' submissions are on their way in one batch.
+#[test]
+fn one_insurers_folder_stops_no_other_insurers_publication() {
+    let world = World::new();
+    let (own, other) = (world.accept(), world.accept_elsewhere());
+    let new = world.spool("new");
+    let gone = new.clone();
+    let removing = move |at| {
+        if at == "intended" {
+            std::fs::remove_dir(&gone).unwrap();
+        }
+        false
+    };
+    world.publisher(Points::stopping(removing)).step(world.now).unwrap();
+    assert_eq!((world.state(own), world.state(other)), (State::Publishing, State::Published));
+    assert_eq!(world.alarm_codes(), ["SPOOL-UNAVAILABLE 06139999"]);
+    assert_eq!(world.names(".tmp"), [own.to_string()]);
+
+    let publisher = world.publisher(Points::default());
+    let another = world.accept_elsewhere();
+    publisher.step(world.now).unwrap();
+    assert_eq!(world.state(another), State::Published);
+    std::fs::create_dir(&new).unwrap();
+    publisher.step(world.now.plus(59 * SECOND)).unwrap();
+    assert_eq!(world.state(own), State::Publishing, "it waits for its time");
+    publisher.step(world.now.plus(61 * SECOND)).unwrap();
+    assert_eq!(world.state(own), State::Published);
+    assert!(world.alarm_codes().is_empty());
+}
+
+#[test]
+fn a_withdrawal_that_cannot_be_finished_holds_up_its_insurer_alone() {
+    let world = World::new();
+    let number = world.accept();
+    world.publish();
+    let crashing = world.publisher(Points::stopping(|at| at == "aside"));
+    assert!(crashing.withdraw(number, None, &Actor::Operator(0), world.now).is_err());
+    let (new, elsewhere) = (world.spool("new"), world.spool("elsewhere"));
+    rename(new.clone(), elsewhere.clone());
+    std::os::unix::fs::symlink(&elsewhere, &new).unwrap();
+
+    let again = world.publisher(Points::default());
+    again.recover().unwrap();
+    assert_eq!(world.alarm_codes(), ["SPOOL-UNAVAILABLE 06139999"]);
+    let (own, other) = (world.accept(), world.accept_elsewhere());
+    again.step(world.now).unwrap();
+    assert_eq!((world.state(own), world.state(other)), (State::Accepted, State::Published));
+    let asked = again.withdraw(number, None, &Actor::Operator(0), world.now).unwrap();
+    assert_eq!(asked, Withdrawal::NotNow);
+
+    // Right again, but for something of the same number that somebody put there.
+    std::fs::remove_file(&new).unwrap();
+    rename(elsewhere, new.clone());
+    let stranger = new.join(number.to_string());
+    std::fs::create_dir(&stranger).unwrap();
+    let later = world.now.plus(61 * SECOND);
+    again.step(later).unwrap();
+    assert_eq!(world.state(own), State::Accepted);
+    assert!(world.alarms.list()[0].text.contains("File exists"));
+    std::fs::remove_dir(stranger).unwrap();
+    world.imports().step(later).unwrap();
+    assert_eq!(world.state(number), State::Published, "what is missing says nothing meanwhile");
+    again.step(later.plus(61 * SECOND)).unwrap();
+    assert_eq!(world.state(own), State::Published);
+    assert_eq!(world.names("new"), [number.to_string(), own.to_string()]);
+    assert!(world.alarm_codes().is_empty() && world.names(".tmp").is_empty());
+}
+
 #[test]
 fn nothing_of_a_test_identity_reaches_a_spool() {
     let world = World::new();

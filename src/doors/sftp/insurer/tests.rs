@@ -156,3 +156,35 @@ fn links_lead_nowhere() {
     assert_eq!(ls(&tree, "/outgoing"), ["j"]);
     assert_eq!(std::fs::read_to_string(&secret).unwrap(), "secret");
 }
+
+/// Of a file that is open, or was never closed, deliveries take nothing.
+#[test]
+fn what_is_not_closed_is_locked_and_stays_marked() {
+    let world = World::new();
+    let tree = tree(&world);
+    tree.make_folder(&path("outgoing/j")).unwrap();
+    let on_disk = world.spool("outgoing/j/delivery.csv");
+    let marked = || spool::is_unfinished(&rustix::fs::stat(&on_disk).unwrap());
+    let locked = || {
+        let file = File::open(&on_disk).unwrap();
+        rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err()
+    };
+    let open = || tree.open(&path("outgoing/j/delivery.csv"), PUT, SetAttributes::default());
+    let mut first = open().unwrap();
+    first.write_at(0, b"account,file,type\n").unwrap();
+    let second = open().unwrap();
+    assert!(locked() && marked());
+    now(first.close()).unwrap();
+    assert!(locked(), "the other handle is open still");
+    drop(second);
+    assert!(!locked() && marked(), "the session ended in between");
+    put(&tree, "outgoing/j/delivery.csv", b"account,file,type\n").unwrap();
+    assert!(!locked() && !marked());
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&on_disk).unwrap().permissions());
+    assert_eq!(mode & 0o7777, 0o660);
+
+    let writer = File::options().append(true).open(&on_disk).unwrap();
+    writer.lock().unwrap();
+    assert_eq!(put(&tree, "outgoing/j/delivery.csv", b"x"), Err("INSURER-BUSY".to_owned()));
+    assert_eq!(std::fs::read(&on_disk).unwrap(), b"account,file,type\n", "nothing was cut");
+}
