@@ -438,6 +438,10 @@ impl Publisher {
         insurers: Vec<InsurerCode>,
         now: Timestamp,
     ) -> Result<u64, WorkError> {
+        if let Some(why) = self.ledger.stopped().filter(|_| !insurers.is_empty()) {
+            // Nobody knows whether what lies aside is withdrawn.
+            return Err(LedgerError::Stopped(why).into());
+        }
         let mut done = 0;
         for code in insurers {
             let text = |error: &WorkError| {

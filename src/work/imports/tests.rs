@@ -112,7 +112,7 @@ fn what_is_withdrawn_is_taken_out_of_new_and_said_where_the_importer_has_it() {
     // Nobody knows yet whether this one is withdrawn: it is not gone.
     rustix::fs::rename(world.spool(&format!("new/{aside}")), world.spool(&format!(".tmp/withdrawn-{aside}")))
         .unwrap();
-    let imports = imports(&world);
+    let imports = world.imports();
     for _ in 0..2 {
         imports.step(world.now).unwrap();
         assert!(world.names("new").is_empty());
