@@ -138,9 +138,8 @@ impl Publisher {
             }
             let synced =
                 lot.spool.tmp.sync_file_system().doing(|| "making staged submissions durable".into());
-            match self.of_insurer(&code, &lot, now, synced)? {
-                Some(()) => drop(lots.insert(code, lot)),
-                None => continue,
+            if self.of_insurer(&code, &lot, now, synced)?.is_some() {
+                lots.insert(code, lot);
             }
         }
         self.points.pass("durable")?;
