@@ -590,6 +590,7 @@ impl Compiler<'_> {
     }
 
     /// The check and the field it points to.
+    #[allow(clippy::too_many_lines, reason = "one arm for each check")]
     fn check(
         &self,
         span: &Range<usize>,
@@ -694,6 +695,7 @@ impl Compiler<'_> {
             }
             RawCheck::Excluded { field, values } => {
                 let field = self.field(span, &field)?;
+                self.values(span, &fields[field], "values", values.iter())?;
                 (Check::Excluded { field, values: bytes(values) }, field)
             }
             RawCheck::OneBlank { field } => {

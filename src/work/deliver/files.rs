@@ -103,15 +103,13 @@ impl Deliveries {
             return Ok(Some(Found { sha256: hash(file, max, buffer)?, marks, copy: None }));
         }
         let copy = self.copy(&mut file, buffer, now)?;
-        match &copy.read {
-            Ok((sha256, _)) => Ok(Some(Found { sha256: *sha256, marks, copy: Some(copy) })),
-            // It has grown meanwhile: as without a copy.
-            Err(_) => {
-                self.blobs.remove(&[copy.blob])?;
-                let Some(file) = open_named(folder, name)? else { return Ok(None) };
-                Ok(Some(Found { sha256: hash(file, max, buffer)?, marks, copy: None }))
-            }
+        if let Ok((sha256, _)) = &copy.read {
+            return Ok(Some(Found { sha256: *sha256, marks, copy: Some(copy) }));
         }
+        // It has grown meanwhile: as without a copy.
+        self.blobs.remove(&[copy.blob])?;
+        let Some(file) = open_named(folder, name)? else { return Ok(None) };
+        Ok(Some(Found { sha256: hash(file, max, buffer)?, marks, copy: None }))
     }
 
     /// Removes copies that no row took.
