@@ -401,12 +401,12 @@ fn start_stages(house: &Arc<House>, loops: &Loops) -> anyhow::Result<Vec<JoinHan
     // A cut-off is kept within seconds.
     let (batches, guard) = (Arc::clone(&house.batches), Arc::clone(&house.stages.purge.guard));
     threads.push(loops.spawn("cut-offs", Bell::default(), seconds(5), seconds(900), move |now| {
-        Ok(guard.paused(now)?.is_none() && batches.step(now)?.more)
+        Ok(guard.leapt(now)?.is_none() && batches.step(now)?.more)
     })?);
 
     let (books, guard) = (Arc::clone(&house.day_books), Arc::clone(&house.stages.purge.guard));
     threads.push(loops.spawn("books", Bell::default(), seconds(20), seconds(1800), move |now| {
-        Ok(guard.paused(now)?.is_none() && books.step(now)?.more)
+        Ok(guard.leapt(now)?.is_none() && books.step(now)?.more)
     })?);
 
     let expected = Arc::clone(&house.expected);

@@ -8,12 +8,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::alarms::Alarms;
 use super::step::{Doing as _, WorkError};
-use crate::model::time::{SECOND, Timestamp};
+use crate::model::time::{DAY, SECOND, Timestamp};
 use crate::store::spool::Folder;
 
 const ALARM: &str = "PURGE-PAUSED";
 /// Lies in the data root while things stand still, so that a restart does not end that. Holds the reason.
 const PAUSE_FILE: &str = "PURGE-PAUSED";
+
+/// How the reason begins when it is the clock, and not a stop or too much that is due.
+const LEAPT: &str = "the clock leapt ";
+/// A longer time between the last event and the start is taken for a leap.
+const DOWN_MAX: i64 = 31 * DAY;
 
 /// One for all that ask.
 pub struct Guard {
@@ -57,22 +62,35 @@ impl Guard {
             return Ok(Some(reason));
         }
         let uptime = (self.uptime)();
-        let (last, passed) = match seen.last {
-            Some((last, then)) => (last, uptime.saturating_sub(then)),
-            None => (seen.last_event, 0),
+        let (last, passed, starts) = match seen.last {
+            Some((last, then)) => (last, uptime.saturating_sub(then), false),
+            None => (seen.last_event, 0, true),
         };
         // A machine that slept, or a stage that waited, is no leap: what the monotonic clock saw may pass.
         if last != Timestamp::default() && now.since(last) > self.leap_max.saturating_add(passed) {
-            let reason = format!(
-                "the clock leapt from {last} to {now}: nothing is erased, no cut-off is kept and no day is closed; set it right, \
-                 then confirm with `todoke purge --confirm`"
-            );
+            let reason = if starts && now.since(last) <= DOWN_MAX {
+                format!(
+                    "the daemon was down from {last} to {now}, or the clock leapt: nothing is erased; if the clock is right, confirm with \
+                     `todoke purge --confirm`"
+                )
+            } else {
+                format!(
+                    "{LEAPT}from {last} to {now}: nothing is erased, no cut-off is kept and no day is closed; set it \
+                     right, then confirm with `todoke purge --confirm`"
+                )
+            };
             self.pause(&reason, now)?;
             return Ok(Some(reason));
         }
         seen.last = Some((now, uptime));
         self.alarms.clear(ALARM);
         Ok(None)
+    }
+
+    /// Why cut-offs and books stand still, if they do: after a leap, but not after a stop of some days, since what was missed
+    /// meanwhile is caught up, and not because too much is due: nothing is erased by either.
+    pub fn leapt(&self, now: Timestamp) -> Result<Option<String>, WorkError> {
+        Ok(self.paused(now)?.filter(|reason| reason.starts_with(LEAPT)))
     }
 
     /// Keeps things still until the operator confirms.
@@ -111,5 +129,37 @@ impl Guard {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::small_world::World;
+
+    #[test]
+    fn after_a_stop_of_days_cut_offs_are_caught_up_and_after_a_leap_nothing_is() {
+        let world = World::new();
+        let guard = |last: Timestamp| {
+            Guard::new(last, 36, Box::new(|| 0), world.alarms.clone(), world.dir.path().to_owned())
+        };
+        let held =
+            |guard: &Guard, now| (guard.paused(now).unwrap().is_some(), guard.leapt(now).unwrap().is_some());
+        let (last, now) = (world.now, world.now.plus(3 * DAY));
+        assert_eq!(held(&guard(last), last.plus(DAY)), (false, false));
+        assert_eq!(held(&guard(last), now), (true, false));
+        assert_eq!(held(&guard(now), now), (true, false), "a second start changes nothing");
+        assert!(guard(now).confirm(now).unwrap());
+        assert_eq!(held(&guard(now), now), (false, false));
+        let running = guard(now);
+        assert_eq!(held(&running, now), (false, false));
+        assert_eq!(held(&running, now.plus(3 * DAY)), (true, true), "while it runs it was not down");
+        assert_eq!(
+            held(&guard(now.plus(3 * DAY)), now.plus(3 * DAY)),
+            (true, true),
+            "a start does not end that"
+        );
+        running.confirm(now).unwrap();
+        assert_eq!(held(&guard(now), now.plus(32 * DAY)), (true, true));
     }
 }
