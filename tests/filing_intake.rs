@@ -392,7 +392,11 @@ fn all_that_was_found_is_counted_over_all_files_and_errors_are_listed_first() {
     };
     for format in ["text", "html"] {
         let said = check(format);
-        assert!(said.contains("エラーが 1 件、警告が 1500 件あります。"), "{format}");
+        assert!(
+            said.contains("エラーが 1 件、警告が 1500 件あります。"),
+            "{format}: {}",
+            said.lines().filter(|line| line.contains("エラー")).take(9).collect::<Vec<_>>().join("\n")
+        );
         assert!(!said.contains("エラーはありません") && said.contains("2200700-TOTAL"), "{format}");
     }
     let json: Value = serde_json::from_str(&check("json")).unwrap();

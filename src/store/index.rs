@@ -8,6 +8,7 @@ use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{PoisonError, RwLock};
+use std::time::Duration;
 
 /// The index failed: I/O, damage, or a panic inside its engine. It is rebuilt at the next start.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -110,6 +111,9 @@ impl Index for MemoryIndex {
     }
 }
 
+/// Tries at the lock of an index, and what lies between two: the data root's own lock is held already.
+const LOCK_TRIES: u32 = 100;
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
 /// Threads that fill an index, at most,
 const LOADERS_MAX: usize = 4;
 /// and what is worth one, in keys.
@@ -131,7 +135,17 @@ impl Index for SledIndex {
             .mode(sled::Mode::HighThroughput)
             .flush_every_ms(Some(1000))
             .print_profile_on_drop(false);
-        caught(|| config.open()).map(|database| Self { database, folder: folder.into() })
+        // A database that was closed a moment ago keeps its lock until sled's own threads have ended.
+        let mut tries = LOCK_TRIES;
+        loop {
+            match caught(|| config.open()) {
+                Err(error) if tries > 0 && error.0.contains("could not acquire lock") => {
+                    tries -= 1;
+                    std::thread::sleep(LOCK_PAUSE);
+                }
+                opened => return opened.map(|database| Self { database, folder: folder.into() }),
+            }
+        }
     }
 
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, IndexError> {

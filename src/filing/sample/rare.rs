@@ -1,6 +1,6 @@
 //! What only some people's records have: each rule whose condition is rare has its sound record among the first dozen.
 
-use chrono::{Months, NaiveDate};
+use chrono::{Days, Months, NaiveDate};
 
 use crate::filing::era;
 use crate::filing::tables::Form;
@@ -17,11 +17,11 @@ pub(super) fn fields(
 ) -> Vec<(&'static str, String)> {
     match i % ROUND {
         3 => everything(i, total),
-        5 => over_70(form, event),
+        5 => over_70(form, i, event),
         8 => without_kind(money),
         9 => short_time(form, total),
         10 => part_time(form, total),
-        11 => of_75(form, event, total),
+        11 => of_75(form, i, event, total),
         _ => Vec::new(),
     }
 }
@@ -30,9 +30,11 @@ fn set(fields: &[(&'static str, &str)]) -> Vec<(&'static str, String)> {
     fields.iter().map(|(key, value)| (*key, (*value).to_owned())).collect()
 }
 
-/// Somebody of this age on the day.
-fn aged(years: u32, on: NaiveDate) -> [(&'static str, String); 2] {
-    let (era, ymd) = era::written(on.checked_sub_months(Months::new(12 * years)).unwrap_or(on));
+/// Somebody of this age on the day, or older: of those who share a name and are that old by turns, no two are born on one day,
+/// whichever of the last twenty days `on` is.
+fn aged(years: u32, on: NaiveDate, i: u64) -> [(&'static str, String); 2] {
+    let latest = on.checked_sub_months(Months::new(12 * years)).unwrap_or(on);
+    let (era, ymd) = era::written(latest.checked_sub_days(Days::new(i / 300 % 440 * 21)).unwrap_or(latest));
     [("birth_era", era.to_string()), ("birth_ymd", ymd)]
 }
 
@@ -65,9 +67,9 @@ fn everything(i: u64, total: u64) -> Vec<(&'static str, String)> {
     fields
 }
 
-fn over_70(form: &Form, event: NaiveDate) -> Vec<(&'static str, String)> {
+fn over_70(form: &Form, i: u64, event: NaiveDate) -> Vec<(&'static str, String)> {
     let mut fields = set(&[("over70", "1"), ("only_over70", "1"), ("over70_months", "0405")]);
-    fields.extend(aged(70, event));
+    fields.extend(aged(70, event, i));
     if form.code == "2201700" {
         let (era, ymd) = era::written(event);
         fields.extend([("over70_era", era.to_string()), ("over70_ymd", ymd)]);
@@ -122,10 +124,10 @@ fn part_time(form: &Form, total: u64) -> Vec<(&'static str, String)> {
 }
 
 /// And, of 算定基礎, one on leave in the second month.
-fn of_75(form: &Form, event: NaiveDate, total: u64) -> Vec<(&'static str, String)> {
+fn of_75(form: &Form, i: u64, event: NaiveDate, total: u64) -> Vec<(&'static str, String)> {
     let mut fields =
         set(&[("cause", "7"), ("left_era", ""), ("left_ymd", ""), ("no_address", "1"), ("leave", "1")]);
-    fields.extend(aged(75, event));
+    fields.extend(aged(75, event, i));
     if form.code == "2225700" {
         fields.extend(two_months(form, total, ["30", "00", "17"]));
     }
