@@ -26,7 +26,7 @@ use crate::model::ids::{
 };
 use crate::model::login::{Credential, LoginNews, LoginRecord, PasswordState};
 use crate::model::mail::{Mail, Mailbox};
-use crate::model::party::{Account, Actor, Insurer, Office, Role, Standing};
+use crate::model::party::{Account, AccountKey, Actor, Insurer, Office, Role, Standing};
 use crate::model::renewal::RenewalStage;
 use crate::model::submission::{FileRole, Hold, Kind, State, Submission, SubmittedFile};
 use crate::model::time::Timestamp;
@@ -686,6 +686,29 @@ pub(crate) fn submission(
 
 fn card_ref() -> CardRef {
     CardRef { blob: BlobId::parse("20260101-ffffffffffffffff").unwrap(), digest: Digest([0; 32]) }
+}
+
+/// An insurer with its folders, its office 1234, and the office's account K0001 with these keys, all recorded by `commit`.
+pub(crate) fn found(
+    root: &Path,
+    blobs: &dyn Blobs,
+    now: Timestamp,
+    keys: Vec<AccountKey>,
+    commit: impl Fn(Op),
+) {
+    prepare_insurer(root, &code(INSURER), None).unwrap();
+    let card = || {
+        let blob = blobs.put(b"{}", now).unwrap();
+        blobs.sync(std::slice::from_ref(&blob)).unwrap();
+        CardRef { blob, digest: Digest::of(b"{}") }
+    };
+    let insurer = Insurer { code: code(INSURER), standing: Standing::Active, card: card() };
+    commit(Op::SetInsurer { insurer, new: true });
+    let office = OfficeCode::parse("1234").unwrap();
+    let office = Office { insurer: code(INSURER), code: office, standing: Standing::Active, card: card() };
+    commit(Op::SetOffice { office, new: true });
+    let account = Account { card: card(), keys, ..party("K0001", INSURER, Role::Office, &["1234"]) };
+    commit(Op::SetAccount { account, new: true });
 }
 
 pub(crate) fn party(id: &str, insurer: &str, role: Role, offices: &[&str]) -> Account {

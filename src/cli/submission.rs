@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use clap::builder::PossibleValue;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::Globals;
@@ -52,7 +53,7 @@ pub(super) struct List {
     insurer: Option<InsurerCode>,
     /// Only those in this state; may be repeated
     #[arg(long, value_enum)]
-    state: Vec<StateName>,
+    state: Vec<State>,
     /// At most so many
     #[arg(long)]
     limit: Option<usize>,
@@ -84,34 +85,24 @@ pub(super) struct Withdraw {
     reason: Option<String>,
 }
 
-/// Where a submission is.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-#[value(rename_all = "snake_case")]
-enum StateName {
-    Held,
-    Accepted,
-    Publishing,
-    Published,
-    Collected,
-    Imported,
-    ImportFailed,
-    Refused,
-    Withdrawn,
-}
+/// Where a submission is, by the names that JSON has for it; a withdrawal is not asked for.
+impl ValueEnum for State {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[
+            Self::Held,
+            Self::Accepted,
+            Self::Publishing,
+            Self::Published,
+            Self::Collected,
+            Self::Imported,
+            Self::ImportFailed,
+            Self::Refused,
+            Self::Withdrawn,
+        ]
+    }
 
-impl From<StateName> for State {
-    fn from(name: StateName) -> Self {
-        match name {
-            StateName::Held => Self::Held,
-            StateName::Accepted => Self::Accepted,
-            StateName::Publishing => Self::Publishing,
-            StateName::Published => Self::Published,
-            StateName::Collected => Self::Collected,
-            StateName::Imported => Self::Imported,
-            StateName::ImportFailed => Self::ImportFailed,
-            StateName::Refused => Self::Refused,
-            StateName::Withdrawn => Self::Withdrawn,
-        }
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.word()))
     }
 }
 
@@ -177,7 +168,7 @@ fn show(globals: &Globals, number: Number) -> Result<Exit, Trouble> {
 impl List {
     fn run(self, globals: &Globals) -> Result<Exit, Trouble> {
         let way = Way::open(globals)?;
-        let states: Vec<State> = self.state.iter().copied().map(Into::into).collect();
+        let states = self.state.clone();
         let mut left = self.limit;
         globals.out().zone(way.config.gateway.zone).listing(&COLUMNS, |next| {
             let before = next.as_deref().map(Number::parse).transpose();

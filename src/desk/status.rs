@@ -81,13 +81,13 @@ fn certificates(parts: &Parts, now: Timestamp) -> Result<Value, Trouble> {
     }))
 }
 
-/// How many wait, since when the first was due, and for how many seconds that is.
 /// Submissions that are held, those that wait for an operator included, which are in no queue.
 fn held(parts: &Parts) -> Result<Value, Trouble> {
     let (count, since) = parts.ledger.held()?;
     Ok(json!({ "count": count, "first_at": time_or_null(since) }))
 }
 
+/// How many wait, since when the first was due, and for how many seconds that is.
 fn queues(parts: &Parts, now: Timestamp) -> Result<Value, Trouble> {
     let mut all = serde_json::Map::new();
     for (name, queue) in QUEUES {

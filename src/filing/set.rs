@@ -323,7 +323,7 @@ pub fn unfit_name(severity: Severity, name: &str, error: &NameError) -> Finding 
         format!("A file named {shown} cannot be sent: {error}."),
     );
     let action = Text::new("名前を変えてください。", "Rename it.");
-    Finding { file: Some(shown), ..Finding::new(severity, NAME, message, action) }
+    Finding::new(severity, NAME, message, action).in_file(shown)
 }
 
 /// The finding for a file whose bytes are not those of the manifest.
@@ -336,7 +336,7 @@ pub fn hash_differs(name: &FileName) -> Finding {
         "ファイルを変えたときは SHA256SUMS を作り直して署名し、バイナリモードで全部を送り直してください。",
         "If the file was changed, make SHA256SUMS anew and sign it; send everything again in binary mode.",
     );
-    Finding { file: Some(name.to_string()), ..Finding::new(Severity::Error, "UPLOAD-HASH", message, action) }
+    Finding::new(Severity::Error, "UPLOAD-HASH", message, action).in_file(name.as_str())
 }
 
 fn pdf(file: &SetFile, report: &mut Report<'_>) {

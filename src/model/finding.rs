@@ -69,6 +69,12 @@ impl Finding {
             action,
         }
     }
+
+    /// The same of this file.
+    #[must_use]
+    pub fn in_file(self, file: impl Into<String>) -> Self {
+        Self { file: Some(file.into()), ..self }
+    }
 }
 
 /// A text in both languages.

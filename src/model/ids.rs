@@ -1,7 +1,7 @@
 //! Names of things. Each is checked once, at the door, and then cannot be wrong.
 
-use std::fmt;
 use std::str::FromStr;
+use std::{fmt, io};
 
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -335,6 +335,20 @@ impl Digest {
     pub fn of(bytes: &[u8]) -> Self {
         use sha2::Digest as _;
         Self(sha2::Sha256::digest(bytes).into())
+    }
+
+    /// Of all that is read from here, by way of `buffer`.
+    pub fn read(from: &mut dyn io::Read, buffer: &mut [u8]) -> io::Result<Self> {
+        use sha2::Digest as _;
+        let mut hash = sha2::Sha256::new();
+        loop {
+            match from.read(buffer) {
+                Ok(0) => return Ok(Self(hash.finalize().into())),
+                Ok(read) => hash.update(&buffer[..read]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// Reads 64 hexadecimal digits, either case.

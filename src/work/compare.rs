@@ -723,14 +723,7 @@ fn is_part(name: &str) -> bool {
 }
 
 fn hash_of(from: &mut dyn io::Read) -> io::Result<Digest> {
-    let (mut hash, mut buffer) = (Sha256::new(), vec![0; 128 << 10]);
-    loop {
-        let read = from.read(&mut buffer)?;
-        if read == 0 {
-            return Ok(Digest(hash.finalize().into()));
-        }
-        hash.update(&buffer[..read]);
-    }
+    Digest::read(from, &mut vec![0; 128 << 10])
 }
 
 /// Which counts of a signed file are not those of the journal.

@@ -12,7 +12,7 @@ use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
 use super::alarms::Alarms;
-use super::publish::{SpoolTurn, find, withdrawn_aside};
+use super::publish::{SpoolTurn, erase_aside, find, put_aside, withdrawn_aside};
 use super::step::{Doing as _, Progress, WorkError, contained};
 use crate::model::escape;
 use crate::model::ids::{InsurerCode, Number};
@@ -151,17 +151,12 @@ impl Imports {
                 taken.push(format!("{}/{number}", place.folder()));
                 continue;
             }
-            let (name, aside) = (number.to_string(), withdrawn_aside(number));
-            spool.tmp.remove_all(&aside).doing(|| format!("clearing .tmp/{aside}"))?;
-            match spool.new.rename(&name, &spool.tmp, &aside) {
-                Ok(()) => {}
-                // The importer was faster: the next scan finds it.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(error).doing(|| format!("taking {name} out of new/")),
+            erase_aside(spool, number)?;
+            if !put_aside(spool, number)? {
+                // The next scan finds it with the importer.
+                continue;
             }
-            spool.new.sync().doing(|| "making new/ durable".into())?;
-            spool.tmp.remove_all(&aside).doing(|| format!("erasing {aside}"))?;
-            spool.tmp.sync().doing(|| "making .tmp/ durable".into())?;
+            erase_aside(spool, number)?;
             tracing::warn!(%number, insurer = %code, "a withdrawn submission lay in new/; it was taken out");
             done += 1;
         }

@@ -364,19 +364,12 @@ impl Publisher {
         }
         let spool = InsurerSpool::open(&self.spool_root, &submission.insurer)
             .doing(|| format!("opening the spool of {}", submission.insurer))?;
-        let (name, aside) = (number.to_string(), withdrawn_aside(number));
         self.clear_the_way(&spool, number)?;
-        match spool.new.rename(&name, &spool.tmp, &aside) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let importer = Actor::Importer(submission.insurer.clone());
-                self.ledger.commit(Op::Collect(number), importer, now)?;
-                return Ok(Err(Withdrawal::Collected));
-            }
-            Err(error) => return Err(error).doing(|| format!("taking {name} out of new/")),
+        if !put_aside(&spool, number)? {
+            let importer = Actor::Importer(submission.insurer.clone());
+            self.ledger.commit(Op::Collect(number), importer, now)?;
+            return Ok(Err(Withdrawal::Collected));
         }
-        spool.new.sync().doing(|| "making new/ durable".into())?;
-        spool.tmp.sync().doing(|| "making .tmp/ durable".into())?;
         self.points.pass("aside")?;
         let done = commit();
         self.points.pass("recorded")?;
@@ -410,15 +403,14 @@ impl Publisher {
 
     /// What lies in `.tmp/withdrawn-NUMBER` goes where the ledger says: away, or back.
     fn settle_aside(&self, spool: &InsurerSpool, number: Number) -> Result<(), WorkError> {
-        let (name, aside) = (number.to_string(), withdrawn_aside(number));
         let published =
             self.ledger.submission(number)?.is_some_and(|submission| submission.state == State::Published);
-        if published {
-            spool.tmp.rename(&aside, &spool.new, &name).doing(|| format!("putting {name} back into new/"))?;
-            spool.new.sync().doing(|| "making new/ durable".into())?;
-        } else {
-            spool.tmp.remove_all(&aside).doing(|| format!("erasing {aside}"))?;
+        if !published {
+            return erase_aside(spool, number);
         }
+        let (name, aside) = (number.to_string(), withdrawn_aside(number));
+        spool.tmp.rename(&aside, &spool.new, &name).doing(|| format!("putting {name} back into new/"))?;
+        spool.new.sync().doing(|| "making new/ durable".into())?;
         spool.tmp.sync().doing(|| "making .tmp/ durable".into())
     }
 
@@ -507,6 +499,27 @@ fn numbers_of(done: Done) -> Vec<Number> {
 /// Where a submission lies in `.tmp/` while it is withdrawn.
 pub(super) fn withdrawn_aside(number: Number) -> String {
     format!("withdrawn-{number}")
+}
+
+/// Takes a submission out of `new/`, durably; false when it is not there.
+pub(super) fn put_aside(spool: &InsurerSpool, number: Number) -> Result<bool, WorkError> {
+    let name = number.to_string();
+    match spool.new.rename(&name, &spool.tmp, withdrawn_aside(number)) {
+        Ok(()) => {}
+        // The importer was faster.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error).doing(|| format!("taking {name} out of new/")),
+    }
+    spool.new.sync().doing(|| "making new/ durable".into())?;
+    spool.tmp.sync().doing(|| "making .tmp/ durable".into())?;
+    Ok(true)
+}
+
+/// Erases what [`put_aside`] took.
+pub(super) fn erase_aside(spool: &InsurerSpool, number: Number) -> Result<(), WorkError> {
+    let aside = withdrawn_aside(number);
+    spool.tmp.remove_all(&aside).doing(|| format!("erasing {aside}"))?;
+    spool.tmp.sync().doing(|| "making .tmp/ durable".into())
 }
 
 /// Whether a published submission is in one of the insurer's places, looked for in the order in which it moves.

@@ -13,14 +13,13 @@ use super::purge::{Purge, PurgePolicy};
 use super::retention::{Retention, RetentionPolicy};
 use super::step::Points;
 use super::sweep::Sweep;
-use crate::model::card::CardRef;
 use crate::model::event::Series;
-use crate::model::ids::{BlobId, Digest, Number, OfficeCode};
-use crate::model::party::{Actor, Insurer, Office, Role, Standing};
+use crate::model::ids::{BlobId, Digest, Number};
+use crate::model::party::Actor;
 use crate::model::submission::{Outcome, State};
 use crate::model::time::{DAY, SECOND, Timestamp};
 use crate::rules::policy::DelegationPolicy;
-use crate::small_world::{INSURER, account, at, code, names, party, submission};
+use crate::small_world::{self, INSURER, account, at, code, names, submission};
 use crate::store::blobs::Blobs;
 use crate::store::index::MemoryIndex;
 use crate::store::journal_ledger::JournalLedger;
@@ -28,7 +27,7 @@ use crate::store::ledger::{Ledger, Op};
 use crate::store::local_blobs::{BlobOptions, LocalBlobs};
 use crate::store::recover::LedgerOptions;
 use crate::store::root::Root;
-use crate::store::spool::{insurer_path, prepare_insurer};
+use crate::store::spool::insurer_path;
 
 /// One run of a gateway over a data root; dropped without ceremony, as by a crash.
 pub(super) struct Run<'a> {
@@ -57,21 +56,7 @@ impl<'a> Run<'a> {
 
     pub(super) fn found(root: &'a Path, now: Timestamp) -> Self {
         let run = Self::start(root, now);
-        prepare_insurer(root, &code(INSURER), None).unwrap();
-        let card = || {
-            let blob = run.blobs.put(b"{}", now).unwrap();
-            run.blobs.sync(std::slice::from_ref(&blob)).unwrap();
-            CardRef { blob, digest: Digest::of(b"{}") }
-        };
-        let insurer = Insurer { code: code(INSURER), standing: Standing::Active, card: card() };
-        run.commit(Op::SetInsurer { insurer, new: true });
-        let office = OfficeCode::parse("1234").unwrap();
-        let office =
-            Office { insurer: code(INSURER), code: office, standing: Standing::Active, card: card() };
-        run.commit(Op::SetOffice { office, new: true });
-        let account =
-            crate::model::party::Account { card: card(), ..party("K0001", INSURER, Role::Office, &["1234"]) };
-        run.commit(Op::SetAccount { account, new: true });
+        small_world::found(root, run.blobs.as_ref(), now, Vec::new(), |op| run.commit(op));
         run
     }
 

@@ -4,8 +4,6 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use sha2::Digest as _;
-
 use super::{BESIDE, Basis, Check, Checked, open, unreadable};
 use crate::desk::{Kind as TroubleKind, Trouble};
 use crate::filing::other::inspect_other;
@@ -97,9 +95,9 @@ fn manifest(folder: &Path, sink: &mut Findings) -> Result<Option<Manifest>, Trou
             let action =
                 Text::new("SHA256SUMS を作り直し、署名してください。", "Make SHA256SUMS anew and sign it.");
             let line = error.line.map(|line| line as u64);
-            sink.push(Severity::Error, || Finding {
-                line,
-                ..about(Severity::Error, error.code(), BESIDE[0], error.text(), action)
+            sink.push(Severity::Error, || {
+                let finding = Finding::new(Severity::Error, error.code(), error.text(), action);
+                Finding { line, ..finding.in_file(BESIDE[0]) }
             });
             Ok(None)
         }
@@ -157,23 +155,13 @@ fn compare(
 ) -> Result<(), Trouble> {
     let named = manifest.files.iter().find(|named| file.is_some_and(|file| file.name == named.name));
     if let Some(named) = named
-        && sha256(path).map_err(|error| unreadable(path, &error))? != named.sha256
+        && open(path).and_then(|(mut content, _)| {
+            Digest::read(&mut content, &mut vec![0; 64 * 1024]).map_err(|error| unreadable(path, &error))
+        })? != named.sha256
     {
         sink.push(Severity::Error, || set::hash_differs(&named.name));
     }
     Ok(())
-}
-
-fn sha256(path: &Path) -> io::Result<Digest> {
-    let (mut file, mut hasher, mut piece) = (File::open(path)?, sha2::Sha256::new(), vec![0; 64 * 1024]);
-    loop {
-        match file.read(&mut piece) {
-            Ok(0) => return Ok(Digest(hasher.finalize().into())),
-            Ok(n) => hasher.update(&piece[..n]),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
 }
 
 /// What is to be known of a PDF by itself.
@@ -185,14 +173,14 @@ pub(super) fn of_attachment(path: &Path, name: FileName) -> Result<SetFile, Trou
 
 /// What the rules of the set want to know of a file.
 fn of_set(path: &Path, name: FileName, kind: Kind, rules: &RuleSet) -> Result<SetFile, Trouble> {
+    if kind == Kind::Filing && set::wants_pdf_check(&name) {
+        return of_attachment(path, name);
+    }
     let (content, bytes) = open(path)?;
     let wrong = |error| unreadable(path, &error);
     if kind == Kind::Other {
         let other = Some(inspect_other(&content).map_err(wrong)?);
         return Ok(SetFile { name, bytes, pdf: None, cover_counts: None, other });
-    }
-    if set::wants_pdf_check(&name) {
-        return of_attachment(path, name);
     }
     let cover = &rules.policy().cover;
     let csv = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
@@ -210,7 +198,7 @@ fn missing(name: &FileName) -> Finding {
         "ファイルを加えるか、SHA256SUMS を作り直して署名してください。",
         "Add the file, or make SHA256SUMS anew and sign it.",
     );
-    about(Severity::Error, "SET-MISSING", name.as_str(), text, action)
+    Finding::new(Severity::Error, "SET-MISSING", text, action).in_file(name.as_str())
 }
 
 /// A file that stays behind: intake never sees it.
@@ -224,9 +212,5 @@ fn unnamed(name: &str) -> Finding {
         "送るファイルであれば、SHA256SUMS を作り直して署名してください。",
         "If it is to be sent, make SHA256SUMS anew and sign it.",
     );
-    about(Severity::Warning, "SET-UNNAMED", &shown, text, action)
-}
-
-fn about(severity: Severity, rule: &str, file: &str, message: Text, action: Text) -> Finding {
-    Finding { file: Some(file.to_owned()), ..Finding::new(severity, rule, message, action) }
+    Finding::new(Severity::Warning, "SET-UNNAMED", text, action).in_file(shown)
 }

@@ -5,7 +5,6 @@ use std::io::{self, Read as _};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::OFlags;
-use sha2::Digest as _;
 
 use super::place::Copy;
 use super::take::Begun;
@@ -128,13 +127,5 @@ fn open_named(folder: &Folder, name: &str) -> io::Result<Option<std::fs::File>> 
 
 /// Of so much of it as is allowed, and one byte: enough to be refused later.
 fn hash(file: std::fs::File, max: u64, buffer: &mut [u8]) -> io::Result<Digest> {
-    let mut hash = sha2::Sha256::new();
-    let mut file = file.take(max.saturating_add(1));
-    loop {
-        let read = file.read(buffer)?;
-        if read == 0 {
-            return Ok(Digest(hash.finalize().into()));
-        }
-        hash.update(&buffer[..read]);
-    }
+    Digest::read(&mut file.take(max.saturating_add(1)), buffer)
 }

@@ -9,14 +9,12 @@ use russh::keys::ssh_key::{HashAlg, private::Ed25519Keypair};
 use super::*;
 use crate::filing::rules::RuleSet;
 use crate::model::authority::Form;
-use crate::model::card::CardRef;
-use crate::model::ids::OfficeCode;
-use crate::model::party::{AccountKey, Insurer, Office, Role, Standing};
+use crate::model::party::{AccountKey, Standing};
 use crate::model::submission::Hold;
 use crate::model::time::SetClock;
 use crate::signed::manifest::ManifestLimits;
 use crate::signed::sshsig::{self, SUBMISSION_NAMESPACE};
-use crate::small_world::{INSURER, account, at, code, party};
+use crate::small_world::{self, account, at};
 use crate::store::dropbox::{Begin, MANIFEST, Place, SIGNATURE};
 use crate::store::dropboxes::Dropboxes;
 use crate::store::index::{Change, Index, IndexError, IndexOptions, MemoryIndex, Pairs};
@@ -26,7 +24,6 @@ use crate::store::recover::LedgerOptions;
 use crate::store::root::Root;
 use crate::store::sample;
 use crate::store::seen::Seen;
-use crate::store::spool::prepare_insurer;
 use crate::store::verification::Lists;
 use crate::work::alarms::AlarmBoard;
 use crate::work::judge::{Judge, Say};
@@ -166,23 +163,10 @@ impl Run {
     }
 
     fn with_parties(self) -> Self {
-        prepare_insurer(&self.root, &code(INSURER), None).unwrap();
-        let card = || {
-            let blob = self.blobs.put(b"{}", self.now()).unwrap();
-            self.blobs.sync(std::slice::from_ref(&blob)).unwrap();
-            CardRef { blob, digest: Digest::of(b"{}") }
-        };
-        let insurer = Insurer { code: code(INSURER), standing: Standing::Active, card: card() };
-        self.commit(Op::SetInsurer { insurer, new: true });
-        let office = OfficeCode::parse("1234").unwrap();
-        let office =
-            Office { insurer: code(INSURER), code: office, standing: Standing::Active, card: card() };
-        self.commit(Op::SetOffice { office, new: true });
         let public = key().public_key().clone();
         let fingerprint = public.fingerprint(HashAlg::Sha256).to_string();
         let keys = vec![AccountKey { fingerprint, key: keys::public_line(&public) }];
-        let account = Account { card: card(), keys, ..party("K0001", INSURER, Role::Office, &["1234"]) };
-        self.commit(Op::SetAccount { account, new: true });
+        small_world::found(&self.root, self.blobs.as_ref(), self.now(), keys, |op| self.commit(op));
         self
     }
 
