@@ -13,7 +13,7 @@ use super::findings::Findings;
 use super::level::Level;
 use super::lines::{Ending, LINE_MAX, Line, Lines};
 use super::masked::masked;
-use super::record::{self, Broken, Odd, Record};
+use super::record::{self, Broken, Odd, Record, Span};
 use super::rules::RuleSet;
 use super::tables::{Class, FieldRule, Form, Profile, RecordRule};
 use super::twins::Twins;
@@ -158,7 +158,7 @@ pub(super) struct Checker<'a> {
     pub(super) expect: Expect,
     pub(super) line: u64,
     pub(super) said: BTreeSet<Rule>,
-    spans: Vec<(u32, u32)>,
+    spans: Vec<Span>,
     pub(super) fields: usize,
     unquoted: Vec<u8>,
     dates: Vec<Option<NaiveDate>>,
@@ -203,7 +203,7 @@ impl<'a> Checker<'a> {
             expect: Expect::Media,
             line: 0,
             said: BTreeSet::new(),
-            spans: Vec::with_capacity(64),
+            spans: vec![Span::begin(0); SPANS_MAX],
             fields: 0,
             unquoted: Vec::new(),
             dates: Vec::new(),
@@ -335,19 +335,27 @@ impl<'a> Checker<'a> {
     /// Cuts at commas. Fields are a few bytes long: a plain loop is faster here than a vectorised search.
     #[allow(clippy::cast_possible_truncation, reason = "a line is at most LINE_MAX bytes")]
     fn split(&mut self, bytes: &[u8]) {
-        self.spans.clear();
-        let mut from = 0;
-        self.fields = 1;
+        let (mut fields, mut span) = (0, Span::begin(0));
         for (at, byte) in bytes.iter().enumerate() {
             if *byte == b',' {
-                if self.spans.len() < SPANS_MAX {
-                    self.spans.push((from, at as u32));
-                }
-                self.fields += 1;
-                from = at as u32 + 1;
+                span.to = at as u32;
+                self.keep(fields, span);
+                fields += 1;
+                span = Span::begin(at as u32 + 1);
+            } else {
+                span.classes &= record::classes_of(*byte);
             }
         }
-        self.spans.push((from, bytes.len() as u32));
+        span.to = bytes.len() as u32;
+        self.keep(fields, span);
+        self.fields = fields + 1;
+    }
+
+    /// Keeps where a field is, unless there are too many.
+    fn keep(&mut self, field: usize, span: Span) {
+        if let Some(kept) = self.spans.get_mut(field) {
+            *kept = span;
+        }
     }
 
     /// A line that cannot be read still takes its place among the first five.
@@ -367,7 +375,6 @@ impl<'a> Checker<'a> {
     /// Takes quotation marks off; where one has no partner, says in which field, from 1, and at which character of it.
     fn unquote(&mut self, line: &[u8], out: &mut Vec<u8>) -> Result<(), (usize, u32)> {
         out.clear();
-        self.spans.clear();
         self.fields = 0;
         let mut rest = line;
         loop {
@@ -393,9 +400,8 @@ impl<'a> Checker<'a> {
                 &rest[to..]
             };
             #[allow(clippy::cast_possible_truncation, reason = "a line is at most LINE_MAX bytes")]
-            if self.spans.len() < SPANS_MAX {
-                self.spans.push((from as u32, out.len() as u32));
-            }
+            let (from, to, classes) = (from as u32, out.len() as u32, record::classes_of_all(&out[from..]));
+            self.keep(self.fields - 1, Span { from, to, classes });
             match after {
                 [] => return Ok(()),
                 [b',', more @ ..] => rest = more,
@@ -407,7 +413,8 @@ impl<'a> Checker<'a> {
 
     fn split_line(&mut self, bytes: &[u8]) {
         let spans = std::mem::take(&mut self.spans);
-        let record = Record { line: bytes, spans: &spans, layout: &[] };
+        let kept = &spans[..self.fields.min(SPANS_MAX)];
+        let record = Record { line: bytes, spans: kept, places: &[] };
         match self.context.profile {
             Profile::Kpfd => {
                 if self.line == 1 {
@@ -527,38 +534,18 @@ impl<'a> Checker<'a> {
 
     /// One record against its form.
     pub(super) fn record(&mut self, form: &'a Form, record: Record<'_>) {
-        let Some((count, layout)) = form.layout(self.fields) else {
+        let Some(layout) = form.layout(self.fields) else {
             self.summary.unchecked += 1;
             return self.record_short(form);
         };
-        let exact = *count == self.fields;
-        if !(form.counts.contains(count) && (exact || form.open_ended)) {
+        let exact = layout.count == self.fields;
+        if !(form.counts.contains(&layout.count) && (exact || form.open_ended)) {
             self.field_count(form);
         }
         let leading = (!exact && !form.open_ended).then(|| form.leading(layout));
-        let layout = leading.as_ref().unwrap_or(layout);
-        let record = Record { layout, ..record };
-        // The first is the code, by which the form was found.
-        for (i, field) in form.fields.iter().enumerate().skip(1) {
-            let Some(position) = layout[i] else { continue };
-            let value = record.at(position);
-            if value.is_empty() {
-                if field.required {
-                    self.field_finding(form, &record, i, FieldRule::Required, None);
-                }
-                continue;
-            }
-            let chars = record::plain(field.class, value);
-            if chars.is_none() {
-                self.odd_field(form, &record, i);
-            }
-            // What is no number has no number of digits.
-            let no_digits = chars.is_none() && field.class == Class::Digits;
-            if !no_digits && record::length_is_wrong(field, value, chars) {
-                self.field_finding(form, &record, i, FieldRule::Length, None);
-            } else if chars.is_some() && !field.takes(value) {
-                self.field_finding(form, &record, i, FieldRule::Value, None);
-            }
+        let record = Record { places: leading.as_ref().unwrap_or(&layout.places), ..record };
+        for field in layout.doubtful(&record) {
+            self.field(form, &record, field);
         }
         if form.open_ended {
             for at in form.fields.len()..record.spans.len() {
@@ -583,6 +570,29 @@ impl<'a> Checker<'a> {
         let in_file = self.record_office(form, &record);
         self.tell_key(form, &record, &dates, in_file);
         self.dates = dates;
+    }
+
+    /// One field against its rules.
+    fn field(&mut self, form: &'a Form, record: &Record<'_>, at: usize) {
+        let Some(position) = record.places[at] else { return };
+        let (field, value) = (&form.fields[at], record.at(position));
+        if value.is_empty() {
+            if field.required {
+                self.field_finding(form, record, at, FieldRule::Required, None);
+            }
+            return;
+        }
+        let chars = record::plain(field.class, value);
+        if chars.is_none() {
+            self.odd_field(form, record, at);
+        }
+        // What is no number has no number of digits.
+        let no_digits = chars.is_none() && field.class == Class::Digits;
+        if !no_digits && record::length_is_wrong(field, value, chars) {
+            self.field_finding(form, record, at, FieldRule::Length, None);
+        } else if chars.is_some() && !field.takes(value) {
+            self.field_finding(form, record, at, FieldRule::Value, None);
+        }
     }
 
     /// Fewer fields than any layout has: which is which cannot be told, whatever is known of other layouts.
@@ -626,7 +636,7 @@ impl<'a> Checker<'a> {
         let insured =
             form.insured.map(|at| record.get(at)).filter(|value| !value.is_empty() && value.len() <= 6);
         let named = field.map(|at| &form.fields[at]);
-        let position = field.and_then(|at| record.layout[at]).and_then(|at| u32::try_from(at + 1).ok());
+        let position = field.and_then(|at| record.places[at]).and_then(|at| u32::try_from(at + 1).ok());
         let value = field.map(|at| record.get(at)).filter(|value| !value.is_empty());
         Place {
             form: Some(form.code.clone()),

@@ -6,11 +6,11 @@ use std::ops::Range;
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::layout::Layout;
 use super::level::{Certainty, Level};
 use super::record;
 use super::tables::{
-    Check, Class, DateDigits, DateGroup, Field, Form, Layout, Profile, RecordRule, TableError, Test, When,
-    digits_bit,
+    Check, Class, DateDigits, DateGroup, Field, Form, Profile, RecordRule, TableError, Test, When, digits_bit,
 };
 use crate::model::finding::Text;
 
@@ -329,7 +329,7 @@ impl Compiler<'_> {
             code,
             name: Text::new(raw.ja, raw.en),
             profile: raw.profile,
-            counts: layouts.iter().map(|(count, _)| *count).collect(),
+            counts: layouts.iter().map(|layout| layout.count).collect(),
             counts_level: raw.counts_certainty.level(),
             open_ended: raw.open_ended,
             older,
@@ -418,7 +418,7 @@ impl Compiler<'_> {
         let mut layouts = Vec::new();
         for &count in counts.get_ref() {
             let mut next = 0;
-            let layout: Vec<_> = fields
+            let places: Vec<_> = fields
                 .iter()
                 .map(|field| {
                     let here = field.only_with.is_none_or(|with| with == count);
@@ -434,9 +434,9 @@ impl Compiler<'_> {
                     format!("counts: {count} fields are allowed, but the table has {next} for that count; add or remove fields, or mark one `only_with`"),
                 ));
             }
-            layouts.push((count, layout));
+            layouts.push(Layout::new(count, places, fields));
         }
-        layouts.sort_by_key(|(count, _)| *count);
+        layouts.sort_by_key(|layout| layout.count);
         if layouts.is_empty() {
             return Err(self.error(counts.span(), "counts: give at least one number of fields"));
         }

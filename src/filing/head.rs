@@ -64,8 +64,8 @@ impl Checker<'_> {
         let form = self.rules.forms(self.context.profile).find(|form| form.code.as_bytes() == code);
         let of_form = form.filter(|_| self.expect == Expect::Data || self.context.profile == Profile::Claims);
         let Some(form) = of_form else { return place };
-        let layout = form.layouts.last().map_or(&[][..], |(_, layout)| layout);
-        let at = layout.iter().position(|at| at.is_some_and(|at| at + 1 == field));
+        let places = form.layouts.last().map_or(&[][..], |layout| &layout.places);
+        let at = places.iter().position(|at| at.is_some_and(|at| at + 1 == field));
         Place {
             form: Some(form.code.clone()),
             field_name: at.map(|at| form.fields[at].name.clone()),

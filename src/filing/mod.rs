@@ -14,6 +14,7 @@ mod encoding;
 mod era;
 mod findings;
 mod head;
+mod layout;
 pub mod level;
 mod lines;
 mod masked;

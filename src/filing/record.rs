@@ -8,38 +8,46 @@ use super::level::Level;
 use super::tables::{Check, Class, DateDigits, DateGroup, Field, FieldRule, Form, Test, When};
 use crate::model::finding::Text;
 
+/// One field of a line.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Span {
+    /// Where it begins in the line.
+    pub(crate) from: u32,
+    /// Where it ends.
+    pub(crate) to: u32,
+    /// The classes of which every byte is a character by itself: see [`Class::bit`].
+    pub(crate) classes: u8,
+}
+
+impl Span {
+    /// A field that begins here, and of which no byte was seen yet.
+    pub(crate) const fn begin(from: u32) -> Self {
+        Self { from, to: from, classes: !0 }
+    }
+}
+
 /// One record, cut into fields.
 #[derive(Clone, Copy)]
 pub(crate) struct Record<'a> {
     pub(crate) line: &'a [u8],
-    /// Start and end of each field in `line`.
-    pub(crate) spans: &'a [(u32, u32)],
+    /// The fields of `line`.
+    pub(crate) spans: &'a [Span],
     /// Where each field of the table stands in this record.
-    pub(crate) layout: &'a [Option<usize>],
+    pub(crate) places: &'a [Option<usize>],
 }
 
 impl<'a> Record<'a> {
     /// A field of the table; blank when this layout has none.
     pub(crate) fn get(&self, field: usize) -> &'a [u8] {
-        self.layout[field].map_or(b"", |at| self.at(at))
+        self.places[field].map_or(b"", |at| self.at(at))
     }
 
     pub(crate) fn at(&self, position: usize) -> &'a [u8] {
-        self.spans.get(position).map_or(b"", |(from, to)| &self.line[*from as usize..*to as usize])
+        self.spans.get(position).map_or(b"", |span| &self.line[span.from as usize..span.to as usize])
     }
 }
 
-const DIGIT: u8 = 1;
-const ALPHA: u8 = 2;
-const KANA: u8 = 4;
-/// Marks that addresses in kana have beside kana.
-const KANA_MARK: u8 = 8;
-const BLANK: u8 = 16;
-/// Printable, one byte.
-const PRINT: u8 = 32;
-/// Marks that names in kana have beside kana.
-const NAME_MARK: u8 = 64;
-
+/// The classes of which each byte is a character by itself, one bit for each class.
 static CLASSES: [u8; 256] = classes();
 
 const fn classes() -> [u8; 256] {
@@ -48,59 +56,52 @@ const fn classes() -> [u8; 256] {
     while i < 256 {
         #[allow(clippy::cast_possible_truncation, reason = "below 256")]
         let b = i as u8;
-        let mut class = 0;
-        if b.is_ascii_digit() {
-            class |= DIGIT;
+        let (digit, alpha, kana, blank) =
+            (b.is_ascii_digit(), b.is_ascii_alphabetic(), matches!(b, 0xa1..=0xdf), b == b' ');
+        let name_mark = matches!(b, b'-' | b'.' | b'(' | b')' | b'\'');
+        let of = [
+            (Class::Digits, digit),
+            (Class::Alnum, digit || alpha),
+            (Class::Symbol, digit || alpha || kana),
+            (Class::Name, kana || blank || name_mark),
+            (Class::Kana, digit || alpha || kana || blank || name_mark || b == b'/'),
+            (Class::Wide, blank),
+            (Class::Text, kana || blank || b.is_ascii_graphic()),
+        ];
+        let mut at = 0;
+        while at < of.len() {
+            if of[at].1 {
+                table[i] |= of[at].0.bit();
+            }
+            at += 1;
         }
-        if b.is_ascii_alphabetic() {
-            class |= ALPHA;
-        }
-        if matches!(b, 0xa1..=0xdf) {
-            class |= KANA | PRINT;
-        }
-        if matches!(b, b'-' | b'.' | b'(' | b')' | b'/' | b'\'') {
-            class |= KANA_MARK;
-        }
-        if matches!(b, b'-' | b'.' | b'(' | b')' | b'\'') {
-            class |= NAME_MARK;
-        }
-        if b == b' ' {
-            class |= BLANK | PRINT;
-        }
-        if b.is_ascii_graphic() {
-            class |= PRINT;
-        }
-        table[i] = class;
         i += 1;
     }
     table
 }
 
-/// The one-byte characters of a class, and whether it has two-byte ones.
-const fn members(class: Class) -> (u8, bool) {
-    match class {
-        Class::Digits => (DIGIT, false),
-        Class::Alnum => (DIGIT | ALPHA, false),
-        Class::Symbol => (DIGIT | ALPHA | KANA, false),
-        Class::Name => (KANA | NAME_MARK | BLANK, false),
-        Class::Kana => (DIGIT | ALPHA | KANA | KANA_MARK | BLANK, false),
-        Class::Wide => (BLANK, true),
-        Class::Text => (PRINT, true),
-    }
+/// The classes of which this byte is a character by itself.
+#[inline]
+pub(crate) fn classes_of(byte: u8) -> u8 {
+    CLASSES[usize::from(byte)]
+}
+
+/// The classes of which every one of these bytes is a character by itself; of none, all.
+pub(crate) fn classes_of_all(bytes: &[u8]) -> u8 {
+    bytes.iter().fold(!0, |classes, byte| classes & classes_of(*byte))
 }
 
 /// How many characters a value has when all are of the class and none needs a word; none otherwise.
 #[inline]
 pub(crate) fn plain(class: Class, value: &[u8]) -> Option<usize> {
-    let (single, wide) = members(class);
-    if !wide {
-        return value.iter().all(|b| CLASSES[usize::from(*b)] & single != 0).then_some(value.len());
+    if !class.is_wide() {
+        return (classes_of_all(value) & class.bit() != 0).then_some(value.len());
     }
     let pairs = cp932::pairs();
     let mut chars = 0;
     let mut rest = value;
     while let [byte, after @ ..] = rest {
-        if CLASSES[usize::from(*byte)] & single != 0 {
+        if classes_of(*byte) & class.bit() != 0 {
             rest = after;
         } else {
             let [trail, after @ ..] = after else { return None };
@@ -127,7 +128,6 @@ pub(crate) enum Odd {
 
 /// Tells each remarkable character with its column, from 1, and its bytes.
 pub(crate) fn oddities<'a>(class: Class, value: &'a [u8], mut tell: impl FnMut(Odd, u32, &'a [u8])) {
-    let (single, wide) = members(class);
     let (mut rest, mut column) = (value, 0);
     while !rest.is_empty() {
         let (unit, len) = cp932::first(rest);
@@ -136,8 +136,8 @@ pub(crate) fn oddities<'a>(class: Class, value: &'a [u8], mut tell: impl FnMut(O
         let odd = match (unit, bytes) {
             (Unit::Bad, _) => Some(Odd::Cp932),
             (_, [0..=0x1f | 0x7f]) => Some(Odd::Control),
-            (_, [byte]) => (CLASSES[usize::from(*byte)] & single == 0).then_some(Odd::Class),
-            _ if !wide => Some(Odd::Class),
+            (_, [byte]) => (classes_of(*byte) & class.bit() == 0).then_some(Odd::Class),
+            _ if !class.is_wide() => Some(Odd::Class),
             (Unit::Gaiji, _) => Some(Odd::Gaiji),
             (Unit::Extension, _) => Some(Odd::OldKanji),
             (Unit::Plain, _) => None,
@@ -183,18 +183,27 @@ impl Broken {
     }
 }
 
+/// This field is no amount.
+struct NoAmount(usize);
+
+impl From<NoAmount> for Broken {
+    fn from(NoAmount(field): NoAmount) -> Self {
+        Self::NoNumber(field)
+    }
+}
+
 /// An amount: none when blank.
-fn amount(record: &Record<'_>, field: usize) -> Result<Option<i64>, Broken> {
+fn amount(record: &Record<'_>, field: usize) -> Result<Option<i64>, NoAmount> {
     let value = record.get(field);
     if value.is_empty() {
         return Ok(None);
     }
     // Twelve digits may be an individual number that stands in a wrong field: no sum may show it.
-    number(value).filter(|_| value.len() < 12).map(Some).ok_or(Broken::NoNumber(field))
+    number(value).filter(|_| value.len() < 12).map(Some).ok_or(NoAmount(field))
 }
 
 /// Sum of parts where blank counts as nothing; none when all are blank.
-fn sum(record: &Record<'_>, parts: impl IntoIterator<Item = usize>) -> Result<Option<i64>, Broken> {
+fn sum(record: &Record<'_>, parts: impl IntoIterator<Item = usize>) -> Result<Option<i64>, NoAmount> {
     let mut total = None;
     for part in parts {
         if let Some(n) = amount(record, part)? {
@@ -214,21 +223,21 @@ pub(crate) fn dates(
     into.clear();
     for (i, date) in form.dates.iter().enumerate() {
         let era = record.get(date.era);
-        let (read, blank) = match date.digits {
+        let read = match date.digits {
             DateDigits::Day(ymd) => {
                 let ymd = record.get(ymd);
-                (era::day(era, ymd), era.is_empty() && ymd.is_empty())
+                (!era.is_empty() || !ymd.is_empty()).then(|| era::day(era, ymd))
             }
             DateDigits::Month(yy, mm) => {
                 let (yy, mm) = (record.get(yy), record.get(mm));
-                (era::month(era, yy, mm), era.is_empty() && yy.is_empty() && mm.is_empty())
+                (!era.is_empty() || !yy.is_empty() || !mm.is_empty()).then(|| era::month(era, yy, mm))
             }
         };
+        into.push(read.and_then(Result::ok));
         match read {
-            Ok(day) => into.push(Some(day)),
-            Err(why) => {
-                into.push(None);
-                let parts = parts(date);
+            None | Some(Ok(_)) => {}
+            Some(Err(why)) => {
+                let mut parts = parts(date);
                 let why = match why {
                     EraError::Era | EraError::Digits if parts.clone().any(|at| record.get(at).is_empty()) => {
                         EraError::Half
@@ -236,11 +245,7 @@ pub(crate) fn dates(
                     why => why,
                 };
                 // A slip that a part's own rule tells as gravely is told once.
-                if !blank
-                    && !parts
-                        .into_iter()
-                        .any(|at| told_by_field(&form.fields[at], record.get(at), date.level))
-                {
+                if !parts.any(|at| told_by_field(&form.fields[at], record.get(at), date.level)) {
                     wrong(i, why);
                 }
             }
@@ -257,10 +262,10 @@ fn parts(date: &DateGroup) -> impl Iterator<Item = usize> + Clone {
     [date.era, second].into_iter().chain(third)
 }
 
-/// Whether a field's own rules tell what is wrong with it, at least as gravely as this.
-fn told_by_field(field: &Field, value: &[u8], level: Level) -> bool {
+/// The first of a field's own rules that its value breaks.
+pub(super) fn broken(field: &Field, value: &[u8]) -> Option<FieldRule> {
     let chars = plain(field.class, value);
-    let broken = if value.is_empty() {
+    if value.is_empty() {
         field.required.then_some(FieldRule::Required)
     } else if chars.is_none() {
         Some(FieldRule::Chars)
@@ -268,8 +273,12 @@ fn told_by_field(field: &Field, value: &[u8], level: Level) -> bool {
         Some(FieldRule::Length)
     } else {
         (!field.takes(value)).then_some(FieldRule::Value)
-    };
-    broken.is_some_and(|rule| field.levels[rule as usize] >= level)
+    }
+}
+
+/// Whether a field's own rules tell what is wrong with it, at least as gravely as this.
+fn told_by_field(field: &Field, value: &[u8], level: Level) -> bool {
+    broken(field, value).is_some_and(|rule| field.levels[rule as usize] >= level)
 }
 
 pub(crate) fn applies(when: Option<&When>, record: &Record<'_>) -> bool {

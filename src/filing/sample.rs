@@ -271,9 +271,9 @@ pub fn broken(rules: &RuleSet, id: &str, today: NaiveDate) -> Option<(Profile, V
 
 /// Changes a record so that it breaks the rule; false when the rule is not of this form and count.
 fn break_record(form: &Form, count: usize, id: &str, record: &mut [String], today: NaiveDate) -> bool {
-    let Some((_, layout)) = form.layouts.iter().find(|(n, _)| *n == count) else { return false };
+    let Some(layout) = form.layouts.iter().find(|layout| layout.count == count) else { return false };
     for (i, field) in form.fields.iter().enumerate() {
-        let Some(at) = layout[i] else { continue };
+        let Some(at) = layout.places[i] else { continue };
         for rule in FieldRule::ALL {
             if field.has(rule) && form.field_rule_id(field, rule) == id {
                 record[at] = match rule {
@@ -289,7 +289,7 @@ fn break_record(form: &Form, count: usize, id: &str, record: &mut [String], toda
     for date in &form.dates {
         if form.date_rule_id(date) == id {
             let mut set = |field: usize, value: &str| {
-                if let Some(at) = layout[field] {
+                if let Some(at) = layout.places[field] {
                     value.clone_into(&mut record[at]);
                 }
             };
@@ -313,7 +313,7 @@ fn break_record(form: &Form, count: usize, id: &str, record: &mut [String], toda
         return false;
     };
     for (key, value) in edits {
-        if let Some(at) = form.field(key).and_then(|field| layout[field]) {
+        if let Some(at) = form.field(key).and_then(|field| layout.places[field]) {
             record[at] = value;
         }
     }

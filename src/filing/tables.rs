@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use serde::Deserialize;
 
+use super::layout::Layout;
 use super::level::{Certainty, Level};
 use crate::model::finding::Text;
 
@@ -68,6 +69,18 @@ pub enum Class {
     Wide,
     /// Anything printable.
     Text,
+}
+
+impl Class {
+    /// Its bit in a set of classes.
+    pub(crate) const fn bit(self) -> u8 {
+        1 << self as u8
+    }
+
+    /// Whether it has two-byte characters.
+    pub(crate) const fn is_wide(self) -> bool {
+        matches!(self, Self::Wide | Self::Text)
+    }
 }
 
 /// What can be wrong with a field by itself; the last part of the rule's id.
@@ -277,9 +290,6 @@ pub struct RecordRule {
     pub at: usize,
 }
 
-/// A number of fields, and where each field of the table then stands, from 0.
-pub(crate) type Layout = (usize, Vec<Option<usize>>);
-
 /// One form, as its table says.
 #[derive(Debug, Clone)]
 pub struct Form {
@@ -313,7 +323,7 @@ pub struct Form {
     pub event: Option<usize>,
     /// The record's office number.
     pub office: Option<usize>,
-    /// For each allowed count: where each field stands, from 0.
+    /// For each allowed count: how its records are read.
     pub(crate) layouts: Vec<Layout>,
 }
 
@@ -326,18 +336,18 @@ impl Form {
     /// How a record of so many fields is read: by its own layout, one that the insurer takes before others, else by the
     /// longest that fits into it. None when it has fewer fields than any.
     pub(crate) fn layout(&self, fields: usize) -> Option<&Layout> {
-        let fits = || self.layouts.iter().filter(|(count, _)| *count <= fields);
-        let exact = fits().find(|(count, _)| *count == fields);
+        let fits = || self.layouts.iter().filter(|layout| layout.count <= fields);
+        let exact = fits().find(|layout| layout.count == fields);
         exact
-            .or_else(|| fits().rfind(|(count, _)| self.counts.contains(count)))
+            .or_else(|| fits().rfind(|layout| self.counts.contains(&layout.count)))
             .or_else(|| fits().next_back())
     }
 
     /// The fields of a layout that are where they are however many follow: those before the society's own, which stand at
     /// the record's end.
-    pub(crate) fn leading(&self, layout: &[Option<usize>]) -> Vec<Option<usize>> {
-        let end = self.office.unwrap_or(layout.len());
-        layout.iter().enumerate().map(|(i, at)| at.filter(|_| i < end)).collect()
+    pub(crate) fn leading(&self, layout: &Layout) -> Vec<Option<usize>> {
+        let end = self.office.unwrap_or(layout.places.len());
+        layout.places.iter().enumerate().map(|(i, at)| at.filter(|_| i < end)).collect()
     }
 
     /// What its rules' ids begin with: the code, or `CLAIMS1` and the like, since record kinds are single digits.
@@ -397,8 +407,8 @@ impl Form {
 
     /// Takes only these numbers of fields; each must be one that the table knows.
     pub fn set_counts(&mut self, counts: &[usize]) -> bool {
-        let known =
-            !counts.is_empty() && counts.iter().all(|count| self.layouts.iter().any(|(n, _)| n == count));
+        let known = !counts.is_empty()
+            && counts.iter().all(|count| self.layouts.iter().any(|layout| layout.count == *count));
         if known {
             self.counts = counts.to_vec();
             self.counts.sort_unstable();
