@@ -343,12 +343,15 @@ fn start_stages(house: &Arc<House>, loops: &Loops) -> anyhow::Result<Vec<JoinHan
     let health = Arc::clone(&house.health);
     deliveries.memory.beats(Box::new(move || health.beat("deliver", std::time::Instant::now())));
     let notify = bells.notify.clone();
+    // Mails are sealed while the rest of a large set is still being placed.
+    let placed = notify.clone();
+    deliveries.memory.tells(Box::new(move || placed.ring()));
     threads.push(loops.spawn("deliver", bells.deliveries.clone(), seconds(2), seconds(900), move |now| {
-        let placed = deliveries.step(now)?;
-        if placed.done > 0 {
+        let done = deliveries.step(now)?;
+        if done.done > 0 {
             notify.ring();
         }
-        Ok(placed.more)
+        Ok(done.more)
     })?);
 
     let judge = Arc::clone(&house.judge);

@@ -49,6 +49,7 @@ mod recall;
 mod repeat;
 mod report;
 mod resolve;
+mod rows;
 mod sheet;
 mod take;
 
@@ -203,11 +204,13 @@ pub struct Memory {
     /// When `accounts.csv` was looked over last.
     listed: Mutex<HashMap<InsurerCode, Timestamp>>,
     /// Sets whose turn was over before they were at their end.
-    under_way: Mutex<HashMap<Job, take::UnderWay>>,
+    under_way: Mutex<HashMap<Job, rows::UnderWay>>,
     /// Jobs that an alarm tells of.
     troubled: Mutex<BTreeSet<Job>>,
     /// Who wants to know that a long step goes on.
     beat: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    /// Who announces what was placed.
+    placed: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
 impl Memory {
@@ -215,13 +218,24 @@ impl Memory {
         self.looks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn under_way(&self) -> MutexGuard<'_, HashMap<Job, take::UnderWay>> {
+    fn under_way(&self) -> MutexGuard<'_, HashMap<Job, rows::UnderWay>> {
         self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// To be called while a long step goes on; set once.
     pub fn beats(&self, beat: Box<dyn Fn() + Send + Sync>) {
         let _ = self.beat.set(beat);
+    }
+
+    /// To be called when documents were placed, though others of their set still come; set once.
+    pub fn tells(&self, placed: Box<dyn Fn() + Send + Sync>) {
+        let _ = self.placed.set(placed);
+    }
+
+    fn tell_placed(&self) {
+        if let Some(placed) = self.placed.get() {
+            placed();
+        }
     }
 
     fn beat(&self) {

@@ -11,6 +11,7 @@ use super::Deliveries;
 use super::place::{Bytes, Content, NEVER, Prepared, RowState, going};
 use super::repeat::{Likeness, Repeats};
 use super::resolve::{Parties, Target};
+use super::rows::Taking;
 use super::sheet::Fault;
 use crate::model::document::Document;
 use crate::model::event::Series;
@@ -117,6 +118,43 @@ impl Parties {
     }
 }
 
+/// How one announcement is told from others, and who makes it.
+struct Announcing<'a> {
+    insurer: &'a InsurerCode,
+    /// The digest by which an account's copy is known again.
+    row: &'a dyn Fn(&Document, &AccountId) -> Digest,
+    /// What earlier sets brought.
+    repeats: Option<&'a Repeats<'a>>,
+    /// When the set was begun.
+    since: Timestamp,
+    by: &'a Actor,
+    now: Timestamp,
+}
+
+impl Taking<'_> {
+    /// Announces a row for everybody; `digest` is the row's.
+    pub(super) fn announce_row(
+        &self,
+        content: Content<'_>,
+        expected: Option<Digest>,
+        digest: Digest,
+    ) -> Result<Announced, WorkError> {
+        let (targets, without) = match self.parties.audience(&Audience::All) {
+            Ok(reached) => reached,
+            Err(fault) => return Ok(Announced::Not(fault)),
+        };
+        let it = Announcing {
+            insurer: self.code,
+            row: &|_, account| announced_digest(digest, account),
+            repeats: Some(self.repeats),
+            since: self.begun.at,
+            by: &Actor::Importer(self.code.clone()),
+            now: self.now,
+        };
+        self.deliveries.announce_to(&it, targets, without, content, expected)
+    }
+}
+
 impl Deliveries {
     /// Announces one document: what `todoke announce` calls. The same bytes under the same title on the same local day are one
     /// announcement: given again it reaches those that have it not yet.
@@ -144,44 +182,19 @@ impl Deliveries {
                 ],
             )
         };
-        self.announce_to(insurer, targets, without, content, None, &row, None, NEVER, &by, now)
+        let it = Announcing { insurer, row: &row, repeats: None, since: NEVER, by: &by, now };
+        self.announce_to(&it, targets, without, content, None)
     }
 
-    /// A row of `delivery.csv` for everybody; `row` is its digest, and when its set was begun.
-    #[allow(clippy::too_many_arguments, reason = "each is a different thing, and there is one caller")]
-    pub(super) fn announce_row(
-        &self,
-        insurer: &InsurerCode,
-        parties: &Parties,
-        content: Content<'_>,
-        expected: Option<Digest>,
-        (row, since): (Digest, Timestamp),
-        repeats: &Repeats<'_>,
-        now: Timestamp,
-    ) -> Result<Announced, WorkError> {
-        let (targets, without) = match parties.audience(&Audience::All) {
-            Ok(reached) => reached,
-            Err(fault) => return Ok(Announced::Not(fault)),
-        };
-        let of = |_: &Document, account: &AccountId| announced_digest(row, account);
-        let by = Actor::Importer(insurer.clone());
-        self.announce_to(insurer, targets, without, content, expected, &of, Some(repeats), since, &by, now)
-    }
-
-    #[allow(clippy::too_many_arguments, reason = "each is a different thing, and there are two callers")]
     fn announce_to(
         &self,
-        insurer: &InsurerCode,
+        it: &Announcing<'_>,
         targets: Vec<Target>,
         mut without: Vec<(String, Fault)>,
         content: Content<'_>,
         expected: Option<Digest>,
-        row: &dyn Fn(&Document, &AccountId) -> Digest,
-        repeats: Option<&Repeats<'_>>,
-        since: Timestamp,
-        by: &Actor,
-        now: Timestamp,
     ) -> Result<Announced, WorkError> {
+        let Announcing { insurer, row, repeats, since, by, now } = *it;
         let like = announcement_like(content.title);
         let Some(target) = targets.first().cloned() else {
             return Ok(Announced::Not(nobody(&without)));
@@ -249,6 +262,7 @@ impl Deliveries {
             if let Done::Documents(placed) = self.ledger.commit(Op::Place(rows), by.clone(), now)? {
                 metrics::counter!(metric::DOCUMENTS_PLACED).increment(placed.len() as u64);
                 placement.placed += placed.len() as u64;
+                self.memory.tell_placed();
                 self.left_out(&asked, &placed, &mut placement)?;
             }
             self.points.pass("some announced")?;

@@ -368,6 +368,7 @@ impl Deliveries {
             return Ok(Vec::new());
         };
         metrics::counter!(metric::DOCUMENTS_PLACED).increment(placed.len() as u64);
+        self.memory.tell_placed();
         let placed: HashSet<DocumentId> = placed.into_iter().collect();
         let mut outcomes = Vec::with_capacity(ready.len());
         for (index, ready, row) in ready {
