@@ -3,6 +3,7 @@
 //! documents wait until the account names another address or the operator resumes it.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::mpsc::{SyncSender, sync_channel};
 
 use super::notify::{Notifier, Recipient};
 use crate::model::document::Document;
@@ -44,7 +45,31 @@ impl Notifier {
     pub fn announce(&self, now: Timestamp) -> anyhow::Result<usize> {
         let mut homes = HashMap::new();
         let waiting = self.waiting(&mut homes, now)?;
-        let (mut mails, mut sealed) = (Vec::new(), 0);
+        // While one group of mails becomes durable and is recorded, the next is written.
+        std::thread::scope(|scope| {
+            let (full, groups) = sync_channel::<Vec<Mail>>(1);
+            let sealing = scope.spawn(move || {
+                groups.into_iter().try_fold(0, |sealed, mails| Ok(sealed + self.seal_all(mails, now)?))
+            });
+            let written = self.write_arrivals(waiting, &homes, &full, now);
+            drop(full);
+            // Its trouble came first, where there is both.
+            let sealed: anyhow::Result<usize> = sealing
+                .join()
+                .unwrap_or_else(|_| Err(anyhow::anyhow!("the thread that seals mails panicked")));
+            sealed.and_then(|sealed| written.map(|()| sealed))
+        })
+    }
+
+    /// Writes a mail for each mailbox that may have one, and gives them out in groups. Ends early when nobody takes them.
+    fn write_arrivals(
+        &self,
+        waiting: BTreeMap<(Digest, bool), Waiting>,
+        homes: &HashMap<AccountId, Option<Home>>,
+        full: &SyncSender<Vec<Mail>>,
+        now: Timestamp,
+    ) -> anyhow::Result<()> {
+        let mut mails = Vec::new();
         for ((tag, _), mut waiting) in waiting {
             if let Some(until) = self.not_yet(tag, &waiting, now)? {
                 self.give_back(&waiting.documents, until);
@@ -55,7 +80,7 @@ impl Notifier {
                 let rest = waiting.documents.split_off(DOCUMENTS_PER_MAIL_MAX);
                 self.give_back(&rest, now.plus(self.policy().gathering.interval));
             }
-            match self.arrival(&waiting, &homes, now) {
+            match self.arrival(&waiting, homes, now) {
                 Ok(mail) => {
                     for account in &waiting.to.accounts {
                         self.alarms.clear(&untold(account));
@@ -64,11 +89,14 @@ impl Notifier {
                 }
                 Err(error) => self.failed(&waiting.to.accounts, &error, now),
             }
-            if mails.len() >= SEALED_TOGETHER {
-                sealed += self.seal_all(std::mem::take(&mut mails), now)?;
+            if mails.len() >= SEALED_TOGETHER && full.send(std::mem::take(&mut mails)).is_err() {
+                return Ok(());
             }
         }
-        Ok(sealed + self.seal_all(mails, now)?)
+        if !mails.is_empty() {
+            let _ = full.send(mails);
+        }
+        Ok(())
     }
 
     /// What waits, by mailbox; what is a test apart, so that nobody takes it for real (H3).
@@ -189,9 +217,6 @@ impl Notifier {
 
     /// Makes prepared mails durable, all with one fsync and one entry; gives how many the ledger took.
     fn seal_all(&self, mails: Vec<Mail>, now: Timestamp) -> anyhow::Result<usize> {
-        if mails.is_empty() {
-            return Ok(0);
-        }
         let blobs: Vec<_> = mails.iter().map(|mail| mail.card.blob.clone()).collect();
         self.blobs.sync(&blobs)?;
         let ids: Vec<_> = mails.iter().map(|mail| mail.id).collect();

@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::io::{self, Read as _};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 
 use rustix::fs::OFlags;
 
 use super::place::Copy;
 use super::take::Begun;
 use super::{Deliveries, marks};
-use crate::model::ids::Digest;
+use crate::model::ids::{BlobId, Digest};
 use crate::model::time::Timestamp;
 use crate::store::spool::{Folder, is_lone_file, is_unfinished};
 
@@ -45,6 +46,12 @@ const AHEAD_BYTES_MAX: u64 = 2 << 30;
 /// Read at once.
 pub(super) const BUFFER_BYTES: usize = 256 * 1024;
 
+/// So many bytes are written out together.
+const WRITTEN_OUT_BYTES: u64 = 64 << 20;
+
+/// A copy and its size.
+type Written = (BlobId, u64);
+
 /// Copies by the names of their files, until their rows take them.
 pub(super) type Copies = HashMap<String, Copy>;
 
@@ -68,21 +75,50 @@ impl Deliveries {
         let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
         let each = names.len().div_ceil(threads).max(1);
         let ahead = AtomicU64::new(0);
-        let look = |names: &[&str]| {
+        let look = |names: &[&str], copied: &Sender<Written>| {
             let mut buffer = vec![0; BUFFER_BYTES];
-            names.iter().map(|name| self.look_at(folder, name, &ahead, &mut buffer, now)).collect()
+            let look = |name: &&str| {
+                let found = self.look_at(folder, name, &ahead, &mut buffer, now)?;
+                if let Some(copy) = found.as_ref().and_then(|found| found.copy.as_ref())
+                    && let Ok((_, size)) = copy.read
+                {
+                    // It ends early where the disk fails: said when the rows are placed, if not before.
+                    let _ = copied.send((copy.blob.clone(), size));
+                }
+                Ok(found)
+            };
+            names.iter().map(look).collect::<io::Result<Vec<_>>>()
         };
         std::thread::scope(|scope| {
-            let parts: Vec<_> = names.chunks(each).map(|names| scope.spawn(move || look(names))).collect();
+            let (copied, written) = channel();
+            let writing = scope.spawn(|| self.write_out(written));
+            let looking = names.chunks(each).map(|names| {
+                let copied = copied.clone();
+                scope.spawn(move || look(names, &copied))
+            });
+            let looking: Vec<_> = looking.collect();
+            drop(copied);
             let mut found = Vec::with_capacity(names.len());
-            for part in parts {
-                let part: io::Result<Vec<_>> = part
-                    .join()
-                    .unwrap_or_else(|_| Err(io::Error::other("a thread that reads files panicked")));
-                found.extend(part?);
+            for part in looking {
+                found.extend(part.join().unwrap_or_else(|_| Err(panicked()))?);
             }
+            writing.join().unwrap_or_else(|_| Err(panicked()))?;
             Ok(found)
         })
+    }
+
+    /// Makes copies durable while others are still being made: when their rows are placed, little is left to be written.
+    fn write_out(&self, written: Receiver<Written>) -> io::Result<()> {
+        let (mut blobs, mut bytes) = (Vec::new(), 0);
+        for (blob, size) in written {
+            blobs.push(blob);
+            bytes += size;
+            if bytes >= WRITTEN_OUT_BYTES {
+                self.blobs.sync(&blobs)?;
+                (blobs, bytes) = (Vec::new(), 0);
+            }
+        }
+        Ok(())
     }
 
     fn look_at(
@@ -116,6 +152,10 @@ impl Deliveries {
         let blobs: Vec<_> = copies.into_values().map(|copy| copy.blob).collect();
         if blobs.is_empty() { Ok(()) } else { self.blobs.remove(&blobs) }
     }
+}
+
+fn panicked() -> io::Error {
+    io::Error::other("a thread that reads or writes documents panicked")
 }
 
 fn open_named(folder: &Folder, name: &str) -> io::Result<Option<std::fs::File>> {
