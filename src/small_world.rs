@@ -607,9 +607,12 @@ impl Blobs for FakeBlobs {
         )
     }
     fn free_bytes(&self) -> io::Result<u64> {
-        Ok(u64::MAX)
+        Ok(FREE_BYTES)
     }
 }
+
+/// What is free on the disk of [`FakeBlobs`].
+pub(crate) const FREE_BYTES: u64 = 1 << 40;
 
 /// Everything a stage stands on.
 pub(crate) struct World {

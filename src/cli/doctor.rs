@@ -93,7 +93,7 @@ fn examine(config: &Config, now: Timestamp, report: &mut Report) {
     files::authorities(config, now, report);
     revocation::lists(config, now, report);
     files::spools(config, report);
-    files::journal(config, now, report);
+    files::journal(config, now, running::is_held(config), report);
     running::daemon(config, report);
     peers::scanner(config, now, report);
     peers::mail(config, report);

@@ -13,8 +13,9 @@ use crate::desk::{Answer, Kind, Request, Trouble};
 use crate::model::party::Actor;
 use crate::model::time::{Clock as _, SystemClock};
 use crate::store::durable;
-use crate::store::journal::{self, JournalError, Next, Reader};
-use crate::store::root::{self, Clean, Root};
+use crate::store::journal::{JournalError, Next, Reader};
+use crate::store::recover;
+use crate::store::root::Root;
 
 const COLUMNS: [Column; 4] = [("EVENT", "seq"), ("AT", "at"), ("BY", "by"), ("WHAT", "event")];
 /// Events shown at once.
@@ -74,21 +75,9 @@ fn verify(globals: &Globals) -> Result<Exit, Trouble> {
     let config = globals.load()?;
     let spinner = indicatif::ProgressBar::new_spinner().with_message("checking the journal");
     spinner.enable_steady_tick(std::time::Duration::from_millis(100));
-    let closed = root::clean_in(&config.places.root);
-    let verified = journal::verify(&config.places.root.join("journal"));
+    let verified = recover::verify(&config.places.root);
     spinner.finish_and_clear();
     let verified = verified?;
-    if let Some(Clean { seq, .. }) = closed.filter(|closed| closed.seq > verified.position.seq) {
-        let witness = "the daemon was stopped in order";
-        return Err(match verified.tail {
-            Some(tail) => {
-                let why = format!("{}; and {witness} after event {seq}", tail.why);
-                JournalError::Damaged { place: tail.bad, why }
-            }
-            None => JournalError::Short { ends: verified.position.seq, witness, seq },
-        }
-        .into());
-    }
     let tail = verified.tail.as_ref().map(|tail| json!({ "at": tail.bad.to_string(), "why": tail.why }));
     let notes = match &verified.tail {
         Some(tail) => vec![format!(

@@ -572,7 +572,7 @@ fn watch_outside(house: &House, now: Timestamp) {
         metrics_gauge(names::DISK_FREE_BYTES, free as f64);
         if free < config.submit.free_bytes_min {
             let text = format!(
-                "{free} bytes free where the data root lies, less than submit.free_bytes_min: uploads are refused; make room"
+                "{free} bytes free where the data root lies, less than submit.free_bytes_min: uploads are refused, deliveries wait; make room"
             );
             house.alarms.raise("DISK-LOW", &text, now);
         } else {

@@ -93,7 +93,7 @@ impl Stages {
             root.clone(),
         );
         let purge = Arc::new(purge);
-        let (tables, delegations) = (Arc::clone(config), Arc::clone(config));
+        let (tables, delegations, reserve) = (Arc::clone(config), Arc::clone(config), Arc::clone(config));
         let turn = SpoolTurn::default();
         let recalls = Arc::clone(&purge);
         let deliveries = Deliveries {
@@ -104,6 +104,7 @@ impl Stages {
             zone: now.gateway.zone,
             tables: Arc::new(move |insurer| document_table(&tables.get(), insurer)),
             delegations: Arc::new(move |insurer| delegation_policy(&delegations.get(), insurer)),
+            free_bytes_min: Arc::new(move || reserve.get().submit.free_bytes_min),
             scanner,
             turn: turn.clone(),
             alarms: Arc::clone(alarms),

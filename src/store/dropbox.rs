@@ -553,6 +553,9 @@ impl Dropbox {
                 gone.push(blob.clone());
             }
         }
+        if state.folders.contains_key(&set.folder) && !set.folder.is_empty() {
+            logged = logged.and(self.log(&mut state, &Line::Emptied { folder: set.folder.clone() }));
+        }
         if let Some(folder) = state.folders.get_mut(&set.folder) {
             folder.emptied = true;
             folder.taken = (set.manifest_bytes.len() <= TAKEN_BYTES_MAX).then(|| set.manifest_bytes.clone());

@@ -1,18 +1,18 @@
 //! Opening the ledger: is the index what the journal says? If anything speaks against it, it is moved aside and built
 //! anew from the journal, without being asked; damage to the journal itself stops the opening.
 //!
-//! What is found out about a restored backup: a journal that ends before the last orderly close, an index that is ahead
-//! of the journal, a file `EPOCH` of another root. What cannot be found out from the inside: a copy of the whole root
-//! put back in one piece. After any restore the operator begins a new epoch.
+//! What is found out about a restored backup: a journal that ends before the last orderly close, or before what the index has
+//! applied, or that is empty though there are blobs; a file `EPOCH` of another root. What cannot be found out from the inside:
+//! a copy of the whole root put back in one piece. After any restore the operator begins a new epoch.
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::sync_channel;
 
 use super::durable;
 use super::index::{Index, IndexError, IndexOptions};
-use super::journal::{Cut, Journal, JournalError, JournalOptions, Next, Witnesses};
+use super::journal::{self, Cut, Journal, JournalError, JournalOptions, Next, Verified, Witnesses};
 use super::project::project;
-use super::root::{Clean, Epoch, Root, RootError, boot_id};
+use super::root::{Clean, Epoch, Root, RootError, boot_id, clean_in};
 use super::tables::{self, Draft, META, Meta, SCHEMA};
 use crate::model::event::Record;
 use crate::model::ids::Digest;
@@ -94,16 +94,6 @@ pub enum RebuildReason {
     /// It was built from another journal.
     #[error("it belongs to another journal")]
     Foreign,
-    /// It has applied what the journal does not have. Either the index or the journal was put back from a backup.
-    #[error(
-        "it is at event {index}, but the journal ends at {journal}: if the journal was restored, begin a new epoch"
-    )]
-    Ahead {
-        /// The index's last event.
-        index: u64,
-        /// The journal's.
-        journal: u64,
-    },
     /// The machine went down while it was open.
     #[error("the machine went down while it was open")]
     PowerCut,
@@ -157,9 +147,7 @@ pub(super) fn recover<I: Index>(
     let (journal, cut, applied) = open_journal(root, &epoch, options, &found, clean.as_ref(), now)?;
     let end = journal.position().clone();
     let found = found.and_then(|(index, meta)| {
-        let why = if meta.seq > end.seq {
-            RebuildReason::Ahead { index: meta.seq, journal: end.seq }
-        } else if applied != Some(meta.hash) {
+        let why = if applied != Some(meta.hash) {
             RebuildReason::Foreign
         } else if power_cut {
             RebuildReason::PowerCut
@@ -209,6 +197,40 @@ fn epoch_on_record(root: &Root) -> Result<Epoch, OpenError> {
     Ok(epoch)
 }
 
+/// Checks the journal of the root at `path` from its first event, and against what else there tells where it must end; reads
+/// only, takes no lock, and works while a daemon runs.
+pub fn verify(path: &Path) -> Result<Verified, JournalError> {
+    let clean = clean_in(path);
+    let verified = journal::verify(&path.join("journal"))?;
+    let ends = verified.position.seq;
+    if let Some(Clean { seq, .. }) = clean.filter(|clean| clean.seq > ends) {
+        return Err(match verified.tail {
+            Some(tail) => {
+                let why = format!("{}; and {CLOSED} at event {seq}", tail.why);
+                JournalError::Damaged { place: tail.bad, why }
+            }
+            None => JournalError::Short { ends, witness: CLOSED, seq },
+        });
+    }
+    if ends == 0 {
+        not_gone(path)?;
+    }
+    Ok(verified)
+}
+
+/// An empty journal is that of a new root only: bytes are taken of parties alone that a journal names.
+fn not_gone(path: &Path) -> Result<(), JournalError> {
+    let blobs = path.join("blobs");
+    let used = match std::fs::read_dir(&blobs) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
+        entries => entries.map_err(|source| JournalError::Io { path: blobs, source })?.next().is_some(),
+    };
+    if used { Err(JournalError::Gone { folder: path.join("journal") }) } else { Ok(()) }
+}
+
+/// Who tells where the journal ended: the file `CLEAN`.
+const CLOSED: &str = "the daemon was stopped in order";
+
 type Found<I> = Result<(I, Meta), RebuildReason>;
 
 /// Opens the journal; also returns its link at the event that the index has applied last.
@@ -227,9 +249,14 @@ fn open_journal<I>(
     let opened =
         Journal::open(&root.journal(), &epoch.uuid, options.journal.clone(), &witnesses, probe, now)?;
     let end = opened.journal.position();
-    if let Some(clean) = clean.filter(|clean| clean.seq > end.seq) {
-        let witness = "the daemon was stopped in order";
-        return Err(JournalError::Short { ends: end.seq, witness, seq: clean.seq }.into());
+    // What the index has applied was on disk before: a journal that ends earlier has lost it.
+    let closed = clean.map(|clean| (CLOSED, clean.seq));
+    let indexed = applied.map(|meta| ("the index is", meta.seq));
+    if let Some((witness, seq)) = [closed, indexed].into_iter().flatten().find(|(_, seq)| *seq > end.seq) {
+        return Err(JournalError::Short { ends: end.seq, witness, seq }.into());
+    }
+    if end.seq == 0 && !options.restored {
+        not_gone(root.path())?;
     }
     if end.uuid != epoch.uuid {
         // A crash between the event that begins an epoch and the file: the event counts.

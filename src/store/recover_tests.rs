@@ -247,7 +247,7 @@ fn a_harmed_index_comes_back() {
 }
 
 #[test]
-fn an_index_behind_is_brought_up_and_one_ahead_rebuilt() {
+fn an_index_behind_is_brought_up_and_one_ahead_tells_that_the_journal_lost_its_end() {
     let dir = tempfile::tempdir().unwrap();
     let early = tempfile::tempdir().unwrap();
     let (ledger, _) = open::<SledIndex>(dir.path());
@@ -275,10 +275,38 @@ fn an_index_behind_is_brought_up_and_one_ahead_rebuilt() {
     std::fs::remove_dir_all(early.path().join("index/db")).unwrap();
     std::fs::remove_file(early.path().join("CLEAN")).unwrap();
     copy_tree(late.path(), &early.path().join("index/db"));
-    let (ledger, recovery) = open::<SledIndex>(early.path());
-    let IndexState::Rebuilt { why, .. } = recovery.index else { panic!() };
-    assert_eq!(why, RebuildReason::Ahead { index: end, journal: end - 50 });
+    let short = open_with::<SledIndex>(early.path(), &LedgerOptions::default()).unwrap_err();
+    assert!(
+        matches!(&short, OpenError::Journal(JournalError::Short { ends, seq, .. }) if (*ends, *seq) == (end - 50, end)),
+        "{short}"
+    );
+    // What the operator says then.
+    let options = LedgerOptions { restored: true, ..LedgerOptions::default() };
+    let (ledger, recovery) = open_with::<SledIndex>(early.path(), &options).unwrap();
+    assert!(matches!(recovery.index, IndexState::Rebuilt { why: RebuildReason::Restored, .. }));
     assert_eq!(ledger.submission(number(1)).unwrap(), None);
+}
+
+#[test]
+fn an_empty_journal_beside_blobs_is_a_missing_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let (ledger, _) = open::<SledIndex>(dir.path());
+    prepare(&ledger);
+    drop(ledger);
+    for name in ["journal", "index"] {
+        std::fs::remove_dir_all(dir.path().join(name)).unwrap();
+        std::fs::create_dir(dir.path().join(name)).unwrap();
+    }
+    // As a root is that was made, and never used.
+    assert_eq!(super::recover::verify(dir.path()).unwrap().position.seq, 0);
+    let day = dir.path().join("blobs/20261123");
+    std::fs::create_dir_all(&day).unwrap();
+    let gone = open_with::<SledIndex>(dir.path(), &LedgerOptions::default()).unwrap_err();
+    assert!(matches!(gone, OpenError::Journal(JournalError::Gone { .. })), "{gone}");
+    assert!(matches!(super::recover::verify(dir.path()), Err(JournalError::Gone { .. })));
+    std::fs::remove_dir(day).unwrap();
+    let (ledger, _) = open::<SledIndex>(dir.path());
+    assert!(ledger.insurers().unwrap().is_empty());
 }
 
 #[test]

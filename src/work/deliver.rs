@@ -179,6 +179,8 @@ pub struct Deliveries {
     pub tables: Arc<dyn Fn(&InsurerCode) -> DocumentTable + Send + Sync>,
     /// What an insurer wants with ended delegations.
     pub delegations: Arc<dyn Fn(&InsurerCode) -> DelegationPolicy + Send + Sync>,
+    /// Bytes that stay free on the disk (`submit.free_bytes_min`): documents wait before they take them.
+    pub free_bytes_min: Arc<dyn Fn() -> u64 + Send + Sync>,
     /// The scanner.
     pub scanner: Arc<dyn Scanner>,
     /// Shared with the sweep of `.tmp/`, in which reports are staged.

@@ -24,6 +24,7 @@ use super::publish::{Publisher, Withdrawal};
 use super::repeats::Claimant;
 use crate::filing::{Findings, set};
 use crate::model::card::SubmissionCard;
+use crate::model::escape::excerpt;
 use crate::model::finding::{Finding, Severity, Text};
 use crate::model::ids::{AccountId, BlobId, Digest, Number};
 use crate::model::metric;
@@ -283,7 +284,7 @@ impl Intake {
             earlier.as_ref().map_or(AsOf::Now(received_at), |earlier| AsOf::Then(earlier.received_at));
         let signer = self.verify(set, &account, as_of)?;
         if let Some(earlier) = earlier {
-            self.repair(&earlier, set, received_at)?;
+            self.again(&earlier, set, received_at)?;
             consume(dropbox, set, &[]);
             return Ok(Reply::Fine(Some(earlier.number)));
         }
@@ -467,7 +468,7 @@ impl Intake {
                 Received::Same(earlier) => {
                     self.blobs.remove(&[card])?;
                     if let Some(earlier) = self.ledger.submission(earlier)? {
-                        self.repair(&earlier, set, received_at)?;
+                        self.again(&earlier, set, received_at)?;
                     }
                     consume(dropbox, set, &[]);
                     return Ok(Reply::Fine(Some(earlier)));
@@ -489,8 +490,27 @@ impl Intake {
         Err(Failed::Fault(anyhow::anyhow!("the ledger kept changing its mind")))
     }
 
+    /// The manifest was taken before. Files that are not what it says are no repetition but a correction under the old
+    /// manifest: said, since nothing of it is taken. An error leaves the new bytes where they are.
+    fn again(&self, earlier: &Submission, set: &ClaimedSet, now: Timestamp) -> Result<(), Failed> {
+        let findings = self.hash(set)?;
+        let Some(name) = findings.first().and_then(|finding| finding.file.as_deref()) else {
+            return self.repair(earlier, set, now);
+        };
+        let (name, number, again) = (excerpt(name, 100), earlier.number, set.signature_name());
+        Err(Failed::Stays(said(
+            "UPLOAD-HASH",
+            format!(
+                "この SHA256SUMS は {number} として受付済みですが、「{name}」の内容がそのときと違うため受け取っていません。ファイルを直したときは SHA256SUMS を作り直して署名し、全部を送り直してください。直していないときは「{name}」と {again} を送り直してください。"
+            ),
+            format!(
+                "This SHA256SUMS was received as {number}, but the content of {name:?} is another: it was not taken. If the file was corrected, make SHA256SUMS anew, sign it and send everything again; if not, send {name:?} and {again} again."
+            ),
+        )))
+    }
+
     /// What was sent again takes the place of bytes that were lost before they reached the insurer; in order, there is
-    /// nothing to do. An error leaves the new bytes where they are.
+    /// nothing to do.
     fn repair(&self, earlier: &Submission, set: &ClaimedSet, now: Timestamp) -> Result<(), Failed> {
         if !matches!(earlier.state, State::Held | State::Accepted) {
             return Ok(());
@@ -508,20 +528,6 @@ impl Intake {
             self.alarms.raise(&alarm, &text, now);
             let same = set.files.iter().find(|new| new.sha256 == file.sha256);
             let new = same.ok_or_else(|| Failed::Fault(anyhow::anyhow!("{text}, but not that file")))?;
-            if digest_of(self.blobs.open(&new.blob)?.as_ref())? != file.sha256 {
-                let again = set.signature_name();
-                return Err(Failed::Stays(said(
-                    "UPLOAD-HASH",
-                    format!(
-                        "「{}」の内容が SHA256SUMS のハッシュ値と違います。そのファイルと {again} を送り直してください。",
-                        new.name
-                    ),
-                    format!(
-                        "The content of {:?} is not what SHA256SUMS says: send it and {again} again.",
-                        new.name.to_string()
-                    ),
-                )));
-            }
             self.blobs.restore(&file.blob, &new.blob)?;
             tracing::warn!(number = %earlier.number, blob = %file.blob, "lost bytes were restored from what was sent again");
         }

@@ -136,6 +136,7 @@ impl<'a> Run<'a> {
             zone: chrono_tz::Asia::Tokyo,
             tables: Arc::new(|_| DocumentTable::default()),
             delegations: Arc::new(|_| DelegationPolicy::default()),
+            free_bytes_min: Arc::new(|| 0),
             scanner: Arc::new(FixedScanner::clean()),
             turn: self.turn.clone(),
             alarms: self.alarms.clone(),

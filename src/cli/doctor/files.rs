@@ -19,6 +19,7 @@ use crate::rules::policy::{AccountsPolicy, DelegationPolicy};
 use crate::rules::renewal::RenewalPolicy;
 use crate::signed::{sshsig, x509};
 use crate::store::gateway_keys::{self, HOST_KEY, RECEIPT_KEY};
+use crate::store::recover;
 use crate::store::spool::{OPEN_FOLDERS, PRIVATE_FOLDERS};
 use crate::work::deliver::DocumentTable;
 
@@ -372,10 +373,43 @@ fn spool(own: &Path) -> Result<u32, String> {
     Ok(about.gid())
 }
 
-/// The journal's last event against the clock. The chain itself is `todoke journal verify`'s.
-pub(super) fn journal(config: &Config, now: Timestamp, report: &mut Report) {
+/// The journal: whole, when no daemon vouches for it, and its last event against the clock.
+pub(super) fn journal(config: &Config, now: Timestamp, runs: bool, report: &mut Report) {
     let folder = config.places.root.join("journal");
-    let Ok(last) = last_time(&folder) else { return };
+    if !folder.exists() {
+        // Said as a part of the data root that is missing.
+        return;
+    }
+    let found = if runs { Ok(None) } else { recover::verify(&config.places.root).map(Some) };
+    let tail = match found {
+        Err(error) => {
+            return report.error(
+                "journal",
+                error.to_string(),
+                "the daemon does not start before this is mended",
+            );
+        }
+        Ok(verified) => verified.and_then(|verified| verified.tail),
+    };
+    if let Some(tail) = tail {
+        let found = format!("its last bytes are no whole commit ({}: {})", tail.bad, tail.why);
+        report.warn(
+            "journal",
+            found,
+            "the next start judges them: what was never answered is cut and kept aside",
+        );
+    }
+    let last = match last_time(&folder) {
+        Ok(last) => last,
+        Err(error) => {
+            let found = format!("{} cannot be read: {error}", folder.display());
+            return report.error(
+                "journal",
+                found,
+                "use the daemon's user; put the folder back if it is missing",
+            );
+        }
+    };
     let Some(last) = last else {
         report.ok("journal", "nothing happened yet");
         return;

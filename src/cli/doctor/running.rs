@@ -37,17 +37,27 @@ pub(super) fn daemon(config: &Config, report: &mut Report) {
             }
             for alarm in status["alarms"].as_array().into_iter().flatten() {
                 let part = |key: &str| alarm[key].as_str().unwrap_or_default();
-                report.error(
-                    "alarm",
-                    format!("{}: {}", part("code"), part("text")),
-                    "it ends by itself once its cause is gone",
-                );
+                let code = part("code");
+                report.error("alarm", format!("{code}: {}", part("text")), advice(code));
             }
             queues(&status["queues"], report);
         }
         Err(trouble) => {
             report.error("daemon", trouble.to_string(), "look at its log; restart it if it hangs");
         }
+    }
+}
+
+/// What to do about an alarm beyond what its text says.
+fn advice(code: &str) -> &'static str {
+    match code.split(' ').next().unwrap_or_default() {
+        "JOURNAL-STOPPED" => {
+            "put the disk in order, then restart the daemon: nothing that was answered is lost"
+        }
+        "SPOOL-UNAVAILABLE" => {
+            "see what is said of this insurer's folder above; the alarm ends by itself then"
+        }
+        _ => "do what its text says; it ends by itself once its cause is gone",
     }
 }
 
@@ -66,9 +76,9 @@ fn queues(queues: &Value, report: &mut Report) {
     }
 }
 
-/// Who holds the data root, when nobody listens: as the kernel lists locks, since trying the lock could turn away a daemon
-/// that starts at this moment.
-fn lock(config: &Config, report: &mut Report) {
+/// Whether a process holds the data root: as the kernel lists locks, since trying the lock could turn away a daemon that starts at
+/// this moment.
+pub(super) fn is_held(config: &Config) -> bool {
     let path = config.places.root.join("LOCK");
     let inode = std::fs::metadata(&path).map(|about| format!(":{}", about.ino())).unwrap_or_default();
     let locks = std::fs::read_to_string("/proc/locks").unwrap_or_default();
@@ -76,11 +86,16 @@ fn lock(config: &Config, report: &mut Report) {
         let mut fields = line.split_ascii_whitespace().skip(1);
         fields.next() == Some("FLOCK") && fields.nth(3).is_some_and(|file| file.ends_with(&inode))
     };
-    if inode.is_empty() || !locks.lines().any(held) {
+    !inode.is_empty() && locks.lines().any(held)
+}
+
+/// Who holds the data root, when nobody listens.
+fn lock(config: &Config, report: &mut Report) {
+    if !is_held(config) {
         report.warn("daemon", "does not run", "start it with `todoke serve`");
         return;
     }
-    let pid = std::fs::read_to_string(&path).unwrap_or_default();
+    let pid = std::fs::read_to_string(config.places.root.join("LOCK")).unwrap_or_default();
     let found = format!("process {} holds the data root but does not listen", pid.trim());
     report.warn("daemon", found, "it is starting, stopping, or hangs; or another command is at work");
 }

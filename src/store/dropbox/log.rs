@@ -21,11 +21,31 @@ const LINE_BYTES_MAX: u64 = 16 * 1024;
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "snake_case")]
 pub(super) enum Line {
-    Folder { name: String, at: Timestamp },
-    NoFolder { name: String },
-    Put { folder: String, name: String, blob: BlobId, at: Timestamp },
-    Closed { blob: BlobId, size: u64, at: Timestamp },
-    Gone { blob: BlobId },
+    Folder {
+        name: String,
+        at: Timestamp,
+    },
+    NoFolder {
+        name: String,
+    },
+    Put {
+        folder: String,
+        name: String,
+        blob: BlobId,
+        at: Timestamp,
+    },
+    Closed {
+        blob: BlobId,
+        size: u64,
+        at: Timestamp,
+    },
+    Gone {
+        blob: BlobId,
+    },
+    /// A commit took what was in this folder.
+    Emptied {
+        folder: String,
+    },
 }
 
 impl Line {
@@ -75,6 +95,9 @@ pub(super) fn rewrite(state: &mut State, path: &Path) -> io::Result<()> {
         for (file, version) in &folder.files {
             lines.extend(lines_of(&Place { folder: name.clone(), name: file.clone() }, version));
         }
+        if folder.emptied {
+            lines.push(Line::Emptied { folder: name.clone() });
+        }
     }
     let mut text = Vec::new();
     for line in &lines {
@@ -87,7 +110,7 @@ pub(super) fn rewrite(state: &mut State, path: &Path) -> io::Result<()> {
 }
 
 /// Reads the log. A broken last line (the daemon died while writing it) is what was never answered; lines about blobs that
-/// are gone, or that the ledger has (`claimed`), are dropped.
+/// are gone, or that the ledger has (`claimed`), are dropped, and so are folders that commits emptied.
 pub(super) fn replay(
     state: &mut State,
     mut log: impl BufRead,
@@ -108,6 +131,7 @@ pub(super) fn replay(
     }
     for (place, blob, logged, at) in state.named() {
         let size = if claimed(&blob) {
+            state.emptied(&place.folder);
             None
         } else {
             match blobs.open(&blob) {
@@ -127,13 +151,18 @@ pub(super) fn replay(
             state.finished(&blob, false);
         }
     }
+    // Nobody uses them: no login outlives a start.
+    for name in state.leave_folders(0) {
+        state.remove_folder(&name);
+    }
     Ok(())
 }
 
 fn apply(state: &mut State, line: Line) {
     match line {
         Line::Folder { name, at } => {
-            state.folders.entry(name).or_insert_with(|| Folder::new(at)).changed = at;
+            let folder = state.folders.entry(name).or_insert_with(|| Folder::new(at));
+            (folder.changed, folder.emptied) = (at, false);
         }
         Line::NoFolder { name } => {
             state.remove_folder(&name);
@@ -154,5 +183,6 @@ fn apply(state: &mut State, line: Line) {
                 state.take(&place);
             }
         }
+        Line::Emptied { folder } => state.emptied(&folder),
     }
 }

@@ -314,6 +314,12 @@ impl State {
 
 /// For the log's replay.
 impl State {
+    pub(super) fn emptied(&mut self, folder: &str) {
+        if let Some(folder) = self.folders.get_mut(folder) {
+            folder.emptied = true;
+        }
+    }
+
     pub(super) fn finished(&mut self, blob: &BlobId, finished: bool) {
         if let Some(version) = self.of_blob(blob) {
             version.unfinished = !finished;

@@ -373,6 +373,27 @@ fn an_emptied_folder_stays_for_another_login_that_uses_it() {
 }
 
 #[test]
+fn folders_that_commits_emptied_do_not_come_back_after_a_crash() {
+    let mut world = World::new();
+    for name in ["answered", "recorded", "begun"] {
+        world.dropbox.make_folder(name, 1, NOW).unwrap();
+    }
+    let answered = world.set("answered", "one", "two", 1);
+    world.dropbox.consume(&answered, &[]).unwrap();
+    // Killed after the ledger had it and before the drop-box was told.
+    let recorded = world.set("recorded", "three", "four", 1);
+    world.put("begun/a", "five", 1);
+    world.again(&|blob| recorded.versions.contains(blob));
+    let folders =
+        |world: &World| world.dropbox.folders().into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+    assert_eq!(folders(&world), ["begun"]);
+    // The same name again is another folder.
+    world.dropbox.make_folder("answered", 2, NOW).unwrap();
+    world.again(&|blob| recorded.versions.contains(blob));
+    assert_eq!(folders(&world), ["answered", "begun"]);
+}
+
+#[test]
 fn what_is_left_alone_is_swept_a_folder_at_a_time_and_a_file_at_a_time_at_the_top() {
     let world = World::new();
     world.dropbox.make_folder("n", 1, NOW).unwrap();

@@ -83,6 +83,15 @@ pub enum JournalError {
         /// What that one says.
         seq: u64,
     },
+    /// There is no event, though there are blobs.
+    #[error(
+        "the journal in {folder} is empty, though blobs lie beside it: it is missing (is its disk mounted?). Nothing was \
+         changed. Put it back; if this is a restored backup, begin a new epoch with `todoke journal restored`"
+    )]
+    Gone {
+        /// The journal's folder.
+        folder: PathBuf,
+    },
     /// Journal and EPOCH are not of the same root.
     #[error(
         "the journal in {folder} is of epoch {journal}, but the file EPOCH says {file}: they are not of the same data \

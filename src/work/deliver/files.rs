@@ -55,6 +55,14 @@ type Written = (BlobId, u64);
 /// Copies by the names of their files, until their rows take them.
 pub(super) type Copies = HashMap<String, Copy>;
 
+/// What one thread found.
+#[derive(Default)]
+struct Looked {
+    found: Vec<Option<Found>>,
+    /// It ended early.
+    failed: Option<io::Error>,
+}
+
 /// What was found out about a file.
 pub(super) struct Found {
     pub(super) sha256: Digest,
@@ -76,19 +84,26 @@ impl Deliveries {
         let each = names.len().div_ceil(threads).max(1);
         let ahead = AtomicU64::new(0);
         let look = |names: &[&str], copied: &Sender<Written>| {
-            let mut buffer = vec![0; BUFFER_BYTES];
-            let look = |name: &&str| {
-                let found = self.look_at(folder, name, &ahead, &mut buffer, now)?;
+            let (mut buffer, mut looked) = (vec![0; BUFFER_BYTES], Looked::default());
+            for name in names {
+                let found = match self.look_at(folder, name, &ahead, &mut buffer, now) {
+                    Ok(found) => found,
+                    Err(error) => {
+                        looked.failed = Some(error);
+                        break;
+                    }
+                };
                 if let Some(copy) = found.as_ref().and_then(|found| found.copy.as_ref())
                     && let Ok((_, size)) = copy.read
                 {
-                    // It ends early where the disk fails: said when the rows are placed, if not before.
+                    // Nobody takes it any more where the disk failed: said below.
                     let _ = copied.send((copy.blob.clone(), size));
                 }
-                Ok(found)
-            };
-            names.iter().map(look).collect::<io::Result<Vec<_>>>()
+                looked.found.push(found);
+            }
+            looked
         };
+        let (mut found, mut failed) = (Vec::with_capacity(names.len()), None);
         std::thread::scope(|scope| {
             let (copied, written) = channel();
             let writing = scope.spawn(|| self.write_out(written));
@@ -98,13 +113,22 @@ impl Deliveries {
             });
             let looking: Vec<_> = looking.collect();
             drop(copied);
-            let mut found = Vec::with_capacity(names.len());
             for part in looking {
-                found.extend(part.join().unwrap_or_else(|_| Err(panicked()))?);
+                match part.join() {
+                    Ok(part) => {
+                        found.extend(part.found);
+                        failed = failed.take().or(part.failed);
+                    }
+                    Err(_) => failed = Some(panicked()),
+                }
             }
-            writing.join().unwrap_or_else(|_| Err(panicked()))?;
-            Ok(found)
-        })
+            failed = failed.take().or(writing.join().unwrap_or_else(|_| Err(panicked())).err());
+        });
+        let Some(error) = failed else { return Ok(found) };
+        // What waits for room must not take it. What cannot be removed is the sweep's.
+        let copies = found.into_iter().flatten().filter_map(|found| found.copy);
+        let _ = self.blobs.remove(&copies.map(|copy| copy.blob).collect::<Vec<_>>());
+        Err(error)
     }
 
     /// Makes copies durable while others are still being made: when their rows are placed, little is left to be written.

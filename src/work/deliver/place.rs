@@ -311,13 +311,18 @@ impl Deliveries {
         Ok(Prepared::Ready(Box::new(Ready { document, warning: (kind != given).then(unknown_kind) })))
     }
 
-    /// Into a blob, hashed and looked at on the way.
+    /// Into a blob, hashed and looked at on the way. `StorageFull` where the disk's reserve begins.
     pub(super) fn copy(
         &self,
         content: &mut dyn io::Read,
         buffer: &mut [u8],
         now: Timestamp,
     ) -> io::Result<Copy> {
+        let (free, least) = (self.blobs.free_bytes()?, (self.free_bytes_min)());
+        if free < least {
+            let why = format!("{free} bytes are free, less than submit.free_bytes_min ({least})");
+            return Err(io::Error::new(io::ErrorKind::StorageFull, why));
+        }
         let mut writer = self.blobs.create(now)?;
         let blob = writer.id().clone();
         let mut check = ContentCheck::default();

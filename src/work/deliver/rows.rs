@@ -87,7 +87,7 @@ impl Taking<'_> {
             |earlier| (earlier.outcomes, earlier.copies),
         );
         // While one batch becomes durable and is placed, the next is copied and scanned.
-        let (outcomes, ended) = std::thread::scope(|scope| {
+        let placed = std::thread::scope(|scope| {
             let (full, batches) = sync_channel::<Batch>(1);
             let by = Actor::Importer(self.code.clone());
             let placing = scope.spawn(move || {
@@ -107,7 +107,15 @@ impl Taking<'_> {
                 outcomes[index] = Some(outcome);
             }
             Ok::<_, WorkError>((outcomes, ended))
-        })?;
+        });
+        let (outcomes, ended) = match placed {
+            Ok(placed) => placed,
+            Err(error) => {
+                // The next step copies anew what no row has taken. What cannot be removed is the sweep's.
+                let _ = deliveries.discard_copies(copies);
+                return Err(error);
+            }
+        };
         if ended == Ended::TurnOver {
             let under_way = UnderWay { at: self.begun.at, set: self.begun.set, outcomes, copies };
             deliveries.memory.under_way().insert(key, under_way);

@@ -28,6 +28,7 @@ pub(super) fn stage(world: &World, scanner: Arc<FixedScanner>, points: Points) -
         zone: chrono_tz::Asia::Tokyo,
         tables: Arc::new(|_| DocumentTable::default()),
         delegations: Arc::new(|_| DelegationPolicy::default()),
+        free_bytes_min: Arc::new(|| 0),
         scanner,
         turn: world.turn.clone(),
         alarms: world.alarms.clone(),
@@ -510,6 +511,25 @@ fn copies_that_no_row_took_are_removed() {
     it.job("k", "account,file,type\nK0001,c.pdf,お知らせ\n", &[("c.pdf", "%PDF-1.7 c %%EOF")]);
     it.settle();
     assert_eq!(it.world.blobs.count(), 2);
+}
+
+#[test]
+fn documents_leave_the_disks_reserve_alone_and_come_when_there_is_room() {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    let mut it = Delivering::new();
+    let least = Arc::new(AtomicU64::new(crate::small_world::FREE_BYTES + 1));
+    let read = least.clone();
+    it.stage.free_bytes_min = Arc::new(move || read.load(Ordering::SeqCst));
+    it.job("j", "account,file,type\nK0001,a.pdf,お知らせ\n", &[("a.pdf", PDF)]);
+    assert_eq!(it.settle(), 0);
+    assert_eq!((it.world.blobs.count(), it.results().len()), (0, 0));
+    assert!(it.world.names("outgoing/j").contains(&"a.pdf".to_owned()));
+    let alarms = it.world.alarms.list();
+    assert!(alarms.iter().any(|alarm| alarm.text.contains("make room")), "{alarms:?}");
+    least.store(0, Ordering::SeqCst);
+    it.settle();
+    assert_eq!(it.results(), ["2 placed"]);
+    assert!(it.world.alarms.list().is_empty(), "{:?}", it.world.alarms.list());
 }
 
 #[test]

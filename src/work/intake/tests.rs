@@ -352,13 +352,28 @@ fn bytes_that_were_lost_are_taken_from_what_is_sent_again() {
     let manifest = format!("# kind: other\n# office: 1234\n{digest}  a.txt\n");
     assert_eq!(Run::refused(run.take(run.claim_signed(&manifest, Some("two")))).code, "UPLOAD-HASH");
     assert_eq!(run.names(), [MANIFEST, SIGNATURE, "a.txt"]);
-    assert!(run.alarm_codes().contains(&format!("PAYLOAD-LOST {number}")));
     assert_eq!(run.take(run.put("a.txt", b"one").unwrap()), Reply::Fine(Some(number)));
     assert_eq!(run.blobs.get(&blob, 9).unwrap(), b"one");
     run.clock.advance(120 * SECOND);
     run.intake.publisher.step(run.now()).unwrap();
     assert_eq!(run.of(number).state, State::Published);
     assert!(run.alarms.list().is_empty(), "{:?}", run.alarms.list());
+}
+
+#[test]
+fn a_correction_under_the_old_manifest_is_said_and_not_thrown_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = Run::found(dir.path());
+    let number = run.send("", "one");
+    let digest = Digest::of(b"one");
+    let manifest = format!("# kind: other\n# office: 1234\n{digest}  a.txt\n");
+    let said = Run::refused(run.take(run.claim_signed(&manifest, Some("two"))));
+    assert_eq!(said.code, "UPLOAD-HASH");
+    assert!(said.text.ja.contains(&number.to_string()) && said.text.ja.contains("a.txt"), "{}", said.text.ja);
+    assert_eq!(run.names(), [MANIFEST, SIGNATURE, "a.txt"]);
+    // The same bytes are the same submission.
+    assert_eq!(run.take(run.put("a.txt", b"one").unwrap()), Reply::Fine(Some(number)));
+    assert!(run.names().is_empty());
 }
 
 #[test]
