@@ -316,6 +316,12 @@ fn each_difference_made_by_hand_is_named() {
     for (what, from, expected) in [
         ("a document's blob", blob_file(&document.blob), "DOCUMENT-WITHOUT-BLOB"),
         ("its card", blob_file(&document.card.blob), "CARD-MISSING"),
+        (
+            "an account's card",
+            blob_file(&run.ledger.account(&account("K0001")).unwrap().unwrap().card.blob),
+            "CARD-MISSING",
+        ),
+        ("what vouches for it", spool.join("new").join(&waits).join("evidence"), "SPOOL-CHANGED"),
         ("a published folder", spool.join("new").join(&waits), "PUBLISHED-NOT-IN-NEW"),
         ("the books", run.root.join("books/2026-11-22.books"), "BOOKS-MISSING"),
     ] {
@@ -341,6 +347,19 @@ fn each_difference_made_by_hand_is_named() {
     std::fs::remove_file(&cover).unwrap();
     assert_eq!(found(&all), ["SPOOL-CHANGED"]);
     std::fs::write(&cover, kept).unwrap();
+    let foreign = spool.join("new").join(&waits).join("attachment-02.txt");
+    std::fs::write(&foreign, "x").unwrap();
+    assert_eq!(found(&all), ["SPOOL-CHANGED"]);
+    std::fs::remove_file(&foreign).unwrap();
+    let deep = Scope { deep: true, ..Scope::default() };
+    assert_eq!(found(&deep), [""; 0]);
+    let told = spool.join("new").join(&waits).join("submission.json");
+    let kept = std::fs::read_to_string(&told).unwrap();
+    std::fs::remove_file(&told).unwrap();
+    std::fs::write(&told, kept.replace("K0001", "K0002")).unwrap();
+    assert_eq!(found(&deep), ["SPOOL-CHANGED"]);
+    std::fs::remove_file(&told).unwrap();
+    std::fs::write(&told, kept).unwrap();
 
     let bytes = std::fs::read(blob_file(&document.blob)).unwrap();
     std::fs::write(blob_file(&document.blob), b"%PDF tow").unwrap();

@@ -2,18 +2,19 @@
 //! each leftover with the sweep that will take it and when. Changes nothing.
 
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashSet};
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use chrono_tz::Tz;
+use rustix::fs::OFlags;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 use super::batches::is_closed_stage;
 use super::books::{Sheets, Total, read};
 use super::deliver::is_begun;
-use super::publish::SpoolTurn;
+use super::publish::{self, SpoolTurn};
 use super::retention::erase_leftover;
 use super::step::{Doing as _, WorkError};
 use super::sweep::{number_in, orphan_due, stage_due};
@@ -22,14 +23,17 @@ use crate::model::day::ClosedDay;
 use crate::model::document::Document;
 use crate::model::escape;
 use crate::model::ids::{AccountId, BlobId, Digest, InsurerCode, Number};
+use crate::model::mail::MailState;
+use crate::model::party::Account;
 use crate::model::submission::{State, Submission};
 use crate::model::time::Timestamp;
 use crate::signed::sshsig::{self, RECONCILIATION_NAMESPACE};
 use crate::store::blobs::Blobs;
 use crate::store::books::{Book, Books, HEAD, account_part, insurer_part, signature_of};
+use crate::store::cards;
 use crate::store::keys::Keys;
-use crate::store::ledger::{Ledger, SubmissionFilter};
-use crate::store::spool::{InsurerSpool, Place, is_folder};
+use crate::store::ledger::{Ledger, MailFilter, SubmissionFilter};
+use crate::store::spool::{Folder, InsurerSpool, Place, is_folder};
 
 /// What is compared.
 #[derive(Debug, Clone, Default)]
@@ -176,8 +180,10 @@ impl Compare {
         if let Some(day) = day {
             run.books(day)?;
         }
+        run.parties()?;
         run.submissions()?;
         run.documents()?;
+        run.mails()?;
         run.hashes()?;
         run.spools()?;
         Ok(run.found)
@@ -366,6 +372,52 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// Names, addresses and contacts of insurers, offices and accounts.
+    fn parties(&mut self) -> Result<(), WorkError> {
+        let ledger = Arc::clone(&self.of.ledger);
+        if self.scope.account.is_none() {
+            let wanted = self.scope.insurer.as_ref();
+            for insurer in
+                ledger.insurers()?.into_iter().filter(|of| wanted.is_none_or(|code| of.code == *code))
+            {
+                self.card(&insurer.card, &format!("insurer {}", insurer.code))?;
+                for office in ledger.offices(&insurer.code)? {
+                    self.card(&office.card, &format!("office {} of {}", office.code, insurer.code))?;
+                }
+            }
+        }
+        for account in self.accounts()? {
+            self.card(&account.card, &format!("account {}", account.id))?;
+        }
+        Ok(())
+    }
+
+    fn accounts(&self) -> Result<Vec<Account>, WorkError> {
+        Ok(match &self.scope.account {
+            Some(id) => self.of.ledger.account(id)?.into_iter().collect(),
+            None => self.of.ledger.accounts(self.scope.insurer.as_ref())?,
+        })
+    }
+
+    /// Mails that have still to be sent; those of everybody, or of one account.
+    fn mails(&mut self) -> Result<(), WorkError> {
+        if self.scope.insurer.is_some() && self.scope.account.is_none() {
+            return Ok(());
+        }
+        let account = self.scope.account.clone();
+        let mut filter = MailFilter { account, state: Some(MailState::Queued), ..MailFilter::default() };
+        loop {
+            let page = self.of.ledger.mails(&filter, PAGE)?;
+            for mail in &page {
+                self.card(&mail.card, &format!("mail {}", mail.id))?;
+            }
+            filter.before = page.last().map(|last| last.id);
+            if page.len() < PAGE {
+                return Ok(());
+            }
+        }
+    }
+
     fn submissions(&mut self) -> Result<(), WorkError> {
         let mut filter = SubmissionFilter {
             account: self.scope.account.clone(),
@@ -409,11 +461,7 @@ impl Run<'_> {
     }
 
     fn documents(&mut self) -> Result<(), WorkError> {
-        let accounts = match &self.scope.account {
-            Some(id) => self.of.ledger.account(id)?.into_iter().collect(),
-            None => self.of.ledger.accounts(self.scope.insurer.as_ref())?,
-        };
-        for account in accounts {
+        for account in self.accounts()? {
             let mut after = None;
             loop {
                 let page = self.of.ledger.documents(&account.id, None, after, PAGE)?;
@@ -438,6 +486,9 @@ impl Run<'_> {
             self.found.differs("DOCUMENT-WITHOUT-BLOB", &what, text);
         } else {
             self.candidate(&of.blob, of.sha256, &what);
+        }
+        if let Some(hold) = &of.hold {
+            self.card(&hold.card, &format!("{what}, its hold"))?;
         }
         self.card(&of.card, &what)
     }
@@ -564,7 +615,7 @@ impl Run<'_> {
                 self.found.differs(
                     "SPOOL-UNKNOWN",
                     what,
-                    "the ledger has no such submission of this insurer's: remove it",
+                    "the ledger has no such submission of this insurer's: look into its evidence/receipt.json, and move it away",
                 );
                 continue;
             };
@@ -579,7 +630,7 @@ impl Run<'_> {
                 )
                 | (State::Publishing | State::Published, Place::New) => {
                     if *place == Place::New {
-                        self.published(&what, spool, &known);
+                        self.published(&what, spool, &known)?;
                     }
                 }
                 (State::Collected | State::Imported | State::ImportFailed, Place::New) => {
@@ -622,11 +673,11 @@ impl Run<'_> {
         }
     }
 
-    /// A folder in `new/` holds what was accepted.
-    fn published(&mut self, what: &str, spool: &InsurerSpool, of: &Submission) {
+    /// A folder in `new/` holds what was accepted, and nothing else; `deep` reads what stands around the payload as well.
+    fn published(&mut self, what: &str, spool: &InsurerSpool, of: &Submission) -> Result<(), WorkError> {
         let Ok(folder) = spool.new.sub(of.number.to_string()) else {
             self.found.differs("SPOOL-CHANGED", what, "it is no folder that can be opened");
-            return;
+            return Ok(());
         };
         for file in &of.files {
             let name = &file.export_name;
@@ -636,6 +687,43 @@ impl Run<'_> {
                 self.found.differs("SPOOL-CHANGED", what, format!("{name} is not there as it was published"));
             }
         }
+        let ours =
+            |name: &str| AROUND.contains(&name) || of.files.iter().any(|file| file.export_name == name);
+        for name in folder.names().and_then(Iterator::collect::<io::Result<Vec<_>>>).unwrap_or_default() {
+            let name = name.to_string_lossy();
+            if !ours(&name) {
+                let name = escape::excerpt(&name, 80);
+                self.found.differs("SPOOL-CHANGED", what, format!("{name} was not published: move it away"));
+            }
+        }
+        for name in AROUND {
+            if !folder.stat(name).is_ok_and(|stat| stat.is_some()) {
+                self.found.differs("SPOOL-CHANGED", what, format!("{name} is not there any more"));
+            }
+        }
+        if self.scope.deep { self.around(what, &folder, of) } else { Ok(()) }
+    }
+
+    /// What stands around the payload is what the submission's card says.
+    fn around(&mut self, what: &str, folder: &Folder, of: &Submission) -> Result<(), WorkError> {
+        let blobs = Arc::clone(&self.of.blobs);
+        // A card that is gone is told as such.
+        let Ok(card) = cards::get(&*blobs, &of.card) else { return Ok(()) };
+        let decision = of.decision.as_ref().and_then(|decision| cards::get(&*blobs, decision).ok());
+        let expected = publish::around(of, &card, decision.as_ref())
+            .doing(|| format!("making the files of {what} anew"))?;
+        let evidence = folder.sub(publish::EVIDENCE).ok();
+        for file in expected {
+            let within = if file.evidence { evidence.as_ref() } else { Some(folder) };
+            let there = within.and_then(|within| within.open_file(file.name, OFlags::RDONLY).ok());
+            let mut bytes = Vec::new();
+            let read = there.map(|there| there.take(file.bytes.len() as u64 + 1).read_to_end(&mut bytes));
+            if read.is_none_or(|read| read.is_err()) || bytes != file.bytes {
+                let text = format!("{} is not there as it was published", file.name);
+                self.found.differs("SPOOL-CHANGED", what, text);
+            }
+        }
+        Ok(())
     }
 
     /// What lies in `.tmp/`, and who takes it.
@@ -717,6 +805,9 @@ impl Run<'_> {
         Ok(())
     }
 }
+
+/// What stands around the payload of a published folder.
+const AROUND: [&str; 3] = ["submission.json", "FILES.sha256", publish::EVIDENCE];
 
 fn is_part(name: &str) -> bool {
     name.strip_suffix(".sig").is_none()

@@ -209,7 +209,7 @@ impl Imports {
             None => self.alarms.clear(&alarm),
             Some(first) => {
                 let words = format!(
-                    "{} things in the insurer's folders are not the gateway's, such as {:?}; they are left alone: remove them",
+                    "{} things in the insurer's folders are not the gateway's, such as {:?}; they are left alone: move them away, and look into evidence/receipt.json of what has one first",
                     strangers.len(),
                     escape::excerpt(first, 80),
                 );

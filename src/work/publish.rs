@@ -29,6 +29,7 @@ use crate::store::spool::{Folder, InsurerSpool, Place, insurer_path};
 mod stage;
 
 pub use stage::CARD_BYTES_MAX;
+pub(in crate::work) use stage::{EVIDENCE, around};
 
 /// How publication goes about it.
 #[derive(Debug, Clone, Deserialize, Serialize)]
@@ -262,8 +263,7 @@ impl Publisher {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound && Self::is_renamed(lot, &name)? => {}
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                    let text =
-                        "new/ holds something of this number that the gateway did not put there; remove it";
+                    let text = "new/ holds something of this number that the gateway did not put there: look into its evidence/receipt.json, then move it away";
                     self.alarms.raise(&alarm, text, now);
                     self.postpone(&[*number], now);
                     continue;

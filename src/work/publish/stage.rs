@@ -160,6 +160,48 @@ fn evidence_files(card: &SubmissionCard) -> io::Result<Vec<(&'static str, Vec<u8
     Ok(files)
 }
 
+/// One of the files around the payload.
+pub(in crate::work) struct Around {
+    /// In `evidence/`.
+    pub(in crate::work) evidence: bool,
+    pub(in crate::work) name: &'static str,
+    pub(in crate::work) bytes: Vec<u8>,
+}
+
+/// Everything in a submission's folder but the payload. `InvalidData` when the card is not what was written.
+pub(in crate::work) fn around(
+    submission: &Submission,
+    card: &SubmissionCard,
+    decision: Option<&DecisionCard>,
+) -> io::Result<Vec<Around>> {
+    let bytes_of =
+        |text: &str| BASE64.decode(text).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error));
+    let top = |name, bytes| Around { evidence: false, name, bytes };
+    let evidence = |name, bytes| Around { evidence: true, name, bytes };
+    let mut files = vec![
+        top("submission.json", submission_json(submission, card)?),
+        top("FILES.sha256", files_sha256(submission).into_bytes()),
+        evidence("SHA256SUMS", bytes_of(&card.manifest)?),
+    ];
+    for (name, signature) in [("SHA256SUMS.sig", &card.signature), ("SHA256SUMS.p7s", &card.cms)] {
+        if !signature.is_empty() {
+            files.push(evidence(name, bytes_of(signature)?));
+        }
+    }
+    files.extend(evidence_files(card)?.into_iter().map(|(name, bytes)| evidence(name, bytes)));
+    files.push(evidence("signer.pub", format!("{}\n", card.signer).into_bytes()));
+    files.push(evidence("receipt.json", card.receipt.clone().into_bytes()));
+    files.push(evidence("receipt.json.sig", card.receipt_signature.clone().into_bytes()));
+    if let Some(decision) = decision {
+        files.push(evidence("receipt.decided.json", decision.receipt.clone().into_bytes()));
+        files.push(evidence("receipt.decided.json.sig", decision.receipt_signature.clone().into_bytes()));
+    }
+    Ok(files)
+}
+
+/// The folder for what vouches for the payload.
+pub(in crate::work) const EVIDENCE: &str = "evidence";
+
 /// Writes everything but the payload into the staged folder. Nothing is durable yet.
 pub(super) fn write_around(
     folder: &Folder,
@@ -168,29 +210,10 @@ pub(super) fn write_around(
     card: &SubmissionCard,
     decision: Option<&DecisionCard>,
 ) -> io::Result<()> {
-    let bytes_of =
-        |text: &str| BASE64.decode(text).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error));
-    let write = |folder: &Folder, name: &str, bytes: &[u8]| {
-        folder.write_new(name, bytes, 0o440, spool.group).map(drop)
-    };
-    write(folder, "submission.json", &submission_json(submission, card)?)?;
-    write(folder, "FILES.sha256", files_sha256(submission).as_bytes())?;
-    let evidence = folder.make("evidence", spool.folder_mode(), spool.group)?;
-    write(&evidence, "SHA256SUMS", &bytes_of(&card.manifest)?)?;
-    for (name, signature) in [("SHA256SUMS.sig", &card.signature), ("SHA256SUMS.p7s", &card.cms)] {
-        if !signature.is_empty() {
-            write(&evidence, name, &bytes_of(signature)?)?;
-        }
-    }
-    for (name, bytes) in evidence_files(card)? {
-        write(&evidence, name, &bytes)?;
-    }
-    write(&evidence, "signer.pub", format!("{}\n", card.signer).as_bytes())?;
-    write(&evidence, "receipt.json", card.receipt.as_bytes())?;
-    write(&evidence, "receipt.json.sig", card.receipt_signature.as_bytes())?;
-    if let Some(decision) = decision {
-        write(&evidence, "receipt.decided.json", decision.receipt.as_bytes())?;
-        write(&evidence, "receipt.decided.json.sig", decision.receipt_signature.as_bytes())?;
+    let evidence = folder.make(EVIDENCE, spool.folder_mode(), spool.group)?;
+    for file in around(submission, card, decision)? {
+        let into = if file.evidence { &evidence } else { folder };
+        into.write_new(file.name, &file.bytes, 0o440, spool.group)?;
     }
     Ok(())
 }
