@@ -199,6 +199,7 @@ fn monitors_see_figures_and_health() {
     let status = gateway.ask(&["status"]);
     assert_eq!(status["running"], true);
     assert_eq!(status["health"]["ok"], true, "{status:#}");
+    assert_eq!(status["health"]["ready"], true, "{status:#}");
     assert_eq!(status["alarms"], serde_json::json!([]), "{status:#}");
     let (code, body) = get(metrics, "/metrics");
     assert_eq!(code, 200);

@@ -85,7 +85,13 @@ impl Live for LiveDaemon {
     }
 
     fn health(&self) -> Value {
-        serde_json::to_value(self.house.health.report(Instant::now())).unwrap_or(Value::Null)
+        let (now, health) = (Instant::now(), &self.house.health);
+        let mut value = serde_json::to_value(health.report(now)).unwrap_or(Value::Null);
+        // Loops may all come round though nothing is taken in any more.
+        let readiness = health.readiness(now);
+        value["ready"] = readiness.ready.into();
+        value["waiting_for"] = readiness.waiting_for.into();
+        value
     }
 
     fn reload(&self) -> Result<Value, Trouble> {
