@@ -10,7 +10,7 @@ use super::ports::{Delivery, Envelope, Mailer, RecordingMailer};
 use super::sender::{Desk, SendPolicy, Sender};
 use crate::model::card::{AccountCard, CardRef, InsurerCard, OfficeCard};
 use crate::model::document::Document;
-use crate::model::event::Series;
+use crate::model::event::{MailResult, Series};
 use crate::model::finding::Language;
 use crate::model::ids::{DocumentId, MailId, OfficeCode};
 use crate::model::mail::{Mail, MailState, Report, Subject};
@@ -464,6 +464,74 @@ fn nothing_is_lost_by_a_crash_and_at_worst_a_mail_goes_twice() {
     let mail = post.last();
     assert!(post.ledger.mailbox(mail.mailbox.unwrap()).unwrap().unwrap().announced_at.is_some());
     assert_eq!(post.step(), []);
+}
+
+#[test]
+fn what_several_mails_announced_waits_again_whichever_of_them_marked_the_address() {
+    type Fails = fn(&Post<'_>, &Mail, &str);
+    let reported: Fails = |post, mail, salt| post.comes_back(mail, HARD, salt);
+    let passing: Fails = |post, mail, salt| post.comes_back(mail, SOFT, salt);
+    for (how, fails, count) in
+        [("reported", Some(reported), 2), ("passing", Some(passing), 3), ("refused", None, 2)]
+    {
+        let dir = tempfile::tempdir().unwrap();
+        let post = Post::found(dir.path(), &[("gone@example.jp", Language::Ja)]);
+        let later = Delivery::Deferred { reply: "451 4.7.1".into() };
+        for _ in 0..count {
+            post.place("K0001");
+            post.clock.advance(2 * HOUR);
+            if fails.is_none() {
+                // Each waits until both are refused at the same time.
+                post.host.will([later.clone(), later.clone(), later.clone()]);
+            }
+            post.step();
+        }
+        let arrivals: Vec<Mail> =
+            post.mails().into_iter().filter(|mail| matches!(mail.subject, Subject::Arrival(_))).collect();
+        assert_eq!(arrivals.len(), count, "{how}");
+        if let Some(fails) = fails {
+            // The youngest is read first.
+            for (n, mail) in arrivals.iter().rev().enumerate() {
+                fails(&post, mail, &format!("{n}"));
+                post.bounces.step(post.clock.now()).unwrap();
+            }
+        } else {
+            post.host.forget();
+            let ids = arrivals.iter().map(|mail| mail.id);
+            let refused =
+                ids.clone().map(|id| (id, MailResult::Failed { reply: "550 5.1.1".into() })).collect();
+            post.commit(Op::TryMails(refused));
+            ids.for_each(|mail| post.commit(Op::MarkAddress { mail, status: Some("5.1.1".into()) }));
+        }
+        let waiting = |post: &Post<'_>| post.ledger.waiting(Queue::Announce).unwrap().0;
+        assert_eq!(waiting(&post), count as u64, "{how}");
+        // Told twice of the same mail, nothing is given back twice.
+        if how == "reported" {
+            post.comes_back(&arrivals[0], HARD, "again");
+            post.bounces.step(post.clock.now()).unwrap();
+        }
+        post.changes_address("K0001", "right@example.jp");
+        post.clock.advance(2 * HOUR);
+        let sent = post.step();
+        let told: Vec<_> = sent.iter().filter(|mail| mail.0 == "right@example.jp").collect();
+        let [told] = told[..] else { panic!("{how}: {sent:?}") };
+        assert!(told.2.contains(&format!("{count}件")), "{how}: {}", told.2);
+        if how == "reported" {
+            post.comes_back(&arrivals[1], HARD, "late");
+            post.bounces.step(post.clock.now()).unwrap();
+        }
+        assert_eq!(waiting(&post), 0, "{how}: told once");
+
+        // An index that is made anew says the same of documents and mailboxes.
+        let seen = |post: &Post<'_>| {
+            let tag = arrivals[0].mailbox.unwrap();
+            (post.ledger.mailbox(tag).unwrap(), post.mails(), waiting(post))
+        };
+        let before = seen(&post);
+        let now = post.clock.now();
+        drop(post);
+        assert_eq!(seen(&Post::start(dir.path(), now)), before, "{how}");
+    }
 }
 
 /// A mail host that ends the ledger with the first mail it takes, as a full disk does.
