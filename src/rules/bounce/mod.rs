@@ -16,6 +16,7 @@ use std::borrow::Cow;
 use mail_parser::{Message, MessageParser, MimeHeaders as _, PartType};
 
 pub use marks::Mark;
+pub use words::blame;
 
 use super::smtp_code::{Fault, Status, fault};
 
