@@ -112,7 +112,7 @@ impl<'a> Post<'a> {
                 operator: None,
             }))),
             told: Mutex::default(),
-            complaints: Mutex::default(),
+            standing: Mutex::default(),
         };
         Self { root, ledger: journal, blobs, alarms, clock, host, notifier, sender, bounces }
     }
@@ -214,10 +214,15 @@ impl<'a> Post<'a> {
     fn leave(&self, to: &str, fields: &str, salt: &str) {
         let new = self.root.join("bounces/new");
         std::fs::create_dir_all(&new).unwrap();
+        let whose = if fields.contains("Final-Recipient") {
+            ""
+        } else {
+            "Final-Recipient: rfc822; soumu@example.jp\n"
+        };
         let text = format!(
             "From: MAILER-DAEMON@mx.example.jp\nTo: {to}\nX-Salt: {salt}\nMIME-Version: 1.0\nContent-Type: multipart/report; \
              report-type=delivery-status; boundary=x\n\n--x\nContent-Type: text/plain\n\nIt came back.\n--x\n\
-             Content-Type: message/delivery-status\n\nReporting-MTA: dns; mx\n\nFinal-Recipient: rfc822; soumu@example.jp\n{fields}\n\n--x--\n"
+             Content-Type: message/delivery-status\n\nReporting-MTA: dns; mx\n\n{whose}{fields}\n\n--x--\n"
         );
         std::fs::write(new.join(format!("{}.{salt}.mx", self.clock.now().0)), text).unwrap();
     }
@@ -475,7 +480,7 @@ fn what_several_mails_announced_waits_again_whichever_of_them_marked_the_address
         [("reported", Some(reported), 2), ("passing", Some(passing), 3), ("refused", None, 2)]
     {
         let dir = tempfile::tempdir().unwrap();
-        let post = Post::found(dir.path(), &[("gone@example.jp", Language::Ja)]);
+        let post = Post::found(dir.path(), &[("soumu@example.jp", Language::Ja)]);
         let later = Delivery::Deferred { reply: "451 4.7.1".into() };
         for _ in 0..count {
             post.place("K0001");
@@ -532,6 +537,38 @@ fn what_several_mails_announced_waits_again_whichever_of_them_marked_the_address
         drop(post);
         assert_eq!(seen(&Post::start(dir.path(), now)), before, "{how}");
     }
+}
+
+#[test]
+fn a_dead_member_of_a_shared_address_stops_no_mail() {
+    let dir = tempfile::tempdir().unwrap();
+    let post = Post::found(dir.path(), &[("soumu@example.jp", Language::Ja)]);
+    let member = |status: &str, to: &str| {
+        format!(
+            "Original-Recipient: rfc822;soumu@example.jp\nFinal-Recipient: rfc822;{to}\nAction: failed\nStatus: {status}"
+        )
+    };
+    for n in 0..5 {
+        post.place("K0001");
+        post.clock.advance(2 * HOUR);
+        assert_eq!(post.step().len(), 1, "mail {n} goes out");
+        let status = if n == 0 { "5.1.1" } else { "5.2.2" };
+        post.comes_back(&post.last(), &member(status, "yamada@other.example.com"), &format!("m{n}"));
+        post.bounces.step(post.clock.now()).unwrap();
+        assert_eq!(post.last().report.unwrap().report, Report::Member);
+        assert_eq!(post.alarm_codes(), ["MAIL-MEMBER K0001"]);
+    }
+    assert_eq!(post.ledger.marked_mailboxes(None, 10).unwrap(), []);
+    let text = post.alarms.list().remove(0).text;
+    assert!(text.contains("5.2.2") && !text.contains('@'), "{text}");
+    post.clock.advance(15 * DAY);
+    post.bounces.step(post.clock.now()).unwrap();
+    assert_eq!(post.alarm_codes(), [""; 0], "the list was corrected");
+
+    // The address itself, as its own host calls it.
+    post.comes_back(&post.last(), &member("5.1.1", "Soumu@mx1.example.jp"), "own");
+    post.bounces.step(post.clock.now()).unwrap();
+    assert_eq!(post.ledger.marked_mailboxes(None, 10).unwrap().len(), 1);
 }
 
 /// A mail host that ends the ledger with the first mail it takes, as a full disk does.

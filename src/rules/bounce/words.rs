@@ -146,15 +146,11 @@ pub(super) fn judge(head: &Head, text: &str) -> CameBack {
         } else {
             failed(status)
         };
-        return CameBack {
-            said,
-            status,
-            marks: Vec::new(),
-            recipient: failed_recipient.or_else(|| address_in(text)),
-        };
+        let recipient = failed_recipient.or_else(|| address_in(text));
+        return CameBack { said, status, marks: Vec::new(), reached: recipient.clone(), recipient };
     }
     let said = if is_answer(head) || automatic.starts_with("auto-") { Said::AutoReply } else { Said::Other };
-    CameBack { said, status: None, marks: Vec::new(), recipient: None }
+    CameBack { said, status: None, marks: Vec::new(), recipient: None, reached: None }
 }
 
 /// An answer that no person wrote (RFC 3834, and what came before it).

@@ -77,9 +77,10 @@ fn counts_more(told: &MailReport, before: Option<&MailReport>) -> bool {
             Report::Delayed => 1,
             Report::Relayed => 2,
             Report::Delivered => 3,
-            Report::Failed => 4,
-            Report::Complaint => 5,
-            Report::Unreachable => 6,
+            Report::Member => 4,
+            Report::Failed => 5,
+            Report::Complaint => 6,
+            Report::Unreachable => 7,
         };
         (of.proven, far)
     };
