@@ -19,10 +19,11 @@ use rustix::fs::OFlags;
 
 use super::alarms::Alarms;
 use super::notify::{Notifier, Recipient};
+use super::sender::moved::{given_up, given_up_text};
 use crate::model::card::MailCard;
 use crate::model::finding::Language;
 use crate::model::ids::{Digest, InsurerCode};
-use crate::model::mail::{Mail, Mailbox, Report, Subject};
+use crate::model::mail::{Mail, MailState, Mailbox, Report, Subject};
 use crate::model::party::{Account, Actor};
 use crate::model::time::{DAY, Timestamp};
 use crate::rules::bounce::{self, CameBack, Mark, Said};
@@ -239,6 +240,7 @@ impl Bounces {
                      owner to correct who is behind the address, or for another one"
                 ),
             ),
+            Report::Failed => (given_up(id), given_up_text(&mail, &status)),
             _ => return,
         };
         self.alarms.raise(&alarm, &text, now);
@@ -285,7 +287,10 @@ impl Bounces {
         for (alarm, (mail, since)) in &*standing {
             // Nobody says that a list was corrected: nothing comes back any more.
             let quiet = alarm.starts_with(MEMBER) && now.since(*since) > within;
-            if quiet || self.notifier.is_moved(mail)? {
+            if quiet
+                || self.notifier.is_moved(mail)?
+                || alarm == &given_up(mail.id) && !self.is_given_up(mail)?
+            {
                 over.push(alarm.clone());
             }
         }
@@ -294,6 +299,15 @@ impl Bounces {
             self.alarms.clear(&alarm);
         }
         Ok(())
+    }
+
+    /// Whether a mail that came back was neither sent once more nor is among what the mark of its address speaks of.
+    fn is_given_up(&self, mail: &Mail) -> anyhow::Result<bool> {
+        let Some(now) = self.ledger.mail(mail.id)? else { return Ok(false) };
+        let came_back =
+            now.state == MailState::Sent && now.report.is_some_and(|of| of.report == Report::Failed);
+        let mailbox = now.mailbox.map(|tag| self.ledger.mailbox(tag)).transpose()?.flatten();
+        Ok(came_back && mailbox.is_none_or(|mailbox| mailbox.mark.is_none()))
     }
 
     /// Tells the insurers of accounts whose address is marked, once for each mark.

@@ -571,6 +571,59 @@ fn a_dead_member_of_a_shared_address_stops_no_mail() {
     assert_eq!(post.ledger.marked_mailboxes(None, 10).unwrap().len(), 1);
 }
 
+#[test]
+fn a_mail_that_failed_behind_the_next_host_is_given_up_aloud_and_can_be_sent_once_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let post = Post::found(dir.path(), &[("soumu@example.jp", Language::Ja)]);
+    post.place("K0001");
+    post.clock.advance(60 * SECOND);
+    assert_eq!(post.step().len(), 1);
+    let mail = post.last();
+    let retry = || post.ledger.commit(Op::RetryMail(mail.id), Actor::Daemon, post.clock.now());
+    assert!(retry().is_err(), "it is thought to be there");
+    for salt in ["first", "second"] {
+        post.comes_back(&mail, "Action: failed\nStatus: 4.4.7", salt);
+        post.bounces.step(post.clock.now()).unwrap();
+        assert_eq!(post.alarm_codes(), [format!("MAIL-GIVEN-UP {}", mail.id)]);
+        let text = post.alarms.list().remove(0).text;
+        assert!(text.contains("account K0001") && text.contains("4.4.7"), "{text}");
+        if salt == "first" {
+            retry().unwrap();
+            assert_eq!(post.step().len(), 1);
+            assert_eq!((post.last().state, post.last().report), (MailState::Sent, None));
+            post.bounces.step(post.clock.now()).unwrap();
+            assert_eq!(post.alarm_codes(), [""; 0], "sent once more");
+        }
+    }
+    post.changes_address("K0001", "right@example.jp");
+    post.bounces.step(post.clock.now()).unwrap();
+    assert_eq!(post.alarm_codes(), [""; 0]);
+}
+
+#[test]
+fn what_is_given_up_names_who_was_to_be_told() {
+    let mail = |account: Option<&str>, subject: Subject| Mail {
+        account: account.map(self::account),
+        subject,
+        ..sample::mail(1, 14, vec![], NOW)
+    };
+    let text = |mail: &Mail| super::sender::moved::given_up_text(mail, "550");
+    let office = text(&mail(Some("K0001"), Subject::Swept));
+    assert!(
+        office.contains("to account K0001 was given up (550)") && office.contains("account change --mail")
+    );
+    let notice = Subject::Notice { kind: "address".into(), about: String::new() };
+    let contact = text(&mail(None, notice));
+    assert!(
+        contact.contains("an insurer's contact or the operator") && !contact.contains("account"),
+        "{contact}"
+    );
+    assert!(
+        contact.contains("`todoke insurer change --mail`") && contact.contains("`mail.operator`"),
+        "{contact}"
+    );
+}
+
 /// A mail host that ends the ledger with the first mail it takes, as a full disk does.
 struct LastMail {
     ledger: Arc<JournalLedger<MemoryIndex>>,

@@ -184,9 +184,17 @@ pub(super) fn readdress<I: Index>(draft: &mut Draft<'_, I>, id: MailId, again: O
 pub(super) fn retry<I: Index>(draft: &mut Draft<'_, I>, id: MailId) -> Decided {
     let stored = mail(draft, id)?;
     let waits = matches!(stored.mail.state, MailState::Queued | MailState::Failed);
-    if !waits || stored.card_gone {
+    // What an arrival announced to nobody waits for an announcement again by itself.
+    let came_back = stored.mail.report.as_ref().is_some_and(|of| {
+        let told_again = matches!(stored.mail.subject, Subject::Arrival(_));
+        of.proven && (of.report == Report::Failed || of.report == Report::Unreachable && !told_again)
+    });
+    let again = waits || stored.mail.state == MailState::Sent && came_back;
+    if !again || stored.card_gone {
         let state = stored.mail.state;
-        let why = format!("mail {id} is {state:?}: only a failed or deferred one can be tried again");
+        let why = format!(
+            "mail {id} is {state:?}: only one that failed, was deferred, or came back as failed can be tried again"
+        );
         return Err(Refusal::NotNow(why).into());
     }
     if stored.mail.last_reply.as_deref() == Some(ADDRESS_CHANGED) {

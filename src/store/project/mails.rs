@@ -33,6 +33,8 @@ pub(super) fn project<I: Index>(
         Event::MailRetried { id } => change_mail(draft, *id, |stored| {
             stored.mail.state = MailState::Queued;
             stored.mail.due_at = at;
+            // What came back was about the attempt before.
+            stored.mail.report = None;
             stored.ended_at = None;
         }),
         Event::MailCardErased { id } => change_mail(draft, *id, |stored| stored.card_gone = true),
