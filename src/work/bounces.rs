@@ -287,10 +287,15 @@ impl Bounces {
         for (alarm, (mail, since)) in &*standing {
             // Nobody says that a list was corrected: nothing comes back any more.
             let quiet = alarm.starts_with(MEMBER) && now.since(*since) > within;
-            if quiet
-                || self.notifier.is_moved(mail)?
-                || alarm == &given_up(mail.id) && !self.is_given_up(mail)?
-            {
+            let of_given_up = *alarm == given_up(mail.id);
+            let given_up = of_given_up && self.is_given_up(mail)?;
+            let settled = of_given_up && !given_up;
+            let moved = self.notifier.is_moved(mail)?;
+            if given_up && moved {
+                // Its turn comes, and the sender finds that it is to be told at another address.
+                self.ledger.commit(Op::RetryMail(mail.id), Actor::Daemon, now)?;
+            }
+            if quiet || settled || moved {
                 over.push(alarm.clone());
             }
         }

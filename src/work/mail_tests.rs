@@ -580,7 +580,9 @@ fn a_mail_that_failed_behind_the_next_host_is_given_up_aloud_and_can_be_sent_onc
     assert_eq!(post.step().len(), 1);
     let mail = post.last();
     let retry = || post.ledger.commit(Op::RetryMail(mail.id), Actor::Daemon, post.clock.now());
+    let dropped = Op::TryMail { id: mail.id, result: MailResult::Dropped };
     assert!(retry().is_err(), "it is thought to be there");
+    assert!(post.ledger.commit(dropped, Actor::Daemon, post.clock.now()).is_err());
     for salt in ["first", "second"] {
         post.comes_back(&mail, "Action: failed\nStatus: 4.4.7", salt);
         post.bounces.step(post.clock.now()).unwrap();
@@ -598,6 +600,21 @@ fn a_mail_that_failed_behind_the_next_host_is_given_up_aloud_and_can_be_sent_onc
     post.changes_address("K0001", "right@example.jp");
     post.bounces.step(post.clock.now()).unwrap();
     assert_eq!(post.alarm_codes(), [""; 0]);
+    let mut sent = post.step();
+    post.clock.advance(2 * HOUR);
+    sent.extend(post.step());
+    assert_eq!(sent.iter().map(|mail| &*mail.0).collect::<Vec<_>>(), ["right@example.jp"], "told there");
+
+    post.place("K0001");
+    post.clock.advance(2 * HOUR);
+    assert_eq!(post.step().len(), 1);
+    let behind = "Final-Recipient: rfc822; right@example.jp\nAction: failed\nStatus: 4.4.7";
+    post.comes_back(&post.last(), behind, "third");
+    post.bounces.step(post.clock.now()).unwrap();
+    assert_eq!(post.alarm_codes(), [format!("MAIL-GIVEN-UP {}", post.last().id)]);
+    post.commit(Op::TryMail { id: post.last().id, result: MailResult::Dropped });
+    post.bounces.step(post.clock.now()).unwrap();
+    assert_eq!(post.alarm_codes(), [""; 0], "taken out");
 }
 
 #[test]
