@@ -109,7 +109,7 @@ pub fn blame(text: &str) -> Option<Status> {
     if ABOUT_US.iter().any(|about| flat.contains(about)) {
         return None;
     }
-    phrase(&flat).filter(|status| matches!((status.subject, status.detail), (1, 1) | (2, 1)))
+    phrase(&flat).filter(|status| matches!((status.subject, status.detail), (1 | 2, 1)))
 }
 
 fn lines(text: &str) -> impl Iterator<Item = &str> {
