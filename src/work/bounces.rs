@@ -77,9 +77,6 @@ const MATCH_MAX: i64 = 10 * DAY;
 const SEEN: &str = ":2,S";
 /// Messages that could not be opened or read.
 const ALARM: &str = "BOUNCES-UNREADABLE";
-/// Alarms about what came back, by account.
-const COMPLAINT: &str = "MAIL-COMPLAINT";
-const MEMBER: &str = "MAIL-MEMBER";
 /// What opening says of a message that went meanwhile, and of a link.
 const NOT_THERE: i32 = rustix::io::Errno::NOENT.raw_os_error();
 const A_LINK: i32 = rustix::io::Errno::LOOP.raw_os_error();
@@ -228,13 +225,13 @@ impl Bounces {
         let whom = mail.account.as_ref().map_or_else(|| id.to_string(), ToString::to_string);
         let (alarm, text) = match report {
             Report::Complaint => (
-                format!("{COMPLAINT} {whom}"),
+                format!("MAIL-COMPLAINT {whom}"),
                 format!(
                     "somebody marked mail {id} as unwanted; call the office (`todoke mail show {id}`): it may have changed its address"
                 ),
             ),
             Report::Member => (
-                format!("{MEMBER} {whom}"),
+                format!("MAIL-MEMBER {whom}"),
                 format!(
                     "mail {id} did not reach a member of the shared address of {whom} ({status}); others may have got it, so mails go on: ask its \
                      owner to correct who is behind the address, or for another one"
@@ -286,7 +283,7 @@ impl Bounces {
         let mut over = Vec::new();
         for (alarm, (mail, since)) in &*standing {
             // Nobody says that a list was corrected: nothing comes back any more.
-            let quiet = alarm.starts_with(MEMBER) && now.since(*since) > within;
+            let quiet = alarm.starts_with("MAIL-MEMBER ") && now.since(*since) > within;
             let of_given_up = *alarm == given_up(mail.id);
             let given_up = of_given_up && self.is_given_up(mail)?;
             let settled = of_given_up && !given_up;
