@@ -318,7 +318,7 @@ impl House {
             maildir: in_force.mail.bounce_maildir.as_ref().map(|path| in_force.places.resolve(path)),
             policy: Arc::clone(&returned),
             told: Mutex::default(),
-            complaints: Mutex::default(),
+            standing: Mutex::default(),
         });
         let teller = Arc::clone(&notifier);
         stages.purge.tell_recalls(Box::new(move |document, now| teller.recalled(document, now)));

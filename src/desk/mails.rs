@@ -81,6 +81,7 @@ fn came_back(report: &MailReport) -> String {
         Report::Delivered => "delivered",
         Report::Complaint => "complaint",
         Report::AutoReply => "auto-reply",
+        Report::Member => "failed for a member",
     };
     let unproven = if report.proven { "" } else { " (unproven)" };
     match &report.status {

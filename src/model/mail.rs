@@ -125,6 +125,8 @@ pub enum Report {
     Complaint,
     /// An automatic answer (RFC 3834).
     AutoReply,
+    /// It failed for somebody to whom an alias or a list behind the address leads; others may have got it.
+    Member,
 }
 
 /// What came back about a mail.

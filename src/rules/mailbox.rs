@@ -12,6 +12,22 @@ pub fn normalised(address: &str) -> String {
     }
 }
 
+/// Whether a report that names `reached` speaks of this address itself, and not of somebody to whom its alias or list leads:
+/// hosts name it with their own name in the domain, without a `+detail`, in other letters, or wrapped up (SRS).
+pub fn is_own(address: &str, reached: &str) -> bool {
+    let parts = |address: &str| {
+        let address = normalised(address).to_ascii_lowercase();
+        let (local, domain) = address.rsplit_once('@')?;
+        Some((local.to_owned(), domain.to_owned()))
+    };
+    let (Some((own, domain)), Some((local, host))) = (parts(address), parts(reached)) else { return true };
+    let plain = |local: &str| local.split('+').next().unwrap_or_default().to_owned();
+    let within = |a: &str, b: &str| a == b || a.strip_suffix(b).is_some_and(|host| host.ends_with('.'));
+    let same = plain(&own) == plain(&local) && (within(&host, &domain) || within(&domain, &host));
+    let wrapped = local.starts_with("srs") && local.ends_with(&format!("={domain}={own}"));
+    same || wrapped
+}
+
 /// The domain mail to this address goes to, in small letters; empty where there is none.
 pub fn destination(address: &str) -> String {
     normalised(address).rsplit_once('@').map(|(_, domain)| domain.to_owned()).unwrap_or_default()
@@ -60,6 +76,25 @@ mod tests {
         }
         assert_eq!(destination("a@Example.JP"), "example.jp");
         assert_eq!(destination("nobody"), "");
+    }
+
+    #[test]
+    fn a_member_of_a_shared_address_is_somebody_else() {
+        for (reached, own) in [
+            ("soumu@example.jp", true),
+            ("Soumu@Example.JP.", true),
+            ("soumu@mail.example.jp", true),
+            ("soumu+box@example.jp", true),
+            ("SRS0=ab12=XY=example.jp=soumu@relay.example.net", true),
+            ("soumu", true),
+            ("yamada@example.jp", false),
+            ("soumu@badexample.jp", false),
+            ("soumu@example.com", false),
+            ("yamada@example.com", false),
+        ] {
+            assert_eq!(is_own("soumu@example.jp", reached), own, "{reached}");
+        }
+        assert!(is_own("soumu+a@mx.example.jp", "soumu@example.jp"));
     }
 
     #[test]

@@ -86,15 +86,16 @@ fn says_later(text: &str) -> bool {
         .any(|words| text.contains(words))
 }
 
-/// Whether a reply that is kept (`550 5.1.1`, `550`) says that nobody reads mail at the address.
+/// Whether a reply that is kept says that nobody reads mail at the address: `550 5.1.1`. A code alone does not, since hosts
+/// answer `550` to whatever they do not like; nor does what was answered at another step than RCPT (`550 5.1.1 (message)`).
 pub fn blames_address(reply: &str) -> bool {
     let mut words = reply.split(' ');
     let code: Option<u16> = words.next().and_then(|code| code.parse().ok());
     let status = words.next().and_then(Status::parse);
     match (code, status) {
-        (Some(code), Some(status)) => code / 100 == 5 && fault(status) == Fault::Address,
-        // Without an enhanced code: no such mailbox, not here, not allowed as a name.
-        (Some(550 | 551 | 553), None) => words.next().is_none(),
+        (Some(code), Some(status)) => {
+            code / 100 == 5 && fault(status) == Fault::Address && words.next().is_none()
+        }
         _ => false,
     }
 }
@@ -162,8 +163,9 @@ mod tests {
         }
         for (reply, blamed) in [
             ("550 5.1.1", true),
-            ("550", true),
-            ("553", true),
+            ("550", false),
+            ("553", false),
+            ("550 5.1.1 (message)", false),
             ("550 5.7.1", false),
             ("554", false),
             ("450 5.1.1", false),

@@ -430,7 +430,7 @@ fn mail_words(mail: &Mail) -> (Text, Text, Option<Timestamp>) {
             }
             Report::Delayed => return (Text::new("遅延", "delayed"), none(), at),
             Report::Delivered => return (Text::new("配達済み", "delivered"), none(), at),
-            Report::Relayed | Report::Complaint | Report::AutoReply => {}
+            Report::Relayed | Report::Complaint | Report::AutoReply | Report::Member => {}
         }
     }
     let reply = mail.last_reply.clone().unwrap_or_default();

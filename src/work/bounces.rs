@@ -19,14 +19,18 @@ use rustix::fs::OFlags;
 
 use super::alarms::Alarms;
 use super::notify::{Notifier, Recipient};
+use super::sender::moved::{given_up, given_up_text};
+use crate::model::card::MailCard;
 use crate::model::finding::Language;
 use crate::model::ids::{Digest, InsurerCode};
-use crate::model::mail::{Mail, Mailbox, Report, Subject};
+use crate::model::mail::{Mail, MailState, Mailbox, Report, Subject};
 use crate::model::party::{Account, Actor};
 use crate::model::time::{DAY, Timestamp};
 use crate::rules::bounce::{self, CameBack, Mark, Said};
+use crate::rules::mailbox;
 use crate::rules::notice::AddressNotice;
 use crate::rules::smtp_code::{Fault, Status};
+use crate::store::cards;
 use crate::store::durable;
 use crate::store::ledger::{Ledger, MailFilter, Op};
 
@@ -57,8 +61,8 @@ pub struct Bounces {
     pub policy: Arc<RwLock<Arc<BouncePolicy>>>,
     /// Marks that insurers were told of by this run.
     pub told: Mutex<HashSet<String>>,
-    /// Accounts whose complaint stands as an alarm, and the mail it is about.
-    pub complaints: Mutex<BTreeMap<String, Mail>>,
+    /// Alarms that stand, the mail each is about, and since when.
+    pub standing: Mutex<BTreeMap<String, (Mail, Timestamp)>>,
 }
 
 /// Messages taken in one step.
@@ -91,7 +95,7 @@ impl Bounces {
             None => false,
         };
         self.tell_marked(now)?;
-        self.end_complaints()?;
+        self.end_alarms(now)?;
         Ok(more)
     }
 
@@ -201,6 +205,8 @@ impl Bounces {
             tracing::info!(mail = %mail.id, ?report, "something came back without a mail's mark: it counts for nothing");
             return Ok(());
         }
+        let failed = matches!(report, Report::Failed | Report::Unreachable);
+        let report = if failed && self.is_member(&mail, &found)? { Report::Member } else { report };
         let (max, within) = self.policy().failures;
         let status = found.status.map(|status| status.to_string());
         let id = mail.id;
@@ -208,15 +214,49 @@ impl Bounces {
         let failures = (max, now.plus(-within));
         let op = Op::ReportMail { id, report, status, proven, message, failures };
         self.ledger.commit(op, Actor::Daemon, now)?;
-        if report == Report::Complaint {
-            let text = format!(
-                "somebody marked mail {id} as unwanted; call the office (`todoke mail show {id}`): it may have changed its address"
-            );
-            let whom = mail.account.as_ref().map_or_else(|| id.to_string(), ToString::to_string);
-            self.complaints.lock().unwrap_or_else(PoisonError::into_inner).insert(whom.clone(), mail);
-            self.alarms.raise(&format!("MAIL-COMPLAINT {whom}"), &text, now);
-        }
+        self.raise(mail, report, found.status, now);
         Ok(())
+    }
+
+    /// Tells the operator of what nobody else is told.
+    fn raise(&self, mail: Mail, report: Report, status: Option<Status>, now: Timestamp) {
+        let id = mail.id;
+        let status = status.map_or_else(|| "no status".to_owned(), |status| status.to_string());
+        let whom = mail.account.as_ref().map_or_else(|| id.to_string(), ToString::to_string);
+        let (alarm, text) = match report {
+            Report::Complaint => (
+                format!("MAIL-COMPLAINT {whom}"),
+                format!(
+                    "somebody marked mail {id} as unwanted; call the office (`todoke mail show {id}`): it may have changed its address"
+                ),
+            ),
+            Report::Member => (
+                format!("MAIL-MEMBER {whom}"),
+                format!(
+                    "mail {id} did not reach a member of the shared address of {whom} ({status}); others may have got it, so mails go on: ask its \
+                     owner to correct who is behind the address, or for another one"
+                ),
+            ),
+            Report::Failed => (given_up(id), given_up_text(&mail, &status)),
+            _ => return,
+        };
+        self.alarms.raise(&alarm, &text, now);
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner).insert(alarm, (mail, now));
+    }
+
+    /// Whether a failure is that of somebody behind the mail's address, an alias or a list. It counts neither at once nor
+    /// with others: each mail to a list with one dead member comes back, and the rest of them read it.
+    fn is_member(&self, mail: &Mail, found: &CameBack) -> anyhow::Result<bool> {
+        let Some(reached) = &found.reached else { return Ok(false) };
+        if mail.mailbox == Some(self.notifier.mailbox_tag(reached)) {
+            return Ok(false);
+        }
+        match cards::get::<MailCard>(self.notifier.blobs.as_ref(), &mail.card) {
+            Ok(card) => Ok(!reached.split(',').any(|reached| mailbox::is_own(&card.to, reached))),
+            // Erased after its days.
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// The mail it is about, and whether it knows that mail's mark.
@@ -236,20 +276,40 @@ impl Bounces {
         Ok(latest.filter(|mail| now.since(mail.sealed_at) <= MATCH_MAX).map(|mail| (mail, false)))
     }
 
-    /// Ends the alarms of accounts that have another address by now.
-    fn end_complaints(&self) -> anyhow::Result<()> {
-        let mut complaints = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Ends alarms about which nobody needs to do anything any more.
+    fn end_alarms(&self, now: Timestamp) -> anyhow::Result<()> {
+        let within = self.policy().failures.1;
+        let mut standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut over = Vec::new();
-        for (whom, mail) in &*complaints {
-            if self.notifier.is_moved(mail)? {
-                over.push(whom.clone());
+        for (alarm, (mail, since)) in &*standing {
+            // Nobody says that a list was corrected: nothing comes back any more.
+            let quiet = alarm.starts_with("MAIL-MEMBER ") && now.since(*since) > within;
+            let of_given_up = *alarm == given_up(mail.id);
+            let given_up = of_given_up && self.is_given_up(mail)?;
+            let settled = of_given_up && !given_up;
+            let moved = self.notifier.is_moved(mail)?;
+            if given_up && moved {
+                // Its turn comes, and the sender finds that it is to be told at another address.
+                self.ledger.commit(Op::RetryMail(mail.id), Actor::Daemon, now)?;
+            }
+            if quiet || settled || moved {
+                over.push(alarm.clone());
             }
         }
-        for whom in over {
-            complaints.remove(&whom);
-            self.alarms.clear(&format!("MAIL-COMPLAINT {whom}"));
+        for alarm in over {
+            standing.remove(&alarm);
+            self.alarms.clear(&alarm);
         }
         Ok(())
+    }
+
+    /// Whether a mail that came back was neither sent once more nor is among what the mark of its address speaks of.
+    fn is_given_up(&self, mail: &Mail) -> anyhow::Result<bool> {
+        let Some(now) = self.ledger.mail(mail.id)? else { return Ok(false) };
+        let came_back =
+            now.state == MailState::Sent && now.report.is_some_and(|of| of.report == Report::Failed);
+        let mailbox = now.mailbox.map(|tag| self.ledger.mailbox(tag)).transpose()?.flatten();
+        Ok(came_back && mailbox.is_none_or(|mailbox| mailbox.mark.is_none()))
     }
 
     /// Tells the insurers of accounts whose address is marked, once for each mark.

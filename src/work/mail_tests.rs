@@ -10,7 +10,7 @@ use super::ports::{Delivery, Envelope, Mailer, RecordingMailer};
 use super::sender::{Desk, SendPolicy, Sender};
 use crate::model::card::{AccountCard, CardRef, InsurerCard, OfficeCard};
 use crate::model::document::Document;
-use crate::model::event::Series;
+use crate::model::event::{MailResult, Series};
 use crate::model::finding::Language;
 use crate::model::ids::{DocumentId, MailId, OfficeCode};
 use crate::model::mail::{Mail, MailState, Report, Subject};
@@ -112,7 +112,7 @@ impl<'a> Post<'a> {
                 operator: None,
             }))),
             told: Mutex::default(),
-            complaints: Mutex::default(),
+            standing: Mutex::default(),
         };
         Self { root, ledger: journal, blobs, alarms, clock, host, notifier, sender, bounces }
     }
@@ -214,10 +214,15 @@ impl<'a> Post<'a> {
     fn leave(&self, to: &str, fields: &str, salt: &str) {
         let new = self.root.join("bounces/new");
         std::fs::create_dir_all(&new).unwrap();
+        let whose = if fields.contains("Final-Recipient") {
+            ""
+        } else {
+            "Final-Recipient: rfc822; soumu@example.jp\n"
+        };
         let text = format!(
             "From: MAILER-DAEMON@mx.example.jp\nTo: {to}\nX-Salt: {salt}\nMIME-Version: 1.0\nContent-Type: multipart/report; \
              report-type=delivery-status; boundary=x\n\n--x\nContent-Type: text/plain\n\nIt came back.\n--x\n\
-             Content-Type: message/delivery-status\n\nReporting-MTA: dns; mx\n\nFinal-Recipient: rfc822; soumu@example.jp\n{fields}\n\n--x--\n"
+             Content-Type: message/delivery-status\n\nReporting-MTA: dns; mx\n\n{whose}{fields}\n\n--x--\n"
         );
         std::fs::write(new.join(format!("{}.{salt}.mx", self.clock.now().0)), text).unwrap();
     }
@@ -464,6 +469,176 @@ fn nothing_is_lost_by_a_crash_and_at_worst_a_mail_goes_twice() {
     let mail = post.last();
     assert!(post.ledger.mailbox(mail.mailbox.unwrap()).unwrap().unwrap().announced_at.is_some());
     assert_eq!(post.step(), []);
+}
+
+#[test]
+fn what_several_mails_announced_waits_again_whichever_of_them_marked_the_address() {
+    type Fails = fn(&Post<'_>, &Mail, &str);
+    let reported: Fails = |post, mail, salt| post.comes_back(mail, HARD, salt);
+    let passing: Fails = |post, mail, salt| post.comes_back(mail, SOFT, salt);
+    for (how, fails, count) in
+        [("reported", Some(reported), 2), ("passing", Some(passing), 3), ("refused", None, 2)]
+    {
+        let dir = tempfile::tempdir().unwrap();
+        let post = Post::found(dir.path(), &[("soumu@example.jp", Language::Ja)]);
+        let later = Delivery::Deferred { reply: "451 4.7.1".into() };
+        for _ in 0..count {
+            post.place("K0001");
+            post.clock.advance(2 * HOUR);
+            if fails.is_none() {
+                // Each waits until both are refused at the same time.
+                post.host.will([later.clone(), later.clone(), later.clone()]);
+            }
+            post.step();
+        }
+        let arrivals: Vec<Mail> =
+            post.mails().into_iter().filter(|mail| matches!(mail.subject, Subject::Arrival(_))).collect();
+        assert_eq!(arrivals.len(), count, "{how}");
+        if let Some(fails) = fails {
+            // The youngest is read first.
+            for (n, mail) in arrivals.iter().rev().enumerate() {
+                fails(&post, mail, &format!("{n}"));
+                post.bounces.step(post.clock.now()).unwrap();
+            }
+        } else {
+            post.host.forget();
+            let ids = arrivals.iter().map(|mail| mail.id);
+            let refused =
+                ids.clone().map(|id| (id, MailResult::Failed { reply: "550 5.1.1".into() })).collect();
+            post.commit(Op::TryMails(refused));
+            ids.for_each(|mail| post.commit(Op::MarkAddress { mail, status: Some("5.1.1".into()) }));
+        }
+        let waiting = |post: &Post<'_>| post.ledger.waiting(Queue::Announce).unwrap().0;
+        assert_eq!(waiting(&post), count as u64, "{how}");
+        // Told twice of the same mail, nothing is given back twice.
+        if how == "reported" {
+            post.comes_back(&arrivals[0], HARD, "again");
+            post.bounces.step(post.clock.now()).unwrap();
+        }
+        post.changes_address("K0001", "right@example.jp");
+        post.clock.advance(2 * HOUR);
+        let sent = post.step();
+        let told: Vec<_> = sent.iter().filter(|mail| mail.0 == "right@example.jp").collect();
+        let [told] = told[..] else { panic!("{how}: {sent:?}") };
+        assert!(told.2.contains(&format!("{count}件")), "{how}: {}", told.2);
+        if how == "reported" {
+            post.comes_back(&arrivals[1], HARD, "late");
+            post.bounces.step(post.clock.now()).unwrap();
+        }
+        assert_eq!(waiting(&post), 0, "{how}: told once");
+
+        // An index that is made anew says the same of documents and mailboxes.
+        let seen = |post: &Post<'_>| {
+            let tag = arrivals[0].mailbox.unwrap();
+            (post.ledger.mailbox(tag).unwrap(), post.mails(), waiting(post))
+        };
+        let before = seen(&post);
+        let now = post.clock.now();
+        drop(post);
+        assert_eq!(seen(&Post::start(dir.path(), now)), before, "{how}");
+    }
+}
+
+#[test]
+fn a_dead_member_of_a_shared_address_stops_no_mail() {
+    let dir = tempfile::tempdir().unwrap();
+    let post = Post::found(dir.path(), &[("soumu@example.jp", Language::Ja)]);
+    let member = |status: &str, to: &str| {
+        format!(
+            "Original-Recipient: rfc822;soumu@example.jp\nFinal-Recipient: rfc822;{to}\nAction: failed\nStatus: {status}"
+        )
+    };
+    for n in 0..5 {
+        post.place("K0001");
+        post.clock.advance(2 * HOUR);
+        assert_eq!(post.step().len(), 1, "mail {n} goes out");
+        let status = if n == 0 { "5.1.1" } else { "5.2.2" };
+        post.comes_back(&post.last(), &member(status, "yamada@other.example.com"), &format!("m{n}"));
+        post.bounces.step(post.clock.now()).unwrap();
+        assert_eq!(post.last().report.unwrap().report, Report::Member);
+        assert_eq!(post.alarm_codes(), ["MAIL-MEMBER K0001"]);
+    }
+    assert_eq!(post.ledger.marked_mailboxes(None, 10).unwrap(), []);
+    let text = post.alarms.list().remove(0).text;
+    assert!(text.contains("5.2.2") && !text.contains('@'), "{text}");
+    post.clock.advance(15 * DAY);
+    post.bounces.step(post.clock.now()).unwrap();
+    assert_eq!(post.alarm_codes(), [""; 0], "the list was corrected");
+
+    // The address itself, as its own host calls it.
+    post.comes_back(&post.last(), &member("5.1.1", "Soumu@mx1.example.jp"), "own");
+    post.bounces.step(post.clock.now()).unwrap();
+    assert_eq!(post.ledger.marked_mailboxes(None, 10).unwrap().len(), 1);
+}
+
+#[test]
+fn a_mail_that_failed_behind_the_next_host_is_given_up_aloud_and_can_be_sent_once_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let post = Post::found(dir.path(), &[("soumu@example.jp", Language::Ja)]);
+    post.place("K0001");
+    post.clock.advance(60 * SECOND);
+    assert_eq!(post.step().len(), 1);
+    let mail = post.last();
+    let retry = || post.ledger.commit(Op::RetryMail(mail.id), Actor::Daemon, post.clock.now());
+    let dropped = Op::TryMail { id: mail.id, result: MailResult::Dropped };
+    assert!(retry().is_err(), "it is thought to be there");
+    assert!(post.ledger.commit(dropped, Actor::Daemon, post.clock.now()).is_err());
+    for salt in ["first", "second"] {
+        post.comes_back(&mail, "Action: failed\nStatus: 4.4.7", salt);
+        post.bounces.step(post.clock.now()).unwrap();
+        assert_eq!(post.alarm_codes(), [format!("MAIL-GIVEN-UP {}", mail.id)]);
+        let text = post.alarms.list().remove(0).text;
+        assert!(text.contains("account K0001") && text.contains("4.4.7"), "{text}");
+        if salt == "first" {
+            retry().unwrap();
+            assert_eq!(post.step().len(), 1);
+            assert_eq!((post.last().state, post.last().report), (MailState::Sent, None));
+            post.bounces.step(post.clock.now()).unwrap();
+            assert_eq!(post.alarm_codes(), [""; 0], "sent once more");
+        }
+    }
+    post.changes_address("K0001", "right@example.jp");
+    post.bounces.step(post.clock.now()).unwrap();
+    assert_eq!(post.alarm_codes(), [""; 0]);
+    let mut sent = post.step();
+    post.clock.advance(2 * HOUR);
+    sent.extend(post.step());
+    assert_eq!(sent.iter().map(|mail| &*mail.0).collect::<Vec<_>>(), ["right@example.jp"], "told there");
+
+    post.place("K0001");
+    post.clock.advance(2 * HOUR);
+    assert_eq!(post.step().len(), 1);
+    let behind = "Final-Recipient: rfc822; right@example.jp\nAction: failed\nStatus: 4.4.7";
+    post.comes_back(&post.last(), behind, "third");
+    post.bounces.step(post.clock.now()).unwrap();
+    assert_eq!(post.alarm_codes(), [format!("MAIL-GIVEN-UP {}", post.last().id)]);
+    post.commit(Op::TryMail { id: post.last().id, result: MailResult::Dropped });
+    post.bounces.step(post.clock.now()).unwrap();
+    assert_eq!(post.alarm_codes(), [""; 0], "taken out");
+}
+
+#[test]
+fn what_is_given_up_names_who_was_to_be_told() {
+    let mail = |account: Option<&str>, subject: Subject| Mail {
+        account: account.map(self::account),
+        subject,
+        ..sample::mail(1, 14, vec![], NOW)
+    };
+    let text = |mail: &Mail| super::sender::moved::given_up_text(mail, "550");
+    let office = text(&mail(Some("K0001"), Subject::Swept));
+    assert!(
+        office.contains("to account K0001 was given up (550)") && office.contains("account change --mail")
+    );
+    let notice = Subject::Notice { kind: "address".into(), about: String::new() };
+    let contact = text(&mail(None, notice));
+    assert!(
+        contact.contains("an insurer's contact or the operator") && !contact.contains("account"),
+        "{contact}"
+    );
+    assert!(
+        contact.contains("`todoke insurer change --mail`") && contact.contains("`mail.operator`"),
+        "{contact}"
+    );
 }
 
 /// A mail host that ends the ledger with the first mail it takes, as a full disk does.

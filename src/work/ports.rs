@@ -158,7 +158,7 @@ pub struct Envelope {
 }
 
 /// How an attempt ended. `reply` is the reply code and enhanced code (`451 4.7.1`), with the step in brackets where the
-/// answer was not about this mail (`535 5.7.8 (auth)`), or one of the words in [`reply`]; never free text, which may name
+/// answer was not about the recipient (`535 5.7.8 (auth)`), or one of the words in [`reply`]; never free text, which may name
 /// somebody.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Delivery {
@@ -203,6 +203,14 @@ pub mod reply {
     pub const MESSAGE: &str = "bad-message";
 }
 
+/// Steps that follow a recipient: their answers are about the mail, but not about its address.
+pub mod step {
+    /// DATA.
+    pub const DATA: &str = "data";
+    /// The message.
+    pub const MESSAGE: &str = "message";
+}
+
 /// Whether what was answered is about the next host, and so about every mail: it is away, or its answer came before a
 /// recipient was named (its step stands in brackets), or it closes the connection.
 pub fn is_about_host(answer: &str) -> bool {
@@ -215,7 +223,9 @@ pub fn is_about_host(answer: &str) -> bool {
         reply::NO_AUTH,
         reply::GARBLED,
     ];
-    away.contains(&answer) || answer.ends_with(')') || answer.starts_with("421")
+    let step = answer.strip_suffix(')').and_then(|answer| answer.rsplit_once('(')).map(|(_, step)| step);
+    let before = step.is_some_and(|step| ![step::DATA, step::MESSAGE].contains(&step));
+    away.contains(&answer) || before || answer.starts_with("421")
 }
 
 /// A mailer for tests and `todoke demo`: keeps what it is given, and answers as told.
@@ -368,6 +378,22 @@ mod tests {
         assert_eq!(patterns.age(at(9, 0), 3), PatternAge::Stale { days: 9 });
         assert_eq!(patterns.age(at(0, -50_000_000), 3), PatternAge::Fresh, "a zone east of here");
         assert_eq!(Patterns { made: None, ..patterns }.age(at(0, 0), 3), PatternAge::Unknown);
+    }
+
+    #[test]
+    fn answers_about_a_mail_say_nothing_of_its_host() {
+        for (answer, about_host) in [
+            ("451 4.7.1 (mail from)", true),
+            ("535 5.7.8 (auth)", true),
+            ("421 4.3.2", true),
+            (reply::UNREACHABLE, true),
+            ("451 4.3.0 (message)", false),
+            ("451 (data)", false),
+            ("450 4.2.0", false),
+            (reply::TIMEOUT, false),
+        ] {
+            assert_eq!(is_about_host(answer), about_host, "{answer}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@
 //! Once the ledger has stopped, nothing is sent: what could not be recorded stays in hand until the next start.
 //! Lanes (`rules::lanes`) keep destinations apart; results are recorded by one thread, many with one fsync.
 
-mod moved;
+pub(super) mod moved;
 
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -282,13 +282,8 @@ impl Sender {
             }
         };
         if let MailResult::Failed { reply } = &result {
-            let account = mail.account.as_ref().map(ToString::to_string).unwrap_or_default();
             self.state().looked.given_up.insert(id);
-            let text = format!(
-                "mail {id} to account {account} was given up ({reply}); correct the address (`todoke account change --mail`), and it is told there, or \
-                 send it once more (`todoke mail retry {id}`)"
-            );
-            self.alarms.raise(&moved::given_up(id), &text, now);
+            self.alarms.raise(&moved::given_up(id), &moved::given_up_text(&mail, reply), now);
         }
         tracing::info!(mail = %id, ?result, "a mail was tried");
         Ok(Some(result))

@@ -26,9 +26,9 @@ use tokio::runtime::Runtime;
 use self::config::Checked;
 pub use self::config::{Bounds, Login, SmtpConfig, SmtpConfigError, SmtpUrl, SmtpUrlError, TlsMode};
 use self::line_stream::LineStream;
-use self::reply::{Failure, failure, is_about_us, is_gone, reply_of};
+use self::reply::{Failure, RCPT, failure, is_about_us, is_gone, reply_of};
 use crate::model::metric;
-use crate::work::ports::{Delivery, Envelope, Mailer, is_sendable, reply as word};
+use crate::work::ports::{Delivery, Envelope, Mailer, is_sendable, reply as word, step};
 
 /// Idle connections kept.
 const IDLE_CONNECTIONS_MAX: usize = 64;
@@ -242,14 +242,14 @@ async fn hand_over(
 ) -> Result<String, Refusal> {
     let wanted = RcptParameter::Other { keyword: "NOTIFY".into(), value: Some("FAILURE,DELAY".into()) };
     let parameters = if reports { vec![wanted] } else { Vec::new() };
-    let refused = |e: SmtpError| Refusal::of(&e, "");
-    if !is_done(&connection.command(Rcpt::new(to, parameters)).await.map_err(refused)?) {
+    let refused = |step: &'static str| move |e: SmtpError| Refusal::of(&e, step);
+    if !is_done(&connection.command(Rcpt::new(to, parameters)).await.map_err(refused(RCPT))?) {
         return Err(Refusal::garbled());
     }
-    if !connection.command(Data).await.map_err(refused)?.has_code(354) {
+    if !connection.command(Data).await.map_err(refused(step::DATA))?.has_code(354) {
         return Err(Refusal::garbled());
     }
-    let taken = connection.message(message).await.map_err(refused)?;
+    let taken = connection.message(message).await.map_err(refused(step::MESSAGE))?;
     if !is_done(&taken) {
         return Err(Refusal::garbled());
     }

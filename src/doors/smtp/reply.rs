@@ -6,6 +6,7 @@ use std::io;
 
 use lettre::transport::smtp::Error as SmtpError;
 
+use crate::rules::bounce;
 use crate::rules::smtp_code::{Status, is_temporary};
 use crate::work::ports::reply;
 
@@ -22,15 +23,23 @@ pub(super) fn is_gone(error: &SmtpError) -> bool {
     error.status().is_none_or(|code| code.to_string() == "421")
 }
 
-/// What a step's error says, without its text. `step` is named where the answer cannot be about the mail itself.
+/// The step whose answer is about the recipient; it is named in no reply.
+pub(super) const RCPT: &str = "";
+
+/// What a step's error says, without its text. `step` is named where the answer cannot be about the recipient.
 pub(super) fn failure(error: &SmtpError, step: &str) -> Failure {
     if let Some(code) = error.status() {
         let text = error.source().map(ToString::to_string).unwrap_or_default();
         let mut reply = reply_of(&code.to_string(), &text);
         // Whatever its class: some greylisting hosts say `550 4.7.1`.
         let told = text.split_whitespace().next().and_then(Status::parse);
-        if !step.is_empty() {
+        if step != RCPT {
             reply = format!("{reply} ({step})");
+        } else if matches!(&*reply, "550" | "551" | "553")
+            && told.is_none()
+            && let Some(status) = bounce::blame(&text)
+        {
+            reply = format!("{reply} {status}");
         }
         let number = code.to_string().parse().unwrap_or(0);
         let permanent = !is_temporary(number, told, &text);

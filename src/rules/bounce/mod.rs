@@ -16,6 +16,7 @@ use std::borrow::Cow;
 use mail_parser::{Message, MessageParser, MimeHeaders as _, PartType};
 
 pub use marks::Mark;
+pub use words::blame;
 
 use super::smtp_code::{Fault, Status, fault};
 
@@ -50,6 +51,9 @@ pub struct CameBack {
     pub marks: Vec<Mark>,
     /// Whose mailbox it speaks of, where it says so.
     pub recipient: Option<String>,
+    /// Whose mailbox it ended at (RFC 3464's final recipient): somebody else's where an alias or a list stands behind the
+    /// address.
+    pub reached: Option<String>,
 }
 
 /// Parts of a message that are looked at; a bomb has more.
@@ -81,13 +85,13 @@ pub fn read(raw: &[u8]) -> Option<CameBack> {
         let complaint = report::field(&part.text(), "feedback-type")
             .is_none_or(|kind| kind.trim() != "not-spam" && kind.trim() != "auth-failure");
         let said = if complaint { Said::Complaint } else { Said::Other };
-        CameBack { said, status: None, marks: Vec::new(), recipient: None }
+        CameBack { said, status: None, marks: Vec::new(), recipient: None, reached: None }
     } else if let Some(part) =
         find("message/delivery-status").or_else(|| find("message/global-delivery-status"))
     {
         report::delivery_status(&part.text(), &text, &mut marks)
     } else if find("message/disposition-notification").is_some() {
-        CameBack { said: Said::AutoReply, status: None, marks: Vec::new(), recipient: None }
+        CameBack { said: Said::AutoReply, status: None, marks: Vec::new(), recipient: None, reached: None }
     } else {
         words::judge(&head, &text)
     };

@@ -41,7 +41,7 @@ pub(super) fn delivery_status(report: &str, text: &str, found: &mut Vec<Mark>) -
         // A report without recipients: its words are all there is.
         let status = words::status(text);
         let said = if status.is_some() { failed(status) } else { Said::Other };
-        CameBack { said, status, marks: Vec::new(), recipient: None }
+        CameBack { said, status, marks: Vec::new(), recipient: None, reached: None }
     })
 }
 
@@ -57,8 +57,14 @@ fn rank(said: Said) -> u8 {
 fn recipient(group: &str, text: &str) -> CameBack {
     let action = field(group, "action").unwrap_or_default().to_ascii_lowercase();
     let action = action.split_whitespace().next().unwrap_or_default();
-    let mailbox = field(group, "original-recipient").or_else(|| field(group, "final-recipient"));
-    let mailbox = mailbox.map(|value| value.rsplit(';').next().unwrap_or_default().trim().to_owned());
+    let address = |name: &str| {
+        let value = field(group, name)?;
+        let address =
+            value.rsplit(';').next()?.trim().trim_start_matches('<').trim_end_matches('>').to_owned();
+        address.contains('@').then_some(address)
+    };
+    let reached = address("final-recipient");
+    let mailbox = address("original-recipient").or_else(|| reached.clone());
     let status = field(group, "status").and_then(|value| Status::find(&value));
     let diagnostic = field(group, "diagnostic-code").unwrap_or_default();
     // What the last host said is better than a status that says only "failed".
@@ -78,5 +84,5 @@ fn recipient(group: &str, text: &str) -> CameBack {
         "relayed" => Said::Relayed,
         _ => failed(status),
     };
-    CameBack { said, status, marks: Vec::new(), recipient: mailbox.filter(|mailbox| mailbox.contains('@')) }
+    CameBack { said, status, marks: Vec::new(), recipient: mailbox, reached }
 }

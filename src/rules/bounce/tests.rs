@@ -167,6 +167,28 @@ fn hosts_without_reports_are_understood() {
 }
 
 #[test]
+fn a_refusal_without_enhanced_code_blames_the_address_by_its_words_only() {
+    for (text, blamed) in [
+        ("User unknown", Some("5.1.1")),
+        ("<soumu@example.jp>: No such user here", Some("5.1.1")),
+        ("<no-spam@example.jp>... User unknown", Some("5.1.1")),
+        ("Requested action not taken: mailbox unavailable", Some("5.1.1")),
+        ("soumu@example.jp does\nnot exist", Some("5.1.1")),
+        ("Account disabled", Some("5.2.1")),
+        ("", None),
+        ("Blocked - see http://spamhaus.example/ your IP is listed", None),
+        ("Mailbox unavailable: your IP is on our blocklist", None),
+        ("Sender address rejected: domain does not exist", None),
+        ("Host not found", None),
+        ("<user.unknown@example.jp> go away", None),
+        ("relaying to unknown recipient denied", None),
+        ("mailbox is full", None),
+    ] {
+        assert_eq!(blame(text).map(|status| status.to_string()).as_deref(), blamed, "{text}");
+    }
+}
+
+#[test]
 fn machines_that_answer_and_people_who_complain_are_no_failures() {
     for head in [
         "From: soumu@example.jp\nSubject: x\nAuto-Submitted: auto-replied (vacation)",

@@ -42,6 +42,35 @@ const PHRASES: &[(&str, &str)] = &[
     ("retry timeout exceeded", "4.4.7"),
     ("in the queue too long", "4.4.7"),
     ("could not be delivered for more than", "4.4.7"),
+    // Vague, and so behind those that say more.
+    ("user not found", "5.1.1"),
+    ("no such recipient", "5.1.1"),
+    ("no such address", "5.1.1"),
+    ("no such person", "5.1.1"),
+    ("recipient not found", "5.1.1"),
+    ("invalid mailbox", "5.1.1"),
+    ("mailbox not found", "5.1.1"),
+    ("mailbox unavailable", "5.1.1"),
+];
+
+/// In an answer to RCPT these speak of us, or of what the host thinks of us, whatever else it says.
+const ABOUT_US: &[&str] = &[
+    "sender",
+    "your ip",
+    "client host",
+    "helo",
+    "block",
+    "black",
+    "listed",
+    "spam",
+    "policy",
+    "policies",
+    "reputation",
+    "denied",
+    "relay",
+    "authenticat",
+    "送信元",
+    "拒否",
 ];
 
 /// Subjects of failures.
@@ -62,12 +91,25 @@ const FAILURE_SUBJECTS: &[&str] = &[
 pub(super) fn status(text: &str) -> Option<Status> {
     let enhanced = lines(text)
         .find_map(|line| Status::find(line).filter(|status| status.class != 2 && !status.is_bare()));
-    enhanced.or_else(|| {
-        let text = text.to_lowercase();
-        // Line ends stand anywhere.
-        let flat = text.split_whitespace().collect::<Vec<_>>().join(" ");
-        PHRASES.iter().find(|(words, _)| flat.contains(words)).and_then(|(_, status)| Status::parse(status))
-    })
+    // Line ends stand anywhere.
+    enhanced.or_else(|| phrase(&text.to_lowercase().split_whitespace().collect::<Vec<_>>().join(" ")))
+}
+
+/// `flat`: in small letters, on one line.
+fn phrase(flat: &str) -> Option<Status> {
+    PHRASES.iter().find(|(words, _)| flat.contains(words)).and_then(|(_, status)| Status::parse(status))
+}
+
+/// What a host's words at RCPT stand for, where it gave a code alone (`550 User unknown`) and they say that nobody reads
+/// mail at the address.
+pub fn blame(text: &str) -> Option<Status> {
+    // What an address is called says nothing.
+    let words = text.split_whitespace().filter(|word| !word.contains('@'));
+    let flat = words.collect::<Vec<_>>().join(" ").to_lowercase();
+    if ABOUT_US.iter().any(|about| flat.contains(about)) {
+        return None;
+    }
+    phrase(&flat).filter(|status| matches!((status.subject, status.detail), (1 | 2, 1)))
 }
 
 fn lines(text: &str) -> impl Iterator<Item = &str> {
@@ -104,15 +146,11 @@ pub(super) fn judge(head: &Head, text: &str) -> CameBack {
         } else {
             failed(status)
         };
-        return CameBack {
-            said,
-            status,
-            marks: Vec::new(),
-            recipient: failed_recipient.or_else(|| address_in(text)),
-        };
+        let recipient = failed_recipient.or_else(|| address_in(text));
+        return CameBack { said, status, marks: Vec::new(), reached: recipient.clone(), recipient };
     }
     let said = if is_answer(head) || automatic.starts_with("auto-") { Said::AutoReply } else { Said::Other };
-    CameBack { said, status: None, marks: Vec::new(), recipient: None }
+    CameBack { said, status: None, marks: Vec::new(), recipient: None, reached: None }
 }
 
 /// An answer that no person wrote (RFC 3834, and what came before it).

@@ -89,9 +89,19 @@ fn is_new<I: Index>(draft: &mut Draft<'_, I>, mail: &Mail, seen: &mut Seen) -> R
     Ok(true)
 }
 
+/// The next host took it, and it failed behind that. What an arrival announced where nobody reads mail waits for an
+/// announcement again by itself.
+fn came_back(stored: &StoredMail) -> bool {
+    let told_again = matches!(stored.mail.subject, Subject::Arrival(_));
+    let failed = |of: Report| of == Report::Failed || of == Report::Unreachable && !told_again;
+    stored.mail.state == MailState::Sent
+        && stored.mail.report.as_ref().is_some_and(|of| of.proven && failed(of.report))
+}
+
 pub(super) fn try_one<I: Index>(draft: &mut Draft<'_, I>, id: MailId, result: MailResult) -> Decided {
     let stored = mail(draft, id)?;
-    let forgotten = stored.mail.state == MailState::Failed && result == MailResult::Dropped;
+    let forgotten =
+        (stored.mail.state == MailState::Failed || came_back(&stored)) && result == MailResult::Dropped;
     if stored.mail.state != MailState::Queued && !forgotten {
         return Err(Refusal::NotNow(format!("mail {id} is {:?} already", stored.mail.state)).into());
     }
@@ -184,9 +194,11 @@ pub(super) fn readdress<I: Index>(draft: &mut Draft<'_, I>, id: MailId, again: O
 pub(super) fn retry<I: Index>(draft: &mut Draft<'_, I>, id: MailId) -> Decided {
     let stored = mail(draft, id)?;
     let waits = matches!(stored.mail.state, MailState::Queued | MailState::Failed);
-    if !waits || stored.card_gone {
+    if !(waits || came_back(&stored)) || stored.card_gone {
         let state = stored.mail.state;
-        let why = format!("mail {id} is {state:?}: only a failed or deferred one can be tried again");
+        let why = format!(
+            "mail {id} is {state:?}: only one that failed, was deferred, or came back as failed can be tried again"
+        );
         return Err(Refusal::NotNow(why).into());
     }
     if stored.mail.last_reply.as_deref() == Some(ADDRESS_CHANGED) {

@@ -7,6 +7,7 @@ use crate::model::mail::{
     ADDRESS_CHANGED, ADDRESS_MARKED, AddressMark, Mail, MailReport, MailState, Mailbox, Report, Subject,
 };
 use crate::model::time::Timestamp;
+use crate::rules::smtp_code;
 use crate::store::index::{Index, IndexError};
 use crate::store::tables::{self, Draft, StoredMail};
 
@@ -20,8 +21,11 @@ pub(super) fn project<I: Index>(
         Event::MailSealed(mail) => sealed(draft, mail),
         Event::MailTried { id, result } => {
             change_mail(draft, *id, |stored| tried(stored, result, at))?;
-            if matches!(result, MailResult::Failed { reply } if reply == ADDRESS_MARKED || reply == ADDRESS_CHANGED)
-            {
+            // Blamed by an answer at once: where the address is marked already, nothing else gives it back.
+            let given_back = |reply: &String| {
+                reply == ADDRESS_MARKED || reply == ADDRESS_CHANGED || smtp_code::blames_address(reply)
+            };
+            if matches!(result, MailResult::Failed { reply } if given_back(reply)) {
                 announce_again(draft, *id, at)?;
             }
             Ok(())
@@ -29,27 +33,20 @@ pub(super) fn project<I: Index>(
         Event::MailRetried { id } => change_mail(draft, *id, |stored| {
             stored.mail.state = MailState::Queued;
             stored.mail.due_at = at;
+            // What came back was about the attempt before.
+            stored.mail.report = None;
             stored.ended_at = None;
         }),
         Event::MailCardErased { id } => change_mail(draft, *id, |stored| stored.card_gone = true),
         Event::MailReported { id, report, status, proven, message } => {
             let told = MailReport { report: *report, status: status.clone(), proven: *proven, at };
-            change_mail(draft, *id, |stored| {
-                if counts_more(&told, stored.mail.report.as_ref()) {
-                    stored.mail.report = Some(told);
-                }
-            })?;
             draft.put(&tables::reported(message), id)?;
-            let stored: Option<StoredMail> = draft.fetch(&tables::mail(*id))?;
-            match stored.and_then(|stored| stored.mail.mailbox) {
-                Some(tag) if *proven => change_mailbox(draft, &tag, |mailbox| counted(mailbox, *report, at)),
-                _ => Ok(()),
-            }
+            reported(draft, *id, told)
         }
         Event::AddressMarked { mailbox, mail, status, soft } => {
             let mark = AddressMark { at, mail: *mail, status: status.clone(), soft: *soft };
             change_mailbox(draft, mailbox, |mailbox| mailbox.mark = Some(mark))?;
-            announce_again(draft, *mail, at)
+            if *soft { announce_failed_again(draft, mailbox, at) } else { announce_again(draft, *mail, at) }
         }
         Event::AddressResumed { mailbox } => change_mailbox(draft, mailbox, |mailbox| {
             mailbox.mark = None;
@@ -57,6 +54,21 @@ pub(super) fn project<I: Index>(
         }),
         _ => Ok(()),
     }
+}
+
+fn reported<I: Index>(draft: &mut Draft<'_, I>, id: MailId, told: MailReport) -> Result<(), IndexError> {
+    let stored: Option<StoredMail> = draft.fetch(&tables::mail(id))?;
+    let before = stored.as_ref().and_then(|stored| stored.mail.report.clone());
+    let mailbox = stored.and_then(|stored| stored.mail.mailbox);
+    let (report, proven, at) = (told.report, told.proven, told.at);
+    if counts_more(&told, before.as_ref()) {
+        change_mail(draft, id, |stored| stored.mail.report = Some(told))?;
+    }
+    let Some(tag) = mailbox.filter(|_| proven) else { return Ok(()) };
+    change_mailbox(draft, &tag, |mailbox| counted(mailbox, report, at))?;
+    // Whether this report marks the address or an earlier one did; a second report about it gives nothing back again.
+    let known = before.is_some_and(|before| before.proven && before.report == Report::Unreachable);
+    if report == Report::Unreachable && !known { announce_again(draft, id, at) } else { Ok(()) }
 }
 
 /// What is shown of a mail: what is proven, and of that what came furthest; nobody can talk a failure away.
@@ -67,9 +79,10 @@ fn counts_more(told: &MailReport, before: Option<&MailReport>) -> bool {
             Report::Delayed => 1,
             Report::Relayed => 2,
             Report::Delivered => 3,
-            Report::Failed => 4,
-            Report::Complaint => 5,
-            Report::Unreachable => 6,
+            Report::Member => 4,
+            Report::Failed => 5,
+            Report::Complaint => 6,
+            Report::Unreachable => 7,
         };
         (of.proven, far)
     };
@@ -95,6 +108,32 @@ fn announce_again<I: Index>(draft: &mut Draft<'_, I>, id: MailId, at: Timestamp)
         let Some(there) = stored_document(draft, *document)? else { continue };
         if there.removal.is_none() && there.document.fetched.is_none() {
             change_document(draft, *document, |document| document.announce_at = Some(at))?;
+        }
+    }
+    Ok(())
+}
+
+/// None of the failures that marked the address says that nobody reads mail there; together they do.
+fn announce_failed_again<I: Index>(
+    draft: &mut Draft<'_, I>,
+    tag: &Digest,
+    at: Timestamp,
+) -> Result<(), IndexError> {
+    let mailbox: Option<Mailbox> = draft.fetch(&tables::mailbox(tag))?;
+    let failures = mailbox.map(|mailbox| mailbox.failures).unwrap_or_default();
+    let Some(since) = failures.first().copied() else { return Ok(()) };
+    let mut left = failures.len();
+    for key in draft.keys(tables::mailbox_mails(tag))?.iter().rev() {
+        if left == 0 {
+            break;
+        }
+        let Some((epoch, serial)) = tables::numbered_in(key) else { continue };
+        let id = MailId { epoch, serial };
+        let stored: Option<StoredMail> = draft.fetch(&tables::mail(id))?;
+        let report = stored.and_then(|stored| stored.mail.report);
+        if report.is_some_and(|of| of.proven && of.report == Report::Failed && of.at >= since) {
+            left -= 1;
+            announce_again(draft, id, at)?;
         }
     }
     Ok(())

@@ -28,8 +28,29 @@ pub(super) struct Looked {
 }
 
 /// The alarm of one mail that was given up.
-pub(super) fn given_up(id: MailId) -> String {
+pub(in crate::work) fn given_up(id: MailId) -> String {
     format!("MAIL-GIVEN-UP {id}")
+}
+
+/// What it says: to whom, why (a reply or a status), and what to do.
+pub(in crate::work) fn given_up_text(mail: &Mail, why: &str) -> String {
+    let id = mail.id;
+    let (whom, how) = match (&mail.account, &mail.subject) {
+        (Some(account), _) => (
+            format!("account {account}"),
+            "correct the address (`todoke account change --mail`), and it is told there",
+        ),
+        (None, Subject::Application(of, _)) => {
+            (format!("the applicant of {of}"), "call them (`todoke application show` names them)")
+        }
+        (None, _) => (
+            "an insurer's contact or the operator".to_owned(),
+            "correct the address for the next ones (`todoke insurer change --mail`, or `mail.operator` in the configuration)",
+        ),
+    };
+    format!(
+        "mail {id} to {whom} was given up ({why}); {how}, or send it once more (`todoke mail retry {id}`)"
+    )
 }
 
 impl Sender {
