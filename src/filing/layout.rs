@@ -2,7 +2,7 @@
 //! all are sound.
 
 use super::record::{Record, Span, plain};
-use super::tables::{Class, Field, digits_bit};
+use super::tables::{Class, Field, is_among};
 
 /// The layout of one number of fields.
 #[derive(Debug, Clone)]
@@ -49,7 +49,7 @@ impl Look {
         (self.bytes.0..=self.bytes.1).contains(&len)
             && chars <= self.chars_max
             && !self.listed
-            && self.values.is_none_or(|bits| digits_bit(value).is_some_and(|bit| bits >> bit & 1 == 1))
+            && self.values.is_none_or(|bits| is_among(bits, value))
     }
 }
 

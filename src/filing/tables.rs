@@ -155,11 +155,17 @@ pub(super) fn digits_bit(value: &[u8]) -> Option<u32> {
     }
 }
 
+/// Whether one or two digits stand among the bits.
+#[inline]
+pub(super) fn is_among(bits: u128, value: &[u8]) -> bool {
+    digits_bit(value).is_some_and(|bit| bits >> bit & 1 == 1)
+}
+
 impl Field {
     /// Whether the value is among those allowed.
     pub(crate) fn takes(&self, value: &[u8]) -> bool {
         match self.value_bits {
-            Some(bits) => digits_bit(value).is_some_and(|bit| bits >> bit & 1 == 1),
+            Some(bits) => is_among(bits, value),
             None => self.values.is_empty() || self.values.iter().any(|v| **v == *value),
         }
     }

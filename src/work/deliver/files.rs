@@ -178,8 +178,9 @@ impl Deliveries {
     }
 }
 
-fn panicked() -> io::Error {
-    io::Error::other("a thread that reads or writes documents panicked")
+/// A thread of a delivery ended in a panic.
+pub(super) fn panicked() -> io::Error {
+    io::Error::other("a thread that takes documents in panicked; see the log")
 }
 
 fn open_named(folder: &Folder, name: &str) -> io::Result<Option<std::fs::File>> {

@@ -6,7 +6,7 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use sha2::Digest as _;
 
 use super::announce::{Announced, Audience, Placement, announced_digest, announcement_like};
-use super::files::{Copies, is_taken, open_plain};
+use super::files::{Copies, is_taken, open_plain, panicked};
 use super::place::{Batch, Bytes, Content, Prepared, Ready, RowState, filed_under, going};
 use super::repeat::{Likeness, Repeats};
 use super::report::{Outcome, Report};
@@ -101,7 +101,8 @@ impl Taking<'_> {
             let prepared = self.prepare_rows(&mut copies, earlier, turn, &full);
             drop(full);
             // Its trouble came first, where there is both.
-            let placed = placing.join().map_err(|_| panicked())??;
+            let placed =
+                placing.join().unwrap_or_else(|_| Err(panicked()).doing(|| "placing documents".into()))?;
             let (mut outcomes, ended) = prepared?;
             for (index, outcome) in placed {
                 outcomes[index] = Some(outcome);
@@ -337,11 +338,6 @@ fn announced(placement: &Placement) -> Outcome {
     let ja = format!("{} アカウントに掲示しました(配信できないアカウント {missed})。", now + before);
     let en = format!("announced to {} accounts; {missed} cannot get it", now + before);
     Outcome::Placed(placement.announcement, Some(Fault::refused("ANNOUNCED", ja, en)))
-}
-
-fn panicked() -> WorkError {
-    let source = io::Error::other("the thread that places documents panicked; see the log");
-    WorkError::Io { doing: "placing documents".to_owned(), source }
 }
 
 fn no_plain_file() -> Fault {
