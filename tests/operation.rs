@@ -573,9 +573,12 @@ struct SmallDisk(PathBuf);
 
 impl SmallDisk {
     fn under(gateway: &Gateway, mebibytes: usize) -> Self {
-        let path = gateway.spool();
-        let aside = gateway.file("spool-before");
-        fs::rename(&path, &aside).unwrap();
+        Self::at(gateway.spool(), &gateway.file("spool-before"), mebibytes)
+    }
+
+    /// In the place of this folder, whose content it takes over.
+    fn at(path: PathBuf, aside: &Path, mebibytes: usize) -> Self {
+        fs::rename(&path, aside).unwrap();
         fs::create_dir(&path).unwrap();
         let size = format!("size={mebibytes}m,mode=0755");
         let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "none"]).arg(&path).status();
@@ -583,7 +586,20 @@ impl SmallDisk {
         let copied =
             Command::new("cp").arg("-a").arg(format!("{}/.", aside.display())).arg(&path).status().unwrap();
         assert!(copied.success());
+        fs::set_permissions(&path, fs::metadata(aside).unwrap().permissions()).unwrap();
         Self(path)
+    }
+
+    /// Who opens a path here can only read, as on a disk that failed, until the answer is dropped.
+    fn read_only(&self) -> ReadOnly {
+        let ran = |args: &[&str]| {
+            let mounted = Command::new("mount").args(args).arg(&self.0).status();
+            assert!(mounted.expect("mount (package mount)").success());
+        };
+        ran(&["--bind", self.0.to_str().unwrap()]);
+        let over = ReadOnly(self.0.clone());
+        ran(&["-o", "remount,bind,ro"]);
+        over
     }
 
     /// Leaves so many bytes free.
@@ -602,6 +618,14 @@ impl SmallDisk {
 
     fn empty(&self) {
         let _ = fs::remove_file(self.0.join("filler"));
+    }
+}
+
+struct ReadOnly(PathBuf);
+
+impl Drop for ReadOnly {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
     }
 }
 
@@ -664,6 +688,66 @@ fn a_full_disk_loses_nothing_that_was_acknowledged() {
     assert_eq!(gateway.ask(&["submission", "list"]).as_array().unwrap().len(), taken.len());
     gateway.stop();
     gateway.todoke(&["journal", "verify"]).ends(0);
+}
+
+/// A journal that finds no room is as it was before: the set stays with its sender, and is taken as soon as there is room,
+/// without a restart.
+#[test]
+fn a_journal_without_room_goes_on_once_there_is_some() {
+    let mut gateway = Gateway::set_up(&[]);
+    let disk = SmallDisk::at(gateway.spool().join("journal"), &gateway.file("journal-before"), 1);
+    gateway.start();
+    let mut taken = Vec::new();
+    for round in 0..3 {
+        disk.fill(0);
+        // The last page of the journal may have room for a few.
+        let refused = (1..40).find_map(|n| {
+            let set = gateway.set(100 * round + n);
+            let ran = gateway.send(ACCOUNT, &set);
+            if ran.code != 0 {
+                return Some((set, ran));
+            }
+            taken.push(
+                gateway.receipt(ACCOUNT, &set).expect("a receipt")["number"].as_str().unwrap().to_owned(),
+            );
+            None
+        });
+        let (set, ran) = refused.expect("the journal's disk is full");
+        assert!(ran.err.contains("INTERNAL") && ran.err.contains("/submit"), "{}", ran.err);
+        assert!(!ran.err.contains("by-manifest"), "it is known that it was not taken: {}", ran.err);
+        assert!(gateway.receipt(ACCOUNT, &set).is_none());
+        disk.empty();
+        gateway.send(ACCOUNT, &set).ends(0);
+        let receipt = gateway.receipt(ACCOUNT, &set).expect("a receipt, without a restart");
+        assert_eq!(receipt["outcome"], "accepted");
+        taken.push(receipt["number"].as_str().unwrap().to_owned());
+        gateway.todoke(&["journal", "verify"]).ends(0);
+    }
+    for number in &taken {
+        gateway.reaches(number, "published");
+    }
+    gateway.kill();
+    gateway.start();
+    assert_eq!(gateway.ask(&["submission", "list"]).as_array().unwrap().len(), taken.len());
+}
+
+/// A disk that the system made read-only is told of before anything is sent.
+#[test]
+fn a_disk_that_became_read_only_is_told() {
+    let mut gateway = Gateway::set_up(&[("submit", "free_bytes_min", "0")]);
+    let disk = SmallDisk::under(&gateway, 24);
+    gateway.start();
+    let told = || {
+        let status = gateway.ask(&["status"]);
+        status["alarms"].as_array().unwrap().iter().any(|alarm| alarm["code"] == "DISK-READ-ONLY")
+    };
+    assert!(!told());
+    let over = disk.read_only();
+    until("the operator is told", told);
+    let doctor = gateway.todoke(&["doctor"]);
+    assert!(doctor.code != 0 && doctor.out.contains("read-only"), "{}", doctor.out);
+    drop(over);
+    until("the alarm ends with its cause", || !told());
 }
 
 /// The file whose write the disk refused is not there for its set, however it was closed; what is sent once there is room

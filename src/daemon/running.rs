@@ -579,6 +579,19 @@ fn watch_outside(house: &House, now: Timestamp) {
             house.alarms.clear("DISK-LOW");
         }
     }
+    match house.journal.root().try_writing() {
+        Ok(()) => house.alarms.clear("DISK-READ-ONLY"),
+        Err(error) if crate::store::durable::is_full(&error) => {
+            let text = format!("the data root is full ({error}): nothing is recorded any more; make room");
+            house.alarms.raise("DISK-LOW", &text, now);
+        }
+        Err(error) => {
+            let text = format!(
+                "the data root cannot be written ({error}): nothing is accepted; see the kernel's log (a disk that fails is made read-only), mend the disk, then restart the daemon"
+            );
+            house.alarms.raise("DISK-READ-ONLY", &text, now);
+        }
+    }
     let head = house.ledger.head();
     metrics_gauge(names::JOURNAL_SEQUENCE, head.seq as f64);
     look_behind(&*house.alarms, head.at, now);

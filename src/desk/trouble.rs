@@ -57,10 +57,11 @@ impl From<LedgerError> for Trouble {
     fn from(error: LedgerError) -> Self {
         let kind = match &error {
             LedgerError::Refused(_) => Kind::Refused,
-            LedgerError::Stopped(_) | LedgerError::Index(_) => Kind::Fault,
+            LedgerError::NotWritten(_) | LedgerError::Stopped(_) | LedgerError::Index(_) => Kind::Fault,
         };
         let code = match &error {
             LedgerError::Refused(_) => "REFUSED",
+            LedgerError::NotWritten(_) => "DISK-FULL",
             LedgerError::Stopped(_) => "JOURNAL-STOPPED",
             LedgerError::Index(_) => "INDEX-FAILED",
         };

@@ -25,6 +25,11 @@ pub fn create_exclusive(path: &Path, mode: u32) -> io::Result<File> {
     Ok(file)
 }
 
+/// Whether the disk, or a quota on it, has no room.
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 /// The process's umask; none where the system does not tell.
 pub(crate) fn umask() -> Option<u32> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;

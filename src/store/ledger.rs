@@ -359,17 +359,27 @@ pub enum Received {
 }
 
 /// Why the ledger did not do it.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum LedgerError {
     /// The state does not allow it; changes nothing.
     #[error("{0}")]
     Refused(Refusal),
+    /// The disk has no room for it: nothing was written, and it can be asked again.
+    #[error("the disk that the journal is on is full, so this was not done; make room and try again: {0}")]
+    NotWritten(String),
     /// The journal could not be written. Intake stops until the daemon is started anew.
     #[error("the journal cannot be written, so nothing is accepted any more: {0}")]
     Stopped(String),
     /// The index failed. It is rebuilt at the next start.
     #[error("the index failed and will be rebuilt at the next start: {0}")]
     Index(String),
+}
+
+impl LedgerError {
+    /// Certain that nothing was recorded: no event names what was written for it. Of the others only the next start knows.
+    pub fn is_not_recorded(&self) -> bool {
+        matches!(self, Self::Refused(_) | Self::NotWritten(_))
+    }
 }
 
 /// Why the state does not allow an operation.

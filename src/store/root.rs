@@ -171,6 +171,20 @@ impl Root {
         self.path.join("insurers")
     }
 
+    /// Tries whether the root takes a new file: a disk that the system made read-only is found before somebody's paper is
+    /// refused. Leaves nothing.
+    pub fn try_writing(&self) -> io::Result<()> {
+        let path = self.path.join(format!("{}probe", durable::TEMPORARY));
+        match std::fs::remove_file(&path) {
+            // A crash left it.
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        durable::create_exclusive(&path, 0o600)?.write_all(b"todoke")?;
+        std::fs::remove_file(&path)
+    }
+
     /// The epoch on record; none in a new root.
     pub fn epoch(&self) -> Result<Option<Epoch>, RootError> {
         self.read("EPOCH")

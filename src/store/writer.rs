@@ -1,8 +1,9 @@
 //! The one thread that changes the ledger: group commit.
 //!
 //! Whatever waits is decided in the order of its coming, each against what those before it made of the tables, written
-//! to the journal with one write and one fdatasync, applied to the index, and answered. A failed write ends intake: what
-//! is on disk then is found out at the next start.
+//! to the journal with one write and one fdatasync, applied to the index, and answered. A write that found no room changes
+//! nothing, and the next one may find some. Any other failure ends intake: what is on disk then is found out at the next
+//! start.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,7 +12,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use super::decide::{No, decide};
 use super::index::{Index, IndexError};
-use super::journal::Journal;
+use super::journal::{AppendError, Journal};
 use super::ledger::{Done, LedgerError, Op, Queue, Refusal, Task};
 use super::project::project;
 use super::root::{Clean, Epoch, Root};
@@ -121,10 +122,8 @@ impl<I: Index> Writer<I> {
         let (asked, replies): (Vec<_>, Vec<_>) =
             batch.into_iter().map(|request| ((request.ask, request.by, request.now), request.reply)).unzip();
         let result = match self.shared.stopped.get() {
-            Some(stopped) => Err(stopped.clone()),
-            None => self.try_commit(asked).inspect_err(|stopped| {
-                let _ = self.shared.stopped.set(stopped.clone());
-            }),
+            Some(stopped) => Err(stopped.clone().into()),
+            None => self.try_commit(asked),
         };
         // A caller that is gone is not told; what it asked for is done all the same.
         match result {
@@ -133,9 +132,9 @@ impl<I: Index> Writer<I> {
                     let _ = reply.send(answer);
                 }
             }
-            Err(stopped) => {
+            Err(error) => {
                 for reply in replies {
-                    let _ = reply.send(Err(stopped.clone().into()));
+                    let _ = reply.send(Err(error.clone()));
                 }
             }
         }
@@ -144,24 +143,32 @@ impl<I: Index> Writer<I> {
     fn try_commit(
         &mut self,
         asked: Vec<(Ask, Actor, Timestamp)>,
-    ) -> Result<Vec<Result<Answer, LedgerError>>, Stopped> {
+    ) -> Result<Vec<Result<Answer, LedgerError>>, LedgerError> {
         let shared = self.shared.clone();
+        let stop = |stopped: Stopped| {
+            let _ = shared.stopped.set(stopped.clone());
+            LedgerError::from(stopped)
+        };
         let mut draft = Draft::over(&shared.index, locked(&shared.meta).clone());
-        let drafted = draft_all(&mut draft, asked).map_err(Stopped::Index)?;
+        let drafted = draft_all(&mut draft, asked).map_err(|error| stop(Stopped::Index(error)))?;
         if !drafted.records.is_empty() {
-            let position = self.journal.append(&drafted.records).map_err(Stopped::Journal)?;
+            let position = self.journal.append(&drafted.records).map_err(|error| match error {
+                // It is as if nobody had asked.
+                AppendError::NotWritten(why) => LedgerError::NotWritten(why),
+                AppendError::Unknown(why) => stop(Stopped::Journal(why)),
+            })?;
             draft.meta.hash = position.hash;
-            apply(&shared, draft).map_err(Stopped::Index)?;
+            apply(&shared, draft).map_err(|error| stop(Stopped::Index(error)))?;
             let removal = |record: &Record| matches!(record.event, Event::RemovalIntended { .. });
             if drafted.records.iter().any(removal) {
                 shared.removals.fetch_add(1, Ordering::SeqCst);
             }
         }
         if let Some(epoch) = &drafted.epoch {
-            shared.root.set_epoch(epoch).map_err(|error| Stopped::Journal(error.to_string()))?;
+            shared.root.set_epoch(epoch).map_err(|error| stop(Stopped::Journal(error.to_string())))?;
         }
         if drafted.close {
-            self.close()?;
+            self.close().map_err(stop)?;
         }
         Ok(drafted.answers)
     }

@@ -472,7 +472,10 @@ impl Certificates {
         }
         self.points.pass("bundle-written").map_err(CertifyError::Stopped)?;
         let done = self.ledger.commit(Op::IssueCertificate(Box::new(certificate.clone())), by.clone(), now);
-        if let (Err(LedgerError::Refused(_)), Some(card)) = (&done, &certificate.bundle) {
+        if let Err(error) = &done
+            && error.is_not_recorded()
+            && let Some(card) = &certificate.bundle
+        {
             // Unless the journal is in doubt the event is not there, so nothing names the bundle.
             self.blobs.remove(std::slice::from_ref(&card.blob))?;
         }

@@ -38,6 +38,7 @@ use crate::model::party::{Actor, Standing};
 use crate::model::time::{DAY, Day, SECOND, Timestamp};
 use crate::rules::policy::DelegationPolicy;
 use crate::store::blobs::Blobs;
+use crate::store::durable;
 use crate::store::ledger::Ledger;
 use crate::store::spool::{Folder, InsurerSpool, is_folder, is_lone_file, is_unfinished};
 
@@ -294,7 +295,7 @@ fn trouble_of(code: &InsurerCode, job: &str) -> String {
 
 fn trouble_text(doing: &str, source: &io::Error) -> String {
     let remedy = match source.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room on the disk",
+        _ if durable::is_full(source) => "make room on the disk",
         io::ErrorKind::IsADirectory => "a folder has a file's name: remove it",
         _ => "the folder must be writable for the gateway: chmod -R g+rwX",
     };

@@ -115,7 +115,7 @@ impl Turn<'_> {
         let done = ledger.commit(op, by, now);
         self.asked.set(match &done {
             Ok(Done::Received(Received::New(_))) => true,
-            Err(error) => !matches!(error, LedgerError::Refused(_)),
+            Err(error) => !error.is_not_recorded(),
             Ok(_) => false,
         });
         done
@@ -442,6 +442,10 @@ impl Intake {
                         .begin(candidate)
                         .refuse(Stage::Routing, vec![withdrawal_refused(&refusal)]);
                     continue;
+                }
+                Err(error) if error.is_not_recorded() => {
+                    self.blobs.remove(&[card])?;
+                    return Err(error.into());
                 }
                 Err(e) => {
                     // A failed fsync does not tell whether the event is in the journal: the card stays, and the sweep of

@@ -247,6 +247,10 @@ impl Judge {
                 self.blobs.remove(&[card.blob])?;
                 anyhow::bail!("{number} was not decided: {refusal}");
             }
+            (Err(error), _) if error.is_not_recorded() => {
+                self.blobs.remove(&[card.blob])?;
+                return Err(error.into());
+            }
             (Err(e), claim) => {
                 // It may be in the journal.
                 claim.into_iter().for_each(Claim::keep);

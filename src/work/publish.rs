@@ -375,7 +375,7 @@ impl Publisher {
         self.points.pass("recorded")?;
         match &done {
             // Nobody knows whether it is recorded: back in new/ it could be imported although it is withdrawn.
-            Err(error) if !matches!(error, LedgerError::Refused(_)) => {}
+            Err(error) if !error.is_not_recorded() => {}
             Err(_) => self.settle_aside(&spool, number)?,
             Ok(_) => {
                 if let Err(error) = self.settle_aside(&spool, number) {

@@ -225,6 +225,14 @@ pub(super) fn root(config: &Config, report: &mut Report) {
 fn disk(config: &Config, report: &mut Report) {
     let root = &config.places.root;
     let Ok(about) = rustix::fs::statvfs(root) else { return };
+    if about.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY) {
+        report.error(
+            "disk",
+            format!("the file system of {} is read-only: nothing is taken in", root.display()),
+            "see the kernel's log (a disk that fails is made read-only) and `findmnt`; mend it, then restart the daemon",
+        );
+        return;
+    }
     let free = about.f_bavail.saturating_mul(about.f_frsize);
     let (mib, min) = (free >> 20, config.submit.free_bytes_min);
     if free < min {

@@ -54,6 +54,7 @@ fn advice(code: &str) -> &'static str {
         "JOURNAL-STOPPED" => {
             "put the disk in order, then restart the daemon: nothing that was answered is lost"
         }
+        "DISK-READ-ONLY" => "mend the disk, mount it for writing, then restart the daemon",
         "SPOOL-UNAVAILABLE" => {
             "see what is said of this insurer's folder above; the alarm ends by itself then"
         }

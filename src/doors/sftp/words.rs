@@ -209,7 +209,7 @@ impl Words {
         if error.kind() == io::ErrorKind::NotFound {
             return self.missing();
         }
-        if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+        if crate::store::durable::is_full(error) {
             return self.disk_low();
         }
         let id = crate::model::incident::id();
@@ -228,6 +228,9 @@ impl Words {
     }
 
     pub(super) fn ledger(self, error: &LedgerError) -> Fault {
+        if matches!(error, LedgerError::NotWritten(_)) {
+            return self.disk_low();
+        }
         let id = crate::model::incident::id();
         tracing::error!(incident = %id, %error, "a request failed in the ledger");
         self.internal(&id)

@@ -185,6 +185,29 @@ pub struct Opened {
     pub probed: Option<Digest>,
 }
 
+/// Why a commit was not written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    /// There is no room for it: the journal is as it was, and can be asked again.
+    #[error("{0}")]
+    NotWritten(String),
+    /// A write or fsync failed: nobody knows what is on disk.
+    #[error("{0}")]
+    Unknown(String),
+}
+
+/// [`AppendError`], before it is told.
+enum Halt {
+    NoRoom(io::Error),
+    Broken(io::Error),
+}
+
+impl From<io::Error> for Halt {
+    fn from(error: io::Error) -> Self {
+        Self::Broken(error)
+    }
+}
+
 /// The journal, open for writing.
 #[derive(Debug)]
 pub struct Journal {
@@ -241,33 +264,40 @@ impl Journal {
         &self.position
     }
 
-    /// Writes these as one commit; durable when it returns. They must continue [`Journal::position`]. After an error
-    /// nothing is written any more: what is on disk is found out at the next opening.
-    pub fn append(&mut self, records: &[Record]) -> Result<Position, String> {
+    /// Writes these as one commit; durable when it returns. They must continue [`Journal::position`]. After
+    /// [`AppendError::Unknown`] nothing is written any more: what is on disk is found out at the next opening.
+    pub fn append(&mut self, records: &[Record]) -> Result<Position, AppendError> {
         if let Some(why) = &self.broken {
-            return Err(why.clone());
+            return Err(AppendError::Unknown(why.clone()));
         }
-        self.try_append(records).map_err(|error| {
-            let why = format!("{}: {error}", self.folder.display());
-            self.broken = Some(why.clone());
-            why
+        self.try_append(records).map_err(|halt| {
+            let told = |error: &io::Error| format!("{}: {error}", self.folder.display());
+            match halt {
+                Halt::NoRoom(error) => AppendError::NotWritten(told(&error)),
+                Halt::Broken(error) => {
+                    let why = told(&error);
+                    self.broken = Some(why.clone());
+                    AppendError::Unknown(why)
+                }
+            }
         })
     }
 
-    fn try_append(&mut self, records: &[Record]) -> io::Result<Position> {
+    fn try_append(&mut self, records: &[Record]) -> Result<Position, Halt> {
         let (Some(first), Some(last)) = (records.first(), records.last()) else {
             return Ok(self.position.clone());
         };
         if self.size >= self.options.segment_bytes {
-            (self.file, self.size) = new_segment(&self.folder, &self.position).map_err(io::Error::other)?;
+            (self.file, self.size) = self.next_segment()?;
         }
         let mut position = self.position.clone();
         let mut bytes = Vec::with_capacity(records.len() * 512);
         for record in records {
             let start = bytes.len();
-            position.hash = line::write(record, (first.seq, last.seq), &position.hash, &mut bytes)?;
+            position.hash = line::write(record, (first.seq, last.seq), &position.hash, &mut bytes)
+                .map_err(io::Error::from)?;
             if record.seq != position.seq + 1 || bytes.len() - start > line::LINE_BYTES_MAX {
-                return Err(io::Error::other(format!("event {} cannot be written", record.seq)));
+                return Err(io::Error::other(format!("event {} cannot be written", record.seq)).into());
             }
             (position.seq, position.at) = (record.seq, record.at);
             if let crate::model::event::Event::EpochBegan { epoch, uuid } = &record.event {
@@ -275,13 +305,35 @@ impl Journal {
                 position.epoch = *epoch;
             }
         }
-        self.file.write_all(&bytes)?;
+        self.write(&bytes)?;
         let started = std::time::Instant::now();
         self.file.sync_data()?;
         metrics::histogram!(metric::JOURNAL_FSYNC_SECONDS).record(started.elapsed());
         self.size += bytes.len() as u64;
         self.position = position;
         Ok(self.position.clone())
+    }
+
+    /// Writes at the end. Where there is no room, what went through before it ran out is cut off again: the file is as it
+    /// was, durably, and nothing that was not asked for yet was fsynced in vain.
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Halt> {
+        let Err(error) = self.file.write_all(bytes) else { return Ok(()) };
+        if !durable::is_full(&error) {
+            return Err(error.into());
+        }
+        self.file.set_len(self.size)?;
+        self.file.sync_all()?;
+        Err(Halt::NoRoom(error))
+    }
+
+    /// A segment after the present one. It has its name only once it is durable, so one that has none was not made.
+    fn next_segment(&self) -> Result<(File, u64), Halt> {
+        new_segment(&self.folder, &self.position).map_err(|error| match error {
+            JournalError::Io { path, source } if durable::is_full(&source) && !path.exists() => {
+                Halt::NoRoom(source)
+            }
+            error => Halt::Broken(io::Error::other(error)),
+        })
     }
 
     /// Reads on from the segment that holds the event after `seq`; for replay right after opening.

@@ -14,7 +14,7 @@ use crate::model::time::Timestamp;
 use crate::rules::enrolment::EnrolmentPolicy;
 use crate::rules::policy::SecondAccount;
 use crate::store::cards;
-use crate::store::ledger::{ApplicationFilter, LedgerError, Op};
+use crate::store::ledger::{ApplicationFilter, Op};
 use crate::work::parties::plan::{mail as check_mail, name as check_name};
 
 /// Open applications of one insurer that are looked through for a second one of an office.
@@ -196,7 +196,7 @@ impl Enrolment {
             Ok(_) => Ok(()),
             Err(error) => {
                 // Unless the journal is in doubt the event is not there, so nothing names the cards.
-                if let LedgerError::Refused(_) = error {
+                if error.is_not_recorded() {
                     self.blobs.remove(cards)?;
                 }
                 Err(error.into())

@@ -9,7 +9,7 @@ use crate::model::party::{Account, Actor, Standing};
 use crate::model::time::Timestamp;
 use crate::rules::enrolment::{self, Downloads, SetUp};
 use crate::store::cards;
-use crate::store::ledger::{CertificateFilter, LedgerError, Op};
+use crate::store::ledger::{CertificateFilter, Op};
 
 /// Certificates of one account that are looked through for one that answers an application.
 const CERTIFICATES_MAX: usize = 100;
@@ -122,7 +122,7 @@ impl Enrolment {
         };
         let op = Op::AdmitApplication { id: of.id, account: Box::new(account) };
         if let Err(error) = self.ledger.commit(op, by.clone(), now) {
-            if let LedgerError::Refused(_) = error {
+            if error.is_not_recorded() {
                 self.blobs.remove(&[blob])?;
             }
             return Err(error.into());

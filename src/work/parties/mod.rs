@@ -310,7 +310,7 @@ impl Parties {
             && let Err(error) = self.ledger.commit(op, by.clone(), now)
         {
             // Unless the journal is in doubt the event is not there, so nothing names the new card.
-            if let (LedgerError::Refused(_), Some(card)) = (&error, card) {
+            if let Some(card) = card.filter(|_| error.is_not_recorded()) {
                 self.blobs.remove(&[card])?;
             }
             return Err(error.into());

@@ -9,7 +9,7 @@ use crate::model::party::{Account, Actor};
 use crate::model::time::Timestamp;
 use crate::rules::profile::ProfileChange;
 use crate::store::cards;
-use crate::store::ledger::{LedgerError, Op};
+use crate::store::ledger::Op;
 
 /// An account and its card, before or after a change.
 #[derive(Debug, Clone)]
@@ -57,7 +57,7 @@ impl Parties {
         let op = Op::ChangeProfile { account: Box::new(after.account), fields: fields.clone(), mails };
         if let Err(error) = self.ledger.commit(op, Actor::Account(id.clone()), now) {
             // Unless the journal is in doubt the event is not there, so nothing names what was written.
-            if matches!(error, LedgerError::Refused(_)) {
+            if error.is_not_recorded() {
                 self.blobs.remove(&written).map_err(PartyError::from)?;
             }
             return Err(PartyError::from(error).into());
