@@ -240,8 +240,12 @@ impl Ledger for FakeLedger {
                 state.documents.get_mut(&id).unwrap().hold = Some(hold);
                 Done::Ok
             }
-            Op::ReleaseDocument(id) => {
-                state.documents.get_mut(&id).unwrap().hold = None;
+            Op::ReleaseDocument { id, until } => {
+                let document = state.documents.get_mut(&id).unwrap();
+                document.hold = None;
+                if let Some(until) = until.filter(|u| document.fetched.is_none() && document.expires_at < *u) {
+                    (document.expires_at, document.prolonged_at) = (until, Some(now));
+                }
                 Done::Ok
             }
             Op::RemovalIntend { ids, reason } => {

@@ -11,13 +11,14 @@ use super::when::{Edge, when};
 use crate::desk::{PurgeRequest, Request, Trouble};
 use crate::model::time::{Clock as _, SystemClock};
 
-const COLUMNS: [Column; 6] = [
+const COLUMNS: [Column; 7] = [
     ("DOCUMENT", "document"),
     ("ACCOUNT", "account"),
     ("TYPE", "type"),
     ("REASON", "reason"),
     ("EXPIRES", "expires_at"),
     ("FETCHED", "fetched"),
+    ("REMINDED", "reminded"),
 ];
 
 /// Remove documents whose days are over (K37).

@@ -1,6 +1,6 @@
 //! Documents: outboxes, deliveries by hand, recall, and what expires.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::Read;
 
 use serde_json::{Value, json};
@@ -10,13 +10,16 @@ use super::outbox_stats;
 use super::parts::{AnnounceOrder, DeliverOrder, Parts};
 use super::request::{Answer, OutboxRequest, PurgeRequest, Response};
 use super::trouble::{Kind, Trouble};
+use super::works::document_table;
 use crate::model::card::{DocumentCard, HoldCard};
 use crate::model::document::{Document, RemovalReason};
 use crate::model::ids::{DocumentId, InsurerCode};
 use crate::model::party::Actor;
 use crate::model::time::Timestamp;
+use crate::rules::notice::last_day;
 use crate::store::cards;
 use crate::store::ledger::{Op, Queue, Task};
+use crate::work::remind;
 
 /// Documents that a dry run of the purge lists.
 const DRY_RUN_MAX: usize = 10_000;
@@ -115,7 +118,10 @@ fn hold(parts: &Parts, id: DocumentId, legal: bool, reason: &str, by: &Actor, no
     parts.blobs.sync(std::slice::from_ref(&card.blob))?;
     let blob = card.blob.clone();
     if let Err(error) = parts.ledger.commit(Op::HoldDocument { id, legal, card }, by.clone(), now) {
-        parts.blobs.remove(&[blob])?;
+        // Unless the journal is in doubt the event is not there, so nothing names the card.
+        if error.is_not_recorded() {
+            parts.blobs.remove(&[blob])?;
+        }
         return Err(error.into());
     }
     let note = format!("{id} is kept until `todoke outbox release {id}`, whatever its days.");
@@ -123,10 +129,16 @@ fn hold(parts: &Parts, id: DocumentId, legal: bool, reason: &str, by: &Actor, no
 }
 
 fn release(parts: &Parts, id: DocumentId, by: &Actor, now: Timestamp) -> Response {
-    find(parts, id)?;
-    parts.ledger.commit(Op::ReleaseDocument(id), by.clone(), now)?;
+    let before = find(parts, id)?;
+    let config = parts.config.get();
+    let levels = document_table(&config, &before.insurer).remind_days;
+    let until = remind::released_until(&levels, now, config.gateway.zone);
+    parts.ledger.commit(Op::ReleaseDocument { id, until }, by.clone(), now)?;
     let document = find(parts, id)?;
-    let note = if document.expires_at <= now {
+    let note = if document.expires_at != before.expires_at {
+        let last = last_day(document.expires_at, config.gateway.zone);
+        format!("Nobody has fetched {id}: it stays until the end of {last}, and its account is reminded by mail.")
+    } else if document.expires_at <= now {
         format!("{id} is over its days: the next purge removes it.")
     } else {
         format!("{id} goes when its days are over.")
@@ -278,10 +290,18 @@ pub(super) fn purge(parts: &Parts, request: &PurgeRequest, now: Timestamp) -> Re
 
 fn dry_run(parts: &Parts, at: Timestamp) -> Response {
     let due = parts.ledger.due(Queue::Expire, at, DRY_RUN_MAX)?;
+    let config = parts.config.get();
+    let (zone, mut untold) = (config.gateway.zone, 0);
+    let mut levels: HashMap<InsurerCode, Vec<u32>> = HashMap::new();
     let mut rows = Vec::new();
     for task in &due {
         let Task::Document(id) = task else { continue };
         if let Some(document) = parts.ledger.document(*id)? {
+            let levels = levels
+                .entry(document.insurer.clone())
+                .or_insert_with(|| document_table(&config, &document.insurer).remind_days);
+            let reminded = remind::was_told(&*parts.ledger, &document, levels, zone)?;
+            untold += u64::from(document.fetched.is_none() && !reminded && !levels.is_empty());
             rows.push(json!({
                 "document": id,
                 "account": document.account,
@@ -292,12 +312,18 @@ fn dry_run(parts: &Parts, at: Timestamp) -> Response {
                 "placed_at": time(document.placed_at),
                 "expires_at": time(document.expires_at),
                 "fetched": document.fetched.is_some(),
+                "reminded": reminded,
             }));
         }
     }
     let mut notes = Vec::new();
     if due.len() == DRY_RUN_MAX {
         notes.push(format!("Only the first {DRY_RUN_MAX} are listed."));
+    }
+    if untold > 0 {
+        notes.push(format!(
+            "{untold} of these nobody has fetched or was reminded of so far: `todoke outbox hold DOCUMENT --reason TEXT` keeps one; released, it stays until its account was reminded."
+        ));
     }
     Ok(Answer { notes, ..Answer::of(Value::Array(rows)) })
 }

@@ -154,7 +154,7 @@ pub fn delegation_policy(config: &Config, insurer: &InsurerCode) -> DelegationPo
 }
 
 /// An insurer's own table of documents; the usual one when it cannot be read (`doctor` names its error).
-fn document_table(config: &Config, insurer: &InsurerCode) -> DocumentTable {
+pub(super) fn document_table(config: &Config, insurer: &InsurerCode) -> DocumentTable {
     config.insurer_table(insurer, "documents").unwrap_or_else(|error| {
         tracing::error!(%error, "an insurer's policy cannot be read");
         DocumentTable::default()

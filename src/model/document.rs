@@ -70,6 +70,9 @@ pub struct Document {
     /// It is kept beyond its days, and why.
     #[serde(default)]
     pub hold: Option<DocumentHold>,
+    /// When its days were prolonged: its hold ended so late that its account could not have been reminded of it any more.
+    #[serde(default)]
+    pub prolonged_at: Option<Timestamp>,
     /// Of an announcement (お知らせ) to many: the first of its documents. All of them share bytes and card.
     #[serde(default)]
     pub announcement: Option<DocumentId>,

@@ -205,6 +205,9 @@ event! {
     DocumentReleased {
         /// Which.
         id: DocumentId,
+        /// It goes then, later than it would have: nobody has fetched it, and its account is to be reminded first.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        expires_at: Option<Timestamp>,
     },
     /// A document is about to be removed.
     RemovalIntended {

@@ -131,12 +131,16 @@ pub(super) fn decide<I: Index>(draft: &mut Draft<'_, I>, op: Op, at: Timestamp) 
                 Some(_) => ok(Event::DocumentHeld { id, legal, card }),
             }
         }
-        Op::ReleaseDocument(id) => match stored_document(draft, id)? {
+        Op::ReleaseDocument { id, until } => match stored_document(draft, id)? {
             None => Err(missing(format_args!("document {id}"))),
             Some(stored) if stored.document.hold.is_none() => {
                 Err(Refusal::NotNow(format!("document {id} is not held")).into())
             }
-            Some(_) => ok(Event::DocumentReleased { id }),
+            Some(stored) => {
+                let of = stored.document;
+                let expires_at = until.filter(|until| of.fetched.is_none() && of.expires_at < *until);
+                ok(Event::DocumentReleased { id, expires_at })
+            }
         },
         Op::RemovalIntend { ids, reason } => removal_intend(draft, ids, reason),
         Op::Removed(ids) => removed(draft, ids),

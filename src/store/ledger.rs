@@ -144,7 +144,12 @@ pub enum Op {
         card: CardRef,
     },
     /// Ends a hold; what is over its days is due at once.
-    ReleaseDocument(DocumentId),
+    ReleaseDocument {
+        /// Which.
+        id: DocumentId,
+        /// One that nobody has fetched stays until then at least.
+        until: Option<Timestamp>,
+    },
     /// About to be removed. Those that are already gone, or held, are left out of [`Done::Documents`].
     RemovalIntend {
         /// Which.

@@ -560,10 +560,24 @@ fn removal(ledger: &dyn Ledger) {
         "held ones are not due"
     );
     assert_eq!(commit(ledger, intend(vec![id(1)])), Done::Documents(vec![]));
-    commit(ledger, Op::ReleaseDocument(id(1)));
+    // One that nobody has fetched stays as long as its account needs to be reminded of it; never shorter than before.
+    let release = |until| Op::ReleaseDocument { id: id(1), until };
+    commit(ledger, release(Some(expires.plus(-1))));
+    let released = ledger.document(id(1)).unwrap().unwrap();
+    assert_eq!((released.expires_at, released.prolonged_at), (expires, None));
+    commit(ledger, hold());
+    commit(ledger, release(Some(expires.plus(9))));
+    let released = ledger.document(id(1)).unwrap().unwrap();
+    assert_eq!(released.expires_at, expires.plus(9));
+    assert!(released.prolonged_at.is_some());
+    assert!(!ledger.due(Queue::Expire, expires.plus(8), 9).unwrap().contains(&Task::Document(id(1))));
+    commit(ledger, Op::Fetched(id(1)));
+    commit(ledger, hold());
+    commit(ledger, release(Some(expires.plus(99))));
+    assert_eq!(ledger.document(id(1)).unwrap().unwrap().expires_at, expires.plus(9), "it was fetched");
     assert!(!ledger.refers_to(&card.blob).unwrap());
-    assert!(matches!(refused(ledger, Op::ReleaseDocument(id(1))), Refusal::NotNow(_)));
-    assert_eq!(ledger.due(Queue::Expire, expires, 1).unwrap(), [Task::Document(id(1))]);
+    assert!(matches!(refused(ledger, release(None)), Refusal::NotNow(_)));
+    assert!(ledger.due(Queue::Expire, expires.plus(9), 9).unwrap().contains(&Task::Document(id(1))));
 }
 
 fn mails(ledger: &dyn Ledger) {

@@ -105,7 +105,13 @@ pub(super) fn project<I: Index>(
         Event::DocumentHeld { id, legal, card } => change_document(draft, *id, |stored| {
             stored.document.hold = Some(DocumentHold { legal: *legal, since: at, card: card.clone() });
         })?,
-        Event::DocumentReleased { id } => change_document(draft, *id, |s| s.document.hold = None)?,
+        Event::DocumentReleased { id, expires_at } => change_document(draft, *id, |stored| {
+            stored.document.hold = None;
+            if let Some(then) = expires_at {
+                stored.document.expires_at = *then;
+                stored.document.prolonged_at = Some(at);
+            }
+        })?,
         Event::RemovalIntended { id, reason } => removal_intended(draft, *id, *reason, at)?,
         Event::Removed { id } => removed(draft, *id, at)?,
         Event::MailSealed(_)

@@ -141,6 +141,7 @@ pub fn document(epoch: u32, serial: u64, office: &str, at: Timestamp) -> Documen
         expires_at: at.plus_days(70),
         fetched: None,
         partly_fetched: None,
+        prolonged_at: None,
         hold: None,
         announcement: None,
     }

@@ -17,7 +17,8 @@ use crate::model::mail::Subject;
 use crate::model::party::Standing;
 use crate::model::time::{DAY, Timestamp};
 use crate::rules::notice::{ArrivalPart, ExpiringNotice, last_day};
-use crate::store::ledger::{Ledger, Queue, Task};
+use crate::rules::retention;
+use crate::store::ledger::{Ledger, LedgerError, Queue, Task};
 
 /// Documents looked at in one step.
 const DUE_MAX: usize = 200_000;
@@ -47,8 +48,55 @@ pub fn level(levels: &[u32], days_left: i64, days_in_all: i64) -> Option<u32> {
     levels.iter().filter(due).min().copied()
 }
 
-/// Whom a mail is for: account, last day, days before it.
-type Group = (AccountId, NaiveDate, u32);
+/// How long a document stays at least that is released from a hold: so that one that nobody has fetched is reminded of first.
+/// None where nothing is.
+pub fn released_until(levels: &[u32], now: Timestamp, zone: Tz) -> Option<Timestamp> {
+    let days = levels.iter().copied().filter(|days| *days > 0).min()?;
+    Some(retention::expires_at(now, days, zone))
+}
+
+/// Whether its account was sent a mail about it before its days end. Not asked of one whose days were prolonged: that was to send
+/// it one.
+pub fn was_told(
+    ledger: &dyn Ledger,
+    document: &Document,
+    levels: &[u32],
+    zone: Tz,
+) -> Result<bool, LedgerError> {
+    let last = last_day(document.expires_at, zone);
+    let group = |level| Group { account: document.account.clone(), last, level, prolonged: false };
+    for level in levels {
+        if ledger.told(KIND, &group(*level).about(None))? {
+            return Ok(true);
+        }
+    }
+    Ok(document.prolonged_at.is_some())
+}
+
+/// The kind of these mails.
+const KIND: &str = "expiring";
+
+/// What one mail is about.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Group {
+    account: AccountId,
+    last: NaiveDate,
+    /// Days before the last one.
+    level: u32,
+    /// Documents whose days were prolonged: what was said of that last day before was not said of them.
+    prolonged: bool,
+}
+
+impl Group {
+    /// What tells this mail from others. `newest`: when the last of what was prolonged was.
+    fn about(&self, newest: Option<Timestamp>) -> String {
+        let Self { account, last, level, .. } = self;
+        match newest {
+            Some(at) => format!("{account} {last} {level} prolonged {}", at.0),
+            None => format!("{account} {last} {level}"),
+        }
+    }
+}
 
 impl Reminders {
     /// Seals what is due; how many mails.
@@ -73,14 +121,17 @@ impl Reminders {
             let days_in_all = document.expires_at.since(document.placed_at) / DAY;
             let of = levels.get(&document.insurer).map(Vec::as_slice).unwrap_or_default();
             if let Some(level) = level(of, (last - today).num_days(), days_in_all) {
-                groups.entry((document.account.clone(), last, level)).or_default().push(document);
+                let prolonged = document.prolonged_at.is_some();
+                let group = Group { account: document.account.clone(), last, level, prolonged };
+                groups.entry(group).or_default().push(document);
             }
         }
         let mut sealed = 0;
-        for ((account, last, level), documents) in groups {
-            let days = (last - today).num_days();
+        for (group, documents) in groups {
+            let Group { account, last, .. } = &group;
+            let days = (*last - today).num_days();
             let alarm = format!("NOTICE-FAILED {account} {last}");
-            match self.remind(&account, last, level, days, &documents, now) {
+            match self.remind(&group, days, &documents, now) {
                 Ok(new) => {
                     self.alarms.clear(&alarm);
                     sealed += u64::from(new);
@@ -96,20 +147,17 @@ impl Reminders {
 
     fn remind(
         &self,
-        id: &AccountId,
-        last: NaiveDate,
-        level: u32,
+        group: &Group,
         days: i64,
         documents: &[Document],
         now: Timestamp,
     ) -> anyhow::Result<bool> {
-        let about = format!("{id} {last} {level}");
-        let kind = "expiring".to_owned();
+        let about = group.about(documents.iter().filter_map(|document| document.prolonged_at).max());
         // Asked first: sealing writes a card before the ledger says that it was told.
-        if self.ledger.told(&kind, &about)? {
+        if self.ledger.told(KIND, &about)? {
             return Ok(false);
         }
-        let Some(account) = self.ledger.account(id)?.filter(|a| a.standing != Standing::Closed) else {
+        let Some(account) = self.ledger.account(&group.account)?.filter(|a| a.standing != Standing::Closed) else {
             return Ok(false);
         };
         let mut offices: BTreeMap<&OfficeCode, Vec<&Document>> = BTreeMap::new();
@@ -128,14 +176,14 @@ impl Reminders {
                 insurer_name: to.insurer_name,
                 account: account.id.to_string(),
                 counts: counts.into_iter().map(|(kind, n)| (kind.to_owned(), n)).collect(),
-                last_day: last,
+                last_day: group.last,
                 folder: folders(&documents, office),
                 contact: to.contact,
             });
         }
         let notice = ExpiringNotice { parts, days: u32::try_from(days).unwrap_or(0) };
         let to = self.notifier.mailbox_of(&account)?;
-        self.notifier.seal(&to, &notice, Subject::Notice { kind, about }, now)
+        self.notifier.seal(&to, &notice, Subject::Notice { kind: KIND.to_owned(), about }, now)
     }
 }
 

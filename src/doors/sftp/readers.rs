@@ -239,6 +239,7 @@ mod tests {
             expires_at: world.now.plus_days(70),
             fetched: None,
             partly_fetched: None,
+            prolonged_at: None,
             hold: None,
             announcement: None,
         };

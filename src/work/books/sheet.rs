@@ -242,7 +242,7 @@ impl Writer<'_> {
             Event::DocumentFetched { id, .. } => self.document(at, FETCHED, *id)?,
             Event::DocumentPartlyFetched { id, .. } => self.document(at, PARTLY_FETCHED, *id)?,
             Event::DocumentHeld { id, .. } => self.document(at, DOCUMENT_HELD, *id)?,
-            Event::DocumentReleased { id } => self.document(at, DOCUMENT_RELEASED, *id)?,
+            Event::DocumentReleased { id, .. } => self.document(at, DOCUMENT_RELEASED, *id)?,
             Event::RemovalIntended { id, reason } => {
                 let what = if *reason == RemovalReason::Recalled { RECALLED } else { EXPIRED };
                 self.document(at, what, *id)?;

@@ -305,6 +305,7 @@ impl Deliveries {
             expires_at: expires_at(now, days, self.zone),
             fetched: None,
             partly_fetched: None,
+            prolonged_at: None,
             hold: None,
             announcement: None,
         };

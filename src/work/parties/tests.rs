@@ -219,6 +219,7 @@ fn standing_counts_what_lies_in_the_outbox() {
             expires_at: Timestamp(1_801_494_000_000),
             fetched: None,
             partly_fetched: None,
+            prolonged_at: None,
             hold: None,
             announcement: None,
         };

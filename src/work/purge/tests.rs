@@ -41,6 +41,7 @@ impl Purged {
             expires_at,
             fetched: None,
             partly_fetched: None,
+            prolonged_at: None,
             hold: None,
             announcement: None,
         });
@@ -199,7 +200,7 @@ fn a_held_document_neither_expires_nor_is_recalled() {
     let purge = purged.purge(PurgePolicy::default());
     assert_eq!(purge.step(now).unwrap().done, 0);
     assert_eq!(purge.recall(id, &Actor::Operator(0), now).unwrap(), Recall::Held);
-    purged.world.ledger.commit(Op::ReleaseDocument(id), Actor::Operator(0), now).unwrap();
+    purged.world.ledger.commit(Op::ReleaseDocument { id, until: None }, Actor::Operator(0), now).unwrap();
     assert_eq!(purge.step(now).unwrap().done, 1);
 }
 

@@ -183,6 +183,46 @@ fn what_a_stopped_daemon_missed_is_said_once() {
     assert_eq!(run.told("K0001"), ["K0001 2027-02-01 3"]);
 }
 
+/// A hold that ends late, or after the last day: the account is reminded all the same, of just that document, before it goes.
+#[test]
+fn what_a_hold_kept_from_being_told_is_told_when_it_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let begin = at("2026-11-23T10:00:00+09:00");
+    let run = start(dir.path(), begin);
+    let (late, over, early) =
+        (run.place(1, "K0001", begin), run.place(2, "K0001", begin), run.place(3, "K0001", begin));
+    run.place(4, "K0001", begin);
+    let commit = |op, now| run.ledger.commit(op, Actor::Daemon, now).unwrap();
+    for id in [late, over, early] {
+        commit(Op::HoldDocument { id, legal: true, card: sample::card(id.serial + 9) }, begin);
+    }
+    let step = |now| run.reminders.step(now).unwrap();
+    let release = |id, now| {
+        let until = released_until(&[14, 3], now, TOKYO);
+        commit(Op::ReleaseDocument { id, until }, now);
+        let document = run.ledger.document(id).unwrap().unwrap();
+        (last_day(document.expires_at, TOKYO).to_string(), document.prolonged_at.is_some())
+    };
+    let last_day_of = ("2027-02-01".to_owned(), false);
+    assert_eq!(release(early, begin.plus_days(58)), last_day_of, "it is told of with all others, in time");
+    assert_eq!(step(begin.plus_days(58)), 1);
+    assert_eq!(step(begin.plus_days(68)), 1);
+    assert_eq!(release(late, begin.plus_days(69)), ("2027-02-03".to_owned(), true));
+    assert_eq!(step(begin.plus_days(69)), 1);
+    assert_eq!(release(over, begin.plus_days(90)), ("2027-02-24".to_owned(), true));
+    assert_eq!(step(begin.plus_days(90)), 1);
+    assert_eq!(step(begin.plus_days(91)), 0);
+    let told = run.told("K0001");
+    assert_eq!(told.len(), 4);
+    assert!(told[0].starts_with("K0001 2027-02-24 3 prolonged "), "{told:?}");
+    assert!(told[1].starts_with("K0001 2027-02-03 3 prolonged "), "{told:?}");
+    let document = |id| run.ledger.document(id).unwrap().unwrap();
+    let was_told = |id| was_told(&*run.ledger, &document(id), &[14, 3], TOKYO).unwrap();
+    assert!(was_told(early) && was_told(over));
+    let unseen = document(run.place(5, "K0002", begin));
+    assert!(!super::was_told(&*run.ledger, &unseen, &[14, 3], TOKYO).unwrap());
+}
+
 #[test]
 fn a_reminder_names_the_folder_of_announcements() {
     use base64::Engine as _;
