@@ -269,10 +269,13 @@ event! {
         /// Which.
         id: MailId,
     },
-    /// The gateway keeps this insurer's calendar from here on: no cut-off before counts as missed.
+    /// The gateway keeps this insurer's calendar from here on, or its cut-offs changed: none before counts as missed.
     CalendarBegan {
         /// Whose.
         insurer: InsurerCode,
+        /// Stands for its cut-offs.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cut_offs: Option<Digest>,
     },
     /// A batch was closed at a cut-off: what was accepted before it is in this one or an earlier one.
     BatchClosed {

@@ -156,7 +156,7 @@ pub(super) fn decide<I: Index>(draft: &mut Draft<'_, I>, op: Op, at: Timestamp) 
         Op::ReaddressMail { id, again } => mails::readdress(draft, id, again),
         Op::RetryMail(id) => mails::retry(draft, id),
         Op::MailCardErased(ids) => mails::card_erased(draft, ids),
-        Op::BeginCalendar(insurer) => days::begin_calendar(draft, insurer),
+        Op::BeginCalendar { insurer, cut_offs } => days::begin_calendar(draft, insurer, cut_offs),
         Op::CloseBatch { insurer, batch } => days::close_batch(draft, insurer, batch, at),
         Op::CloseDay(day) => days::close_day(draft, day, at),
         Op::DropboxSwept { account, files, bytes } => ok(Event::DropboxSwept { account, files, bytes }),

@@ -210,8 +210,13 @@ pub enum Op {
     RetryMail(MailId),
     /// The mail's card is gone, durably.
     MailCardErased(Vec<MailId>),
-    /// Keeps this insurer's calendar from now on. Nothing if it is kept already.
-    BeginCalendar(InsurerCode),
+    /// Keeps this insurer's calendar, with these cut-offs, from now on. Nothing if it is kept already.
+    BeginCalendar {
+        /// Whose.
+        insurer: InsurerCode,
+        /// Stands for its cut-offs.
+        cut_offs: Digest,
+    },
     /// Closes a batch. Refused ([`Refusal::NotNow`]) when something was accepted before the cut-off that is in no batch: then it is
     /// made again.
     CloseBatch {

@@ -92,11 +92,13 @@ impl Batches {
             }
         };
         self.alarms.clear(&alarm);
-        if policy.is_empty() {
+        if policy.is_empty() && state.is_none() {
             return Ok(Progress::default());
         }
-        let Some(mut state) = state else {
-            self.ledger.commit(Op::BeginCalendar(code.clone()), Actor::Daemon, now)?;
+        let cut_offs = policy.cut_off_digest();
+        let Some(mut state) = state.filter(|state| state.cut_offs.0 == Some(cut_offs)) else {
+            // Times that were not kept then were not missed: nobody awaits their batches.
+            self.ledger.commit(Op::BeginCalendar { insurer: code.clone(), cut_offs }, Actor::Daemon, now)?;
             return Ok(Progress::default());
         };
         let mut progress = Progress::default();
@@ -213,7 +215,8 @@ fn due(
     now: Timestamp,
     zone: Tz,
 ) -> Vec<Timestamp> {
-    let last = state.batch.as_ref().map_or(state.began, |batch| batch.slot.max(state.began));
+    let (_, since) = state.cut_offs;
+    let last = state.batch.as_ref().map_or(since, |batch| batch.slot.max(since));
     let after = last.max(now.plus(-i64::from(policy.catch_up_days) * DAY));
     calendar::slots(&policy.cut_offs, (policy.shift, days), after, now, zone)
 }

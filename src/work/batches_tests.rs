@@ -104,6 +104,38 @@ fn each_receipt_is_in_one_batch_and_an_empty_one_is_written() {
     assert!(text.contains(&format!("KPFD0006.CSV:{filing} cover.pdf:")), "{text}");
 }
 
+/// Cut-offs that were added or moved hold from then on: no batch is closed for a time at which nobody had asked for one.
+#[test]
+fn a_changed_cut_off_holds_from_its_change_on() {
+    const MORE: &str = "cut_offs = ['0 0 17 * * *', '0 0 9 * * *']";
+    const EXPECTING: &str =
+        "cut_offs = []\n[[filings]]\nforms = ['2225700']\nday = 10\ngrace_days = 1\n";
+    let dir = tempfile::tempdir().unwrap();
+    let mut run = Run::found(dir.path(), at("2026-11-01T08:00:00+09:00"));
+    assert_eq!(step(&run, EXPECTING), 0, "the calendar begins");
+    let first = run.accept(1);
+    run.now = at("2026-11-20T10:00:00+09:00");
+    assert_eq!(step(&run, DAILY), 0, "19 cut-offs that were none");
+    run.now = at("2026-11-20T17:00:00+09:00");
+    assert_eq!(step(&run, DAILY), 1);
+    assert_eq!(rows(dir.path(), "batch-20261120-1700.csv")[0].0, first.to_string(), "nothing is left out");
+    run.now = at("2026-11-21T12:00:00+09:00");
+    assert_eq!(step(&run, MORE), 0, "9:00 was over when it was asked for");
+    run.now = at("2026-11-22T09:00:00+09:00");
+    assert_eq!(step(&run, MORE), 2);
+    // None for a while, then those of before.
+    run.now = at("2026-11-23T08:00:00+09:00");
+    assert_eq!(step(&run, ""), 0);
+    run.now = at("2026-11-24T08:00:00+09:00");
+    assert_eq!(step(&run, MORE), 0);
+    run.now = at("2026-11-24T09:00:00+09:00");
+    assert_eq!(step(&run, MORE), 1);
+    let expected = ["20261120-1700", "20261121-1700", "20261122-0900", "20261124-0900"];
+    let expected: Vec<_> =
+        expected.iter().flat_map(|at| [format!("batch-{at}.csv"), format!("batch-{at}.csv.sig")]).collect();
+    assert_eq!(batches(dir.path()), expected);
+}
+
 #[test]
 fn every_crash_leaves_one_batch_also_when_the_importer_takes_it_at_once() {
     for point in ["staged", "closed", "renamed"] {

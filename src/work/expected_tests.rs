@@ -98,7 +98,7 @@ fn documents_of_the_tenth_are_missed_told_once_and_found_again() {
     let run = Run::found(dir.path(), at("2026-09-20T09:00:00+09:00"));
     let watch = watch(&run, DOCUMENTS);
     assert_eq!(watch.at(&run, "2026-10-20T09:00:00+09:00"), [""; 0], "no calendar is kept yet");
-    run.commit(Op::BeginCalendar(code(INSURER)));
+    run.commit(Op::BeginCalendar { insurer: code(INSURER), cut_offs: Digest::of(b"") });
     // Too early to count for the tenth, and early enough.
     place(&run, "過誤決定通知書", at("2026-09-29T09:00:00+09:00"));
     place(&run, "支払決定額通知書", at("2026-10-01T09:00:00+09:00"));
@@ -133,7 +133,7 @@ fn documents_of_the_tenth_are_missed_told_once_and_found_again() {
 fn what_was_due_before_the_calendar_began_is_not_missed_and_test_accounts_do_not_count() {
     let dir = tempfile::tempdir().unwrap();
     let mut run = Run::found(dir.path(), at("2026-11-15T09:00:00+09:00"));
-    run.commit(Op::BeginCalendar(code(INSURER)));
+    run.commit(Op::BeginCalendar { insurer: code(INSURER), cut_offs: Digest::of(b"") });
     let watch = watch(&run, DOCUMENTS);
     assert_eq!(watch.at(&run, "2026-11-20T09:00:00+09:00"), [""; 0]);
     let test = crate::model::party::Account {
@@ -151,7 +151,7 @@ fn what_was_due_before_the_calendar_began_is_not_missed_and_test_accounts_do_not
 fn documents_for_each_office_or_account_name_who_has_none() {
     let dir = tempfile::tempdir().unwrap();
     let run = Run::found(dir.path(), at("2026-09-20T09:00:00+09:00"));
-    run.commit(Op::BeginCalendar(code(INSURER)));
+    run.commit(Op::BeginCalendar { insurer: code(INSURER), cut_offs: Digest::of(b"") });
     let policy = "[[documents]]\ntypes = ['納入告知書']\nday = 20\noffices = ['1234', '5678']\naccounts = ['K0001', 'K0005']";
     let watch = watch(&run, policy);
     place(&run, "納入告知書", at("2026-10-19T09:00:00+09:00"));
@@ -164,7 +164,7 @@ fn an_office_is_reminded_before_the_day_and_told_after_it() {
     let policy = "[[filings]]\nforms = ['2221700', '2225700']\nday = 10\nearly_days = 20\nremind_days = 3\ntell = ['operator', 'office']";
     let dir = tempfile::tempdir().unwrap();
     let mut run = Run::found(dir.path(), at("2026-09-20T09:00:00+09:00"));
-    run.commit(Op::BeginCalendar(code(INSURER)));
+    run.commit(Op::BeginCalendar { insurer: code(INSURER), cut_offs: Digest::of(b"") });
     let watch = watch(&run, policy);
     assert_eq!(watch.at(&run, "2026-10-06T23:59:00+09:00"), [""; 0]);
     assert_eq!(watch.told(), [""; 0]);
@@ -197,7 +197,7 @@ fn an_agent_is_reminded_of_offices_that_it_acts_for_on_that_day() {
     let policy = "[[filings]]\nforms = ['2225700']\nday = 10\ntell = ['office']";
     let dir = tempfile::tempdir().unwrap();
     let run = Run::found(dir.path(), at("2026-09-20T09:00:00+09:00"));
-    run.commit(Op::BeginCalendar(code(INSURER)));
+    run.commit(Op::BeginCalendar { insurer: code(INSURER), cut_offs: Digest::of(b"") });
     let mut agent = run.ledger.account(&account("K0001")).unwrap().unwrap();
     let mut period = Delegation { office: OfficeCode::parse("1234").unwrap(), from: None, until: None };
     period.until = Some(Day::parse("2026-10-31").unwrap());

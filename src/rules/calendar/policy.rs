@@ -4,6 +4,7 @@ use chrono::{Datelike as _, NaiveDate, Weekday};
 use serde::Deserialize;
 
 use super::{BusinessDays, Cron, ExpectedDocuments, ExpectedFilings, Holidays, Shift};
+use crate::model::ids::Digest;
 
 /// An insurer's calendar. Without one there are no cut-offs, and nothing is expected.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -56,6 +57,12 @@ impl CalendarPolicy {
     /// Whether there is anything in it to do or to watch.
     pub fn is_empty(&self) -> bool {
         self.cut_offs.is_empty() && self.documents.is_empty() && self.filings.is_empty()
+    }
+
+    /// Stands for when batches are closed: another one means that cut-offs were added, removed or moved.
+    pub fn cut_off_digest(&self) -> Digest {
+        let times: Vec<_> = self.cut_offs.iter().map(|Cron(schedule)| schedule.source()).collect();
+        Digest::of(format!("{:?} {times:?}", self.shift).as_bytes())
     }
 
     /// What cannot be meant; names the key.

@@ -3,18 +3,26 @@
 use super::{Decided, missing, nothing, ok, reconciled};
 use crate::model::day::{Batch, ClosedDay};
 use crate::model::event::Event;
-use crate::model::ids::{InsurerCode, Number};
+use crate::model::ids::{Digest, InsurerCode, Number};
 use crate::model::time::Timestamp;
 use crate::store::index::Index;
 use crate::store::ledger::CalendarState;
 use crate::store::ledger::Refusal;
 use crate::store::tables::{self, Draft, days as table};
 
-pub(super) fn begin_calendar<I: Index>(draft: &mut Draft<'_, I>, insurer: InsurerCode) -> Decided {
+pub(super) fn begin_calendar<I: Index>(
+    draft: &mut Draft<'_, I>,
+    insurer: InsurerCode,
+    cut_offs: Digest,
+) -> Decided {
     if !draft.has(&tables::insurer(&insurer))? {
         return Err(missing(format_args!("insurer {insurer}")));
     }
-    if draft.has(&table::calendar(&insurer))? { nothing() } else { ok(Event::CalendarBegan { insurer }) }
+    let kept: Option<CalendarState> = draft.fetch(&table::calendar(&insurer))?;
+    match kept {
+        Some(state) if state.cut_offs.0 == Some(cut_offs) => nothing(),
+        _ => ok(Event::CalendarBegan { insurer, cut_offs: Some(cut_offs) }),
+    }
 }
 
 /// From here on nothing is accepted before the cut-off any more: events' times never go back. Whatever was accepted before it

@@ -14,6 +14,8 @@ use crate::model::time::Timestamp;
 pub struct CalendarState {
     /// What was due before is nobody's business: the calendar began then, or a restored backup was taken into use.
     pub began: Timestamp,
+    /// Its cut-offs are these since then.
+    pub cut_offs: (Option<Digest>, Timestamp),
     /// The last batch.
     pub batch: Option<Batch>,
 }

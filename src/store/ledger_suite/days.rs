@@ -5,6 +5,7 @@ use super::{NOW, at, commit, id, number, place, prepare, receive, refused};
 use crate::model::day::{Batch, ClosedDay};
 use crate::model::document::RemovalReason;
 use crate::model::event::{Event, Record};
+use crate::model::ids::Digest;
 use crate::model::party::Actor;
 use crate::model::submission::{HoldReason, Outcome, Submission};
 use crate::model::time::{DAY, SECOND, Timestamp};
@@ -55,9 +56,14 @@ pub(super) fn batches(ledger: &dyn Ledger) {
     let slot = NOW.plus(HOUR);
     assert!(matches!(refused(ledger, batch(slot, 0)), Refusal::Missing(_)));
     assert_eq!(ledger.calendar(&insurer_code()).unwrap(), None);
-    commit(ledger, Op::BeginCalendar(insurer_code()));
-    at(ledger, Op::BeginCalendar(insurer_code()), NOW.plus(1));
-    assert_eq!(ledger.calendar(&insurer_code()).unwrap().unwrap().began, NOW, "once");
+    let begin = |text: &[u8]| Op::BeginCalendar { insurer: insurer_code(), cut_offs: Digest::of(text) };
+    commit(ledger, begin(b"17:00"));
+    at(ledger, begin(b"17:00"), NOW.plus(1));
+    let state = ledger.calendar(&insurer_code()).unwrap().unwrap();
+    assert_eq!((state.began, state.cut_offs.1), (NOW, NOW), "once");
+    at(ledger, begin(b"12:00"), NOW.plus(2));
+    let state = ledger.calendar(&insurer_code()).unwrap().unwrap();
+    assert_eq!((state.began, state.cut_offs), (NOW, (Some(Digest::of(b"12:00")), NOW.plus(2))));
     assert!(matches!(refused(ledger, batch(slot, 0)), Refusal::NotNow(_)), "still to come");
 
     receive(ledger, sample::submission(1, 1, None), Outcome::Accepted);

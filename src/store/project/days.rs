@@ -44,8 +44,11 @@ pub(super) fn project<I: Index>(
     at: Timestamp,
 ) -> Result<(), IndexError> {
     match event {
-        Event::CalendarBegan { insurer } => {
-            draft.put(&table::calendar(insurer), &CalendarState { began: at, batch: None })
+        Event::CalendarBegan { insurer, cut_offs } => {
+            let key = table::calendar(insurer);
+            let kept: Option<CalendarState> = draft.fetch(&key)?;
+            let (began, batch) = kept.map_or((at, None), |kept| (kept.began, kept.batch));
+            draft.put(&key, &CalendarState { began, cut_offs: (*cut_offs, at), batch })
         }
         Event::BatchClosed { insurer, batch } => batch_closed(draft, insurer, batch),
         Event::DayClosed(day) => draft.put(&table::closed_day(), day),
@@ -60,7 +63,8 @@ pub(super) fn calendars_begin_anew<I: Index>(
 ) -> Result<(), IndexError> {
     for key in draft.keys(table::calendars())? {
         if let Some(state) = draft.fetch::<CalendarState>(&key)? {
-            draft.put(&key, &CalendarState { began: at, ..state })?;
+            let cut_offs = (state.cut_offs.0, at);
+            draft.put(&key, &CalendarState { began: at, cut_offs, ..state })?;
         }
     }
     Ok(())
@@ -73,8 +77,8 @@ fn batch_closed<I: Index>(
 ) -> Result<(), IndexError> {
     let key = table::calendar(insurer);
     let state: Option<CalendarState> = draft.fetch(&key)?;
-    let began = state.map_or(batch.slot, |state| state.began);
-    draft.put(&key, &CalendarState { began, batch: Some(batch.clone()) })
+    let state = state.ok_or_else(|| super::missing(format_args!("the calendar of insurer {insurer}")))?;
+    draft.put(&key, &CalendarState { batch: Some(batch.clone()), ..state })
 }
 
 /// What stays of a document that was placed.
