@@ -243,7 +243,8 @@ impl Ledger for FakeLedger {
             Op::ReleaseDocument { id, until } => {
                 let document = state.documents.get_mut(&id).unwrap();
                 document.hold = None;
-                if let Some(until) = until.filter(|u| document.fetched.is_none() && document.expires_at < *u) {
+                if let Some(until) = until.filter(|u| document.fetched.is_none() && document.expires_at < *u)
+                {
                     (document.expires_at, document.prolonged_at) = (until, Some(now));
                 }
                 Done::Ok

@@ -137,7 +137,9 @@ fn release(parts: &Parts, id: DocumentId, by: &Actor, now: Timestamp) -> Respons
     let document = find(parts, id)?;
     let note = if document.expires_at != before.expires_at {
         let last = last_day(document.expires_at, config.gateway.zone);
-        format!("Nobody has fetched {id}: it stays until the end of {last}, and its account is reminded by mail.")
+        format!(
+            "Nobody has fetched {id}: it stays until the end of {last}, and its account is reminded by mail."
+        )
     } else if document.expires_at <= now {
         format!("{id} is over its days: the next purge removes it.")
     } else {

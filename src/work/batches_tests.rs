@@ -108,8 +108,7 @@ fn each_receipt_is_in_one_batch_and_an_empty_one_is_written() {
 #[test]
 fn a_changed_cut_off_holds_from_its_change_on() {
     const MORE: &str = "cut_offs = ['0 0 17 * * *', '0 0 9 * * *']";
-    const EXPECTING: &str =
-        "cut_offs = []\n[[filings]]\nforms = ['2225700']\nday = 10\ngrace_days = 1\n";
+    const EXPECTING: &str = "cut_offs = []\n[[filings]]\nforms = ['2225700']\nday = 10\ngrace_days = 1\n";
     let dir = tempfile::tempdir().unwrap();
     let mut run = Run::found(dir.path(), at("2026-11-01T08:00:00+09:00"));
     assert_eq!(step(&run, EXPECTING), 0, "the calendar begins");

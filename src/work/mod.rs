@@ -23,6 +23,7 @@ pub mod ports;
 pub mod publish;
 pub mod purge;
 pub mod purge_report;
+mod quotes;
 pub mod remind;
 pub mod renewals;
 pub mod repeats;

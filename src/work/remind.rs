@@ -157,7 +157,8 @@ impl Reminders {
         if self.ledger.told(KIND, &about)? {
             return Ok(false);
         }
-        let Some(account) = self.ledger.account(&group.account)?.filter(|a| a.standing != Standing::Closed) else {
+        let Some(account) = self.ledger.account(&group.account)?.filter(|a| a.standing != Standing::Closed)
+        else {
             return Ok(false);
         };
         let mut offices: BTreeMap<&OfficeCode, Vec<&Document>> = BTreeMap::new();

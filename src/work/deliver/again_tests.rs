@@ -116,6 +116,31 @@ fn what_was_recalled_or_expired_can_be_delivered_again() {
     assert_eq!(placed(it.announce(Audience::All)), (3, 0));
 }
 
+/// A line that was copied within one sheet, whatever column it is addressed by, delivers nothing of its own.
+#[test]
+fn a_row_that_stands_twice_delivers_once() {
+    let sheet = "account,office,file,type,title\n\
+                 K0001,,a.pdf,納入告知書,11月分\n\
+                 K0001,,a.pdf,納入告知書,10月分\n\
+                 ,1234,a.pdf,納入告知書,11月分\n\
+                 K0001,,b.pdf,納入告知書,\n\
+                 K0001,,a.pdf,納入告知書,11月分\n";
+    for point in ["begun", "some placed", "reported", "cleared", ""] {
+        let mut it = Delivering::new();
+        it.job("j", sheet, &[("a.pdf", PDF), ("b.pdf", PDF)]);
+        it.stage.points = Points::stopping(move |at| at == point);
+        for _ in 0..3 {
+            it.now = it.now.plus(10 * SECOND);
+            let _ = it.stage.step(it.now);
+        }
+        it.stage = stage(&it.world, it.scanner.clone(), Points::default());
+        it.later();
+        it.later();
+        assert_eq!(it.documents().len(), 3, "{point}");
+        assert!(!it.path("j").exists(), "{point}: all its files were taken");
+    }
+}
+
 /// One file for several accounts stays while one of its rows was refused; the corrected sheet names all of them again.
 #[test]
 fn a_corrected_sheet_delivers_only_what_had_not_gone_out() {

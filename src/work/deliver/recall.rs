@@ -267,10 +267,9 @@ impl Deliveries {
 /// Reads the file: a header with `document`, other columns (a reason, for the insurer's own memory) are not looked at.
 fn read(bytes: &[u8]) -> Result<Vec<Row>, Fault> {
     let text = sheet::decode(bytes).map_err(|_| unreadable(0))?;
-    let mut reader =
-        csv::ReaderBuilder::new().flexible(true).trim(csv::Trim::All).from_reader(text.as_bytes());
-    let headers = reader.headers().map_err(|_| unreadable(1))?;
-    let Some(column) = headers.iter().position(|name| name.eq_ignore_ascii_case("document")) else {
+    let mut records = sheet::Records::of(&text);
+    let headers = records.next().transpose().map_err(unreadable)?.map(|(_, headers)| headers);
+    let Some(column) = headers.iter().flatten().position(|name| name.eq_ignore_ascii_case("document")) else {
         return Err(Fault::refused(
             "RECALL-HEADER",
             "recall.csv の見出しに document がありません。1行目を document とし、文書番号を1行に1つ書いてください。",
@@ -278,9 +277,8 @@ fn read(bytes: &[u8]) -> Result<Vec<Row>, Fault> {
         ));
     };
     let mut rows = Vec::new();
-    for (index, record) in reader.records().enumerate() {
-        let line = index as u64 + 2;
-        let record = record.map_err(|_| unreadable(line))?;
+    for record in records {
+        let (line, record) = record.map_err(unreadable)?;
         let document = record.get(column).unwrap_or_default();
         if document.is_empty() {
             continue;
@@ -300,8 +298,12 @@ fn read(bytes: &[u8]) -> Result<Vec<Row>, Fault> {
 fn unreadable(line: u64) -> Fault {
     Fault::refused(
         "RECALL-CSV",
-        format!("recall.csv が読めません({line}行目)。UTF-8 か CP932 の CSV にしてください。"),
-        format!("recall.csv cannot be read (line {line}); make it CSV in UTF-8 or CP932"),
+        format!(
+            "recall.csv が読めません({line}行目)。UTF-8 か CP932 の CSV にし、引用符(\")が閉じているか、値の中に改行がないかを確認してください。どの文書も取り消していません。"
+        ),
+        format!(
+            "recall.csv cannot be read (line {line}): make it CSV in UTF-8 or CP932, with all quotes (\") closed and no line break in a value; nothing was recalled"
+        ),
     )
 }
 

@@ -9,10 +9,20 @@ use crate::model::ids::DocumentId;
 pub(super) enum Outcome {
     /// It is in the outbox; with a warning about its type.
     Placed(DocumentId, Option<Fault>),
-    /// It was placed before: by the same row of the same set, or as the same document by another set.
+    /// It was placed before: by the same row of the same set, by another row like it, or as the same document by another set.
     Before(DocumentId),
     /// It is not.
     Not(Fault),
+}
+
+impl Outcome {
+    /// What becomes of another row for the same.
+    pub(super) fn again(self) -> Self {
+        match self {
+            Self::Placed(id, _) | Self::Before(id) => Self::Before(id),
+            Self::Not(fault) => Self::Not(fault),
+        }
+    }
 }
 
 /// Lines of a report; kept as text, since a set may have many.

@@ -1,5 +1,7 @@
 //! The rows of a set that was begun, into the outboxes.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io;
 use std::sync::mpsc::{SyncSender, sync_channel};
 
@@ -86,6 +88,7 @@ impl Taking<'_> {
             || (vec![None; self.rows.len()], copies),
             |earlier| (earlier.outcomes, earlier.copies),
         );
+        let doubles = self.doubles()?;
         // While one batch becomes durable and is placed, the next is copied and scanned.
         let placed = std::thread::scope(|scope| {
             let (full, batches) = sync_channel::<Batch>(1);
@@ -98,7 +101,7 @@ impl Taking<'_> {
                 }
                 Ok::<_, WorkError>(placed)
             });
-            let prepared = self.prepare_rows(&mut copies, earlier, turn, &full);
+            let prepared = self.prepare_rows(&mut copies, earlier, &doubles, turn, &full);
             drop(full);
             // Its trouble came first, where there is both.
             let placed =
@@ -131,9 +134,13 @@ impl Taking<'_> {
         }
         deliveries.alarms.clear(&alarm);
         let mut report = Report::default();
-        for (row, outcome) in self.rows.iter().zip(&outcomes) {
+        for (index, row) in self.rows.iter().enumerate() {
+            let outcome = match doubles.get(&index) {
+                None => outcomes[index].clone(),
+                Some(first) => outcomes[*first].clone().map(Outcome::again),
+            };
             if let Some(outcome) = outcome {
-                report.row(row, outcome, self.job);
+                report.row(row, &outcome, self.job);
             }
         }
         Ok(Rows::Done(report))
@@ -145,13 +152,14 @@ impl Taking<'_> {
         &self,
         copies: &mut Copies,
         mut outcomes: Outcomes,
+        doubles: &HashMap<usize, usize>,
         turn: &Turn,
         full: &SyncSender<Batch>,
     ) -> Result<(Outcomes, Ended), WorkError> {
         let mut batch = Batch::default();
         let mut ended = Ended::All;
         for (index, row) in self.rows.iter().enumerate() {
-            if outcomes[index].is_some() {
+            if outcomes[index].is_some() || doubles.contains_key(&index) {
                 continue;
             }
             if turn.is_over() {
@@ -240,6 +248,29 @@ impl Taking<'_> {
         })
     }
 
+    /// Rows that ask for what a row above them has asked for (somebody copied a line), each with the first such row: they bring
+    /// nothing of their own.
+    fn doubles(&self) -> Result<HashMap<usize, usize>, WorkError> {
+        let (mut firsts, mut doubles) = (HashMap::new(), HashMap::new());
+        for (index, row) in self.rows.iter().enumerate() {
+            let (Ok(address), Some(name)) = (&row.address, row.file_name()) else { continue };
+            let target = if address.everybody {
+                None
+            } else {
+                match self.deliveries.target(self.code, self.parties, address)? {
+                    Ok(target) => Some((target.account, target.office, target.in_reply_to)),
+                    Err(_) => continue,
+                }
+            };
+            let Likeness { kind, title, .. } = self.likeness(row);
+            match firsts.entry((target, kind, title, name)) {
+                Entry::Vacant(entry) => drop(entry.insert(index)),
+                Entry::Occupied(first) => drop(doubles.insert(index, *first.get())),
+            }
+        }
+        Ok(doubles)
+    }
+
     /// Whether a row reached an outbox by this taking or one before it: the one it was for, or, for everybody, any.
     fn is_placed(&self, row: &Row) -> Result<bool, WorkError> {
         let digest = self.row_digest(row);
@@ -306,8 +337,10 @@ impl Taking<'_> {
         };
         if let Some(folder) = self.folder.filter(|_| !reused) {
             let mut going = sheet::file_names(self.rows);
-            for row in self.rows {
-                if !self.is_placed(row)? {
+            let doubles = self.doubles()?;
+            for (index, row) in self.rows.iter().enumerate() {
+                let first = doubles.get(&index).map_or(row, |first| &self.rows[*first]);
+                if !self.is_placed(first)? {
                     going.remove(row.file());
                 }
             }

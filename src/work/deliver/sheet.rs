@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::model::finding::Text;
 use crate::model::ids::{AccountId, Number, OfficeCode};
+use crate::work::quotes;
 
 /// Rows of one set.
 const ROWS_MAX: usize = 100_000;
@@ -118,32 +119,29 @@ pub(super) fn read(bytes: &[u8]) -> Result<Vec<Row>, Fault> {
     if !ends_its_line(&text) {
         return Err(unfinished("delivery.csv"));
     }
-    let mut reader = csv::ReaderBuilder::new()
-        .has_headers(false)
-        .flexible(true)
-        .trim(csv::Trim::All)
-        .from_reader(text.as_bytes());
-    let mut records = reader.records();
+    let mut records = Records::of(&text);
     let unreadable = |line: u64| {
         Fault::refused(
             "DELIVERY-CSV",
-            format!("delivery.csv の{line}行目が CSV として読めません。引用符を確認してください。"),
-            format!("line {line} of delivery.csv is not CSV; check the quotes"),
+            format!(
+                "delivery.csv の{line}行目が CSV として読めません。引用符(\")が閉じているか、値の中に改行がないかを確認してください。どの行も配信していません。"
+            ),
+            format!(
+                "line {line} of delivery.csv is not CSV: see whether its quotes (\") are closed and no value has a line break in it; no row was delivered"
+            ),
         )
     };
     let header = match records.next() {
-        Some(Ok(header)) => header,
-        Some(Err(_)) => return Err(unreadable(1)),
+        Some(Ok((_, header))) => header,
+        Some(Err(line)) => return Err(unreadable(line)),
         None => {
             return Err(Fault::refused("DELIVERY-EMPTY", "delivery.csv が空です。", "delivery.csv is empty"));
         }
     };
     let columns = columns(&header)?;
-    let mut lines = Lines { text: text.as_bytes(), at: 0, line: 1 };
     let mut rows = Vec::new();
-    for (index, record) in records.enumerate() {
-        let record = record.map_err(|_| unreadable(index as u64 + 2))?;
-        let line = lines.of(record.position().map_or(0, csv::Position::byte));
+    for record in records {
+        let (line, record) = record.map_err(unreadable)?;
         if record.iter().all(str::is_empty) {
             continue;
         }
@@ -174,6 +172,59 @@ pub(super) fn read(bytes: &[u8]) -> Result<Vec<Row>, Fault> {
         ));
     }
     Ok(rows)
+}
+
+/// The records of a sheet, each one line; the line of one that is none ends it. A quote that somebody forgot to close makes one
+/// cell of several rows, and what is for one office would be shown to another.
+pub(super) struct Records<'a> {
+    reader: csv::Reader<&'a [u8]>,
+    text: &'a str,
+    lines: Lines<'a>,
+    ended: bool,
+}
+
+impl<'a> Records<'a> {
+    pub(super) fn of(text: &'a str) -> Self {
+        let mut builder = csv::ReaderBuilder::new();
+        builder.has_headers(false).flexible(true).trim(csv::Trim::All);
+        let lines = Lines { text: text.as_bytes(), at: 0, line: 1 };
+        Self { reader: builder.from_reader(text.as_bytes()), text, lines, ended: false }
+    }
+}
+
+impl Iterator for Records<'_> {
+    /// The line in the file, from 1, and its cells; or the line that cannot be read.
+    type Item = Result<(u64, csv::StringRecord), u64>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
+            return None;
+        }
+        let mut record = csv::StringRecord::new();
+        let read = self.reader.read_record(&mut record);
+        let begins = record.position().map_or(0, csv::Position::byte);
+        let line = self.lines.of(begins);
+        let place = |byte: u64| usize::try_from(byte).unwrap_or(usize::MAX);
+        let one_line = |text: &str| {
+            let text = text.trim_matches(['\r', '\n']);
+            !text.contains(['\r', '\n']) && !(text.contains('"') && quotes::is_left_open(text))
+        };
+        match read {
+            Ok(false) => {
+                self.ended = true;
+                None
+            }
+            Ok(true) => {
+                let text = self.text.get(place(begins)..place(self.reader.position().byte()));
+                self.ended = !text.is_some_and(one_line);
+                Some(if self.ended { Err(line) } else { Ok((line, record)) })
+            }
+            Err(_) => {
+                self.ended = true;
+                Some(Err(line))
+            }
+        }
+    }
 }
 
 /// Counts lines as an editor does; the reader's own count is one behind after CRLF.
@@ -344,6 +395,34 @@ mod tests {
         for (bytes, code) in cases {
             assert_eq!(read(bytes).unwrap_err().code, code, "{:?}", String::from_utf8_lossy(bytes));
         }
+    }
+
+    #[test]
+    fn a_forgotten_quote_refuses_the_sheet_and_names_its_line() {
+        let head = "office,file,type,title\r\n";
+        let good = "1234,a.pdf,納入告知書,\"11月分, 再発行\"\r\n";
+        let next = "5678,b.pdf,決定通知書,別の事業所の題名\r\n";
+        assert_eq!(read(format!("{head}{good}\r\n{next}").as_bytes()).unwrap().len(), 2);
+        for open in [
+            "1234,a.pdf,納入告知書,\"11月分\r\n",
+            "1234,a.pdf,納入告知書,\"11月分\"\"\r\n",
+            "\"1234,a.pdf,納入告知書,11月分\r\n",
+            "1234,a.pdf,納入告知書,\"11月\r\n分\"\r\n",
+            "1234,a.pdf,納入告知書,\"11月\n分\"\n",
+        ] {
+            for sheet in [
+                format!("{head}{good}{open}"),
+                format!("{head}{good}{open}{next}"),
+                format!("{head}{good}{open}{next}{good}"),
+                format!("{head}{good}{open}{next}1234,a.pdf,x,\"t\n"),
+            ] {
+                let fault = read(sheet.as_bytes()).unwrap_err();
+                assert_eq!(fault.code, "DELIVERY-CSV", "{sheet}");
+                assert!(fault.text.en.contains("line 3 "), "{sheet}: {}", fault.text.en);
+            }
+        }
+        let header = format!("\"office,file,type,title\r\n{next}");
+        assert_eq!(read(header.as_bytes()).unwrap_err().code, "DELIVERY-CSV");
     }
 
     #[test]

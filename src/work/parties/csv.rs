@@ -11,6 +11,7 @@ use crate::model::finding::Language;
 use crate::model::ids::{AccountId, InsurerCode, OfficeCode};
 use crate::model::party::Role;
 use crate::model::time::Day;
+use crate::work::quotes;
 
 /// A file larger than this is not a list of parties.
 pub const FILE_BYTES_MAX: u64 = 16 << 20;
@@ -105,6 +106,9 @@ pub struct Row {
 /// Reads the rows of a file. An error concerns the whole file; a bad row carries its fault.
 pub fn parse(kind: Kind, bytes: &[u8]) -> Result<Vec<Row>, String> {
     let text = decode(bytes)?;
+    if quotes::is_left_open(&text) {
+        return Err("ends within quotes: a quote (\") is not closed".to_owned());
+    }
     let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(text.as_bytes());
     let headers = headers(kind, reader.headers().map_err(|error| error.to_string())?)?;
     let mut rows = Vec::new();

@@ -266,7 +266,8 @@ fn files_that_are_no_lists_are_refused_as_a_whole() {
         (&b"\xff\xfea\0"[..], "UTF-16"),
         (b"office,insurer,name,name\n", "twice"),
         (b"office,name\n", "no column insurer"),
-        (b"office,insurer,\"open\n", "column"),
+        (b"office,insurer,\"open\n", "quote"),
+        (b"office,insurer,name\n1,2,\"a\n3,4,b\n", "quote"),
         (b"office,insurer\n\xfd\xfe,1\n", "neither UTF-8 nor CP932"),
         (b"", "no column office"),
     ] {
