@@ -835,10 +835,7 @@ fn withdrawal_refused(refusal: &Refusal) -> Finding {
                     crate::store::history::state_word(*state, crate::model::finding::Language::En)
                 ),
             ),
-            Text::new(
-                "健康保険組合が取り込んだあとの取下げは、健康保険組合へ直接ご連絡ください。",
-                "Once the insurer has taken it in, ask the insurer.",
-            ),
+            not_withdrawn_action(*state),
         ),
         _ => (
             Text::new(
@@ -852,6 +849,34 @@ fn withdrawal_refused(refusal: &Refusal) -> Finding {
         ),
     };
     error("WITHDRAW-REFUSED", None, message, action)
+}
+
+/// What is left to do about a submission that cannot be withdrawn.
+fn not_withdrawn_action(state: State) -> Text {
+    match state {
+        State::Withdrawn => Text::new(
+            "すでに取り下げられているため、お手続きは必要ありません。",
+            "It is withdrawn already: nothing is left to do.",
+        ),
+        State::Refused => Text::new(
+            "受け付けられておらず、健康保険組合には届いていないため、お手続きは必要ありません。",
+            "It was refused and never reached the insurer: nothing is left to do.",
+        ),
+        State::CarriedOut => Text::new(
+            "これは取下げそのものの受付番号です。取下げを取り消すことはできません。届出が必要な場合は、もう一度送信してください。",
+            "This is the number of a withdrawal, which cannot be undone: send the filing again if it is needed after all.",
+        ),
+        State::Held
+        | State::Accepted
+        | State::Publishing
+        | State::Published
+        | State::Collected
+        | State::Imported
+        | State::ImportFailed => Text::new(
+            "健康保険組合が取り込んだあとの取下げは、健康保険組合へ直接ご連絡ください。",
+            "Once the insurer has taken it in, ask the insurer.",
+        ),
+    }
 }
 
 /// The refusal as the close says it: the first reason, how many more errors, and where the rest is.

@@ -100,7 +100,7 @@ impl Parties {
             }
             Audience::These(accounts, offices) => {
                 for id in accounts {
-                    add(id.to_string(), Ok(self.account(id)?));
+                    add(id.to_string(), self.account(id));
                 }
                 for office in offices {
                     add(office.to_string(), self.to_office(office, false));
@@ -160,6 +160,13 @@ impl Deliveries {
     /// announcement: given again it reaches those that have it not yet.
     pub fn announce(&self, request: AnnounceRequest<'_>, now: Timestamp) -> Result<Announced, WorkError> {
         let AnnounceRequest { insurer, audience, title, original_name, content, by } = request;
+        if title.trim().is_empty() {
+            return Ok(Announced::Not(Fault::refused(
+                "TITLE-EMPTY",
+                "件名がありません。",
+                "an announcement needs a title",
+            )));
+        }
         if let Some(fault) = self.may_send(insurer)? {
             return Ok(Announced::Not(fault));
         }

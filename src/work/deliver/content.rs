@@ -9,6 +9,45 @@ use crate::model::document::Format;
 pub(super) struct ContentCheck {
     pdf: PdfWatch,
     controls: bool,
+    text: TextWatch,
+}
+
+/// Whether what is fed to it is UTF-8, and says anything.
+#[derive(Default)]
+struct TextWatch {
+    /// The beginning of a character that the next piece ends: at most three bytes.
+    begun: Vec<u8>,
+    is_other: bool,
+    says: bool,
+}
+
+impl TextWatch {
+    fn feed(&mut self, bytes: &[u8]) {
+        if self.is_other {
+            return;
+        }
+        let joined;
+        let bytes = if self.begun.is_empty() {
+            bytes
+        } else {
+            joined = [&self.begun[..], bytes].concat();
+            &joined
+        };
+        let (text, rest) = match std::str::from_utf8(bytes) {
+            Ok(text) => (text, &[][..]),
+            Err(error) => {
+                let (good, rest) = bytes.split_at(error.valid_up_to());
+                self.is_other = error.error_len().is_some();
+                (std::str::from_utf8(good).unwrap_or_default(), rest)
+            }
+        };
+        self.says |= text.chars().any(|c| !c.is_whitespace() && c != '\u{feff}');
+        self.begun = if self.is_other { Vec::new() } else { rest.to_vec() };
+    }
+
+    fn is_utf8(&self) -> bool {
+        !self.is_other && self.begun.is_empty()
+    }
 }
 
 /// What may be sent beside PDF.
@@ -24,6 +63,7 @@ impl ContentCheck {
     /// The next piece.
     pub(super) fn feed(&mut self, bytes: &[u8]) {
         self.pdf.feed(bytes);
+        self.text.feed(bytes);
         self.controls |= bytes.iter().any(|byte| *byte < 0x20 && !b"\t\n\r".contains(byte));
     }
 
@@ -62,7 +102,17 @@ impl ContentCheck {
             ));
         }
         let named_txt = name.rsplit_once('.').is_some_and(|(_, end)| end.eq_ignore_ascii_case("txt"));
+        if named_txt && allowed.text && !self.text.is_utf8() {
+            return Err(Fault::refused(
+                "TEXT-NOT-UTF-8",
+                "テキストの文字コードが UTF-8 ではありません。UTF-8 で保存し直してください。",
+                "the text is not UTF-8; save it as UTF-8",
+            ));
+        }
         if named_txt && allowed.text && !self.controls {
+            if !self.text.says {
+                return Err(Fault::refused("FILE-EMPTY", "本文がありません。", "the text is blank"));
+            }
             return Ok(Format::Txt);
         }
         Err(Fault::refused("FILE-NOT-PDF", "内容が PDF ではありません。", "the content is no PDF"))
@@ -84,7 +134,13 @@ mod tests {
     #[test]
     fn content_decides() {
         type Case = (&'static [&'static [u8]], &'static str, bool, Result<Format, &'static str>);
-        let cases: [Case; 14] = [
+        let cases: [Case; 20] = [
+            (&[b"\xef\xbb", b"\xbf\xe4\xbc", b"\x91", b"\xe6\xa5\xad"], "text.txt", false, Ok(Format::Txt)),
+            (&[b"\xef\xbb\xbf \r\n"], "text.txt", false, Err("FILE-EMPTY")),
+            (&[b"\x8b\x78\x8b\xc6\r\n"], "text.txt", false, Err("TEXT-NOT-UTF-8")),
+            (&[b"\xff\xfe\x11O"], "text.txt", false, Err("TEXT-NOT-UTF-8")),
+            (&[b"a\xe4\xbc"], "text.txt", false, Err("TEXT-NOT-UTF-8")),
+            (&[b"a\xe4", b"a"], "text.txt", false, Err("TEXT-NOT-UTF-8")),
             (&[b"\xef\xbb\xbfa\r\n"], "text.txt", false, Ok(Format::Txt)),
             (&[b"a\x1b[0m"], "text.txt", false, Err("FILE-NOT-PDF")),
             (&[b"a"], "a.txt", true, Err("FILE-NOT-PDF")),

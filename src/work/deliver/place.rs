@@ -157,14 +157,19 @@ impl Deliveries {
 
     /// None while this insurer may send.
     pub(super) fn may_send(&self, insurer: &InsurerCode) -> Result<Option<Fault>, WorkError> {
-        let active = self.ledger.insurer(insurer)?.is_some_and(|of| of.standing == Standing::Active);
-        Ok((!active).then(|| {
-            Fault::refused(
+        Ok(match self.ledger.insurer(insurer)?.map(|of| of.standing) {
+            Some(Standing::Active) => None,
+            Some(_) => Some(Fault::refused(
                 "INSURER-NOT-ACTIVE",
                 "この保険者は停止中か廃止されています。再開してから配信してください。",
                 "this insurer is suspended or closed, so nothing goes out in its name; resume it first",
-            )
-        }))
+            )),
+            None => Some(Fault::refused(
+                "INSURER-UNKNOWN",
+                "この保険者は登録されていません。保険者番号を確認してください。",
+                "there is no such insurer; look at `todoke insurer list`",
+            )),
+        })
     }
 
     /// Places one document: what `todoke deliver` calls. The same bytes to the same address under the same title on the
