@@ -376,7 +376,7 @@ fn flush<I: Index>(index: &I, draft: &mut Draft<'_, I>, new: bool, last: bool) -
     let mut changes = draft.drain();
     // An index that is being built says what it is only at the end: until then it counts as damaged.
     if last || !new {
-        changes.push(draft.meta_change()?);
+        changes.insert(0, draft.meta_change()?);
     }
     let applied = if new { index.load(&changes) } else { index.apply(&changes) };
     applied.map_err(OpenError::from)
