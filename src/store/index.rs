@@ -118,6 +118,8 @@ impl Index for MemoryIndex {
 /// Tries at the lock of an index, and what lies between two: the data root's own lock is held already.
 const LOCK_TRIES: u32 = 100;
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
+/// Changes that are put into pages at once while an index is built: a new one has a single page, that would become all.
+const LOAD_CHANGES: usize = 1024;
 /// The first page's key. Keys before it stand alone.
 const FIRST: &[u8] = &[1];
 
@@ -164,7 +166,7 @@ impl Index for SledIndex {
 
     fn apply(&self, changes: &[Change]) -> Result<(), IndexError> {
         let mut batch = sled::Batch::default();
-        self.in_pages(changes, |key, value| {
+        self.in_pages(changes, usize::MAX, |key, value| {
             match value {
                 Some(value) => batch.insert(key, value),
                 None => batch.remove(key),
@@ -175,7 +177,7 @@ impl Index for SledIndex {
     }
 
     fn load(&self, changes: &[Change]) -> Result<(), IndexError> {
-        self.in_pages(changes, |key, value| {
+        self.in_pages(changes, LOAD_CHANGES, |key, value| {
             caught(|| match value {
                 Some(value) => self.database.insert(key, value),
                 None => self.database.remove(key),
@@ -217,10 +219,12 @@ impl SledIndex {
         read(caught(|| self.database.get_gt(key))?)
     }
 
-    /// Tells which of sled's keys become what by these changes, which are in the order of their keys.
+    /// Tells which of sled's keys become what by these changes, which are in the order of their keys. Takes at most so many
+    /// of a page's at once: fewer than all only if `write` takes effect at once, since the rest then finds new pages.
     fn in_pages(
         &self,
         mut changes: &[Change],
+        most: usize,
         mut write: impl FnMut(&[u8], Option<Vec<u8>>) -> Result<(), IndexError>,
     ) -> Result<(), IndexError> {
         while let Some(((key, value), rest)) = changes.split_first() {
@@ -234,7 +238,7 @@ impl SledIndex {
             let next = caught(|| self.database.get_gt(place))?;
             let until =
                 next.map_or(changes.len(), |(next, _)| changes.partition_point(|(key, _)| **key < *next));
-            let (here, rest) = changes.split_at(until);
+            let (here, rest) = changes.split_at(until.min(most));
             let pages = match &found {
                 Some((_, page)) => page.changed(here),
                 None => Page::read(&[][..])?.changed(here),
