@@ -110,8 +110,8 @@ pub enum RebuildReason {
     Restored,
 }
 
-/// What an entry takes beside key and value where it is alone in its page. A fresh index has many in each and takes hardly
-/// more than their bytes; one whose pages were emptied one by one must not count as worn out.
+/// What an entry takes beside key and value where it is alone in its page. A fresh index has many in each and takes far
+/// less; one whose pages were emptied one by one must not count as worn out.
 const ENTRY_BYTES: u64 = 128;
 /// Below this an index is never too large.
 const LARGE_BYTES_MIN: u64 = 256 << 20;
