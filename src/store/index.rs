@@ -3,12 +3,16 @@
 //!
 //! Two implementations: sled, and a map in memory for tests (and for `todoke journal` verbs that need no folder).
 
+mod pages;
+
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
+
+use self::pages::Page;
 
 /// The index failed: I/O, damage, or a panic inside its engine. It is rebuilt at the next start.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -43,9 +47,9 @@ pub trait Index: Send + Sync + Sized + 'static {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, IndexError>;
     /// From this key on, up to before that one; backwards if `reverse`. Reads on only as far as the iterator is used.
     fn range(&self, from: &[u8], to: &[u8], reverse: bool) -> Pairs<'_>;
-    /// All of these or, after a crash, none. Not durable.
+    /// All of these, which are in the order of their keys and each once, or, after a crash, none. Not durable.
     fn apply(&self, changes: &[Change]) -> Result<(), IndexError>;
-    /// Many, in the order of their keys, into an index that is being built: after a crash any part of them.
+    /// The same for many, into an index that is being built: after a crash any part of them.
     fn load(&self, changes: &[Change]) -> Result<(), IndexError>;
     /// Makes everything durable, as far as the engine can.
     fn flush(&self) -> Result<(), IndexError>;
@@ -114,13 +118,13 @@ impl Index for MemoryIndex {
 /// Tries at the lock of an index, and what lies between two: the data root's own lock is held already.
 const LOCK_TRIES: u32 = 100;
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
-/// Threads that fill an index, at most,
-const LOADERS_MAX: usize = 4;
-/// and what is worth one, in keys.
-const SHARE_MIN: usize = 4096;
+/// Changes that are put into pages at once while an index is built: a new one has a single page, that would become all.
+const LOAD_CHANGES: usize = 1024;
+/// The first page's key. Keys before it stand alone.
+const FIRST: &[u8] = &[1];
 
-/// sled 0.34: one tree. Its own `flush` is not an fsync and a damaged file makes it panic, so every call is caught, and
-/// nothing is believed that the journal and the check at opening do not confirm.
+/// sled 0.34: one tree of [`pages`]. Its own `flush` is not an fsync and a damaged file makes it panic, so every call is
+/// caught, and nothing is believed that the journal and the check at opening do not confirm.
 #[derive(Debug)]
 pub struct SledIndex {
     database: sled::Db,
@@ -149,49 +153,36 @@ impl Index for SledIndex {
     }
 
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, IndexError> {
-        Ok(caught(|| self.database.get(key))?.map(|value| value.to_vec()))
+        if key < FIRST {
+            return Ok(caught(|| self.database.get(key))?.map(|value| value.to_vec()));
+        }
+        let Some((_, page)) = self.page_of(key)? else { return Ok(None) };
+        Ok(page.get(key).map(<[u8]>::to_vec))
     }
 
     fn range(&self, from: &[u8], to: &[u8], reverse: bool) -> Pairs<'_> {
-        if from >= to {
-            return Box::new(std::iter::empty());
-        }
-        let mut pairs = self.database.range(from..to);
-        let mut ended = false;
-        Box::new(std::iter::from_fn(move || {
-            if ended {
-                return None;
-            }
-            let next =
-                caught(|| if reverse { pairs.next_back().transpose() } else { pairs.next().transpose() });
-            ended = !matches!(next, Ok(Some(_)));
-            next.map(|pair| pair.map(|(key, value)| (key.to_vec(), value.to_vec()))).transpose()
-        }))
+        Box::new(Range { index: self, from: from.max(FIRST).to_vec(), to: to.to_vec(), reverse, page: None })
     }
 
     fn apply(&self, changes: &[Change]) -> Result<(), IndexError> {
         let mut batch = sled::Batch::default();
-        for (key, value) in changes {
+        self.in_pages(changes, usize::MAX, |key, value| {
             match value {
-                Some(value) => batch.insert(key.as_slice(), value.as_slice()),
-                None => batch.remove(key.as_slice()),
+                Some(value) => batch.insert(key, value),
+                None => batch.remove(key),
             }
-        }
+            Ok(())
+        })?;
         caught(|| self.database.apply_batch(batch))
     }
 
     fn load(&self, changes: &[Change]) -> Result<(), IndexError> {
-        // sled copies a page for every key it takes, and takes keys of different pages at the same time.
-        let loaders = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(LOADERS_MAX);
-        let share = changes.len().div_ceil(loaders).max(SHARE_MIN);
-        std::thread::scope(|scope| {
-            let shares: Vec<_> =
-                changes.chunks(share).map(|of| scope.spawn(|| self.insert_all(of))).collect();
-            shares.into_iter().try_for_each(|share| {
-                share
-                    .join()
-                    .unwrap_or_else(|_| Err(IndexError("a thread that fills the index panicked".into())))
+        self.in_pages(changes, LOAD_CHANGES, |key, value| {
+            caught(|| match value {
+                Some(value) => self.database.insert(key, value),
+                None => self.database.remove(key),
             })
+            .map(drop)
         })
     }
 
@@ -210,17 +201,132 @@ impl Index for SledIndex {
     }
 }
 
+type Found = (sled::IVec, Page<sled::IVec>);
+
 impl SledIndex {
-    fn insert_all(&self, changes: &[Change]) -> Result<(), IndexError> {
-        caught(|| {
-            for (key, value) in changes {
-                match value {
-                    Some(value) => self.database.insert(key, value.as_slice())?,
-                    None => self.database.remove(key)?,
-                };
+    /// The page that covers this key. None before the first: that is empty and begins there.
+    fn page_of(&self, key: &[u8]) -> Result<Option<Found>, IndexError> {
+        read(caught(|| self.database.range(FIRST..=key).next_back().transpose())?)
+    }
+
+    /// The last page whose key is smaller; this one is greater than the first.
+    fn page_before(&self, key: &[u8]) -> Result<Option<Found>, IndexError> {
+        read(caught(|| self.database.range(FIRST..key).next_back().transpose())?)
+    }
+
+    /// The first page whose key is greater.
+    fn page_after(&self, key: &[u8]) -> Result<Option<Found>, IndexError> {
+        read(caught(|| self.database.get_gt(key))?)
+    }
+
+    /// Tells which of sled's keys become what by these changes, which are in the order of their keys. Takes at most so many
+    /// of a page's at once: fewer than all only if `write` takes effect at once, since the rest then finds new pages.
+    fn in_pages(
+        &self,
+        mut changes: &[Change],
+        most: usize,
+        mut write: impl FnMut(&[u8], Option<Vec<u8>>) -> Result<(), IndexError>,
+    ) -> Result<(), IndexError> {
+        while let Some(((key, value), rest)) = changes.split_first() {
+            if key.as_slice() < FIRST {
+                write(key, value.clone())?;
+                changes = rest;
+                continue;
             }
-            Ok(())
-        })
+            let found = self.page_of(key)?;
+            let place = found.as_ref().map_or(FIRST, |(place, _)| place);
+            let next = caught(|| self.database.get_gt(place))?;
+            let until =
+                next.map_or(changes.len(), |(next, _)| changes.partition_point(|(key, _)| **key < *next));
+            let (here, rest) = changes.split_at(until.min(most));
+            let pages = match &found {
+                Some((_, page)) => page.changed(here),
+                None => Page::read(&[][..])?.changed(here),
+            };
+            if pages.is_empty() && found.is_some() {
+                write(place, None)?;
+            }
+            for (at, (first, page)) in pages.into_iter().enumerate() {
+                write(if at == 0 { place } else { &first }, Some(page))?;
+            }
+            changes = rest;
+        }
+        Ok(())
+    }
+}
+
+fn read(found: Option<(sled::IVec, sled::IVec)>) -> Result<Option<Found>, IndexError> {
+    found.map(|(key, page)| Ok((key, Page::read(page)?))).transpose()
+}
+
+type Left = (Page<sled::IVec>, std::ops::Range<usize>);
+
+/// Pairs from page to page. What was passed is known by its key, not by its page: that may be cut in two meanwhile, or go.
+struct Range<'a> {
+    index: &'a SledIndex,
+    /// What is left begins here,
+    from: Vec<u8>,
+    /// and ends before this.
+    to: Vec<u8>,
+    reverse: bool,
+    /// The page that is being read, and which of its entries are left.
+    page: Option<Left>,
+}
+
+impl Range<'_> {
+    /// The next page that has any of what is left.
+    fn turn(&self) -> Result<Option<Left>, IndexError> {
+        if self.from >= self.to {
+            return Ok(None);
+        }
+        let mut found = if self.reverse {
+            self.index.page_before(&self.to)?
+        } else {
+            let here = self.index.page_of(&self.from)?;
+            if here.is_some() { here } else { self.index.page_after(&self.from)? }
+        };
+        while let Some((place, page)) = found {
+            let left = page.before(&self.from)..page.before(&self.to);
+            if left.start < left.end {
+                return Ok(Some((page, left)));
+            }
+            let ended = if self.reverse { *place <= *self.from } else { *place >= *self.to };
+            if ended {
+                break;
+            }
+            found =
+                if self.reverse { self.index.page_before(&place)? } else { self.index.page_after(&place)? };
+        }
+        Ok(None)
+    }
+}
+
+impl Iterator for Range<'_> {
+    type Item = Result<Pair, IndexError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.page.is_none() {
+            match self.turn() {
+                Ok(page) => self.page = page,
+                Err(error) => {
+                    self.to.clear();
+                    return Some(Err(error));
+                }
+            }
+        }
+        let (page, left) = self.page.as_mut()?;
+        let at = if self.reverse { left.next_back() } else { left.next() }?;
+        let pair = (page.key(at).to_vec(), page.value(at).to_vec());
+        if left.start >= left.end {
+            if self.reverse {
+                self.to.clone_from(&pair.0);
+            } else {
+                self.from.clone_from(&pair.0);
+                self.from.push(0);
+            }
+            self.page = None;
+        }
+        Some(Ok(pair))
     }
 }
 
@@ -236,6 +342,97 @@ fn caught<T>(call: impl FnOnce() -> sled::Result<T>) -> Result<T, IndexError> {
                 .or_else(|| panic.downcast_ref::<&str>().copied())
                 .unwrap_or("no words");
             Err(IndexError(format!("panic in the index: {words}")))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn all(index: &impl Index, from: &[u8], to: &[u8], reverse: bool) -> Vec<Pair> {
+        index.range(from, to, reverse).map(Result::unwrap).collect()
+    }
+
+    fn key(of: u16) -> Vec<u8> {
+        // A few tables with neighbours that share much.
+        [&[b'a' + (of % 3) as u8][..], &b"K0001\0"[..usize::from(of % 7)], &of.to_be_bytes()].concat()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+        #[test]
+        fn sled_is_what_memory_is(
+            loaded in proptest::collection::btree_map(0_u16..3000, 0_usize..200, 0..1500),
+            batches in proptest::collection::vec(
+                proptest::collection::vec((0_u16..3000, proptest::option::of(0_usize..200)), 1..120), 0..8),
+            bounds in proptest::collection::vec((0_u16..3000, 0_u16..3000), 8),
+        ) {
+            let dir = tempfile::tempdir().unwrap();
+            let sled = SledIndex::open(&dir.path().join("db"), &IndexOptions::default()).unwrap();
+            let memory = MemoryIndex::default();
+            let sorted = |changes: Vec<(u16, Option<usize>)>| -> Vec<Change> {
+                let map: BTreeMap<_, _> = changes
+                    .into_iter()
+                    .map(|(of, value)| (key(of), value.map(|length| vec![of.to_be_bytes()[1]; length])))
+                    .collect();
+                map.into_iter().collect()
+            };
+            let first = sorted(loaded.into_iter().map(|(of, value)| (of, Some(value))).collect());
+            sled.load(&first).unwrap();
+            memory.load(&first).unwrap();
+            for batch in batches {
+                let mut batch = sorted(batch);
+                batch.insert(0, (b"\0meta".to_vec(), Some(vec![batch.len().to_be_bytes()[7]])));
+                sled.apply(&batch).unwrap();
+                memory.apply(&batch).unwrap();
+                prop_assert_eq!(sled.get(b"\0meta"), memory.get(b"\0meta"));
+                for (key, _) in &batch {
+                    prop_assert_eq!(sled.get(key), memory.get(key));
+                }
+            }
+            prop_assert_eq!(all(&sled, &[1], &[u8::MAX], false), all(&memory, &[1], &[u8::MAX], false));
+            prop_assert_eq!(all(&sled, &[1], &[u8::MAX], true), all(&memory, &[1], &[u8::MAX], true));
+            for (from, to) in bounds {
+                let (from, to) = (key(from), key(to));
+                for reverse in [false, true] {
+                    prop_assert_eq!(all(&sled, &from, &to, reverse), all(&memory, &from, &to, reverse));
+                }
+                prop_assert_eq!(sled.get(&from), memory.get(&from));
+            }
+        }
+    }
+
+    #[test]
+    fn a_range_goes_on_where_it_was_while_pages_are_cut_and_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let index = SledIndex::open(&dir.path().join("db"), &IndexOptions::default()).unwrap();
+        let key = |at: u32| [&b"s"[..], &at.to_be_bytes()].concat();
+        let stays: Vec<Change> = (0..2000).map(|at| (key(at * 10), Some(vec![1; 30]))).collect();
+        index.load(&stays).unwrap();
+        for reverse in [false, true] {
+            let mut seen = Vec::new();
+            for (at, pair) in (0_u32..).zip(index.range(&[1], &[u8::MAX], reverse)) {
+                seen.push(pair.unwrap().0);
+                if at % 7 == 0 {
+                    // Around where it stands, pages are filled until they are cut, and emptied until they go.
+                    let here = if reverse { 19_990 - at * 10 } else { at * 10 };
+                    let new: Vec<Change> = (here.saturating_sub(70)..here + 70)
+                        .filter(|at| at % 10 != 0)
+                        .map(|at| (key(at), Some(vec![2; 30])))
+                        .collect();
+                    index.apply(&new).unwrap();
+                    let gone: Vec<Change> = new.into_iter().map(|(key, _)| (key, None)).collect();
+                    index.apply(&gone).unwrap();
+                }
+            }
+            if reverse {
+                seen.reverse();
+            }
+            assert!(seen.is_sorted_by(|a, b| a < b), "each once, in order");
+            assert_eq!(seen.len(), stays.len());
         }
     }
 }

@@ -110,8 +110,8 @@ pub enum RebuildReason {
     Restored,
 }
 
-/// What sled takes for each entry beside key and value, at least: a fresh index of 60-byte entries is four times as large
-/// as their bytes, and must not count as worn out.
+/// What an entry takes beside key and value where it is alone in its page. A fresh index has many in each and takes far
+/// less; one whose pages were emptied one by one must not count as worn out.
 const ENTRY_BYTES: u64 = 128;
 /// Below this an index is never too large.
 const LARGE_BYTES_MIN: u64 = 256 << 20;
@@ -376,7 +376,7 @@ fn flush<I: Index>(index: &I, draft: &mut Draft<'_, I>, new: bool, last: bool) -
     let mut changes = draft.drain();
     // An index that is being built says what it is only at the end: until then it counts as damaged.
     if last || !new {
-        changes.push(draft.meta_change()?);
+        changes.insert(0, draft.meta_change()?);
     }
     let applied = if new { index.load(&changes) } else { index.apply(&changes) };
     applied.map_err(OpenError::from)

@@ -282,7 +282,7 @@ fn json_size(event: &Event) -> usize {
 
 fn apply<I: Index>(shared: &Shared<I>, mut draft: Draft<'_, I>) -> Result<(), IndexError> {
     let mut changes = draft.drain();
-    changes.push(draft.meta_change()?);
+    changes.insert(0, draft.meta_change()?);
     let _alone = shared.gate.write().unwrap_or_else(PoisonError::into_inner);
     shared.index.apply(&changes)?;
     *locked(&shared.meta) = draft.meta;
