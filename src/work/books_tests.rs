@@ -8,7 +8,7 @@ use super::books::{DayBooks, Sheets};
 use super::compare::{Compare, Compared, Scope, Severity};
 use super::step::Points;
 use super::whole_tests::{Run, at_point};
-use crate::model::day::ClosedDay;
+use crate::model::day::{Batch, ClosedDay};
 use crate::model::document::{Document, RemovalReason};
 use crate::model::event::{MailResult, Series};
 use crate::model::ids::{Digest, DocumentId, MailId, Number};
@@ -291,6 +291,34 @@ fn a_test_account_is_none_of_the_insurers_business() {
 }
 
 #[test]
+fn every_batch_of_the_day_is_compared_and_the_last_one_of_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut run, ..) = busy(dir.path());
+    run.commit(Op::BeginCalendar { insurer: code(INSURER), cut_offs: Digest::of(b"") });
+    let batches = insurer_path(run.root, &code(INSURER)).join("batches");
+    let close = |run: &mut Run<'_>, now: &str, name: &str| {
+        run.now = at(now);
+        let (slot, upto) = (run.now, run.ledger.head().seq);
+        let batch = Batch { slot, upto, rows: 0, sha256: Digest::of(name.as_bytes()), name: name.to_owned() };
+        run.commit(Op::CloseBatch { insurer: code(INSURER), batch });
+        std::fs::write(batches.join(name), name).unwrap();
+    };
+    close(&mut run, "2026-11-22T23:59:59.999+09:00", "first.csv");
+    close(&mut run, "2026-11-23T00:00:00+09:00", "second.csv");
+    close(&mut run, "2026-11-23T00:10:00+09:00", "third.csv");
+    step(&run);
+    let day = run.ledger.closed_day().unwrap();
+    let found = || codes(&compare(&run, day.as_ref(), &Scope::default()));
+    assert_eq!(found(), [""; 0]);
+    for (name, expected) in [("first.csv", true), ("second.csv", false), ("third.csv", true)] {
+        std::fs::write(batches.join(name), "changed").unwrap();
+        assert_eq!(found() == ["BATCH-CHANGED"], expected, "{name}");
+        std::fs::remove_file(batches.join(name)).unwrap();
+        assert_eq!(found(), [""; 0], "the importer has taken it");
+    }
+}
+
+#[test]
 #[allow(clippy::too_many_lines, reason = "one difference after the other")]
 fn each_difference_made_by_hand_is_named() {
     let dir = tempfile::tempdir().unwrap();
@@ -366,6 +394,18 @@ fn each_difference_made_by_hand_is_named() {
     assert_eq!(found(&all), ["BLOB-CHANGED"], "same size, another hash");
     assert_eq!(found(&Scope { deep: true, ..Scope::default() }), ["BLOB-CHANGED"]);
     std::fs::write(blob_file(&document.blob), bytes).unwrap();
+
+    // Books of days before the one that is meant, as far back as there are any.
+    let books = run.root.join("books");
+    for older in ["2026-11-18", "2026-11-20", "2026-11-21"] {
+        std::fs::copy(books.join("2026-11-22.books"), books.join(format!("{older}.books"))).unwrap();
+    }
+    let missing = compare(&run, Some(&day), &all);
+    assert_eq!(codes(&missing), ["BOOKS-MISSING"]);
+    assert_eq!(missing.findings[0].what, "books/2026-11-19.books");
+    for older in ["2026-11-18", "2026-11-20", "2026-11-21"] {
+        std::fs::remove_file(books.join(format!("{older}.books"))).unwrap();
+    }
 
     let sheet = report(&run, "reconciliation-2026-11-22.csv");
     let kept = std::fs::read(&sheet).unwrap();

@@ -1,7 +1,7 @@
 //! `todoke reconcile`: recomputes a day's books from the journal, and holds the ledger against the disk. Names each difference, and
 //! each leftover with the sweep that will take it and when. Changes nothing.
 
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use super::retention::erase_leftover;
 use super::step::{Doing as _, WorkError};
 use super::sweep::{number_in, orphan_due, stage_due};
 use crate::model::card::CardRef;
-use crate::model::day::ClosedDay;
+use crate::model::day::{Batch, ClosedDay};
 use crate::model::document::Document;
 use crate::model::escape;
 use crate::model::ids::{AccountId, BlobId, Digest, InsurerCode, Number};
@@ -34,6 +34,8 @@ use crate::store::cards;
 use crate::store::keys::Keys;
 use crate::store::ledger::{Ledger, MailFilter, SubmissionFilter};
 use crate::store::spool::{Folder, InsurerSpool, Place, is_folder};
+
+mod days;
 
 /// What is compared.
 #[derive(Debug, Clone, Default)]
@@ -136,6 +138,8 @@ struct Run<'a> {
     now: Timestamp,
     found: Compared,
     sample: BinaryHeap<Candidate>,
+    /// Closed on the day that is meant.
+    batches: HashMap<InsurerCode, Vec<Batch>>,
 }
 
 impl Compared {
@@ -176,9 +180,18 @@ impl Compared {
 impl Compare {
     /// Compares a closed day's books (if one is meant) and the disk.
     pub fn run(&self, day: Option<&ClosedDay>, scope: &Scope, now: Timestamp) -> Result<Compared, WorkError> {
-        let mut run = Run { of: self, scope, now, found: Compared::default(), sample: BinaryHeap::new() };
+        let mut run = Run {
+            of: self,
+            scope,
+            now,
+            found: Compared::default(),
+            sample: BinaryHeap::new(),
+            batches: HashMap::new(),
+        };
         if let Some(day) = day {
             run.books(day)?;
+            run.gaps(day)?;
+            run.batches_of(day)?;
         }
         run.parties()?;
         run.submissions()?;
@@ -270,9 +283,8 @@ impl Run<'_> {
             Err(error) => {
                 let text = match error.kind() {
                     io::ErrorKind::NotFound => {
-                        "the day is closed, but its books are not there; the daemon makes those \
-                                                of the last day anew"
-                            .to_owned()
+"the day is closed, but its books are not there: restore the file from a backup; the daemon makes those of the last \
+                         day alone anew".to_owned()
                     }
                     _ => format!("{error}; restore the file from a backup"),
                 };
@@ -768,7 +780,7 @@ impl Run<'_> {
             });
         }
         self.taking(code, spool)?;
-        self.batch(code, spool)
+        self.batches(code, spool)
     }
 
     /// What lies in `.taking/`: deliveries that were begun.
@@ -783,24 +795,6 @@ impl Run<'_> {
             } else {
                 self.found.differs("SPOOL-UNKNOWN", what, "no delivery goes on with it: remove it");
             }
-        }
-        Ok(())
-    }
-
-    /// The last batch, while the importer has left it where it is.
-    fn batch(&mut self, code: &InsurerCode, spool: &InsurerSpool) -> Result<(), WorkError> {
-        let batch = self.of.ledger.calendar(code)?.and_then(|state| state.batch);
-        let Some(batch) = batch else { return Ok(()) };
-        let open = || spool.root.sub("batches")?.open_file(&batch.name, rustix::fs::OFlags::RDONLY);
-        let Ok(mut file) = open() else { return Ok(()) };
-        let found = hash_of(&mut file).doing(|| format!("reading batches/{} of {code}", batch.name))?;
-        if found != batch.sha256 {
-            let what = format!("{code}/batches/{}", batch.name);
-            self.found.differs(
-                "BATCH-CHANGED",
-                what,
-                "it is not what the gateway wrote: its signature tells",
-            );
         }
         Ok(())
     }
