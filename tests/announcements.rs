@@ -109,6 +109,14 @@ fn an_announcement_is_stored_once_and_read_recalled_and_counted_by_account() {
     gateway.sftp("K0002", "get /announcements/* got.txt\n").ends(0);
     let text = fs::read_to_string(gateway.work().join("got.txt")).unwrap();
     assert_eq!(text, "\u{feff}書類が不足しています。\r\nご連絡ください。\r\n");
+    let some = gateway.todoke(&[&args[..], &["--account", "K0099", "--account", "S0001"]].concat()).ends(0);
+    assert_eq!(listed(&gateway, "S0001").len(), 1);
+    let told = format!("{}{}", some.out, some.err);
+    assert!(told.contains("K0099"), "who does not get it is named: {told}");
+    let blank = ["announce", "--insurer", INSURER, "--title", "件名", "--text", " ", "--all"];
+    assert!(gateway.todoke(&blank).ends(1).err.contains("FILE-EMPTY"));
+    let nobody = ["announce", "--insurer", "09999999", "--title", "件名", "--text", "a", "--all"];
+    assert!(gateway.todoke(&nobody).ends(1).err.contains("INSURER-UNKNOWN"));
     let unknown = [&args[..], &["--account", "K0099"]].concat();
     assert!(gateway.todoke(&unknown).ends(1).err.contains("ROW-NO-ACCOUNT"));
 }

@@ -443,25 +443,21 @@ impl Intake {
                         .refuse(Stage::Routing, vec![withdrawal_refused(&refusal)]);
                     continue;
                 }
-                Err(error) if error.is_not_recorded() => {
-                    self.blobs.remove(&[card])?;
-                    return Err(error.into());
-                }
-                Err(e) => {
+                Err(error) => {
                     // A failed fsync does not tell whether the event is in the journal: the card stays, and the sweep of
                     // orphans decides after the restart.
-                    if let Some(claim) = claim {
-                        claim.keep();
+                    match claim {
+                        _ if error.is_not_recorded() => self.blobs.remove(&[card])?,
+                        Some(claim) => claim.keep(),
+                        None => {}
                     }
-                    return Err(e.into());
+                    return Err(error.into());
                 }
             };
             match received {
                 Received::New(outcome) => {
                     // `turn.asked` stays: whatever fails from here on, the set is the ledger's.
-                    if let Some(claim) = claim {
-                        claim.keep();
-                    }
+                    claim.into_iter().for_each(Claim::keep);
                     consume(dropbox, set, &payload);
                     if matches!(outcome, Outcome::Refused(_)) {
                         dropbox.forget(set);

@@ -82,7 +82,7 @@ pub(super) type Reached = (Vec<Target>, Vec<(String, Fault)>);
 
 impl Parties {
     /// Whom this audience comes to; each account once, whatever it acts for.
-    pub(super) fn audience(&self, audience: &Audience) -> Result<Reached, Fault> {
+    pub(super) fn audience(&self, audience: &Audience) -> Reached {
         let (mut targets, mut without) = (Vec::<Target>::new(), Vec::new());
         let mut add = |label: String, account: Result<&Account, Fault>| {
             let target = account.and_then(|account| self.target_of(account));
@@ -107,7 +107,7 @@ impl Parties {
                 }
             }
         }
-        Ok((targets, without))
+        (targets, without)
     }
 
     fn target_of(&self, account: &Account) -> Result<Target, Fault> {
@@ -139,10 +139,7 @@ impl Taking<'_> {
         expected: Option<Digest>,
         digest: Digest,
     ) -> Result<Announced, WorkError> {
-        let (targets, without) = match self.parties.audience(&Audience::All) {
-            Ok(reached) => reached,
-            Err(fault) => return Ok(Announced::Not(fault)),
-        };
+        let (targets, without) = self.parties.audience(&Audience::All);
         let it = Announcing {
             insurer: self.code,
             row: &|_, account| announced_digest(digest, account),
@@ -170,10 +167,7 @@ impl Deliveries {
         if let Some(fault) = self.may_send(insurer)? {
             return Ok(Announced::Not(fault));
         }
-        let (targets, without) = match self.parties(insurer, now)?.audience(&audience) {
-            Ok(reached) => reached,
-            Err(fault) => return Ok(Announced::Not(fault)),
-        };
+        let (targets, without) = self.parties(insurer, now)?.audience(&audience);
         let bytes = Bytes::Read(content);
         let content = Content { bytes, name: original_name, kind: KIND, title, text: true };
         let day = now.date_in(self.zone).to_string();

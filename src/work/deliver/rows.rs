@@ -293,7 +293,7 @@ impl Taking<'_> {
                     Err(_) => false,
                 });
         }
-        let Ok((targets, _)) = self.parties.audience(&Audience::All) else { return Ok(false) };
+        let (targets, _) = self.parties.audience(&Audience::All);
         for target in targets {
             if placed(announced_digest(digest, &target.account))?
                 || repeated(&target, announcement_like(row.title()))?

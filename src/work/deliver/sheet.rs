@@ -207,7 +207,7 @@ impl Iterator for Records<'_> {
         let place = |byte: u64| usize::try_from(byte).unwrap_or(usize::MAX);
         let one_line = |text: &str| {
             let text = text.trim_matches(['\r', '\n']);
-            !text.contains(['\r', '\n']) && !(text.contains('"') && quotes::is_left_open(text))
+            !(text.contains(['\r', '\n']) || text.contains('"') && quotes::is_left_open(text))
         };
         match read {
             Ok(false) => {
