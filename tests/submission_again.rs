@@ -286,7 +286,11 @@ fn a_submission_can_be_withdrawn_until_it_is_collected() {
     // Withdrawn already: said, with nothing left to do; the insurer has nothing of it.
     let once_more = Set::of(&format!("# withdraw: {held}\n# id: W-2\n"), vec![]);
     let ran = gateway.send(ACCOUNT, &once_more).ends(1);
-    assert!(ran.err.contains("WITHDRAW-REFUSED ") && ran.err.contains("すでに取り下げられている"), "{}", ran.err);
+    assert!(
+        ran.err.contains("WITHDRAW-REFUSED ") && ran.err.contains("すでに取り下げられている"),
+        "{}",
+        ran.err
+    );
     assert!(!ran.err.contains("取り込んだあと"), "{}", ran.err);
 
     // Collected: refused, with a receipt, and nothing changes.

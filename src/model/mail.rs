@@ -166,14 +166,21 @@ pub struct Mailbox {
     pub failures: Vec<Timestamp>,
     /// When the last arrival mail to it was sealed.
     pub announced_at: Option<Timestamp>,
+    /// When somebody last said that it works again.
+    pub resumed_at: Option<Timestamp>,
 }
 
 impl Mailbox {
+    /// Whether what comes back of a mail that was sent then says anything about the address as it is now.
+    pub fn is_judged_by(&self, sent_at: Option<Timestamp>) -> bool {
+        !matches!((sent_at, self.resumed_at), (Some(sent), Some(resumed)) if sent < resumed)
+    }
+
     /// Failures that are remembered.
     pub const FAILURES_MAX: usize = 20;
 
     /// Nothing known yet.
     pub fn new(tag: Digest) -> Self {
-        Self { tag, mark: None, failures: Vec::new(), announced_at: None }
+        Self { tag, mark: None, failures: Vec::new(), announced_at: None, resumed_at: None }
     }
 }

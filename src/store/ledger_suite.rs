@@ -721,10 +721,28 @@ fn mailboxes(ledger: &dyn Ledger) {
     let held = MailResult::Failed { reply: ADDRESS_MARKED.into() };
     commit(ledger, Op::TryMails(vec![(mail_id(3), held)]));
     assert!(matches!(refused(ledger, Op::RetryMail(mail_id(3))), Refusal::NotNow(_)));
-    commit(ledger, Op::ResumeAddress(tag));
+    at(ledger, Op::ResumeAddress(tag), NOW.plus(5));
     assert!(matches!(refused(ledger, Op::ResumeAddress(tag)), Refusal::NotNow(_)));
     assert_eq!(due(ledger, Queue::Mail), [Task::Mail(mail_id(3))]);
     assert_eq!(ledger.marked_mailboxes(None, 10).unwrap(), []);
+    // What comes back late of a mail from before that says nothing about the address; of a later one it does.
+    at(ledger, report(Report::Unreachable, true, 6), NOW.plus(6));
+    assert_eq!(ledger.mailbox(tag).unwrap().unwrap().failures, []);
+    assert_eq!(ledger.marked_mailboxes(None, 10).unwrap(), []);
+    at(ledger, Op::SealMail(Box::new(mail(4, vec![]))), NOW.plus(6));
+    let sent = MailResult::Sent { reply: "250".into() };
+    at(ledger, Op::TryMails(vec![(mail_id(4), sent)]), NOW.plus(7));
+    let later = Op::ReportMail {
+        id: mail_id(4),
+        report: Report::Unreachable,
+        status: None,
+        proven: true,
+        message: sample::digest(7),
+        failures: (2, NOW),
+    };
+    at(ledger, later, NOW.plus(8));
+    assert_eq!(ledger.marked_mailboxes(None, 10).unwrap().len(), 1);
+    at(ledger, Op::ResumeAddress(tag), NOW.plus(9));
     let mark = || Op::MarkAddress { mail: mail_id(3), status: None };
     commit(ledger, mark());
     let head = ledger.head();

@@ -139,7 +139,8 @@ pub(super) fn report<I: Index>(
         let earlier = of.failures.iter().filter(|at| **at >= since).count();
         let soft = report == Report::Failed && earlier + 1 >= max.max(1);
         // One that was resumed after this mail went out is judged by later mails.
-        if of.mark.is_none() && (report == Report::Unreachable || soft) {
+        let counts = of.mark.is_none() && of.is_judged_by(stored.ended_at);
+        if counts && (report == Report::Unreachable || soft) {
             events.push(Event::AddressMarked { mailbox: tag, mail: id, status, soft });
         }
     }

@@ -51,6 +51,7 @@ pub(super) fn project<I: Index>(
         Event::AddressResumed { mailbox } => change_mailbox(draft, mailbox, |mailbox| {
             mailbox.mark = None;
             mailbox.failures.clear();
+            mailbox.resumed_at = Some(at);
         }),
         _ => Ok(()),
     }
@@ -59,13 +60,18 @@ pub(super) fn project<I: Index>(
 fn reported<I: Index>(draft: &mut Draft<'_, I>, id: MailId, told: MailReport) -> Result<(), IndexError> {
     let stored: Option<StoredMail> = draft.fetch(&tables::mail(id))?;
     let before = stored.as_ref().and_then(|stored| stored.mail.report.clone());
+    let sent_at = stored.as_ref().and_then(|stored| stored.ended_at);
     let mailbox = stored.and_then(|stored| stored.mail.mailbox);
     let (report, proven, at) = (told.report, told.proven, told.at);
     if counts_more(&told, before.as_ref()) {
         change_mail(draft, id, |stored| stored.mail.report = Some(told))?;
     }
     let Some(tag) = mailbox.filter(|_| proven) else { return Ok(()) };
-    change_mailbox(draft, &tag, |mailbox| counted(mailbox, report, at))?;
+    change_mailbox(draft, &tag, |mailbox| {
+        if mailbox.is_judged_by(sent_at) {
+            counted(mailbox, report, at);
+        }
+    })?;
     // Whether this report marks the address or an earlier one did; a second report about it gives nothing back again.
     let known = before.is_some_and(|before| before.proven && before.report == Report::Unreachable);
     if report == Report::Unreachable && !known { announce_again(draft, id, at) } else { Ok(()) }
