@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
 use support::gateway::{ACCOUNT, Gateway, INSURER, OFFICE, PDF, until};
+use support::mailhost::MailHost;
 
 /// What the operator sees of the account's only document.
 fn listed(gateway: &Gateway) -> Value {
@@ -78,6 +79,54 @@ fn a_download_that_breaks_off_is_complete_once_it_was_gone_on_with() {
     assert!(!row["初回取得"].is_empty() && row["途中までの取得"].is_empty(), "{row:?}");
     let stats = gateway.ask(&["outbox", "stats"]);
     assert_eq!(stats[0]["partly_fetched"], 0, "{stats:#}");
+}
+
+/// Sent to the wrong place, and taken back while it is being read: operator and mail say that a part is out, and who reads it is told
+/// to destroy that part, where a stock client shows it.
+#[test]
+fn a_recall_during_a_download_says_so_to_everybody() {
+    let host = MailHost::start();
+    let gateway = Gateway::with(&[("mail", "url", &host.url())]);
+    let english = ["--office", OFFICE, "--user-name", "HR", "--mail", "hr@example.com", "--language", "en"];
+    gateway.add_account("K0002", &english);
+    let content = [b"%PDF-1.4\n".as_slice(), &b"% page\n".repeat(300_000), b"%%EOF\n"].concat();
+    let pdf = gateway.make("wrong.pdf", &content);
+    let cases = [
+        (ACCOUNT, "soumu@example.jp", "途中まで受信されています", "受信した分は破棄してください。"),
+        (
+            "K0002",
+            "hr@example.com",
+            "A part of this document had been fetched",
+            "Destroy what you received of it.",
+        ),
+    ];
+    for (account, mailbox, told, shown) in cases {
+        let deliver = ["deliver", "--insurer", INSURER, "--account", account, "--type", "納入告知書"];
+        gateway.todoke(&[&deliver[..], &["--title", "x", pdf.to_str().unwrap()]].concat()).ends(0);
+        let row = gateway.ask(&["outbox", "list", account])[0].clone();
+        let name = row["name"].as_str().unwrap();
+        let here = gateway.work().join(account);
+        let slowly = ["-R", "1", "-B", "4096", "-l", "400"];
+        let mut session = gateway.session(account, account, &slowly);
+        session.tell(&format!("-get /outbox/{OFFICE}/{name} {account}"));
+        let size = || fs::metadata(&here).map_or(0, |file| file.len());
+        until("some of it has come", || size() > 16 * 1024);
+        let recalled =
+            gateway.todoke(&["outbox", "recall", row["document"].as_str().unwrap(), "--json"]).ends(0);
+        assert!(recalled.err.contains("had fetched a part of it"), "{}", recalled.err);
+        let answer = recalled.json();
+        assert_eq!(answer["fetched"], false, "{answer:#}");
+        let bytes = answer["partly_fetched_bytes"].as_u64().unwrap();
+        session.does("pwd");
+        let errors = session.errors();
+        assert!(errors.contains("DOCUMENT-GONE ") && errors.contains(shown), "{errors}");
+        assert_eq!(errors.matches("DOCUMENT-GONE").count(), 1, "{errors}");
+        assert!(16 * 1024 < bytes && size() <= bytes, "{} of {bytes}", size());
+        session.ends();
+        until("the mail came", || {
+            host.taken().iter().any(|mail| mail.to == mailbox && mail.body.contains(told))
+        });
+    }
 }
 
 /// Many documents for several accounts come in while these send, and each side gets all of its own.

@@ -856,6 +856,60 @@ fn sessions_end_when_account_insurer_key_or_authority_serve_no_more() {
     assert!(told.code != 0 && told.err.contains("ACCOUNT-STOPPED "), "{}", told.err);
 }
 
+/// Why a running session ends is said where a stock client shows it, in the account's language: to one that waits, and to one in the
+/// middle of a download.
+#[test]
+fn who_is_sent_away_reads_why_in_the_accounts_language() {
+    let mut gateway = Gateway::new();
+    gateway.add_account("K0002", &["--role", "insurer", "--language", "en"]);
+    let stopped = [
+        "SESSION-STOPPED このアカウント、または接続に使った鍵か証明書が使えなくなったため",
+        "SESSION-STOPPED This account, or the key",
+    ];
+    let stopping =
+        ["GATEWAY-STOPPING ゲートウェイが停止します。", "GATEWAY-STOPPING The gateway is stopping."];
+    let begin = |gateway: &Gateway| {
+        [PERSON, "K0002"].map(|account| {
+            let mut session = gateway.session(account, account, &[]);
+            session.does("ls /");
+            session
+        })
+    };
+    let ended = |session: SftpSession, words: &str| {
+        until("the session is told and ended", || session.errors().contains(words));
+        let ran = session.ends();
+        // Neither as octal, nor twice.
+        assert!(!ran.err.contains("\\343") && ran.err.matches(&words[..8]).count() == 1, "{}", ran.err);
+        ran.code
+    };
+    let sessions = begin(&gateway);
+    for (account, (session, words)) in [PERSON, "K0002"].iter().zip(sessions.into_iter().zip(stopped)) {
+        gateway.todoke(&["account", "suspend", account]).ends(0);
+        ended(session, words);
+        gateway.todoke(&["account", "resume", account]).ends(0);
+    }
+
+    let pdf = gateway
+        .make("large.pdf", [b"%PDF-1.4\n".as_slice(), &b"% page\n".repeat(300_000), b"%%EOF\n"].concat());
+    let deliver =
+        ["deliver", "--insurer", INSURER, "--account", PERSON, "--type", "納入告知書", "--title", "x"];
+    gateway.todoke(&[&deliver[..], &[pdf.to_str().unwrap()]].concat()).ends(0);
+    let mut session = gateway.session(PERSON, PERSON, &["-R", "1", "-B", "4096", "-l", "400"]);
+    session.tell("get /outbox/*/*.pdf here.pdf");
+    until("some of it has come", || {
+        std::fs::metadata(gateway.work().join("here.pdf")).is_ok_and(|file| file.len() > 16 * 1024)
+    });
+    gateway.todoke(&["account", "suspend", PERSON]).ends(0);
+    assert_ne!(ended(session, stopped[0]), 0, "the download failed");
+    gateway.todoke(&["account", "resume", PERSON]).ends(0);
+
+    let sessions = begin(&gateway);
+    gateway.stop();
+    for (session, words) in sessions.into_iter().zip(stopping) {
+        ended(session, words);
+    }
+}
+
 /// A clock that ran ahead and was set back: the revocation bears a time to come, and counts at once. A key that is lost with its
 /// certificate is lost where it is registered by itself, too.
 #[test]

@@ -265,6 +265,27 @@ fn who_never_reads_is_let_go() {
     world.wait_until("files are dropped", || world.tree.open.load(Ordering::SeqCst) == 0);
 }
 
+/// Words on stderr that nobody reads do not keep a session that was ended.
+#[test]
+fn who_never_reads_is_sent_away_at_once_all_the_same() {
+    let world = World::new();
+    fs::write(world.root.join("file"), support::content(8 << 20)).unwrap();
+    talk(&world, async |mut raw| {
+        let handle = raw.open(b"/file", READ).await;
+        raw.send(&raw::read(1, &handle, 0, 255 * 1024).repeat(200)).await;
+        let link = world.gate.evictions.lock().unwrap().values().next().unwrap().clone();
+        link.evict();
+        // Far less than a client has that merely stalls.
+        let ended = async {
+            while !world.server.sessions().is_empty() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(Limits::default().stall_seconds / 3), ended).await.unwrap();
+    });
+    world.wait_until("files are dropped", || world.tree.open.load(Ordering::SeqCst) == 0);
+}
+
 /// A client that does not read, and floods: sent away at the bound, while others work.
 #[test]
 fn a_flood_without_reading_is_bounded() {

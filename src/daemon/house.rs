@@ -404,6 +404,7 @@ impl House {
         let office = Arc::new(OfficeParts {
             ledger: Arc::clone(&ledger),
             blobs: Arc::clone(&blobs),
+            readings: Arc::clone(&stages.purge.readings),
             handover: Arc::clone(&handover),
             receipts,
             clock: Arc::clone(&clock),

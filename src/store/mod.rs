@@ -20,6 +20,7 @@ pub mod blobs;
 pub mod books;
 pub mod cards;
 pub mod local_blobs;
+pub mod readings;
 
 pub mod attempts;
 pub mod authorities;

@@ -19,6 +19,7 @@ use crate::model::party::Actor;
 use crate::model::time::{DAY, SECOND, Timestamp};
 use crate::store::blobs::Blobs;
 use crate::store::ledger::{Done, Ledger, Op, Queue, Task};
+use crate::store::readings::Readings;
 
 /// What makes the purge stop and ask.
 #[derive(Debug, Clone, Deserialize, Serialize)]
@@ -127,6 +128,8 @@ pub struct Purge {
     alarms: Arc<dyn Alarms>,
     /// Asked by everything else that cannot be undone, too.
     pub guard: Arc<Guard>,
+    /// Told by doors who reads what just now.
+    pub readings: Arc<Readings>,
     points: Points,
     tell: OnceLock<Box<TellRecall>>,
     /// Recalls that could not be told; told at a later step, or forgotten with the process.
@@ -156,6 +159,7 @@ impl Purge {
             policy,
             alarms,
             guard,
+            readings: Arc::default(),
             points: Points::default(),
             tell: OnceLock::new(),
             untold: Mutex::default(),
@@ -219,6 +223,7 @@ impl Purge {
             return Ok(0);
         };
         self.points.pass("intended")?;
+        self.record_readings(&intended, now);
         let documents = &self.as_read(documents)?;
         let mut blobs = Vec::with_capacity(intended.len() * 2);
         let going = || documents.iter().filter(|(document, _)| intended.contains(&document.id));
@@ -277,6 +282,18 @@ impl Purge {
         let waiting = std::mem::take(&mut *self.untold.lock().unwrap_or_else(PoisonError::into_inner));
         let left: Vec<_> = waiting.into_iter().filter(|document| !self.told(document, now)).collect();
         self.untold.lock().unwrap_or_else(PoisonError::into_inner).extend(left);
+    }
+
+    /// Who is reading them learns of their end at the next read; what they have by now goes on record at once. It is gone, which
+    /// matters most: what cannot be recorded does not keep it half gone.
+    fn record_readings(&self, ids: &[DocumentId], now: Timestamp) {
+        for id in ids {
+            for (account, op) in self.readings.outcomes(*id) {
+                if let Err(error) = self.ledger.commit(op, Actor::Account(account), now) {
+                    tracing::warn!(document = %id, %error, "a download under way could not be recorded");
+                }
+            }
+        }
     }
 
     /// As they are from the intent on: nobody can begin to read them any more.

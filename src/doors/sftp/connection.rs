@@ -12,9 +12,9 @@ use tokio::time::Instant;
 use super::config::Limits;
 use super::port::{Entered, Link, Tree};
 use super::queue::Budget;
-use super::session::Lingerers;
+use super::session::{Channel, Lingerers};
 use super::stream::Stream;
-use super::texts;
+use super::texts::{self, Parting};
 use crate::model::finding::Language;
 use crate::model::ids::AccountId;
 use crate::model::time::{Clock, Timestamp};
@@ -34,7 +34,7 @@ pub(crate) enum Phase {
 #[derive(Debug)]
 pub(crate) struct Farewell {
     pub(crate) reason: Disconnect,
-    pub(crate) text: String,
+    pub(crate) words: Parting,
 }
 
 /// What a login gave. Dropped, and with it the session's guard, when the handler and every channel are done.
@@ -69,6 +69,8 @@ pub(crate) struct Connection {
     pub(crate) stream: Stream,
     phase: watch::Sender<Phase>,
     farewell: Mutex<Option<Farewell>>,
+    /// Where a person reads what goes to stderr.
+    channels: Mutex<Vec<Weak<Channel>>>,
     /// Set once someone logged in and was admitted; until then the grace time runs.
     pub(crate) account: OnceLock<AccountId>,
     /// Told when `account` is set.
@@ -104,6 +106,7 @@ impl Connection {
             stream,
             phase: watch::Sender::new(Phase::Open),
             farewell: Mutex::new(None),
+            channels: Mutex::default(),
             account: OnceLock::new(),
             admitted: Notify::new(),
             refusal: OnceLock::new(),
@@ -116,12 +119,13 @@ impl Connection {
     }
 
     /// Ends the connection with these words; the first to call is heard.
-    pub(crate) fn close(&self, reason: Disconnect, text: String) {
+    pub(crate) fn close(&self, reason: Disconnect, words: impl Into<Parting>) {
+        let words = words.into();
         let closed = self.phase.send_if_modified(|phase| {
             let open = *phase == Phase::Open;
             if open {
                 *self.farewell.lock().unwrap_or_else(PoisonError::into_inner) =
-                    Some(Farewell { reason, text });
+                    Some(Farewell { reason, words });
                 *phase = Phase::Closing;
             }
             open
@@ -143,6 +147,19 @@ impl Connection {
     /// The words of [`Connection::close`], once.
     pub(crate) fn farewell(&self) -> Option<Farewell> {
         self.farewell.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// On this channel's stderr a person reads why the connection ends.
+    pub(crate) fn reads(&self, channel: &Arc<Channel>) {
+        let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
+        channels.retain(|channel| channel.upgrade().is_some_and(|channel| !channel.is_over()));
+        channels.push(Arc::downgrade(channel));
+    }
+
+    /// The channels of [`Connection::reads`] that are open.
+    pub(crate) fn readers(&self) -> Vec<Arc<Channel>> {
+        let channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
+        channels.iter().filter_map(Weak::upgrade).filter(|channel| !channel.is_over()).collect()
     }
 
     /// Waits until the connection is told to end or has ended.
@@ -180,19 +197,19 @@ pub(crate) struct WeakLink(pub(crate) Weak<Connection>);
 impl Link for WeakLink {
     fn evict(&self) {
         if let Some(connection) = self.0.upgrade() {
-            connection.close(Disconnect::ByApplication, texts::EVICTED.both());
+            connection.close(Disconnect::ByApplication, &texts::EVICTED);
         }
     }
 
     fn revoked(&self) {
         if let Some(connection) = self.0.upgrade() {
-            connection.close(Disconnect::ByApplication, texts::REVOKED.both());
+            connection.close(Disconnect::ByApplication, &texts::REVOKED);
         }
     }
 
     fn stopped(&self) {
         if let Some(connection) = self.0.upgrade() {
-            connection.close(Disconnect::ByApplication, texts::STOPPED.both());
+            connection.close(Disconnect::ByApplication, &texts::STOPPED);
         }
     }
 

@@ -102,7 +102,7 @@ impl Handler {
         self.requests += 1;
         let most = self.connection.limits.auth_attempts_max.max(1).saturating_mul(REQUESTS_PER_ATTEMPT);
         if self.requests > most {
-            self.connection.close(Disconnect::NoMoreAuthMethodsAvailable, texts::LOGIN_ATTEMPTS.both());
+            self.connection.close(Disconnect::NoMoreAuthMethodsAvailable, &texts::LOGIN_ATTEMPTS);
         }
         self.requests <= most
     }
@@ -463,6 +463,9 @@ impl russh::server::Handler for Handler {
         if let Some(Slot::Fresh(write_half)) = self.slots.remove(&id) {
             let channel = Arc::new(Channel::new(self.connection.clone(), login, write_half));
             session::begin(&channel);
+            if !session.remote_sshid().starts_with(FILEZILLA) {
+                self.connection.reads(&channel);
+            }
             self.slots.insert(id, Slot::Sftp(channel));
         }
         Ok(())
@@ -485,7 +488,7 @@ impl russh::server::Handler for Handler {
                 Pushed::Flood => (Disconnect::ByApplication, &texts::FLOOD),
                 Pushed::Malformed => (Disconnect::ProtocolError, &texts::BAD_PACKET),
             };
-            self.connection.close(reason, message.line(channel.login.language));
+            self.connection.close(reason, message);
         }
         Ok(())
     }

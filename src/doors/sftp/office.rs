@@ -27,6 +27,7 @@ use crate::store::dropbox::{Begin, Dropbox, Login, Place, Shown};
 use crate::store::handover::Handover;
 use crate::store::history;
 use crate::store::ledger::{Ledger, SubmissionFilter};
+use crate::store::readings::Readings;
 use crate::store::receipts::{Made, Receipts};
 use crate::work::ports::self_service::SelfService;
 
@@ -42,6 +43,8 @@ pub struct OfficeParts {
     pub ledger: Arc<dyn Ledger>,
     /// Documents' bytes.
     pub blobs: Arc<dyn Blobs>,
+    /// Told who reads which document.
+    pub readings: Arc<Readings>,
     /// Complete sets go here.
     pub handover: Arc<Handover>,
     /// `/receipts`

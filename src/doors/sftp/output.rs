@@ -68,6 +68,8 @@ struct Inner {
     bytes: usize,
     sent: u64,
     ended: bool,
+    /// Nothing is sent any more.
+    given_up: bool,
 }
 
 impl Output {
@@ -105,6 +107,9 @@ impl Output {
     /// Look at [`Output::is_full`] first.
     pub(crate) fn push(&self, mut chunk: Chunk) {
         let mut inner = self.lock();
+        if inner.given_up {
+            return;
+        }
         if inner.chunks.is_empty() && inner.begun.is_none() && !inner.pumping {
             while chunk.len() > 0 {
                 let part = chunk.part();
@@ -148,6 +153,14 @@ impl Output {
     pub(crate) fn end(&self) {
         self.lock().ended = true;
         self.ready.notify_one();
+    }
+
+    /// Nothing is sent any more, and what was not sent yet is forgotten.
+    pub(crate) fn give_up(&self) {
+        let mut inner = self.lock();
+        inner.given_up = true;
+        inner.chunks.clear();
+        inner.begun = None;
     }
 
     /// The next part for the pump to send, with its size, or none after the end; to be followed by [`Output::sent`].

@@ -12,6 +12,7 @@ use crate::model::party::Actor;
 use crate::model::time::Clock;
 use crate::store::blobs::BlobReader;
 use crate::store::ledger::{Ledger, Op};
+use crate::store::readings::Reading;
 use crate::store::receipts::Made;
 
 /// A file that was made when it was opened.
@@ -66,13 +67,14 @@ pub(super) struct StoredDocument {
     /// Ranges that were read, merged: start to end. Begins with what earlier downloads got before they broke off, which this
     /// one may go on from (`reget`).
     read: BTreeMap<u64, u64>,
-    /// Something was read in this download.
-    touched: bool,
+    /// How far this download is, for whoever takes the document back meanwhile.
+    reading: Arc<Reading>,
     ledger: Arc<dyn Ledger>,
     clock: Arc<dyn Clock>,
     account: AccountId,
     words: Words,
-    recorded: bool,
+    /// That it was taken back was told.
+    told: bool,
     /// [`Ledger::removals`] when it was last seen to be there.
     there: Option<u64>,
 }
@@ -84,32 +86,22 @@ impl StoredDocument {
     pub(super) fn new(tree: &OfficeTree, document: &Document, reader: Box<dyn BlobReader>) -> Self {
         let before = document.partly_fetched.filter(|(_, bytes)| *bytes > 0 && document.fetched.is_none());
         let before = before.map(|(_, bytes)| (0, bytes));
+        let had = before.map_or(0, |(_, bytes)| bytes);
+        let account = tree.account.id.clone();
+        let reading = tree.parts.readings.begin(document.id, account.clone(), document.size, had);
         Self {
             id: document.id,
             size: document.size,
             modified: document.placed_at.unix_seconds(),
             reader,
             read: before.into_iter().collect(),
-            touched: false,
+            reading: Arc::new(reading),
             ledger: Arc::clone(&tree.parts.ledger),
             clock: Arc::clone(&tree.parts.clock),
-            account: tree.account.id.clone(),
+            account,
             words: tree.words,
-            recorded: false,
+            told: false,
             there: None,
-        }
-    }
-
-    /// What is to be recorded of this download: nothing when no byte was read.
-    fn outcome(&mut self) -> Option<Op> {
-        if std::mem::replace(&mut self.recorded, true) {
-            return None;
-        }
-        let bytes = self.read.get(&0).copied().unwrap_or(0);
-        match (self.touched, bytes >= self.size) {
-            (touched, true) if touched || self.size == 0 => Some(Op::Fetched(self.id)),
-            (true, _) => Some(Op::PartlyFetched { id: self.id, bytes }),
-            (false, _) => None,
         }
     }
 
@@ -117,11 +109,14 @@ impl StoredDocument {
     fn record(&self, op: Op) -> tokio::task::JoinHandle<()> {
         let (ledger, clock) = (Arc::clone(&self.ledger), Arc::clone(&self.clock));
         let (id, account) = (self.id, self.account.clone());
+        let reading = Arc::clone(&self.reading);
         tokio::task::spawn_blocking(move || {
             // Of what was purged or recalled meanwhile it is recorded as well.
             if let Err(error) = ledger.commit(op, Actor::Account(account), clock.now()) {
                 tracing::warn!(document = %id, %error, "a download could not be recorded");
             }
+            // Until here a recall had to hear of it from us.
+            drop(reading);
         })
     }
 
@@ -136,14 +131,15 @@ impl StoredDocument {
             self.there = Some(removals);
             return Ok(());
         }
-        if let Some(op) = self.outcome() {
+        if let Some(op) = self.reading.outcome() {
             self.record(op);
         }
-        Err(self.words.taken_back())
+        // A client has many reads under way, and its stderr needs these words once.
+        let first = !std::mem::replace(&mut self.told, true);
+        Err(self.words.taken_back(first))
     }
 
     fn note(&mut self, mut start: u64, mut end: u64) {
-        self.touched = true;
         if let Some((&s, &e)) = self.read.range(..=start).next_back()
             && e >= start
         {
@@ -157,6 +153,7 @@ impl StoredDocument {
         if self.read.len() < RANGES_MAX {
             self.read.insert(start, end);
         }
+        self.reading.note(self.read.get(&0).copied().unwrap_or(0));
     }
 }
 
@@ -168,6 +165,8 @@ impl OpenFile for StoredDocument {
         let got = (into.len() - before) as u64;
         if got > 0 {
             self.note(offset, offset.saturating_add(got));
+            // Asked again now that it is noted: what went meanwhile is not given out any more, see `store::readings`.
+            self.still_there().inspect_err(|_| into.truncate(before))?;
         }
         Ok(())
     }
@@ -188,8 +187,8 @@ impl OpenFile for StoredDocument {
         Ok(())
     }
 
-    fn close(mut self: Box<Self>) -> Answer {
-        let Some(op) = self.outcome() else { return Answer::Now(Ok(())) };
+    fn close(self: Box<Self>) -> Answer {
+        let Some(op) = self.reading.outcome() else { return Answer::Now(Ok(())) };
         let recorded = self.record(op);
         Answer::Later(Box::pin(async move {
             let _ = recorded.await;
@@ -201,7 +200,7 @@ impl OpenFile for StoredDocument {
 impl Drop for StoredDocument {
     fn drop(&mut self) {
         // Outside the runtime only when the daemon is going down: then this download goes unrecorded.
-        if let Some(op) = self.outcome()
+        if let Some(op) = self.reading.outcome()
             && tokio::runtime::Handle::try_current().is_ok()
         {
             self.record(op);
@@ -219,6 +218,7 @@ mod tests {
     use crate::model::time::SetClock;
     use crate::small_world::{INSURER, World, account, code};
     use crate::store::blobs::Blobs as _;
+    use crate::store::readings::Readings;
 
     fn document(world: &World) -> Document {
         let put = |bytes: &[u8]| world.blobs.put(bytes, world.now).unwrap();
@@ -258,12 +258,17 @@ mod tests {
             modified: 0,
             reader: world.blobs.open(&document.blob).unwrap(),
             read: BTreeMap::new(),
-            touched: false,
+            reading: Arc::new(Arc::new(Readings::default()).begin(
+                document.id,
+                document.account.clone(),
+                document.size,
+                0,
+            )),
             ledger: world.ledger.clone(),
             clock: Arc::new(SetClock::at(world.now)),
             account: document.account.clone(),
             words: Words(Language::En),
-            recorded: false,
+            told: false,
             there: None,
         };
         let mut bytes = Vec::new();
@@ -272,7 +277,8 @@ mod tests {
         let intend = Op::RemovalIntend { ids: ids.clone(), reason: RemovalReason::Recalled };
         world.ledger.commit(intend, Actor::Operator(0), world.now).unwrap();
         let fault = open.read_at(4, 4, &mut bytes).unwrap_err();
-        assert_eq!(fault.code, "DOCUMENT-GONE");
+        assert!(fault.loud && fault.code == "DOCUMENT-GONE");
+        assert!(!open.read_at(8, 2, &mut bytes).unwrap_err().loud, "the words are said once");
         assert_eq!(bytes, b"0123");
         world.ledger.commit(Op::Removed(ids), Actor::Operator(0), world.now).unwrap();
         let gone = || world.ledger.removed_document(document.id).unwrap().unwrap();

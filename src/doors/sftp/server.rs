@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use russh::Disconnect;
 use russh::keys::PrivateKey;
 use russh::server::Config;
@@ -15,20 +16,20 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::config::{Limits, ssh_config};
-use super::connection::Connection;
+use super::connection::{Connection, Farewell};
 use super::handler::Handler;
 use super::port::Gate;
 use super::queue::Budget;
-use super::session::Lingerers;
+use super::session::{self, Lingerers};
 use super::startups::Startups;
 use super::stream::{Ahead, Stream};
-use super::texts;
+use super::texts::{self, Parting};
 use crate::model::ids::AccountId;
 use crate::model::time::{Clock, Timestamp};
 
 /// How long `accept` rests after an error such as "too many open files".
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// How long a client has to take our last words and go.
+/// How long a client has to take our last words and go: on its channels, then by a disconnect.
 const FAREWELL: Duration = Duration::from_secs(2);
 /// How often a drain looks whether a session has come to rest.
 const DRAIN_TICK: Duration = Duration::from_millis(50);
@@ -134,7 +135,7 @@ impl ServerHandle {
     pub fn end_session(&self, id: u64) -> bool {
         let connection = self.0.connections().get(&id).cloned();
         connection.is_some_and(|connection| {
-            connection.close(Disconnect::ByApplication, texts::STOPPING.both());
+            connection.close(Disconnect::ByApplication, &texts::STOPPING);
             true
         })
     }
@@ -160,7 +161,7 @@ impl ServerHandle {
                     } else {
                         drained.ended += 1;
                     }
-                    connection.close(Disconnect::ByApplication, texts::STOPPING.both());
+                    connection.close(Disconnect::ByApplication, &texts::STOPPING);
                 }
             }
             sleep(DRAIN_TICK).await;
@@ -227,7 +228,7 @@ impl Server {
         self.connections().insert(id, connection.clone());
         let displaced = self.startups.add(peer.ip(), id, Arc::downgrade(&connection));
         if let Some(displaced) = displaced.and_then(|displaced| displaced.upgrade()) {
-            displaced.close(Disconnect::TooManyConnections, texts::LOGIN_CROWDED.both());
+            displaced.close(Disconnect::TooManyConnections, &texts::LOGIN_CROWDED);
         }
         let server = self.clone();
         tokio::spawn(async move {
@@ -248,8 +249,8 @@ impl Server {
             () = connection.over() => return connection.stream.cut(),
             () = sleep_until(grace) => return connection.stream.cut(),
         };
-        let mut session = match begun {
-            Ok(session) => session,
+        let mut ssh = match begun {
+            Ok(ssh) => ssh,
             Err(error) => {
                 tracing::debug!(session = connection.id, peer = %connection.peer, %error, "no SSH");
                 return;
@@ -259,7 +260,7 @@ impl Server {
             let admitted = connection.account.get().is_some();
             let next = if admitted { connection.idle_at() } else { grace };
             tokio::select! {
-                ended = &mut session => {
+                ended = &mut ssh => {
                     if let Err(error) = ended {
                         tracing::debug!(session = connection.id, peer = %connection.peer, %error, "ended");
                     }
@@ -270,21 +271,34 @@ impl Server {
                 () = sleep_until(next) => {}
             }
             if connection.account.get().is_none() {
-                let text = connection.refusal.get().cloned().unwrap_or_else(|| texts::LOGIN_GRACE.both());
-                connection.close(Disconnect::ByApplication, text);
+                let words =
+                    connection.refusal.get().cloned().map_or((&texts::LOGIN_GRACE).into(), Parting::Line);
+                connection.close(Disconnect::ByApplication, words);
             } else if connection.idle_at() <= Instant::now() {
-                connection.close(Disconnect::ByApplication, texts::IDLE.both());
+                connection.close(Disconnect::ByApplication, &texts::IDLE);
             }
         }
         // russh takes a disconnect like any other message: not during a key exchange, and not while it cannot write.
         // So it is asked, given a moment, and then the socket is cut.
-        if let Some(farewell) = connection.farewell() {
-            let handle = session.handle();
-            let _ = timeout(FAREWELL, handle.disconnect(farewell.reason, farewell.text, String::new())).await;
+        if let Some(Farewell { reason, words }) = connection.farewell() {
+            // OpenSSH shows of a disconnect what is ASCII, but all of stderr; and it goes by itself once its channel is closed.
+            // A disconnect right behind would overtake what it has still to print.
+            let channels = connection.readers();
+            if !channels.is_empty() {
+                let parting = async {
+                    join_all(channels.iter().map(|channel| session::part(channel, &words))).await;
+                    let _ = (&mut ssh).await;
+                };
+                if timeout(FAREWELL, parting).await.is_ok() {
+                    return;
+                }
+            }
+            let handle = ssh.handle();
+            let _ = timeout(FAREWELL, handle.disconnect(reason, words.disconnect(), String::new())).await;
         }
-        if timeout(FAREWELL, &mut session).await.is_err() {
+        if timeout(FAREWELL, &mut ssh).await.is_err() {
             connection.stream.cut();
-            if timeout(FAREWELL, session).await.is_err() {
+            if timeout(FAREWELL, ssh).await.is_err() {
                 tracing::warn!(session = connection.id, "a connection does not end");
             }
         }

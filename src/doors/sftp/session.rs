@@ -15,7 +15,7 @@ use super::connection::{Connection, Login};
 use super::engine::{Engine, Pause, Verdicts};
 use super::output::{Chunk, Output};
 use super::queue::Queue;
-use super::texts;
+use super::texts::{self, Parting};
 
 /// After this long without a request a session gives back its buffers.
 const SHRINK_AFTER: Duration = Duration::from_secs(2);
@@ -108,8 +108,7 @@ async fn run(channel: Arc<Channel>) {
         let worked = tokio::task::spawn_blocking(move || work(&channel_there, working));
         let Ok((worked, pause)) = worked.await else {
             tracing::error!(session = connection.id, "an SFTP session panicked");
-            let text = texts::INTERNAL.line(channel.login.language);
-            connection.close(Disconnect::ByApplication, text);
+            connection.close(Disconnect::ByApplication, &texts::INTERNAL);
             break;
         };
         engine = Some(worked);
@@ -134,7 +133,7 @@ async fn run(channel: Arc<Channel>) {
                 () = channel.queue.input.notified() => true,
             },
             Pause::Broken(message) => {
-                connection.close(Disconnect::ProtocolError, message.line(channel.login.language));
+                connection.close(Disconnect::ProtocolError, message);
                 false
             }
         };
@@ -209,8 +208,22 @@ async fn idle(channel: &Channel) -> bool {
     }
 }
 
+/// Says why the connection ends and closes the channel, over whatever was still to be sent. To be bounded in time: a client that
+/// does not read keeps it waiting.
+pub(crate) async fn part(channel: &Channel, why: &Parting) {
+    channel.output.give_up();
+    let to = channel.output.to();
+    let line = why.line(channel.login.language) + "\r\n";
+    let _ = to.extended_data_bytes(1, Bytes::from(line)).await;
+    let _ = to.exit_status(1).await;
+    let _ = to.eof().await;
+    let _ = to.close().await;
+    channel.abandon();
+}
+
 async fn pump(channel: Arc<Channel>) {
     tokio::select! {
+        biased;
         () = channel.over() => {}
         () = send_all(&channel) => {
             // All is said; the client may be gone by now, which is as good.
@@ -231,8 +244,7 @@ async fn send_all(channel: &Channel) {
             // russh has ended; the connection says so to everybody.
             Ok(Err(_)) => return std::future::pending().await,
             Err(_) => {
-                let text = texts::STALLED.line(channel.login.language);
-                channel.connection.close(Disconnect::ByApplication, text);
+                channel.connection.close(Disconnect::ByApplication, &texts::STALLED);
                 return std::future::pending().await;
             }
         }

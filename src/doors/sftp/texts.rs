@@ -30,9 +30,53 @@ impl Message {
         format!("{} {}", self.code, self.text(language))
     }
 
+    /// `CODE` and both texts in a disconnect. OpenSSH shows 400 bytes of it, and what is no ASCII in octal: so English leads.
+    pub(crate) fn disconnect(&self) -> String {
+        format!("{} {} / {}", self.code, self.en, self.ja)
+    }
+
     /// `CODE` and both texts, for when the reader's language is not known.
     pub(crate) fn both(&self) -> String {
         format!("{} {} / {}", self.code, self.ja, self.en)
+    }
+}
+
+/// Why a connection is ended by us.
+#[derive(Debug)]
+pub(crate) enum Parting {
+    /// One of ours.
+    Message(&'static Message),
+    /// `CODE text`, said on a channel's stderr already, or to somebody who has none.
+    Line(String),
+}
+
+impl Parting {
+    /// For a disconnect.
+    pub(crate) fn disconnect(self) -> String {
+        match self {
+            Self::Message(message) => message.disconnect(),
+            Self::Line(line) => line,
+        }
+    }
+
+    /// For a channel's stderr.
+    pub(crate) fn line(&self, language: Language) -> String {
+        match self {
+            Self::Message(message) => message.line(language),
+            Self::Line(line) => line.clone(),
+        }
+    }
+}
+
+impl From<&'static Message> for Parting {
+    fn from(message: &'static Message) -> Self {
+        Self::Message(message)
+    }
+}
+
+impl From<String> for Parting {
+    fn from(line: String) -> Self {
+        Self::Line(line)
     }
 }
 
@@ -151,3 +195,20 @@ pub(crate) const SFTP_ONLY: Message = Message {
     ja: "このサーバーはSFTP専用です。sftpコマンドで接続してください。",
     en: "SFTP only: use sftp.",
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disconnect_can_be_read_where_only_ascii_is_shown() {
+        for message in
+            [&BAD_PACKET, &FLOOD, &STALLED, &IDLE, &REVOKED, &STOPPED, &EVICTED, &STOPPING, &LOGIN_GRACE]
+        {
+            let words = Parting::from(message).disconnect();
+            let english = format!("{} {} / ", message.code, message.en);
+            assert!(english.is_ascii() && english.len() < 400 && words.starts_with(&english), "{words}");
+            assert!(words.ends_with(message.ja), "{words}");
+        }
+    }
+}

@@ -41,12 +41,12 @@ impl Words {
         )
     }
 
-    /// Of a document that went while it was being read.
-    pub(super) fn taken_back(self) -> Fault {
+    /// Of a document that went while it was being read; loud the first time.
+    pub(super) fn taken_back(self, loud: bool) -> Fault {
         self.fault(
             Status::NoSuchFile,
             "DOCUMENT-GONE",
-            false,
+            loud,
             "この文書は取り消されたか、期限が過ぎて削除されました。受信した分は破棄してください。",
             "This document was taken back, or its days are over. Destroy what you received of it.",
         )

@@ -375,3 +375,30 @@ fn a_recall_knows_of_downloads_up_to_its_intent_and_of_parts() {
     assert_eq!(recalled.document.partly_fetched, Some((now, 2)));
     assert_eq!(*told.lock().unwrap(), Some(Some((now, 2))));
 }
+
+/// Who reads a document while it is recalled has what was given out, though the handle is not closed and nothing is on record yet.
+#[test]
+fn a_recall_knows_of_downloads_under_way() {
+    let purged = Purged::new();
+    let now = purged.world.now;
+    for (serial, bytes, partly, whole) in
+        [(1, None, None, false), (2, Some(2), Some((now, 2)), false), (3, Some(3), None, true)]
+    {
+        let id = purged.place(serial, now.plus(DAY));
+        let purge = purged.purge(PurgePolicy::default());
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let heard = Arc::clone(&told);
+        purge.tell_recalls(Box::new(move |document, _| {
+            heard.lock().unwrap().push((document.partly_fetched, document.fetched.is_some()));
+            Ok(())
+        }));
+        let reading = purge.readings.begin(id, account("K0001"), 3, 0);
+        if let Some(bytes) = bytes {
+            reading.note(bytes);
+        }
+        let Recall::Done(recalled) = purge.recall(id, &Actor::Operator(0), now).unwrap() else { panic!() };
+        assert_eq!((recalled.document.partly_fetched, recalled.fetched.is_some()), (partly, whole));
+        assert_eq!(*told.lock().unwrap(), [(partly, whole)], "and the mail says the same");
+        assert!(bytes.is_none() || reading.outcome().is_none(), "it is recorded once");
+    }
+}
