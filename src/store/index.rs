@@ -123,7 +123,7 @@ const LOAD_CHANGES: usize = 1024;
 /// The first page's key. Keys before it stand alone.
 const FIRST: &[u8] = &[1];
 
-/// sled 0.34: one tree of [`pages`]. Its own `flush` is not an fsync and a damaged file makes it panic, so every call is
+/// sled 0.34: one tree of pages (`pages.rs`). Its own `flush` is not an fsync and a damaged file makes it panic, so every call is
 /// caught, and nothing is believed that the journal and the check at opening do not confirm.
 #[derive(Debug)]
 pub struct SledIndex {
