@@ -17,7 +17,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -68,6 +68,9 @@ const HAND_MAX: usize = 20_000;
 const FULL_PAUSE: i64 = 60 * SECOND;
 /// Results recorded together.
 const RECORDED_TOGETHER: usize = 256;
+/// While other mails are under way, a result waits so long for theirs: recording each by itself costs the disk, which the
+/// next host often shares, more than the mails. What a crash loses meanwhile is sent once more, with the same Message-ID.
+const RECORD_GATHER: Duration = Duration::from_millis(20);
 /// Workers look at the clock this often while nothing can begin.
 const LOOK: Duration = Duration::from_millis(500);
 /// At a stop, attempts may come to their end for so long.
@@ -164,12 +167,12 @@ impl Sender {
             let mut state = self.state();
             if state.lanes.push(&destination, id).is_ok() {
                 state.hand.insert(id);
+                self.desk.bell.notify_one();
             } else {
                 full.push(task);
             }
         }
         self.ledger.postpone(Queue::Mail, &full, now.plus(FULL_PAUSE));
-        self.desk.bell.notify_all();
         Ok(more)
     }
 
@@ -293,7 +296,13 @@ impl Sender {
     fn record(&self, results: &Receiver<Ended>) {
         while let Ok(first) = results.recv() {
             let mut ended = vec![first];
-            ended.extend(results.try_iter().take(RECORDED_TOGETHER - 1));
+            let until = Instant::now() + RECORD_GATHER;
+            while ended.len() < RECORDED_TOGETHER && self.state().hand.len() > ended.len() {
+                let Ok(next) = results.recv_timeout(until.saturating_duration_since(Instant::now())) else {
+                    break;
+                };
+                ended.push(next);
+            }
             self.record_these(ended);
         }
     }
