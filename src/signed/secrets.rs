@@ -1,5 +1,9 @@
 //! Private keys that were sent by mistake: recognised by how they begin, so that they are refused and never stored.
 
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
+
 /// How many first bytes [`private_key`] needs: a byte order mark, blanks, comment lines before a PEM block, and its first line.
 pub const HEAD_BYTES: usize = 4096;
 
@@ -57,14 +61,14 @@ pub fn private_key(head: &[u8]) -> Option<PrivateKeyKind> {
         head
     };
     // Nearly every file is told innocent by two quick searches; only of the others is each line looked at.
-    let has = |mark: &[u8]| memchr::memmem::find(text, mark).is_some();
-    if !has(BEGIN) && !has(PUTTY) {
+    if MARKS.iter().all(|mark| mark.find(text).is_none()) {
         return None;
     }
     text.split(|b| *b == b'\n' || *b == b'\r').find_map(line)
 }
 
 /// A line that begins a key has one of these in it.
+static MARKS: LazyLock<[Finder<'static>; 2]> = LazyLock::new(|| [Finder::new(BEGIN), Finder::new(PUTTY)]);
 const BEGIN: &[u8] = b"BEGIN ";
 const PUTTY: &[u8] = b"PuTTY-User-Key-File-";
 

@@ -12,6 +12,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -442,13 +443,12 @@ impl Dropbox {
             });
             claims.push(named.name.as_str().to_owned());
         }
-        let extra: Vec<String> = shelf
+        let extra = shelf
             .files
             .iter()
             .filter(|(name, version)| version.login == login && !claims.contains(name))
-            .map(|(name, _)| name.clone())
-            .take(10)
-            .collect();
+            .map(|(name, _)| name);
+        let extra: Vec<String> = extra.collect::<BTreeSet<_>>().into_iter().take(10).cloned().collect();
         if !extra.is_empty() {
             return Err(DropboxError::Extra(extra));
         }
@@ -596,19 +596,17 @@ impl Dropbox {
         state.folders.get(name).map(|f| f.changed)
     }
 
-    /// Unclaimed files of a folder.
+    /// Unclaimed files of a folder, by name.
     pub fn files(&self, folder: &str) -> Option<Vec<(String, Shown)>> {
         let state = self.lock();
         let Some(shelf) = state.folders.get(folder) else {
             return folder.is_empty().then(Vec::new);
         };
-        Some(
-            shelf
-                .files
-                .iter()
-                .map(|(name, v)| (name.clone(), Shown { size: v.size, modified: v.modified }))
-                .collect(),
-        )
+        let shown = |v: &Version| Shown { size: v.size, modified: v.modified };
+        let mut files: Vec<_> = shelf.files.iter().map(|(name, v)| (name.clone(), shown(v))).collect();
+        drop(state);
+        files.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        Some(files)
     }
 
     /// The folders.

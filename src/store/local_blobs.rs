@@ -10,6 +10,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
+use chrono::Datelike as _;
 use rustix::buffer::spare_capacity;
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, Gid, Mode, OFlags};
@@ -143,7 +144,8 @@ impl LocalBlobs {
     }
 
     fn create_file(&self, now: Timestamp) -> io::Result<(BlobId, File)> {
-        let date = now.utc().format("%Y%m%d").to_string();
+        let today = now.utc();
+        let date = format!("{:04}{:02}{:02}", today.year(), today.month(), today.day());
         loop {
             let bits = self.random_bits()?;
             let id = BlobId::parse(&format!("{date}-{}", hex::encode(bits))).map_err(io::Error::other)?;

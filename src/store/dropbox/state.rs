@@ -39,7 +39,8 @@ impl Version {
 #[derive(Debug, Default)]
 pub(super) struct Folder {
     pub(super) changed: Timestamp,
-    pub(super) files: BTreeMap<String, Version>,
+    /// A drop-box of thousands of names with a common beginning is looked up in for every request.
+    pub(super) files: HashMap<String, Version>,
     /// When something was closed in it last, by [`State::closes`].
     pub(super) closed_at: u64,
     /// By whom.
