@@ -54,6 +54,11 @@ fn an_announcement_is_stored_once_and_read_recalled_and_counted_by_account() {
     let again = announce(&["--all"]).ends(0).json();
     assert_eq!((&again["placed"], &again["placed_before"]), (&0.into(), &3.into()), "{again}");
     assert_eq!(again["announcement"], id);
+    // One that has it and is suspended meanwhile is not one to send it to on paper.
+    gateway.todoke(&["account", "suspend", "K0002"]).ends(0);
+    let again = announce(&["--all"]).ends(0).json();
+    assert_eq!((&again["without"], &again["placed_before"]), (&0.into(), &3.into()), "{again}");
+    gateway.todoke(&["account", "resume", "K0002"]).ends(0);
 
     // Each has one, an agent too, and none in an outbox; a test account has none.
     for account in [ACCOUNT, "K0002", "S0001"] {

@@ -302,7 +302,10 @@ fn a_submission_can_be_withdrawn_until_it_is_collected() {
     let late = withdrawal(&again);
     let ran = gateway.send(ACCOUNT, &late).ends(1);
     assert!(ran.err.contains("WITHDRAW-REFUSED ") && ran.err.contains(&again), "{}", ran.err);
-    assert_eq!(gateway.receipt(ACCOUNT, &late).unwrap()["outcome"], "refused");
+    let receipt = gateway.receipt(ACCOUNT, &late).unwrap();
+    assert_eq!(receipt["outcome"], "refused");
+    let listed = gateway.ask(&["submission", "show", receipt["number"].as_str().unwrap()]);
+    assert_eq!((&listed["kind"], &listed["state"]), (&"withdrawal".into(), &"refused".into()), "{listed:#}");
     gateway.reaches(&again, "collected");
     assert!(gateway.insurer_spool().join("cur").join(&again).is_dir());
     verified(&gateway, ACCOUNT, &format!("{again}.collected.json"));

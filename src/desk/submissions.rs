@@ -77,7 +77,7 @@ fn row_of(submission: &Submission) -> Value {
         "account": submission.account,
         "insurer": submission.insurer,
         "office": submission.office,
-        "kind": submission.kind,
+        "kind": submission.what(),
         "test": submission.test,
         "state": submission.state,
         "reason": reason,

@@ -78,18 +78,28 @@ pub struct Placement {
 }
 
 /// Accounts to place it with, and those that cannot have it.
-pub(super) type Reached = (Vec<Target>, Vec<(String, Fault)>);
+pub(super) type Reached = (Vec<Target>, Vec<Missed>);
+
+/// Somebody who cannot have an announcement now.
+pub(super) struct Missed {
+    /// As it was asked for.
+    label: String,
+    /// Which account that is, where there is one: it may have it already.
+    account: Option<AccountId>,
+    fault: Fault,
+}
 
 impl Parties {
     /// Whom this audience comes to; each account once, whatever it acts for.
     pub(super) fn audience(&self, audience: &Audience) -> Reached {
         let (mut targets, mut without) = (Vec::<Target>::new(), Vec::new());
         let mut add = |label: String, account: Result<&Account, Fault>| {
+            let known = account.as_ref().ok().map(|account| account.id.clone());
             let target = account.and_then(|account| self.target_of(account));
             match target {
                 Ok(target) if targets.iter().any(|there| there.account == target.account) => {}
                 Ok(target) => targets.push(target),
-                Err(fault) => without.push((label, fault)),
+                Err(fault) => without.push(Missed { label, account: known, fault }),
             }
         };
         match audience {
@@ -139,7 +149,7 @@ impl Taking<'_> {
         expected: Option<Digest>,
         digest: Digest,
     ) -> Result<Announced, WorkError> {
-        let (targets, without) = self.parties.audience(&Audience::All);
+        let (targets, missed) = self.parties.audience(&Audience::All);
         let it = Announcing {
             insurer: self.code,
             row: &|_, account| announced_digest(digest, account),
@@ -148,7 +158,7 @@ impl Taking<'_> {
             by: &Actor::Importer(self.code.clone()),
             now: self.now,
         };
-        self.deliveries.announce_to(&it, targets, without, content, expected)
+        self.deliveries.announce_to(&it, targets, missed, content, expected)
     }
 }
 
@@ -167,7 +177,7 @@ impl Deliveries {
         if let Some(fault) = self.may_send(insurer)? {
             return Ok(Announced::Not(fault));
         }
-        let (targets, without) = self.parties(insurer, now)?.audience(&audience);
+        let (targets, missed) = self.parties(insurer, now)?.audience(&audience);
         let bytes = Bytes::Read(content);
         let content = Content { bytes, name: original_name, kind: KIND, title, text: true };
         let day = now.date_in(self.zone).to_string();
@@ -184,21 +194,21 @@ impl Deliveries {
             )
         };
         let it = Announcing { insurer, row: &row, repeats: None, since: NEVER, by: &by, now };
-        self.announce_to(&it, targets, without, content, None)
+        self.announce_to(&it, targets, missed, content, None)
     }
 
     fn announce_to(
         &self,
         it: &Announcing<'_>,
         targets: Vec<Target>,
-        mut without: Vec<(String, Fault)>,
+        missed: Vec<Missed>,
         content: Content<'_>,
         expected: Option<Digest>,
     ) -> Result<Announced, WorkError> {
         let Announcing { insurer, row, repeats, since, by, now } = *it;
         let like = announcement_like(content.title);
         let Some(target) = targets.first().cloned() else {
-            return Ok(Announced::Not(nobody(&without)));
+            return Ok(Announced::Not(nobody(missed)));
         };
         let first = match self.prepare(insurer, target, content, expected, now)? {
             Prepared::Ready(ready) => ready.into_document(),
@@ -208,6 +218,14 @@ impl Deliveries {
         let mut pattern = Document { kind: KIND.to_owned(), announcement: Some(first.id), ..first };
         let mut waiting = Vec::with_capacity(targets.len());
         let (mut there, mut before) = (None, 0);
+        let mut without = Vec::new();
+        for Missed { label, account, fault } in missed {
+            let row = account.map(|account| row(&pattern, &account));
+            match row.map(|row| self.row_state(row, since)).transpose()? {
+                Some(RowState::Counts(..)) => before += 1,
+                _ => without.push((label, fault)),
+            }
+        }
         for target in targets {
             let row = row(&pattern, &target.account);
             match self.row_state(row, since)? {
@@ -308,8 +326,8 @@ fn digest(purpose: &[u8], parts: &[&[u8]]) -> Digest {
     Digest(hash.finalize().into())
 }
 
-fn nobody(without: &[(String, Fault)]) -> Fault {
-    without.first().map_or_else(
+fn nobody(missed: Vec<Missed>) -> Fault {
+    missed.into_iter().next().map_or_else(
         || {
             Fault::refused(
                 "ANNOUNCE-NOBODY",
@@ -317,6 +335,6 @@ fn nobody(without: &[(String, Fault)]) -> Fault {
                 "there is no account to receive it",
             )
         },
-        |(_, fault)| fault.clone(),
+        |missed| missed.fault,
     )
 }
