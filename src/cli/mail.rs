@@ -11,9 +11,10 @@ use crate::model::finding::Language;
 use crate::model::ids::{AccountId, Digest, MailId};
 use crate::model::mail::MailState;
 
-const COLUMNS: [Column; 9] = [
+const COLUMNS: [Column; 10] = [
     ("MAIL", "mail"),
     ("ACCOUNT", "account"),
+    ("INSURER", "insurer"),
     ("ABOUT", "about"),
     ("STATE", "state"),
     ("TRIED", "attempts"),

@@ -60,6 +60,7 @@ fn row_of(mail: &Mail) -> Result<Value, Trouble> {
         "mail": mail.id,
         "message_id": mail.message_id,
         "account": mail.account,
+        "insurer": mail.insurer,
         "more_accounts": mail.more_accounts,
         "about": value(&mail.subject)?,
         "state": mail.state,

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::application::ApplicationNotice;
 use super::card::CardRef;
-use super::ids::{AccountId, ApplicationId, Digest, DocumentId, MailId, Number};
+use super::ids::{AccountId, ApplicationId, Digest, DocumentId, InsurerCode, MailId, Number};
 use super::time::Timestamp;
 
 /// What a mail is about.
@@ -65,7 +65,7 @@ pub struct Mail {
     pub id: MailId,
     /// `Message-ID` without the angle brackets; the same at every attempt.
     pub message_id: String,
-    /// Whose mailbox; none for the operator's.
+    /// Whose mailbox; none for an insurer's contact and the operator's.
     pub account: Option<AccountId>,
     /// What it is about.
     pub subject: Subject,
@@ -91,6 +91,9 @@ pub struct Mail {
     /// The latest that came back about it.
     #[serde(default)]
     pub report: Option<MailReport>,
+    /// The insurer whose contact it goes to; none for an account's and the operator's.
+    #[serde(default)]
+    pub insurer: Option<InsurerCode>,
 }
 
 impl Mail {

@@ -200,6 +200,7 @@ pub fn mail(epoch: u32, serial: u64, arrivals: Vec<DocumentId>, at: Timestamp) -
         more_accounts: Vec::new(),
         mailbox: None,
         report: None,
+        insurer: None,
     }
 }
 

@@ -130,6 +130,7 @@ impl Notifier {
                         mail: home.mail.clone(),
                         language: home.account.language,
                         accounts: Vec::new(),
+                        insurer: None,
                     },
                     documents: Vec::new(),
                 });

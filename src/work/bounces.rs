@@ -377,7 +377,7 @@ impl Bounces {
             }
             let operator = || {
                 let mail = self.policy().operator.clone()?;
-                Some(Recipient { mail, language: Language::En, accounts: Vec::new() })
+                Some(Recipient { mail, language: Language::En, accounts: Vec::new(), insurer: None })
             };
             let Some(to) = self.notifier.mailbox_of_insurer(&code)?.or_else(operator) else { continue };
             let mut addressed = self.notifier.addressed(&accounts[0], None)?;

@@ -121,10 +121,7 @@ impl<'a> Post<'a> {
     fn found(root: &'a Path, mails: &[(&str, Language)]) -> Self {
         let post = Self::start(root, NOW);
         let salt = || cards::salt().unwrap();
-        let name = "東京見本健康保険組合".to_owned();
-        let card = post.card(&InsurerCard { salt: salt(), name, mail: Some("tantou@kenpo.example".into()) });
-        let insurer = Insurer { code: code(INSURER), standing: Standing::Active, card };
-        post.commit(Op::SetInsurer { insurer, new: true });
+        post.sets_contact("tantou@kenpo.example", true);
         for (n, (mail, language)) in (1..).zip(mails) {
             let office = OfficeCode::parse(&(1111 * n).to_string()).unwrap();
             let card = post.card(&OfficeCard { salt: salt(), name: format!("見本工業第{n}") });
@@ -146,6 +143,15 @@ impl<'a> Post<'a> {
         let card = cards::put(self.blobs.as_ref(), card, NOW).unwrap();
         self.blobs.sync(std::slice::from_ref(&card.blob)).unwrap();
         card
+    }
+
+    /// The insurer's contact.
+    fn sets_contact(&self, mail: &str, new: bool) {
+        let name = "東京見本健康保険組合".to_owned();
+        let salt = cards::salt().unwrap();
+        let card = self.card(&InsurerCard { salt, name, mail: Some(mail.into()) });
+        let insurer = Insurer { code: code(INSURER), standing: Standing::Active, card };
+        self.commit(Op::SetInsurer { insurer, new });
     }
 
     fn address_card(&self, mail: &str) -> CardRef {
@@ -630,15 +636,15 @@ fn what_is_given_up_names_who_was_to_be_told() {
         office.contains("to account K0001 was given up (550)") && office.contains("account change --mail")
     );
     let notice = Subject::Notice { kind: "address".into(), about: String::new() };
-    let contact = text(&mail(None, notice));
+    let operator = mail(None, notice);
+    let contact = text(&Mail { insurer: Some(code(INSURER)), ..operator.clone() });
     assert!(
-        contact.contains("an insurer's contact or the operator") && !contact.contains("account"),
+        contact.contains(&format!("to the contact of insurer {INSURER}")) && !contact.contains("account"),
         "{contact}"
     );
-    assert!(
-        contact.contains("`todoke insurer change --mail`") && contact.contains("`mail.operator`"),
-        "{contact}"
-    );
+    assert!(contact.contains("`todoke insurer change --mail`"), "{contact}");
+    let operator = text(&operator);
+    assert!(operator.contains("to the operator") && operator.contains("`mail.operator`"), "{operator}");
 }
 
 /// A mail host that ends the ledger with the first mail it takes, as a full disk does.
@@ -746,6 +752,48 @@ fn nothing_goes_to_an_address_that_was_corrected() {
         mails.iter().filter(told).filter(|mail| matches!(mail.subject, Subject::Arrival(_))).count();
     assert_eq!(arrivals, 1, "announced once");
     assert_eq!(alarms(&post), 0);
+}
+
+#[test]
+fn what_an_insurers_contact_did_not_get_goes_to_the_one_that_is_named_then() {
+    let dir = tempfile::tempdir().unwrap();
+    let post = Post::found(dir.path(), &[("soumu@example.jp", Language::Ja)]);
+    let contacts = || -> Vec<Mail> {
+        post.mails().into_iter().filter(|mail| mail.insurer == Some(code(INSURER))).collect()
+    };
+    // An office's address is dead, and so is that of the contact who is told of it.
+    post.place("K0001");
+    post.clock.advance(60 * SECOND);
+    post.host.will([Delivery::Failed { reply: "550 5.1.1".into() }]);
+    assert_eq!(post.step(), []);
+    post.bounces.step(post.clock.now()).unwrap();
+    post.host.will([Delivery::Failed { reply: "550 5.1.1".into() }]);
+    assert_eq!(post.step(), []);
+    let told = contacts();
+    assert_eq!(told.iter().map(|mail| mail.state).collect::<Vec<_>>(), [MailState::Failed], "{told:?}");
+    let alarm = format!("MAIL-GIVEN-UP {}", told[0].id);
+    assert!(post.alarm_codes().contains(&alarm));
+
+    // Alarms are not lost by a start.
+    let now = post.clock.now().plus(HOUR);
+    drop(post);
+    let post = Post::start(dir.path(), now);
+    let contacts = || -> Vec<Mail> {
+        post.mails().into_iter().filter(|mail| mail.insurer == Some(code(INSURER))).collect()
+    };
+    assert_eq!(post.alarm_codes(), [""; 0]);
+    assert_eq!(post.step(), [], "the same contact");
+    assert!(post.alarm_codes().contains(&alarm));
+    post.sets_contact("kanri@kenpo.example", false);
+    let mut sent = Vec::new();
+    for _ in 0..5 {
+        post.clock.advance(HOUR);
+        sent.extend(post.step());
+    }
+    assert_eq!(sent.iter().map(|mail| &*mail.0).collect::<Vec<_>>(), ["kanri@kenpo.example"], "once");
+    assert!(sent[0].2.contains("K0001"), "{sent:?}");
+    assert_eq!(contacts().last().unwrap().state, MailState::Sent);
+    assert!(!post.alarm_codes().contains(&alarm));
 }
 
 #[test]

@@ -80,6 +80,8 @@ pub struct Recipient {
     pub language: Language,
     /// Whose it is; none for somebody who has no account (yet).
     pub accounts: Vec<AccountId>,
+    /// The insurer whose contact it is.
+    pub insurer: Option<InsurerCode>,
 }
 
 const LEASE: i64 = 600 * SECOND;
@@ -151,14 +153,20 @@ impl Notifier {
     /// An account's mailbox.
     pub fn mailbox_of(&self, account: &Account) -> anyhow::Result<Recipient> {
         let mail = cards::get::<AccountCard>(self.blobs.as_ref(), &account.card)?.mail;
-        Ok(Recipient { mail, language: account.language, accounts: vec![account.id.clone()] })
+        Ok(Recipient { mail, language: account.language, accounts: vec![account.id.clone()], insurer: None })
     }
 
     /// Where an insurer wants to be told of trouble; none where it named no address.
     pub fn mailbox_of_insurer(&self, code: &InsurerCode) -> anyhow::Result<Option<Recipient>> {
         let Some(insurer) = self.ledger.insurer(code)? else { return Ok(None) };
         let card: InsurerCard = cards::get(self.blobs.as_ref(), &insurer.card)?;
-        Ok(card.mail.map(|mail| Recipient { mail, language: Language::Ja, accounts: Vec::new() }))
+        let of = |mail| Recipient {
+            mail,
+            language: Language::Ja,
+            accounts: Vec::new(),
+            insurer: Some(code.clone()),
+        };
+        Ok(card.mail.map(of))
     }
 
     pub(super) fn account(&self, id: &AccountId) -> anyhow::Result<Account> {
@@ -300,7 +308,7 @@ impl Notifier {
         Ok(mail)
     }
 
-    /// Where an account that this mail tells is reached now, if that is not where the mail goes. Not of mails that go to an
+    /// Where an account or an insurer that this mail tells is reached now, if that is not where the mail goes. Not of mails that go to an
     /// address for a reason of its own: what an application registered, and what was registered before a change.
     pub(super) fn moved(&self, mail: &Mail, goes_to: &str) -> anyhow::Result<Option<Recipient>> {
         let on_purpose = match &mail.subject {
@@ -310,6 +318,11 @@ impl Notifier {
         };
         if on_purpose {
             return Ok(None);
+        }
+        if let Some(insurer) = &mail.insurer {
+            // One that names no address any more leaves the mail where it goes.
+            let now = self.mailbox_of_insurer(insurer)?;
+            return Ok(now.filter(|to| mailbox::normalised(&to.mail) != mailbox::normalised(goes_to)));
         }
         for id in mail.accounts() {
             let Some(account) = self.ledger.account(id)? else { continue };
@@ -321,7 +334,12 @@ impl Notifier {
             };
             if mailbox::normalised(&now) != mailbox::normalised(goes_to) {
                 let accounts = mail.accounts().cloned().collect();
-                return Ok(Some(Recipient { mail: now, language: account.language, accounts }));
+                return Ok(Some(Recipient {
+                    mail: now,
+                    language: account.language,
+                    accounts,
+                    insurer: None,
+                }));
             }
         }
         Ok(None)
@@ -413,6 +431,7 @@ impl Notifier {
             due_at: now,
             last_reply: None,
             report: None,
+            insurer: to.insurer.clone(),
         })
     }
 

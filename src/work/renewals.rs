@@ -242,7 +242,8 @@ impl Renewals {
             tomorrow: all.iter().filter(|ending| ending.days <= 1).count(),
             rows: rows.collect(),
         };
-        let to = Recipient { mail: to.to_owned(), language: Language::En, accounts: Vec::new() };
+        let to =
+            Recipient { mail: to.to_owned(), language: Language::En, accounts: Vec::new(), insurer: None };
         let subject = Subject::Notice { kind: "renewals".to_owned(), about: date.to_string() };
         self.notifier.seal(&to, &list, subject, now)
     }

@@ -229,6 +229,7 @@ impl AccountFiles {
                 mail: of.card.mail.clone(),
                 language: of.account.language,
                 accounts: vec![of.account.id.clone()],
+                insurer: None,
             };
             notice.former = former;
             let subject = Subject::Notice { kind: "profile".to_owned(), about: String::new() };

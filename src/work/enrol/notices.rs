@@ -22,8 +22,12 @@ impl Enrolment {
         let card: ApplicationCard = cards::get(self.blobs.as_ref(), &of.card)?;
         let office = of.offices.first();
         let addressed = notifier.addressed_to(&of.insurer, office, of.account.as_str())?;
-        let to =
-            Recipient { mail: card.mail.clone(), language: of.language, accounts: vec![of.account.clone()] };
+        let to = Recipient {
+            mail: card.mail.clone(),
+            language: of.language,
+            accounts: vec![of.account.clone()],
+            insurer: None,
+        };
         let again = matches!(
             what,
             ApplicationNotice::Taken

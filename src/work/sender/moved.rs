@@ -1,4 +1,4 @@
-//! Mails whose account has another address by now: nothing is sent to the former one any more, which may be a stranger's.
+//! Mails whose account or insurer has another address by now: nothing is sent to the former one any more, which may be a stranger's.
 //!
 //! An arrival ends, and its documents are announced anew; any other notice ends and is sealed once more for the address of
 //! now, in one commit. Found when a mail's turn comes, and every few minutes among those that failed or wait.
@@ -19,6 +19,8 @@ use crate::store::ledger::{MailFilter, Op};
 const LOOK: i64 = 300 * SECOND;
 /// So many of either, the newest.
 const LOOK_MAX: usize = 1_000;
+/// Alarms stand in memory: after a start those are raised again whose mails were sealed within so many days.
+const ALARM_DAYS: u32 = 30;
 
 /// When the last look was, and the mails whose alarm stands.
 #[derive(Debug, Default)]
@@ -43,10 +45,15 @@ pub(in crate::work) fn given_up_text(mail: &Mail, why: &str) -> String {
         (None, Subject::Application(of, _)) => {
             (format!("the applicant of {of}"), "call them (`todoke application show` names them)")
         }
-        (None, _) => (
-            "an insurer's contact or the operator".to_owned(),
-            "correct the address for the next ones (`todoke insurer change --mail`, or `mail.operator` in the configuration)",
-        ),
+        (None, _) => match &mail.insurer {
+            Some(insurer) => (
+                format!("the contact of insurer {insurer}"),
+                "correct the address (`todoke insurer change --mail`), and it is told there",
+            ),
+            None => {
+                ("the operator".to_owned(), "correct `mail.operator` in the configuration for the next ones")
+            }
+        },
     };
     format!(
         "mail {id} to {whom} was given up ({why}); {how}, or send it once more (`todoke mail retry {id}`)"
@@ -59,13 +66,13 @@ impl Sender {
         if self.ledger.stopped().is_some() || self.ledger.head().unreconciled {
             return Ok(());
         }
-        {
+        let first = {
             let looked = &mut self.state().looked;
             if looked.at.is_some_and(|at| now.since(at) < LOOK && at <= now) {
                 return Ok(());
             }
-            looked.at = Some(now);
-        }
+            looked.at.replace(now).is_none()
+        };
         for state in [MailState::Failed, MailState::Queued] {
             let filter = MailFilter { state: Some(state), ..MailFilter::default() };
             for mail in self.ledger.mails(&filter, LOOK_MAX)? {
@@ -73,6 +80,9 @@ impl Sender {
                 let untried = state == MailState::Queued && mail.attempts == 0;
                 if untried || self.state().hand.contains(&mail.id) {
                     continue;
+                }
+                if first && state == MailState::Failed && mail.sealed_at.plus_days(ALARM_DAYS) > now {
+                    self.cry(&mail, now);
                 }
                 if told_again(&mail) {
                     let alarmed = self.state().looked.given_up.contains(&mail.id);
@@ -108,6 +118,18 @@ impl Sender {
         tracing::info!(mail = %mail.id, ?new, "a mail's account has another address: it is told there");
         self.over(mail.id);
         Ok(true)
+    }
+
+    /// Raises the alarm of a mail that was given up before the start.
+    fn cry(&self, mail: &Mail, now: Timestamp) {
+        // Of others a marked address, or the mail that took its place, tells.
+        if let Some(reply) = &mail.last_reply
+            && reply != ADDRESS_MARKED
+            && reply != ADDRESS_CHANGED
+        {
+            self.state().looked.given_up.insert(mail.id);
+            self.alarms.raise(&given_up(mail.id), &given_up_text(mail, reply), now);
+        }
     }
 
     /// Nobody needs to do anything about this mail any more.
