@@ -183,6 +183,8 @@ const LOG_SLACK: usize = 8;
 const LOG_LINES_MIN: usize = 1024;
 /// A manifest up to this size is remembered after its set was taken: a longer one's late signature is left to the sweep.
 const TAKEN_BYTES_MAX: usize = 64 * 1024;
+/// An upload that a crash breaks off can be continued when it was longer than this; a shorter one is gone.
+const UNLOGGED_BYTES_MAX: u64 = 256 * 1024;
 /// A partial file is copied in pieces of this size when its old writer may still be there.
 const COPY_BYTES: usize = 256 * 1024;
 
@@ -219,8 +221,8 @@ impl Dropbox {
         if (self.stopped)() { Err(DropboxError::Stopped) } else { Ok(()) }
     }
 
-    fn log(&self, state: &mut State, line: &Line) -> io::Result<()> {
-        log::append(state, &self.path, line)
+    fn log(&self, state: &mut State, line: Line) -> io::Result<()> {
+        log::append(state, &self.path, &[line])
     }
 
     /// Writes the log anew if it has become long.
@@ -277,9 +279,13 @@ impl Dropbox {
             }
         }
         let blob = writer.id().clone();
+        // A new name is logged with its close: nothing was promised before, and small files cost one write, not two.
+        let logged = state.version(place).is_some();
+        if logged {
+            self.log(&mut state, Line::put(place, &blob, now))?;
+        }
         let version =
-            Version { blob: blob.clone(), login, size, modified: now, open: true, unfinished: false };
-        self.log(&mut state, &Line::put(place, &blob, now))?;
+            Version { blob: blob.clone(), login, size, modified: now, open: true, unfinished: false, logged };
         let replaced = state.insert(place, version, now);
         drop(state);
         if let Some(old) = replaced {
@@ -320,7 +326,18 @@ impl Dropbox {
         }
         room(&state, 0, end - size)?;
         state.resize(&upload.blob, end, now);
+        if end > UNLOGGED_BYTES_MAX {
+            self.name(&mut state, &upload.blob, now)?;
+        }
         Ok(())
+    }
+
+    /// Lets the log name a version that it does not name yet: it is there after a crash, to be continued.
+    fn name(&self, state: &mut State, blob: &BlobId, now: Timestamp) -> io::Result<()> {
+        match state.unlogged(blob) {
+            Some(place) => self.log(state, Line::put(&place, blob, now)),
+            None => Ok(()),
+        }
     }
 
     /// Notes a version's size after a truncation.
@@ -333,6 +350,10 @@ impl Dropbox {
         let mut state = self.lock();
         state.release(&upload.blob);
         state.finished(&upload.blob, false);
+        let at = state.of_blob(&upload.blob).map_or_else(Timestamp::default, |version| version.modified);
+        if let Err(error) = self.name(&mut state, &upload.blob, at) {
+            tracing::warn!(account = %self.account, %error, "an unfinished upload could not be logged");
+        }
     }
 
     /// What was written must not stay, whatever name it has by now. Durable when it returns.
@@ -341,7 +362,7 @@ impl Dropbox {
         let mut logged = Ok(());
         if let Some(place) = state.place_of(&upload.blob) {
             state.take(&place);
-            logged = self.log(&mut state, &Line::Gone { blob: upload.blob.clone() });
+            logged = self.log(&mut state, Line::Gone { blob: upload.blob.clone() });
         }
         state.release(&upload.blob);
         drop(state);
@@ -362,7 +383,13 @@ impl Dropbox {
         let size = state.version(&place).map_or(0, |v| v.size);
         state.touch(&place, now);
         state.closed_in(&place.folder, login);
-        self.log(&mut state, &Line::Closed { blob: upload.blob, size, at: now })?;
+        let unlogged = state.unlogged(&upload.blob);
+        let put = unlogged.map(|place| Line::put(&place, &upload.blob, now));
+        let closed = Line::Closed { blob: upload.blob, size, at: now };
+        match put {
+            Some(put) => log::append(&mut state, &self.path, &[put, closed])?,
+            None => self.log(&mut state, closed)?,
+        }
         self.complete(&mut state, &place.folder, &place.name, login)
     }
 
@@ -387,9 +414,7 @@ impl Dropbox {
         if state.version(to).is_some() && !replace {
             return Err(DropboxError::Exists);
         }
-        for line in log::lines_of(to, &version) {
-            self.log(&mut state, &line)?;
-        }
+        log::append(&mut state, &self.path, &log::lines_of(to, &version))?;
         state.forget(login, to);
         state.uses(&to.folder, login);
         let replaced = state.rename(from, to, now);
@@ -494,7 +519,7 @@ impl Dropbox {
         let mut state = self.lock();
         let mut replaced = Vec::new();
         let mut logged = Ok(());
-        let mut note = |state: &mut State, line: &Line| {
+        let mut note = |state: &mut State, line: Line| {
             let added = self.log(state, line);
             if logged.is_ok() {
                 logged = added;
@@ -506,18 +531,18 @@ impl Dropbox {
                 set.versions.iter().filter_map(|b| state.claimed.get(b)).map(|(_, v)| v.modified).max();
             let at = newest.unwrap_or_default();
             state.folders.insert(set.folder.clone(), Folder::new(at));
-            note(&mut state, &Line::Folder { name: set.folder.clone(), at });
+            note(&mut state, Line::Folder { name: set.folder.clone(), at });
         }
         for blob in set.versions {
             let Some((place, version)) = state.unclaim(&blob) else { continue };
             state.forget(set.login, &place);
             if state.version(&place).is_some() {
-                note(&mut state, &Line::Gone { blob: blob.clone() });
+                note(&mut state, Line::Gone { blob: blob.clone() });
                 replaced.push(blob);
                 continue;
             }
             for line in log::lines_of(&place, &version) {
-                note(&mut state, &line);
+                note(&mut state, line);
             }
             let modified = version.modified;
             state.insert(&place, version, modified);
@@ -548,13 +573,13 @@ impl Dropbox {
             if state.unclaim(blob).is_none() {
                 continue;
             }
-            logged = logged.and(self.log(&mut state, &Line::Gone { blob: blob.clone() }));
+            logged = logged.and(self.log(&mut state, Line::Gone { blob: blob.clone() }));
             if !kept.contains(blob) {
                 gone.push(blob.clone());
             }
         }
         if state.folders.contains_key(&set.folder) && !set.folder.is_empty() {
-            logged = logged.and(self.log(&mut state, &Line::Emptied { folder: set.folder.clone() }));
+            logged = logged.and(self.log(&mut state, Line::Emptied { folder: set.folder.clone() }));
         }
         if let Some(folder) = state.folders.get_mut(&set.folder) {
             folder.emptied = true;
@@ -628,10 +653,10 @@ impl Dropbox {
             let Some(emptied) = state.oldest_emptied() else {
                 return Err(DropboxError::Full { bound: "account_folders_max", max: max as u64 });
             };
-            self.log(&mut state, &Line::NoFolder { name: emptied.clone() })?;
+            self.log(&mut state, Line::NoFolder { name: emptied.clone() })?;
             state.remove_folder(&emptied);
         }
-        self.log(&mut state, &Line::Folder { name: name.to_owned(), at: now })?;
+        self.log(&mut state, Line::Folder { name: name.to_owned(), at: now })?;
         state.folders.insert(name.to_owned(), Folder::new(now));
         state.uses(name, login);
         Ok(self.tidy(&mut state)?)
@@ -645,7 +670,7 @@ impl Dropbox {
             None => Err(DropboxError::Missing),
             Some(folder) if !folder.files.is_empty() => Err(DropboxError::NotEmpty),
             Some(_) => {
-                self.log(&mut state, &Line::NoFolder { name: name.to_owned() })?;
+                self.log(&mut state, Line::NoFolder { name: name.to_owned() })?;
                 state.remove_folder(name);
                 Ok(())
             }
@@ -658,7 +683,7 @@ impl Dropbox {
         let mut state = self.lock();
         match state.take(place) {
             Some(version) => {
-                self.log(&mut state, &Line::Gone { blob: version.blob.clone() })?;
+                self.log(&mut state, Line::Gone { blob: version.blob.clone() })?;
                 self.tidy(&mut state)?;
                 drop(state);
                 Ok(self.blobs.remove(&[version.blob])?)
@@ -683,7 +708,7 @@ impl Dropbox {
             if self.signs(&place.name, &blob, &taken)
                 && let Some(version) = state.take(&place)
             {
-                self.log(&mut state, &Line::Gone { blob: version.blob.clone() })?;
+                self.log(&mut state, Line::Gone { blob: version.blob.clone() })?;
                 late.push(version.blob);
             }
         }
@@ -691,7 +716,7 @@ impl Dropbox {
             self.blobs.discard(&late)?;
         }
         for name in state.leave_folders(login) {
-            self.log(&mut state, &Line::NoFolder { name: name.clone() })?;
+            self.log(&mut state, Line::NoFolder { name: name.clone() })?;
             state.remove_folder(&name);
         }
         Ok(())
@@ -727,12 +752,12 @@ impl Dropbox {
         let mut gone = Vec::new();
         for place in top {
             if let Some(version) = state.take(&place) {
-                self.log(&mut state, &Line::Gone { blob: version.blob.clone() })?;
+                self.log(&mut state, Line::Gone { blob: version.blob.clone() })?;
                 gone.push(version.blob);
             }
         }
         for name in folders {
-            self.log(&mut state, &Line::NoFolder { name: name.clone() })?;
+            self.log(&mut state, Line::NoFolder { name: name.clone() })?;
             gone.extend(state.remove_folder(&name));
         }
         self.tidy(&mut state)?;

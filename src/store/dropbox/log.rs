@@ -16,6 +16,8 @@ use crate::store::durable;
 
 /// The longest line that is read: two names of 255 bytes, escaped.
 const LINE_BYTES_MAX: u64 = 16 * 1024;
+/// Most lines are shorter.
+const LINE_BYTES_USUAL: usize = 192;
 
 /// A line of the log.
 #[derive(Debug, Serialize, Deserialize)]
@@ -54,22 +56,24 @@ impl Line {
     }
 }
 
-/// Adds a line.
-pub(super) fn append(state: &mut State, path: &Path, line: &Line) -> io::Result<()> {
-    let mut bytes = Vec::new();
+/// Adds lines, in one write.
+pub(super) fn append(state: &mut State, path: &Path, lines: &[Line]) -> io::Result<()> {
+    let mut bytes = Vec::with_capacity(LINE_BYTES_USUAL * lines.len());
     if state.log_torn {
         // A full disk cut the last line: what follows must not be read as its end.
         bytes.push(b'\n');
     }
-    serde_json::to_writer(&mut bytes, line)?;
-    bytes.push(b'\n');
+    for line in lines {
+        serde_json::to_writer(&mut bytes, line)?;
+        bytes.push(b'\n');
+    }
     let log = match &mut state.log {
         Some(log) => log,
         None => state.log.insert(File::options().append(true).create(true).mode(0o600).open(path)?),
     };
     let written = log.write_all(&bytes);
     state.log_torn = written.is_err();
-    state.log_lines += 1;
+    state.log_lines += lines.len();
     written
 }
 
@@ -171,7 +175,15 @@ fn apply(state: &mut State, line: Line) {
             if let Some(old) = state.place_of(&blob) {
                 state.take(&old);
             }
-            let version = Version { blob, login: 0, size: 0, modified: at, open: false, unfinished: true };
+            let version = Version {
+                blob,
+                login: 0,
+                size: 0,
+                modified: at,
+                open: false,
+                unfinished: true,
+                logged: true,
+            };
             state.insert(&Place { folder, name }, version, at);
         }
         Line::Closed { blob, size, at } => {

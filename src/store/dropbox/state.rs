@@ -24,6 +24,8 @@ pub(super) struct Version {
     pub(super) open: bool,
     /// The writer went away without closing.
     pub(super) unfinished: bool,
+    /// The log names it.
+    pub(super) logged: bool,
 }
 
 impl Version {
@@ -192,6 +194,13 @@ impl State {
         if let Some(size) = self.nameless.remove(blob) {
             self.uncount(size);
         }
+    }
+
+    /// A version that the log does not name yet, and where it is: to be named.
+    pub(super) fn unlogged(&mut self, blob: &BlobId) -> Option<Place> {
+        let version = self.of_blob(blob).filter(|version| !version.logged)?;
+        version.logged = true;
+        self.place_of(blob)
     }
 
     /// Moves a version to the claimed ones; its name is free. It takes room until [`State::unclaim`].

@@ -451,6 +451,41 @@ fn a_log_that_ends_anywhere_is_read_as_far_as_it_goes() {
 }
 
 #[test]
+fn what_a_crash_breaks_off_can_be_continued_when_it_was_long_replaced_something_or_was_left_before() {
+    let mut world = World::new();
+    let size = UNLOGGED_BYTES_MAX + 1;
+    let roomy = || SubmitPolicy { file_bytes_max: size, account_bytes_max: 2 * size, ..limits() };
+    world.dropbox.set_limits(roomy());
+    let mut long = world.begin("long", anew(), 1);
+    world.write(&mut long, 0, &"x".repeat(usize::try_from(size).unwrap())).unwrap();
+    world.put("replaced", "old", 1);
+    let mut replacing = world.begin("replaced", anew(), 1);
+    world.write(&mut replacing, 0, "ne").unwrap();
+    let mut left = world.begin("left", anew(), 1);
+    world.write(&mut left, 0, "par").unwrap();
+    world.dropbox.abandon(&left.0);
+    let mut short = world.begin("short", anew(), 1);
+    world.write(&mut short, 0, "gone").unwrap();
+    world.put("whole", "one", 1);
+
+    world.again(&|_| false);
+    world.dropbox.set_limits(roomy());
+    assert_eq!(world.names(""), ["left", "long", "replaced", "whole"]);
+    assert_eq!(world.room(), (4, 3 + size + 2 + 3));
+    // None of the broken-off ones is taken for whole.
+    let list = manifest(&[("left", "par"), ("replaced", "ne"), ("whole", "one")]);
+    assert!(world.put(MANIFEST, &list, 2).is_none());
+    assert!(world.put(SIGNATURE, "signature", 2).is_none());
+    for (name, at, rest) in [("left", 3, ""), ("replaced", 2, "")] {
+        let mut upload = world.begin(name, more(), 2);
+        assert_eq!(upload.1.size().unwrap(), at);
+        world.write(&mut upload, at, rest).unwrap();
+        let set = world.dropbox.close(upload.0, 2, NOW).unwrap();
+        assert_eq!(set.is_some(), name == "replaced");
+    }
+}
+
+#[test]
 fn what_the_ledger_has_is_not_the_drop_boxs_after_a_crash() {
     let mut world = World::new();
     let set = world.set("", "one", "two", 1);
