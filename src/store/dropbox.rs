@@ -634,10 +634,14 @@ impl Dropbox {
         Some(files)
     }
 
-    /// The folders.
+    /// The folders, by name.
     pub fn folders(&self) -> Vec<(String, Timestamp)> {
         let state = self.lock();
-        state.folders.iter().filter(|(n, _)| !n.is_empty()).map(|(n, f)| (n.clone(), f.changed)).collect()
+        let named = state.folders.iter().filter(|(name, _)| !name.is_empty());
+        let mut folders: Vec<_> = named.map(|(name, folder)| (name.clone(), folder.changed)).collect();
+        drop(state);
+        folders.sort_unstable();
+        folders
     }
 
     /// Makes a folder. Where there are as many as there may be, one that a commit emptied makes way.

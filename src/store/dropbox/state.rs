@@ -1,7 +1,7 @@
 //! What one drop-box holds, and how much room that takes: unclaimed versions by folder and name, claimed ones until their
 //! answer is there, and those that lost their name while somebody still writes them.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::fs::File;
 use std::sync::Arc;
 
@@ -70,7 +70,7 @@ struct After {
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) limits: Arc<SubmitPolicy>,
-    pub(super) folders: BTreeMap<String, Folder>,
+    pub(super) folders: HashMap<String, Folder>,
     /// Where each unclaimed version has its name.
     places: HashMap<BlobId, Place>,
     /// Claimed versions whose answer is to come.
@@ -95,7 +95,7 @@ impl State {
     pub(super) fn new(limits: Arc<SubmitPolicy>) -> Self {
         Self {
             limits,
-            folders: BTreeMap::new(),
+            folders: HashMap::new(),
             places: HashMap::new(),
             claimed: HashMap::new(),
             writing: HashSet::new(),
@@ -277,7 +277,7 @@ impl State {
     pub(super) fn oldest_emptied(&self) -> Option<String> {
         let emptied =
             self.folders.iter().filter(|(name, f)| f.emptied && f.files.is_empty() && !name.is_empty());
-        emptied.min_by_key(|(_, folder)| folder.changed).map(|(name, _)| name.clone())
+        emptied.min_by_key(|(name, folder)| (folder.changed, *name)).map(|(name, _)| name.clone())
     }
 
     /// Remembers the name of a claimed file for its login.
