@@ -211,6 +211,11 @@ fn the_examples_of_the_contract_work_word_for_word() {
     assert_eq!((&row["lying"], &row["unfetched"], &row["held"]), (&json!(1), &json!(1), &json!(1)));
     gateway.run(&["outbox", "release", id]).ends(0);
     gateway.run(&["outbox", "release", id]).ends(1);
+    // People read local times, as in every other line.
+    let shown = gateway.run(&["outbox", "hold", id, "--reason", "照会"]).ends(0).out;
+    let since = shown.lines().find(|line| line.starts_with("held_since")).unwrap();
+    assert!(since.contains(':') && !since.ends_with('Z'), "{since}");
+    gateway.run(&["outbox", "release", id]).ends(0);
     let recalled = gateway.run(&["outbox", "recall", placed["document"].as_str().unwrap(), "--json"]).ends(0);
     assert_eq!(recalled.json()["fetched"], false);
     assert_eq!(gateway.run(&["outbox", "list", "K0001", "--json"]).ends(0).out, "[]\n");

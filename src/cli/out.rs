@@ -225,9 +225,7 @@ impl Out {
             Value::Bool(true) => "yes".to_owned(),
             Value::Bool(false) => "no".to_owned(),
             Value::String(text) if text.is_empty() => "-".to_owned(),
-            Value::String(text) if key.ends_with("_at") || matches!(key, "first" | "last" | "at" | "now") => {
-                self.local(text)
-            }
+            Value::String(text) if is_time(key) => self.local(text),
             Value::String(text) => terminal(text),
             Value::Array(items) if items.is_empty() => "-".to_owned(),
             Value::Array(items) => items.iter().map(|item| self.cell("", item)).collect::<Vec<_>>().join(","),
@@ -253,6 +251,11 @@ impl Out {
             Err(_) => terminal(text),
         }
     }
+}
+
+/// Whether a time stands under this key.
+fn is_time(key: &str) -> bool {
+    key.ends_with("_at") || key.ends_with("_since") || matches!(key, "first" | "last" | "at" | "now")
 }
 
 fn write_json(to: &mut impl io::Write, rows: &[Value], first: bool) -> io::Result<()> {

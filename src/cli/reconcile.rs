@@ -43,7 +43,10 @@ impl Reconcile {
 
 fn print(out: &Out, found: &Value) -> Result<(), Trouble> {
     let text = |key: &str| out.cell(key, &found[key]);
-    out.line(&format!("books of {}: {} compared, {} rows", text("day"), text("books"), text("rows")))?;
+    // Before the first day is over there are none, as the note says.
+    if !found["day"].is_null() {
+        out.line(&format!("books of {}: {} compared, {} rows", text("day"), text("books"), text("rows")))?;
+    }
     for (word, total) in found["totals"].as_object().into_iter().flatten() {
         out.line(&format!("  {word:<22}{:>8}", out.cell("rows", &total["rows"])))?;
     }
