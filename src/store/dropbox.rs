@@ -334,10 +334,12 @@ impl Dropbox {
 
     /// Lets the log name a version that it does not name yet: it is there after a crash, to be continued.
     fn name(&self, state: &mut State, blob: &BlobId, now: Timestamp) -> io::Result<()> {
-        match state.unlogged(blob) {
-            Some(place) => self.log(state, Line::put(&place, blob, now)),
-            None => Ok(()),
+        if let Some(place) = state.unlogged(blob) {
+            let line = Line::put(place, blob, now);
+            self.log(state, line)?;
+            state.logged(blob);
         }
+        Ok(())
     }
 
     /// Notes a version's size after a truncation.
@@ -350,7 +352,7 @@ impl Dropbox {
         let mut state = self.lock();
         state.release(&upload.blob);
         state.finished(&upload.blob, false);
-        let at = state.of_blob(&upload.blob).map_or_else(Timestamp::default, |version| version.modified);
+        let at = state.of_blob(&upload.blob).map(|version| version.modified).unwrap_or_default();
         if let Err(error) = self.name(&mut state, &upload.blob, at) {
             tracing::warn!(account = %self.account, %error, "an unfinished upload could not be logged");
         }
@@ -377,18 +379,20 @@ impl Dropbox {
         login: Login,
         now: Timestamp,
     ) -> Result<Option<ClaimedSet>, DropboxError> {
+        let Upload { blob } = upload;
         let mut state = self.lock();
-        state.release(&upload.blob);
-        let Some(place) = state.place_of(&upload.blob) else { return Err(DropboxError::Replaced) };
+        state.release(&blob);
+        let Some(place) = state.place_of(&blob) else { return Err(DropboxError::Replaced) };
         let size = state.version(&place).map_or(0, |v| v.size);
         state.touch(&place, now);
         state.closed_in(&place.folder, login);
-        let unlogged = state.unlogged(&upload.blob);
-        let put = unlogged.map(|place| Line::put(&place, &upload.blob, now));
-        let closed = Line::Closed { blob: upload.blob, size, at: now };
-        match put {
-            Some(put) => log::append(&mut state, &self.path, &[put, closed])?,
-            None => self.log(&mut state, closed)?,
+        let put = state.unlogged(&blob).map(|place| Line::put(place, &blob, now));
+        let closed = Line::Closed { blob: blob.clone(), size, at: now };
+        if let Some(put) = put {
+            log::append(&mut state, &self.path, &[put, closed])?;
+            state.logged(&blob);
+        } else {
+            self.log(&mut state, closed)?;
         }
         self.complete(&mut state, &place.folder, &place.name, login)
     }

@@ -196,11 +196,17 @@ impl State {
         }
     }
 
-    /// A version that the log does not name yet, and where it is: to be named.
-    pub(super) fn unlogged(&mut self, blob: &BlobId) -> Option<Place> {
-        let version = self.of_blob(blob).filter(|version| !version.logged)?;
-        version.logged = true;
-        self.place_of(blob)
+    /// Where a version is that the log does not name yet.
+    pub(super) fn unlogged(&self, blob: &BlobId) -> Option<&Place> {
+        let place = self.places.get(blob)?;
+        self.version(place).filter(|version| !version.logged).map(|_| place)
+    }
+
+    /// The log names it now.
+    pub(super) fn logged(&mut self, blob: &BlobId) {
+        if let Some(version) = self.of_blob(blob) {
+            version.logged = true;
+        }
     }
 
     /// Moves a version to the claimed ones; its name is free. It takes room until [`State::unclaim`].
