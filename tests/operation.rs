@@ -103,6 +103,19 @@ fn a_stop_lets_transfers_end_and_takes_nothing_new() {
 }
 
 #[test]
+fn a_signal_that_comes_while_it_starts_waits_for_the_start() {
+    let gateway = Gateway::set_up(&[]);
+    let log = || std::fs::read_to_string(gateway.file("log")).unwrap_or_default();
+    let mut daemon = Served::spawn(&gateway, |_| ());
+    until("it starts", || log().contains("the store is open"));
+    daemon.signal(Signal::HUP);
+    daemon.signal(Signal::TERM);
+    let status = daemon.ends();
+    assert!(status.success(), "{status}: {}", log());
+    assert!(log().contains("stopped"), "{}", log());
+}
+
+#[test]
 fn a_reload_changes_what_it_may_and_a_wrong_one_nothing() {
     let mut gateway = Gateway::set_up(&[]);
     let daemon = Served::start(&gateway, |_| ());

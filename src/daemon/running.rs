@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use chrono::DateTime;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use super::house::{House, World};
@@ -691,15 +691,13 @@ impl Running {
     }
 
     /// Waits for SIGTERM or SIGINT; SIGHUP reads the configuration again.
-    pub fn until_signalled(&self) -> anyhow::Result<()> {
-        self.runtime.block_on(async {
-            let mut term = signal(SignalKind::terminate())?;
-            let mut int = signal(SignalKind::interrupt())?;
-            let mut hup = signal(SignalKind::hangup())?;
+    fn until_signalled(&self, signals: Signals) {
+        let Signals { runtime, mut term, mut int, mut hup } = signals;
+        runtime.block_on(async {
             loop {
                 tokio::select! {
-                    _ = term.recv() => return Ok(()),
-                    _ = int.recv() => return Ok(()),
+                    _ = term.recv() => return,
+                    _ = int.recv() => return,
                     _ = hup.recv() => {
                         let live = Arc::clone(&self.live);
                         let done = tokio::task::spawn_blocking(move || live.reload()).await;
@@ -709,7 +707,7 @@ impl Running {
                     }
                 }
             }
-        })
+        });
     }
 
     /// Ends in order: no new sessions, transfers under way come to their end (at most `grace`), complete sets are answered,
@@ -746,10 +744,35 @@ impl Running {
     }
 }
 
+/// What `todoke serve` listens to from its first moment on: what comes while it starts is done once it has started, instead of
+/// ending it on the spot.
+struct Signals {
+    runtime: Runtime,
+    term: Signal,
+    int: Signal,
+    hup: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+        let (term, int, hup) = {
+            let _inside = runtime.enter();
+            (
+                signal(SignalKind::terminate())?,
+                signal(SignalKind::interrupt())?,
+                signal(SignalKind::hangup())?,
+            )
+        };
+        Ok(Self { runtime, term, int, hup })
+    }
+}
+
 /// `todoke serve`: starts, waits for a signal, stops.
 pub fn serve(config: Config, log: Option<LogLevel>) -> anyhow::Result<()> {
+    let signals = Signals::listen().context("while preparing for signals")?;
     let running = start(config, &World::default(), log)?;
-    running.until_signalled()?;
+    running.until_signalled(signals);
     let grace = Duration::from_secs(running.house.config.get().sftp.drain_seconds);
     running.stop(grace)
 }
