@@ -126,6 +126,9 @@ fn a_cut_off_and_the_books_of_a_day_reach_both_sides_and_agree() {
     assert_eq!((&found["differences"], codes(&found)), (&0.into(), vec![]), "{found}");
     gateway.todoke(&["reconcile", "--day", "tomorrow"]).ends(2);
     gateway.todoke(&["reconcile", "--day", "2099-01-01"]).ends(1);
+    gateway.todoke(&["reconcile", "--day", "99-01-01"]).ends(2);
+    let early = gateway.todoke(&["reconcile", "--day", "2020-01-01"]).ends(1);
+    assert!(early.err.contains("DAY-BEFORE"), "{early:?}");
     gateway.stop();
 
     // The daemon is away: the same, straight from the store.

@@ -45,7 +45,8 @@ pub(super) fn answer(parts: &Parts, request: CompareRequest, now: Timestamp) -> 
 
 /// The day that is meant, if its books are closed.
 fn closed(parts: &Parts, text: &str) -> Result<ClosedDay, Trouble> {
-    let day: NaiveDate = text.parse().map_err(|_| {
+    // Written in full: 26-11-22 would be a day of the year 26.
+    let day = text.parse::<NaiveDate>().ok().filter(|day| day.to_string() == text).ok_or_else(|| {
         Trouble::new(Kind::Usage, "DAY", format!("{text:?} is not a day: write it as 2026-11-22"))
     })?;
     let zone = parts.config.get().gateway.zone;
@@ -54,6 +55,12 @@ fn closed(parts: &Parts, text: &str) -> Result<ClosedDay, Trouble> {
         from: calendar::day_begins(day, zone),
         until: calendar::day_ends(day, zone),
     };
+    if let Some(began) = parts.ledger.began()?
+        && meant.until <= began
+    {
+        let text = format!("there are no books of {day}: this gateway began on {}", began.date_in(zone));
+        return Err(Trouble::refused("DAY-BEFORE", text));
+    }
     match parts.ledger.closed_day()? {
         Some(last) if last.day >= meant.day => Ok(meant),
         last => {

@@ -10,8 +10,8 @@ use crate::model::document::Document;
 use crate::model::finding::Language;
 use crate::model::ids::{AccountId, Digest, DocumentId, OfficeCode};
 use crate::model::mail::{Mail, Subject};
-use crate::model::party::{Account, Actor};
-use crate::model::time::{SECOND, Timestamp};
+use crate::model::party::{Account, Actor, Standing};
+use crate::model::time::{DAY, SECOND, Timestamp};
 use crate::rules::mailbox;
 use crate::rules::notice::{self, ArrivalNotice, ArrivalPart};
 use crate::store::ledger::{Done, Op, Queue, Task};
@@ -125,6 +125,11 @@ impl Notifier {
                     homes.insert(document.account.clone(), home);
                 }
                 let Some(Some(home)) = homes.get(&document.account) else { continue };
+                // Nobody can ever fetch it.
+                if home.account.standing == Standing::Closed {
+                    self.give_back(std::slice::from_ref(&document), now.plus(DAY));
+                    continue;
+                }
                 let there = waiting.entry((home.tag, home.account.test)).or_insert_with(|| Waiting {
                     to: Recipient {
                         mail: home.mail.clone(),

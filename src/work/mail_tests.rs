@@ -755,6 +755,23 @@ fn nothing_goes_to_an_address_that_was_corrected() {
 }
 
 #[test]
+fn nothing_is_announced_to_an_account_that_was_closed() {
+    let dir = tempfile::tempdir().unwrap();
+    let post =
+        Post::found(dir.path(), &[("soumu@example.jp", Language::Ja), ("keiri@example.jp", Language::Ja)]);
+    post.place("K0001");
+    post.place("K0002");
+    let closed = post.ledger.account(&account("K0001")).unwrap().unwrap();
+    post.commit(Op::SetAccount { account: Account { standing: Standing::Closed, ..closed }, new: false });
+    let mut sent = Vec::new();
+    for _ in 0..30 {
+        post.clock.advance(2 * HOUR);
+        sent.extend(post.step());
+    }
+    assert_eq!(sent.iter().map(|mail| &*mail.0).collect::<Vec<_>>(), ["keiri@example.jp"]);
+}
+
+#[test]
 fn what_an_insurers_contact_did_not_get_goes_to_the_one_that_is_named_then() {
     let dir = tempfile::tempdir().unwrap();
     let post = Post::found(dir.path(), &[("soumu@example.jp", Language::Ja)]);

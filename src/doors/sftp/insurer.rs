@@ -426,8 +426,9 @@ impl Tree for InsurerTree {
 
     /// Modes and times are the gateway's; clients that set them after a put are told that it is well.
     fn set_stat(&self, path: &VirtualPath, to: SetAttributes) -> Result<(), Fault> {
-        let bytes_max = self.writable(path)?;
+        // Of a folder as well, as `put -r` does.
         let Some(size) = to.size else { return self.stat(path).map(drop) };
+        let bytes_max = self.writable(path)?;
         if size > bytes_max {
             return Err(too_large(self.language));
         }

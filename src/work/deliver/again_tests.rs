@@ -213,10 +213,33 @@ fn a_corrected_sheet_announces_to_nobody_twice() {
     it.world.ledger.edit_account("K0005", |account| account.standing = Standing::Suspended);
     it.job("j", sheet("K0001"), &[]);
     it.settle();
-    assert_eq!(it.results()[2..], ["2 placed ANNOUNCED", "3 placed"]);
+    assert_eq!(it.results()[2..], ["2 placed-before", "3 placed"]);
     assert_eq!(it.documents().len(), 4, "nothing but the row for one account");
     assert_eq!(it.world.blobs.count(), blobs + 2);
     assert!(it.world.names("outgoing").is_empty());
+}
+
+/// Events of before lie ahead of the clock then: what belongs to this taking is told by its number.
+#[test]
+fn a_clock_that_was_put_back_delivers_nothing_twice_and_keeps_back_nothing() {
+    let mut it = Delivering::new();
+    it.job("j", ONE, &[("a.pdf", PDF)]);
+    it.settle();
+    let first = it.documents()[0].id;
+    it.now = it.now.plus(-DAY);
+    // A corrected sheet: its old row is known, its new one goes out.
+    it.job("k", format!("{ONE}K0001,b.pdf,お知らせ\n"), &[("a.pdf", PDF), ("b.pdf", "%PDF-1.7 b %%EOF")]);
+    it.settle();
+    assert_eq!(it.results()[1..], ["2 placed-before", "3 placed"]);
+    assert_eq!(it.documents().len(), 2);
+    // Recalled, it can be delivered again.
+    it.now = it.now.plus(DAY);
+    it.recall(first);
+    it.now = it.now.plus(-DAY);
+    it.job("l", ONE, &[("a.pdf", PDF)]);
+    it.settle();
+    assert_eq!(it.results()[3..], ["2 placed"]);
+    assert_eq!(it.documents().len(), 2);
 }
 
 /// Recalled between the placing and the end of the taking: that taking does not place it again.

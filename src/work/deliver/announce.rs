@@ -8,7 +8,7 @@
 use sha2::Digest as _;
 
 use super::Deliveries;
-use super::place::{Bytes, Content, NEVER, Prepared, RowState, going};
+use super::place::{Bytes, Content, Prepared, RowState, Since, going};
 use super::repeat::{Likeness, Repeats};
 use super::resolve::{Parties, Target};
 use super::rows::Taking;
@@ -136,7 +136,7 @@ struct Announcing<'a> {
     /// What earlier sets brought.
     repeats: Option<&'a Repeats<'a>>,
     /// When the set was begun.
-    since: Timestamp,
+    since: Since,
     by: &'a Actor,
     now: Timestamp,
 }
@@ -154,7 +154,7 @@ impl Taking<'_> {
             insurer: self.code,
             row: &|_, account| announced_digest(digest, account),
             repeats: Some(self.repeats),
-            since: self.begun.at,
+            since: self.begun.since(),
             by: &Actor::Importer(self.code.clone()),
             now: self.now,
         };
@@ -193,7 +193,7 @@ impl Deliveries {
                 ],
             )
         };
-        let it = Announcing { insurer, row: &row, repeats: None, since: NEVER, by: &by, now };
+        let it = Announcing { insurer, row: &row, repeats: None, since: Since::NEVER, by: &by, now };
         self.announce_to(&it, targets, missed, content, None)
     }
 
@@ -217,7 +217,7 @@ impl Deliveries {
         };
         let mut pattern = Document { kind: KIND.to_owned(), announcement: Some(first.id), ..first };
         let mut waiting = Vec::with_capacity(targets.len());
-        let (mut there, mut before) = (None, 0);
+        let (mut there, mut before, mut ours) = (None, 0, 0);
         let mut without = Vec::new();
         for Missed { label, account, fault } in missed {
             let row = account.map(|account| row(&pattern, &account));
@@ -239,8 +239,9 @@ impl Deliveries {
                         None => waiting.push((target, row)),
                     }
                 }
-                RowState::Counts(id, _) => {
-                    before += 1;
+                RowState::Counts(id, at) => {
+                    // By this very taking, before a crash?
+                    *(if since.placed(id, at) { &mut ours } else { &mut before }) += 1;
                     there = there.or(self.ledger.document(id)?);
                 }
                 RowState::Going => without.push((target.account.to_string(), going())),
@@ -260,7 +261,7 @@ impl Deliveries {
             self.discard(&pattern)?;
         }
         let announcement = pattern.announcement.unwrap_or(pattern.id);
-        let mut placement = Placement { announcement, placed: 0, before, without };
+        let mut placement = Placement { announcement, placed: ours, before, without };
         self.points.pass("announcement durable")?;
         let mut own_id = Some(pattern.id);
         for batch in waiting.chunks(BATCH) {

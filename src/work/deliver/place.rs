@@ -134,23 +134,42 @@ pub(super) enum RowState {
     Going,
 }
 
-/// For [`Deliveries::row_state`]: no document that is gone counts.
-pub(super) const NEVER: Timestamp = Timestamp(i64::MAX);
+/// When a taking began: what it placed itself is told from what was there before by its number, since the clock may have been put
+/// back.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Since {
+    /// The first number that it could give; none for one that an older version began.
+    pub(super) first: Option<DocumentId>,
+    /// By the ledger's time, which never goes back.
+    pub(super) at: Timestamp,
+}
+
+impl Since {
+    /// No document that is gone counts.
+    pub(super) const NEVER: Self = Self { first: None, at: Timestamp(i64::MAX) };
+
+    /// Whether this document was placed since.
+    pub(super) fn placed(self, id: DocumentId, at: Timestamp) -> bool {
+        self.first.map_or(at >= self.at, |first| id >= first)
+    }
+}
 
 impl Deliveries {
     /// What became of a row; `since` is when the present taking began, so that what it placed is not placed again after a
     /// crash, even if it was recalled meanwhile.
-    pub(super) fn row_state(&self, row: Digest, since: Timestamp) -> Result<RowState, WorkError> {
+    pub(super) fn row_state(&self, row: Digest, since: Since) -> Result<RowState, WorkError> {
         let Some(id) = self.ledger.delivered_row(row)? else { return Ok(RowState::New) };
         if let Some(document) = self.ledger.document(id)? {
             return Ok(RowState::Counts(id, document.placed_at));
         }
         if let Some((document, _)) = self.ledger.removing(id)? {
-            let ours = document.placed_at >= since;
+            let ours = since.placed(id, document.placed_at);
             return Ok(if ours { RowState::Counts(id, document.placed_at) } else { RowState::Going });
         }
         Ok(match self.ledger.removed_document(id)? {
-            Some(gone) if gone.removed_at >= since => RowState::Counts(id, gone.placed_at),
+            Some(gone) if since.placed(id, gone.placed_at) || gone.removed_at > since.at => {
+                RowState::Counts(id, gone.placed_at)
+            }
             _ => RowState::New,
         })
     }
@@ -192,7 +211,7 @@ impl Deliveries {
             Prepared::ScannerDown => return Ok(PlacedOne::ScannerDown),
         };
         let row = self.single_digest(&ready.document, title, now);
-        let answer = match self.row_state(row, NEVER)? {
+        let answer = match self.row_state(row, Since::NEVER)? {
             RowState::New => None,
             RowState::Counts(id, _) => Some(PlacedOne::Before(id)),
             RowState::Going => Some(PlacedOne::Not(going())),
@@ -396,7 +415,7 @@ impl Deliveries {
 
     /// Why the ledger left a row out.
     fn why_not(&self, row: Digest, document: &Document) -> Result<Outcome, WorkError> {
-        if let RowState::Counts(id, _) = self.row_state(row, NEVER)? {
+        if let RowState::Counts(id, _) = self.row_state(row, Since::NEVER)? {
             return Ok(Outcome::Before(id));
         }
         Ok(Outcome::Not(self.standing_fault(&document.account)?.unwrap_or_else(going)))

@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 
+use super::place::Since;
 use super::resolve::Target;
 use crate::model::card::DocumentCard;
 use crate::model::document::Document;
@@ -23,7 +24,7 @@ pub(super) struct Repeats<'a> {
     /// Placed from then on.
     pub(super) from: Timestamp,
     /// And before: what this set places itself is no repetition.
-    pub(super) begun_at: Timestamp,
+    pub(super) since: Since,
     /// Hashes of the set's files.
     pub(super) wanted: HashSet<Digest>,
     /// Of each outbox that was looked into.
@@ -78,7 +79,7 @@ impl Repeats<'_> {
             let is_last = page.len() < PAGE;
             recent.extend(page.into_iter().filter(|document| {
                 document.placed_at >= self.from
-                    && document.placed_at < self.begun_at
+                    && !self.since.placed(document.id, document.placed_at)
                     && self.wanted.contains(&document.sha256)
             }));
             if is_last {

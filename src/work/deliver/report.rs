@@ -57,7 +57,9 @@ impl Report {
         }
         // What was not placed stays where it was put.
         let kept = match (outcome, row.file_name()) {
-            (Outcome::Not(_), Some(name)) => format!("outgoing/{job}/{name}"),
+            (Outcome::Not(fault), Some(name)) if fault.code != "FILE-MISSING" => {
+                format!("outgoing/{job}/{name}")
+            }
             _ => String::new(),
         };
         self.line(&row.line.to_string(), result, &document, &row.cells, fault, &kept);

@@ -169,7 +169,7 @@ impl Taking<'_> {
             turn.worked.set(true);
             self.deliveries.memory.beat();
             let digest = self.row_digest(row);
-            match self.deliveries.row_state(digest, self.begun.at)? {
+            match self.deliveries.row_state(digest, self.begun.since())? {
                 RowState::New => match self.prepare_row(copies, row, digest)? {
                     Looked::Ready(ready) => batch.add(index, *ready, digest),
                     Looked::Done(outcome) => outcomes[index] = Some(outcome),
@@ -179,7 +179,7 @@ impl Taking<'_> {
                     }
                 },
                 // By this very taking, before a crash?
-                RowState::Counts(id, placed_at) if placed_at >= self.begun.at => {
+                RowState::Counts(id, placed_at) if self.begun.since().placed(id, placed_at) => {
                     outcomes[index] = Some(Outcome::Placed(id, None));
                 }
                 RowState::Counts(id, _) => outcomes[index] = Some(Outcome::Before(id)),
@@ -275,7 +275,7 @@ impl Taking<'_> {
     fn is_placed(&self, row: &Row) -> Result<bool, WorkError> {
         let digest = self.row_digest(row);
         let placed = |digest| {
-            let state = self.deliveries.row_state(digest, self.begun.at)?;
+            let state = self.deliveries.row_state(digest, self.begun.since())?;
             Ok::<_, WorkError>(matches!(state, RowState::Counts(..)))
         };
         let Ok(address) = &row.address else { return Ok(false) };
@@ -367,6 +367,9 @@ impl Taking<'_> {
 
 fn announced(placement: &Placement) -> Outcome {
     let (now, before) = (placement.placed, placement.before);
+    if now == 0 && before > 0 {
+        return Outcome::Before(placement.announcement);
+    }
     let missed = placement.without.len();
     let ja = format!("{} アカウントに掲示しました(配信できないアカウント {missed})。", now + before);
     let en = format!("announced to {} accounts; {missed} cannot get it", now + before);

@@ -11,12 +11,14 @@ use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 
 use super::files::{Copies, Found};
+use super::place::Since;
 use super::repeat::Repeats;
 use super::report::Report;
 use super::rows::{Rows, Taking};
 use super::sheet::{self, Fault, Row};
 use super::{Deliveries, SHEET, Turn, is_cut, read_small};
-use crate::model::ids::{Digest, InsurerCode};
+use crate::model::event::Series;
+use crate::model::ids::{Digest, DocumentId, InsurerCode};
 use crate::model::party::Actor;
 use crate::model::time::{DAY, Timestamp};
 use crate::store::ledger::Op;
@@ -30,6 +32,11 @@ const LEFT_OVER_MAX: usize = 100;
 #[derive(Serialize, Deserialize)]
 pub(super) struct Begun {
     pub(super) at: Timestamp,
+    /// By the ledger's time, and the first number of a document after it; none in what an older version began.
+    #[serde(default)]
+    head: Option<Timestamp>,
+    #[serde(default)]
+    first: Option<DocumentId>,
     pub(super) set: Digest,
     /// `delivery.csv`, byte for byte, in base64.
     sheet: String,
@@ -38,6 +45,12 @@ pub(super) struct Begun {
     /// By which each of them is known again: [`super::marks`].
     #[serde(default)]
     pub(super) marks: BTreeMap<String, [u64; 4]>,
+}
+
+impl Begun {
+    pub(super) fn since(&self) -> Since {
+        Since { first: self.first, at: self.head.unwrap_or(self.at) }
+    }
 }
 
 impl Deliveries {
@@ -155,7 +168,10 @@ impl Deliveries {
             copies.extend(copy.map(|copy| (name.to_owned(), copy)));
         }
         let (set, sheet) = (Digest(set.finalize().into()), BASE64.encode(bytes));
-        let begun = Begun { at: now, set, sheet, files, marks: known };
+        let head = self.ledger.head();
+        let first = DocumentId { epoch: head.epoch, serial: self.ledger.next_serial(Series::Document, now)? };
+        let head = Some(head.at.max(now));
+        let begun = Begun { at: now, head, first: Some(first), set, sheet, files, marks: known };
         let json = serde_json::to_vec(&begun).map_err(io::Error::from).doing(|| "fixing a set".into())?;
         let (part, fixed) = (format!("{job}.part"), format!("{job}.set"));
         let write = || -> io::Result<()> {
@@ -207,7 +223,7 @@ impl Deliveries {
             ledger: &*self.ledger,
             blobs: &*self.blobs,
             from: begun.at.plus(-i64::from(self.policy.repeat_days) * DAY),
-            begun_at: begun.at,
+            since: begun.since(),
             wanted: begun.files.values().copied().collect(),
             known: RefCell::default(),
         }

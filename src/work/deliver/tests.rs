@@ -455,6 +455,10 @@ fn a_missing_file_is_waited_for_and_then_reported() {
     it.now = it.now.plus(15 * 60 * SECOND);
     assert_eq!(it.stage.step(it.now).unwrap().done, 1);
     assert_eq!(it.results(), ["2 placed", "3 refused FILE-MISSING"]);
+    let names = it.world.names("reports");
+    let name = names.iter().find(|name| name.starts_with("delivery-")).unwrap();
+    let text = std::fs::read_to_string(it.world.spool(&format!("reports/{name}"))).unwrap();
+    assert!(!text.contains("outgoing/j/b.pdf"), "nothing is kept that never came: {text}");
 }
 
 #[test]
