@@ -317,10 +317,22 @@ fn columns(header: &csv::StringRecord) -> Result<[Option<usize>; 6], Fault> {
 fn address(cells: &[String; 6]) -> Result<Address, Fault> {
     let given = |index: usize| Some(cells[index].as_str()).filter(|cell| !cell.is_empty());
     let malformed = |column: &str| {
+        let (ja, en) = match column {
+            "account" => ("K0001 のような形、または * だけ", "such as K0001, or * alone"),
+            "office" => ("1234 のような4文字までの番号", "up to four letters or digits, such as 1234"),
+            _ => (
+                "1-000123-6 のような受付番号。最後の数字は検査数字",
+                "a receipt's number such as 1-000123-6, whose last digit checks the others",
+            ),
+        };
         Fault::refused(
             "ROW-ADDRESS",
-            format!("{column} の値の形が正しくありません。"),
-            format!("the value of {column} has not the form of one"),
+            format!(
+                "{column} の値の形が正しくありません({ja})。打ち間違いや列の入れ違いがないか確認してください。"
+            ),
+            format!(
+                "the value of {column} has not the form of one ({en}); look for a mistyped character or swapped columns"
+            ),
         )
     };
     if cells[0] == "*" {
@@ -442,6 +454,8 @@ mod tests {
                 None
             ]
         );
+        let said = rows[5].address.as_ref().unwrap_err();
+        assert!(said.text.en.contains("1-000123-6") && said.text.ja.contains("列の入れ違い"), "{said:?}");
         assert_eq!(rows[3].file_name(), None);
         assert_eq!(rows[6].file_name(), Some("ok.pdf"));
     }
