@@ -261,7 +261,7 @@ fn who_never_reads_is_let_go() {
         }
         panic!("{:?}", world.server.sessions());
     });
-    assert_eq!(world.server.queued_bytes(), 0);
+    world.wait_until("what was queued is dropped", || world.server.queued_bytes() == 0);
     world.wait_until("files are dropped", || world.tree.open.load(Ordering::SeqCst) == 0);
 }
 
