@@ -256,10 +256,11 @@ impl<I: Index> JournalLedger<I> {
     }
 
     /// Whether something that the clock says is not due yet was due at once, by a clock that was ahead. A mail that was tried
-    /// waits for the time it was given.
+    /// waits for the time it was given, until it is asked for again.
     fn due_at_once(&self, task: Task) -> Result<bool, LedgerError> {
         let Task::Mail(id) = task else { return Ok(true) };
-        Ok(self.fetch::<StoredMail>(&tables::mail(id))?.is_some_and(|stored| stored.mail.attempts == 0))
+        let stored = self.fetch::<StoredMail>(&tables::mail(id))?;
+        Ok(stored.is_some_and(|stored| stored.mail.attempts == 0 || stored.asked_again))
     }
 
     /// A restored root waits to be reconciled: nothing that leaves the house is given out.

@@ -818,6 +818,13 @@ fn a_clock_that_was_ahead(ledger: &dyn Ledger) {
         "it was tried, and waits for its time"
     );
     assert_eq!(claim(Queue::Mail, right.plus(900 * SECOND)), mails[1..]);
+    let first = MailId { epoch: 1, serial: 1 };
+    at(ledger, Op::RetryMail(first), right.plus(901 * SECOND));
+    assert_eq!(claim(Queue::Mail, right.plus(901 * SECOND)), mails[1..], "it was asked for again");
+    let result = MailResult::Deferred { reply: "451".into(), until: right.plus(5000 * SECOND) };
+    at(ledger, Op::TryMail { id: first, result }, right.plus(902 * SECOND));
+    assert!(!claim(Queue::Mail, right.plus(4999 * SECOND)).contains(&mails[1]), "once");
+    assert!(claim(Queue::Mail, right.plus(5000 * SECOND)).contains(&mails[1]));
 
     let expires = ledger.document(id(1)).unwrap().unwrap().expires_at;
     at(ledger, Op::Fetched(id(1)), expires.plus(DAY));

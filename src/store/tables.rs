@@ -27,7 +27,7 @@ use crate::model::submission::{HoldReason, State, Submission};
 use crate::model::time::Timestamp;
 
 /// Changes with every change of keys or values: an index of another number is rebuilt.
-pub(super) const SCHEMA: u32 = 8;
+pub(super) const SCHEMA: u32 = 9;
 
 pub(super) const META: &[u8] = b"\0meta";
 
@@ -490,6 +490,8 @@ pub(super) struct StoredMail {
     /// When it was sent, given up or taken out.
     pub ended_at: Option<Timestamp>,
     pub card_gone: bool,
+    /// Asked for again by the operator, and not tried since: due at once, whatever the clock says.
+    pub asked_again: bool,
 }
 
 impl StoredMail {

@@ -36,6 +36,7 @@ pub(super) fn project<I: Index>(
             // What came back was about the attempt before.
             stored.mail.report = None;
             stored.ended_at = None;
+            stored.asked_again = true;
         }),
         Event::MailCardErased { id } => change_mail(draft, *id, |stored| stored.card_gone = true),
         Event::MailReported { id, report, status, proven, message } => {
@@ -159,7 +160,7 @@ fn change_mailbox<I: Index>(
 }
 
 fn sealed<I: Index>(draft: &mut Draft<'_, I>, mail: &Mail) -> Result<(), IndexError> {
-    let stored = StoredMail { mail: mail.clone(), ended_at: None, card_gone: false };
+    let stored = StoredMail { mail: mail.clone(), ended_at: None, card_gone: false, asked_again: false };
     for id in stored.arrivals() {
         change_document(draft, *id, |document| document.announce_at = None)?;
     }
@@ -213,5 +214,6 @@ fn tried(stored: &mut StoredMail, result: &MailResult, at: Timestamp) {
         mail.last_reply = Some(reply.clone());
     }
     mail.state = state;
+    stored.asked_again = false;
     stored.ended_at = (state != MailState::Queued).then_some(at);
 }
