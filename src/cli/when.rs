@@ -1,10 +1,11 @@
 //! Times as operators write them.
 
-use chrono::{DateTime, Days, NaiveDate, NaiveDateTime, TimeZone as _};
+use chrono::{DateTime, Days, NaiveDate, NaiveDateTime};
 use chrono_tz::Tz;
 
 use crate::desk::{Kind, Trouble};
 use crate::model::time::Timestamp;
+use crate::rules::calendar;
 
 /// What a day without a time means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,8 +32,8 @@ pub(super) fn when(option: &str, text: &str, zone: Tz, edge: Edge) -> Result<Tim
             .find_map(|form| NaiveDateTime::parse_from_str(text, form).ok()),
     };
     local
-        .and_then(|local| zone.from_local_datetime(&local).earliest())
-        .map(|at| Timestamp(at.timestamp_millis()))
+        // A time that the clock skips is the first after it, as everywhere.
+        .map(|local| calendar::instant(local, zone))
         .ok_or_else(|| {
             let text = format!(
                 "--{option} {text:?} is not a time: write 2027-02-01, 2027-02-01T03:00 or 2027-02-01T03:00:00Z"
@@ -55,6 +56,13 @@ mod tests {
             ("2027-02-01T03:00:00Z", Edge::End, "2027-02-01T03:00:00.000Z"),
         ] {
             assert_eq!(when("at", text, chrono_tz::Asia::Tokyo, edge).unwrap().to_string(), utc, "{text}");
+        }
+        // There the clock goes from Saturday's 24:00 to Sunday's 01:00.
+        for (text, edge) in
+            [("2026-03-07", Edge::End), ("2026-03-08", Edge::Start), ("2026-03-08T00:30", Edge::Start)]
+        {
+            let at = when("at", text, chrono_tz::America::Havana, edge).unwrap();
+            assert_eq!(at.to_string(), "2026-03-08T05:00:00.000Z", "{text}");
         }
         for text in ["", "tomorrow", "2027-02-30", "2027-02-01 03:00", "20270201"] {
             let trouble = when("at", text, chrono_tz::Asia::Tokyo, Edge::End).unwrap_err();

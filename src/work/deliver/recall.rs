@@ -310,8 +310,8 @@ fn unreadable(line: u64) -> Fault {
 fn malformed() -> Fault {
     Fault::refused(
         "ROW-DOCUMENT",
-        "文書番号(D1-000123-6 の形)か配信時のファイル名を書いてください。",
-        "give a document's number (as D1-000123-6) or its file name in the outbox",
+        "文書番号(D1-000123-6 の形。英字は大文字、最後の数字は検査数字)か配信時のファイル名を書いてください。打ち間違いがないか確認してください。",
+        "give a document's number (as D1-000123-6: a capital D, and a last digit that checks the others) or its file name in the outbox; look for a mistyped character",
     )
 }
 
