@@ -772,6 +772,35 @@ fn nothing_is_announced_to_an_account_that_was_closed() {
 }
 
 #[test]
+fn an_announcement_that_waits_ends_with_the_last_account_that_it_tells() {
+    let dir = tempfile::tempdir().unwrap();
+    let addresses = [("soumu@example.jp", Language::Ja), ("soumu@example.jp", Language::Ja)];
+    let post = Post::found(dir.path(), &addresses);
+    let closes = |id: &str| {
+        let closed = post.ledger.account(&account(id)).unwrap().unwrap();
+        post.commit(Op::SetAccount { account: Account { standing: Standing::Closed, ..closed }, new: false });
+    };
+    post.place("K0001");
+    post.place("K0002");
+    post.clock.advance(60 * SECOND);
+    let later = Delivery::Deferred { reply: "451 4.7.1".into() };
+    post.host.will([later.clone(), later]);
+    assert_eq!(post.step(), []);
+    closes("K0001");
+    post.clock.advance(2 * HOUR);
+    assert_eq!(post.step(), [], "deferred again: the other account can be told still");
+    assert_eq!(post.last().attempts, 2);
+    closes("K0002");
+    for _ in 0..30 {
+        post.clock.advance(2 * HOUR);
+        assert_eq!(post.step(), []);
+    }
+    let ended = post.last();
+    assert_eq!((ended.state, ended.attempts), (MailState::Dropped, 2), "{ended:?}");
+    assert_eq!(post.alarm_codes(), [""; 0]);
+}
+
+#[test]
 fn what_an_insurers_contact_did_not_get_goes_to_the_one_that_is_named_then() {
     let dir = tempfile::tempdir().unwrap();
     let post = Post::found(dir.path(), &[("soumu@example.jp", Language::Ja)]);

@@ -28,8 +28,8 @@ use super::ports::{Delivery, Envelope, Mailer, is_about_host};
 use crate::model::card::MailCard;
 use crate::model::event::MailResult;
 use crate::model::ids::MailId;
-use crate::model::mail::{ADDRESS_MARKED, Mail, MailState};
-use crate::model::party::Actor;
+use crate::model::mail::{ADDRESS_MARKED, Mail, MailState, Subject};
+use crate::model::party::{Actor, Standing};
 use crate::model::time::{Clock, SECOND, Timestamp};
 use crate::rules::lanes::{LaneRule, Lanes, Next, Outcome};
 use crate::rules::mailbox;
@@ -260,6 +260,9 @@ impl Sender {
         if moved::told_again(&mail) && self.notifier.moved(&mail, &card.to)?.is_some() {
             return Ok(Some(MailResult::Dropped));
         }
+        if matches!(mail.subject, Subject::Arrival(_)) && self.is_for_nobody(&mail)? {
+            return Ok(Some(MailResult::Dropped));
+        }
         if self.readdressed(&mail, &card, self.clock.now())? {
             return Ok(None);
         }
@@ -290,6 +293,20 @@ impl Sender {
         }
         tracing::info!(mail = %id, ?result, "a mail was tried");
         Ok(Some(result))
+    }
+
+    /// Whether everybody that this mail tells has closed their account: nobody can ever fetch what it announces.
+    fn is_for_nobody(&self, mail: &Mail) -> anyhow::Result<bool> {
+        let mut told = mail.accounts().peekable();
+        if told.peek().is_none() {
+            return Ok(false);
+        }
+        for id in told {
+            if self.ledger.account(id)?.is_none_or(|account| account.standing != Standing::Closed) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Records results until all workers have ended.
