@@ -22,7 +22,7 @@ use crate::store::dropboxes::Dropboxes;
 use crate::store::keys::Keys;
 use crate::store::ledger::Ledger;
 use crate::work::alarms::Alarms;
-use crate::work::compare::{Compare, Compared, Scope};
+use crate::work::compare::{Compare, Compared, NoBooks, Scope};
 use crate::work::deliver::{
     Address, AnnounceRequest, Announced, Audience, Deliveries, DocumentTable, PlaceRequest, PlacedOne,
     Placement,
@@ -314,6 +314,20 @@ impl Works for Stages {
             turn: self.publisher.turn.clone(),
             sample: config.reconciliation.sample as usize,
         };
+        if let Some(day) = day
+            && let Some(why) = compare.no_books(day, config.reconciliation.keep_days, now)?
+        {
+            let text = match why {
+                NoBooks::BeginWith(first) => {
+                    format!("there are no books of {}: the first day that was closed is {first}", day.day)
+                }
+                NoBooks::Expired => format!(
+                    "the books of {} are gone: they are kept {} days (reconciliation.keep_days)",
+                    day.day, config.reconciliation.keep_days
+                ),
+            };
+            return Err(Trouble::refused("DAY-BEFORE", text));
+        }
         let mut found = compare.run(day, scope, now)?;
         // Orphans are nobody's.
         if scope.insurer.is_none() && scope.account.is_none() {

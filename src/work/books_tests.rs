@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::books::{DayBooks, Sheets};
-use super::compare::{Compare, Compared, Scope, Severity};
+use super::compare::{Compare, Compared, NoBooks, Scope, Severity};
 use super::step::Points;
 use super::whole_tests::{Run, at_point};
 use crate::model::day::{Batch, ClosedDay};
@@ -53,8 +53,8 @@ fn step(run: &Run<'_>) -> u64 {
     }
 }
 
-fn compare(run: &Run<'_>, day: Option<&ClosedDay>, scope: &Scope) -> Compared {
-    let compare = Compare {
+fn compares(run: &Run<'_>) -> Compare {
+    Compare {
         ledger: run.ledger.clone(),
         blobs: run.blobs.clone(),
         keys: Arc::new(Keys::load_or_make(&run.root.join("keys")).unwrap()),
@@ -63,7 +63,11 @@ fn compare(run: &Run<'_>, day: Option<&ClosedDay>, scope: &Scope) -> Compared {
         zone: chrono_tz::Asia::Tokyo,
         turn: run.turn.clone(),
         sample: 100,
-    };
+    }
+}
+
+fn compare(run: &Run<'_>, day: Option<&ClosedDay>, scope: &Scope) -> Compared {
+    let compare = compares(run);
     let mut found = compare.run(day, scope, run.now).unwrap();
     compare.orphans(&HashSet::new(), 1, &mut found).unwrap();
     found
@@ -316,6 +320,32 @@ fn every_batch_of_the_day_is_compared_and_the_last_one_of_all() {
         std::fs::remove_file(batches.join(name)).unwrap();
         assert_eq!(found(), [""; 0], "the importer has taken it");
     }
+}
+
+#[test]
+fn books_that_need_not_be_there_are_told_from_lost_ones() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut run, ..) = busy(dir.path());
+    // Nobody closed a day for half a year.
+    run.now = at("2027-05-23T00:10:00+09:00");
+    assert_eq!(step(&run), 31);
+    let day = |of: &str| {
+        let from = at(&format!("{of}T00:00:00+09:00"));
+        ClosedDay { day: of.to_owned(), from, until: from.plus(DAY) }
+    };
+    let why = |of: &str, keep_days| compares(&run).no_books(&day(of), keep_days, run.now).unwrap();
+    let begin = || Some(NoBooks::BeginWith("2027-04-22".to_owned()));
+    for (of, expected) in [("2026-11-22", begin()), ("2027-04-21", begin()), ("2027-04-22", None)] {
+        assert_eq!(why(of, 3_660), expected, "{of}");
+    }
+    assert_eq!(why("2026-11-22", 100), Some(NoBooks::Expired));
+    // Lost, which is a difference.
+    for of in ["2027-04-22", "2027-05-01"] {
+        std::fs::remove_file(run.root.join(format!("books/{of}.books"))).unwrap();
+        assert_eq!(why(of, 3_660), None, "{of}");
+    }
+    let lost = compare(&run, Some(&day("2027-05-01")), &Scope::default());
+    assert_eq!(codes(&lost), ["BOOKS-MISSING"]);
 }
 
 #[test]

@@ -37,6 +37,8 @@ use crate::store::spool::{Folder, InsurerSpool, Place, is_folder};
 
 mod days;
 
+pub use days::NoBooks;
+
 /// What is compared.
 #[derive(Debug, Clone, Default)]
 pub struct Scope {

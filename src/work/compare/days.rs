@@ -1,13 +1,50 @@
 //! What belongs to days: books that are there at all, and batches.
 
-use chrono::NaiveDate;
+use chrono::{Days, NaiveDate};
 
-use super::{Run, hash_of};
+use super::{Compare, Run, hash_of};
 use crate::model::day::ClosedDay;
 use crate::model::event::Event;
 use crate::model::ids::InsurerCode;
+use crate::model::time::Timestamp;
 use crate::store::spool::InsurerSpool;
 use crate::work::step::{Doing as _, WorkError};
+
+/// Why a closed day's books are not there, and need not be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NoBooks {
+    /// They were kept as long as `reconciliation.keep_days` says.
+    Expired,
+    /// No day before this one was ever closed: the gateway stood for long before its first day was.
+    BeginWith(String),
+}
+
+impl Compare {
+    /// Why there are no books of a day that is before the last closed one; none where they are there or should be.
+    /// `keep_days`: whole days that books are kept.
+    pub fn no_books(
+        &self,
+        day: &ClosedDay,
+        keep_days: u32,
+        now: Timestamp,
+    ) -> Result<Option<NoBooks>, WorkError> {
+        if self.books.has(&day.day) {
+            return Ok(None);
+        }
+        let kept_from = now.date_in(self.zone).checked_sub_days(Days::new(u64::from(keep_days)));
+        if day.day.parse::<NaiveDate>().ok().zip(kept_from).is_some_and(|(day, from)| day < from) {
+            return Ok(Some(NoBooks::Expired));
+        }
+        // A day is closed after its end, and days in order.
+        let mut first: Option<String> = None;
+        self.ledger.events(day.until, Timestamp(i64::MAX), &mut |record| {
+            if let Event::DayClosed(closed) = record.event {
+                first.get_or_insert(closed.day);
+            }
+        })?;
+        Ok(first.filter(|first| *first > day.day).map(NoBooks::BeginWith))
+    }
+}
 
 impl Run<'_> {
     /// Days follow one another without a gap, so every day after the oldest whose books are there has some.
