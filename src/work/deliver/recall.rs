@@ -3,8 +3,9 @@
 //! 1. **Settled** as a delivery is; then renamed to `.taking/JOB.recall`.
 //! 2. **Recalled** row by row: gone at once, its account told ([`crate::work::purge::Purge::recall`]). An announcement, which the
 //!    report of its delivery gives one number, goes from everybody.
-//! 3. **Reported** in `reports/recall-JOB-TIME.csv` (TIME is the file's own, so that a crash writes the same report again), with
-//!    whether somebody had fetched each, and of an announcement a line for each account; only then cleared away.
+//! 3. **Reported** in `reports/recall-JOB-TIME.csv` (TIME is when the file was renamed, to the millisecond: a crash writes the same
+//!    report again, another file another one, whatever its own time), with whether somebody had fetched each, and of an announcement
+//!    a line for each account; only then cleared away.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -128,8 +129,8 @@ impl Deliveries {
                 }
             }
         }
-        let time = Timestamp(stat.st_mtime.saturating_mul(SECOND)).named_in(self.zone);
-        let name = format!("recall-{job}-{time}.csv");
+        let taken_at = Timestamp(stat.st_ctime.saturating_mul(SECOND)).named_in(self.zone);
+        let name = format!("recall-{job}-{taken_at}-{:03}.csv", stat.st_ctime_nsec / 1_000_000);
         self.write_report(spool, &name, text.as_bytes()).doing(|| format!("writing reports/{name}"))?;
         self.points.pass("recall reported")?;
         tracing::info!(insurer = %code, recalled, "a recall was taken in");
@@ -150,7 +151,9 @@ impl Deliveries {
         row: &Row,
         now: Timestamp,
     ) -> Result<Vec<(String, Outcome)>, WorkError> {
-        let id = DocumentId::parse(&row.document).ok().or_else(|| Document::id_in(&row.document));
+        // A number that was typed, also in small letters; a file name has the number as it is.
+        let id = DocumentId::parse(&row.document.to_ascii_uppercase()).ok();
+        let id = id.or_else(|| Document::id_in(&row.document));
         let only = |outcome| Ok(vec![(row.document.clone(), outcome)]);
         let Some(id) = id else { return only(Outcome::not(malformed())) };
         if let Some(group) = self.group_of(code, id)? {
@@ -310,8 +313,8 @@ fn unreadable(line: u64) -> Fault {
 fn malformed() -> Fault {
     Fault::refused(
         "ROW-DOCUMENT",
-        "文書番号(D1-000123-6 の形。英字は大文字、最後の数字は検査数字)か配信時のファイル名を書いてください。打ち間違いがないか確認してください。",
-        "give a document's number (as D1-000123-6: a capital D, and a last digit that checks the others) or its file name in the outbox; look for a mistyped character",
+        "文書番号(D1-000123-6 の形。最後の数字は検査数字)か配信時のファイル名を書いてください。打ち間違いがないか確認してください。",
+        "give a document's number (as D1-000123-6: the last digit checks the others) or its file name in the outbox; look for a mistyped character",
     )
 }
 

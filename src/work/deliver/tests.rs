@@ -672,6 +672,30 @@ pub(super) fn recall_lines(it: &Delivering) -> Vec<String> {
 }
 
 #[test]
+fn each_recall_has_a_report_of_its_own_whatever_time_its_file_carries() {
+    let mut it = Delivering::new();
+    it.job(
+        "j",
+        "account,file,type\nK0001,a.pdf,お知らせ\nK0005,b.pdf,お知らせ\n",
+        &[("a.pdf", PDF), ("b.pdf", PDF)],
+    );
+    it.settle();
+    // As `cp -p` and `put -p` leave it: the time of what was copied.
+    for document in it.world.ledger.documents_in_all() {
+        std::fs::create_dir_all(it.path("back")).unwrap();
+        let path = it.path("back/recall.csv");
+        std::fs::write(&path, format!("document\n{}\n", document.id)).unwrap();
+        let file = std::fs::File::options().write(true).open(&path).unwrap();
+        file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_795_000_000)).unwrap();
+        drop(file);
+        it.settle();
+        // Longer than the tick by which a file system counts; the daemon waits for a file to settle.
+        std::thread::sleep(std::time::Duration::from_millis(30));
+    }
+    assert_eq!(recall_lines(&it), ["2 recalled no", "2 recalled no"]);
+}
+
+#[test]
 fn an_insurer_takes_documents_back_and_learns_who_had_read_them() {
     for point in ["", "recall taken", "recalled", "recall reported"] {
         let mut it = Delivering::new();
@@ -689,7 +713,7 @@ fn an_insurer_takes_documents_back_and_learns_who_had_read_them() {
         it.world.ledger.add_document(foreign.clone());
         let sheet = format!(
             "document,why\n{},誤配信\n{},誤配信\n{},x\n{},x\nnonsense,x\n",
-            documents[0].id,
+            documents[0].id.to_string().to_lowercase(),
             documents[1].name(),
             foreign.id,
             DocumentId { epoch: 1, serial: 777 },
