@@ -52,6 +52,19 @@ fn one_daemon_owns_a_root() {
 }
 
 #[test]
+fn a_start_waits_for_a_command_that_has_the_store() {
+    let mut gateway = Gateway::set_up(&[]);
+    let held = todoke::store::root::Root::open(&gateway.spool()).unwrap();
+    let ends = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_secs(1));
+        drop(held);
+    });
+    gateway.start();
+    ends.join().unwrap();
+    gateway.send_taken(ACCOUNT, &gateway.set(1));
+}
+
+#[test]
 fn a_root_of_another_user_is_refused_with_words() {
     let gateway = Gateway::set_up(&[]);
     std::os::unix::fs::chown(gateway.spool(), Some(65534), None).expect("this test must be root");

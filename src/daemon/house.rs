@@ -1,9 +1,9 @@
 //! The parts of one gateway, put together: store, stages, what doors need. Starts nothing.
 
 use std::collections::{BTreeMap, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
@@ -36,7 +36,7 @@ use crate::store::ledger::Ledger;
 use crate::store::local_blobs::{BlobOptions, LocalBlobs};
 use crate::store::receipts::Receipts;
 use crate::store::recover::{LedgerOptions, Recovery};
-use crate::store::root::Root;
+use crate::store::root::{Root, RootError};
 use crate::store::seen::Seen;
 use crate::store::verification::{Lists, Verification};
 use crate::work::alarms::{AlarmBoard, Alarms};
@@ -64,6 +64,10 @@ use crate::work::self_service::AccountFiles;
 use crate::work::sender::{Desk, SendPolicy, Sender};
 use crate::work::step::Points;
 use crate::work::sweep::Sweep;
+
+/// How long a start waits for a root that somebody else has open, and how long between two tries.
+const ROOT_PATIENCE: Duration = Duration::from_secs(5);
+const ROOT_PAUSE: Duration = Duration::from_millis(50);
 
 /// The outside world, as far as it is not the configuration's: tests and `todoke demo` bring another.
 pub struct World {
@@ -192,6 +196,23 @@ pub struct House {
     pub recovery: Recovery,
 }
 
+/// Opens the root; a command that works on the store itself (`todoke status` while no daemon runs) has it for a moment only.
+fn open_root(path: &Path) -> Result<Root, RootError> {
+    let mut waited = Duration::ZERO;
+    loop {
+        match Root::open(path) {
+            Err(error @ RootError::Locked { .. }) if waited < ROOT_PATIENCE => {
+                if waited.is_zero() {
+                    tracing::info!(%error, "waiting for the data root");
+                }
+                std::thread::sleep(ROOT_PAUSE);
+                waited += ROOT_PAUSE;
+            }
+            opened => return opened,
+        }
+    }
+}
+
 impl House {
     /// Opens the data root and puts the parts together. Makes the root and the gateway's keys where there are none.
     #[allow(clippy::too_many_lines, reason = "one part after the other, each once")]
@@ -199,7 +220,7 @@ impl House {
         let clock = Arc::clone(&world.clock);
         let now = clock.now();
         let root_path = config.places.root.clone();
-        let root = Root::open(&root_path)?;
+        let root = open_root(&root_path)?;
         let (uploads, credentials_path) = (root.uploads(), root.credentials());
         let keys = Arc::new(Keys::load_or_make(&root.keys())?);
         let blobs: Arc<dyn Blobs> = Arc::new(

@@ -25,7 +25,7 @@ use crate::model::ids::Digest;
 pub enum RootError {
     /// Somebody else has it open.
     #[error(
-        "{path} is in use by process {pid}: stop that daemon first, or talk to it over its control socket"
+        "{path} is in use by process {pid}, a daemon or a command: stop that daemon, or wait until the command has ended"
     )]
     Locked {
         /// The data root.
