@@ -261,7 +261,9 @@ impl Ledger for FakeLedger {
                 for id in &ids {
                     let Some(document) = state.documents.remove(id) else { continue };
                     let reason = state.removing.remove(id).unwrap_or(RemovalReason::Expired);
-                    state.removed.push(RemovedDocument::of(document, reason, now));
+                    // The ledger's time never goes back.
+                    let at = now.max(document.placed_at);
+                    state.removed.push(RemovedDocument::of(document, reason, at));
                 }
                 Done::Documents(ids)
             }

@@ -117,6 +117,17 @@ fn openssh_takes_in_and_leaves() {
     let job = root.join("insurers/06139999/outgoing/job");
     assert_eq!(std::fs::read(job.join("a.pdf")).unwrap(), b"%PDF-1.7 a %%EOF");
     assert!(job.join("delivery.csv").exists());
+    // A whole folder, whose mode and time the client sets at the end; and once more over what is there.
+    std::fs::create_dir(at("statements")).unwrap();
+    std::fs::write(at("statements/b.pdf"), "%PDF-1.7 b %%EOF").unwrap();
+    for flags in ["-r", "-r -p", "-r"] {
+        let output = sftp(&format!("put {flags} statements /outgoing/\n"));
+        assert!(output.status.success() && output.stderr.is_empty(), "{flags}: {output:?}");
+    }
+    assert_eq!(
+        std::fs::read(root.join("insurers/06139999/outgoing/statements/b.pdf")).unwrap(),
+        b"%PDF-1.7 b %%EOF"
+    );
     for refused in [
         "put a.pdf /reports/a.pdf",
         "rm /done/*/KPFD0006.CSV",

@@ -460,7 +460,11 @@ impl Tree for InsurerTree {
         let spool = self.open_spool()?;
         self.room(&spool.outgoing)?;
         let made = spool.outgoing.make(job, spool.folder_mode(), spool.group);
-        made.map(drop).map_err(|error| self.io(&error))
+        made.map(drop).map_err(|error| match error.kind() {
+            // `put -r` makes every folder first, and goes on where it is there.
+            io::ErrorKind::AlreadyExists => Fault { loud: false, ..self.taken() },
+            _ => self.io(&error),
+        })
     }
 
     fn remove_folder(&self, path: &VirtualPath) -> Result<(), Fault> {

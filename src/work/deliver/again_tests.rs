@@ -283,10 +283,12 @@ fn a_new_copy_of_an_announcement_has_its_own_days_and_no_hold() {
 
 #[test]
 fn an_insurers_recall_of_an_announcement_takes_it_from_everybody() {
-    for point in ["", "recalled"] {
+    // Also with the clock put back since: the file is settled by now, what the ledger has is later.
+    for (point, days_back) in [("", 0), ("recalled", 0), ("", 30), ("recalled", 30)] {
         let mut it = Delivering::new();
         it.job("j", "account,file,type\n*,a.pdf,お知らせ\n", &[("a.pdf", PDF)]);
         it.settle();
+        it.now = it.now.plus(-days_back * DAY);
         assert_eq!(it.documents().len(), 3);
         let group = it.documents()[0].announcement.unwrap();
         it.stage.points = Points::stopping(move |at| at == point);
@@ -297,8 +299,8 @@ fn an_insurers_recall_of_an_announcement_takes_it_from_everybody() {
         assert_eq!(it.stage.step(it.now).is_err(), !point.is_empty());
         it.stage.points = Points::default();
         it.later();
-        assert!(it.documents().is_empty(), "{point}");
-        assert_eq!(recall_lines(&it), ["2 recalled no"; 3], "{point}");
+        assert!(it.documents().is_empty(), "{point} {days_back}");
+        assert_eq!(recall_lines(&it), ["2 recalled no"; 3], "{point} {days_back}");
     }
 }
 
