@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use self::log::Line;
-use self::state::{Folder, State, Version};
+use self::state::{Closed, Folder, State, Version};
 use super::blobs::{BlobWriter, Blobs};
 use crate::model::ids::{AccountId, BlobId, Digest};
 use crate::model::time::Timestamp;
@@ -222,7 +222,7 @@ impl Dropbox {
     }
 
     fn log(&self, state: &mut State, line: Line) -> io::Result<()> {
-        log::append(state, &self.path, &[line])
+        log::append(state, &self.path, [line])
     }
 
     /// Writes the log anew if it has become long.
@@ -257,6 +257,7 @@ impl Dropbox {
         let present = state.version(place).map(|v| (v.blob.clone(), v.open, v.size));
         // A version that is replaced makes room, unless somebody is still writing it.
         let one_more = present.as_ref().is_none_or(|(_, open, _)| *open);
+        let known = present.is_some();
         let (continued, size) = match present {
             Some(_) if how.exclusive => return Err(DropboxError::Exists),
             Some((blob, false, _)) if !how.truncate => {
@@ -268,7 +269,7 @@ impl Dropbox {
             None if !how.create => return Err(DropboxError::Missing),
             _ => (None, 0),
         };
-        room(&state, usize::from(one_more), size)?;
+        state.room(usize::from(one_more), size)?;
         let mut writer = self.blobs.create(now)?;
         if let Some(blob) = continued {
             // Somebody has it open, most likely a connection that died and does not know it yet. What it still writes must
@@ -280,12 +281,18 @@ impl Dropbox {
         }
         let blob = writer.id().clone();
         // A new name is logged with its close: nothing was promised before, and small files cost one write, not two.
-        let logged = state.version(place).is_some();
-        if logged {
+        if known {
             self.log(&mut state, Line::put(place, &blob, now))?;
         }
-        let version =
-            Version { blob: blob.clone(), login, size, modified: now, open: true, unfinished: false, logged };
+        let version = Version {
+            blob: blob.clone(),
+            login,
+            size,
+            modified: now,
+            open: true,
+            unfinished: false,
+            logged: known,
+        };
         let replaced = state.insert(place, version, now);
         drop(state);
         if let Some(old) = replaced {
@@ -314,18 +321,7 @@ impl Dropbox {
     /// name.
     pub fn grow(&self, upload: &Upload, end: u64, now: Timestamp) -> Result<(), DropboxError> {
         let mut state = self.lock();
-        let max = state.limits.file_bytes_max;
-        let Some(size) = state.of_blob(&upload.blob).map(|v| v.size) else {
-            return Err(DropboxError::Replaced);
-        };
-        if end <= size {
-            return Ok(());
-        }
-        if end > max {
-            return Err(DropboxError::Full { bound: "file_bytes_max", max });
-        }
-        room(&state, 0, end - size)?;
-        state.resize(&upload.blob, end, now);
+        state.grow(&upload.blob, end, now)?;
         if end > UNLOGGED_BYTES_MAX {
             self.name(&mut state, &upload.blob, now)?;
         }
@@ -334,10 +330,9 @@ impl Dropbox {
 
     /// Lets the log name a version that it does not name yet: it is there after a crash, to be continued.
     fn name(&self, state: &mut State, blob: &BlobId, now: Timestamp) -> io::Result<()> {
-        if let Some(place) = state.unlogged(blob) {
-            let line = Line::put(place, blob, now);
-            self.log(state, line)?;
-            state.logged(blob);
+        if let Some(place) = state.unlogged(blob).cloned() {
+            self.log(state, Line::put(&place, blob, now))?;
+            state.logged(&place);
         }
         Ok(())
     }
@@ -381,18 +376,13 @@ impl Dropbox {
     ) -> Result<Option<ClaimedSet>, DropboxError> {
         let Upload { blob } = upload;
         let mut state = self.lock();
-        state.release(&blob);
-        let Some(place) = state.place_of(&blob) else { return Err(DropboxError::Replaced) };
-        let size = state.version(&place).map_or(0, |v| v.size);
-        state.touch(&place, now);
-        state.closed_in(&place.folder, login);
-        let put = state.unlogged(&blob).map(|place| Line::put(place, &blob, now));
-        let closed = Line::Closed { blob: blob.clone(), size, at: now };
-        if let Some(put) = put {
-            log::append(&mut state, &self.path, &[put, closed])?;
-            state.logged(&blob);
-        } else {
-            self.log(&mut state, closed)?;
+        let Some(closed) = state.close(&blob, login, now) else { return Err(DropboxError::Replaced) };
+        let Closed { place, size, logged } = closed;
+        let put = (!logged).then(|| Line::put(&place, &blob, now));
+        let lines = put.into_iter().chain([Line::Closed { blob, size, at: now }]);
+        log::append(&mut state, &self.path, lines)?;
+        if !logged {
+            state.logged(&place);
         }
         self.complete(&mut state, &place.folder, &place.name, login)
     }
@@ -418,7 +408,7 @@ impl Dropbox {
         if state.version(to).is_some() && !replace {
             return Err(DropboxError::Exists);
         }
-        log::append(&mut state, &self.path, &log::lines_of(to, &version))?;
+        log::append(&mut state, &self.path, log::lines_of(to, &version))?;
         state.forget(login, to);
         state.uses(&to.folder, login);
         let replaced = state.rename(from, to, now);
@@ -571,20 +561,20 @@ impl Dropbox {
     /// now; the others are removed. An error is about the log or the disk; the versions have left all the same.
     pub fn consume(&self, set: &ClaimedSet, kept: &[BlobId]) -> io::Result<()> {
         let mut state = self.lock();
-        let mut gone = Vec::new();
-        let mut logged = Ok(());
+        let (mut gone, mut lines) = (Vec::new(), Vec::with_capacity(set.versions.len() + 1));
         for blob in &set.versions {
             if state.unclaim(blob).is_none() {
                 continue;
             }
-            logged = logged.and(self.log(&mut state, Line::Gone { blob: blob.clone() }));
+            lines.push(Line::Gone { blob: blob.clone() });
             if !kept.contains(blob) {
                 gone.push(blob.clone());
             }
         }
         if state.folders.contains_key(&set.folder) && !set.folder.is_empty() {
-            logged = logged.and(self.log(&mut state, Line::Emptied { folder: set.folder.clone() }));
+            lines.push(Line::Emptied { folder: set.folder.clone() });
         }
+        let mut logged = log::append(&mut state, &self.path, lines);
         if let Some(folder) = state.folders.get_mut(&set.folder) {
             folder.emptied = true;
             folder.taken = (set.manifest_bytes.len() <= TAKEN_BYTES_MAX).then(|| set.manifest_bytes.clone());
@@ -785,19 +775,6 @@ impl Dropbox {
         let state = self.lock();
         (state.files, state.bytes, Arc::clone(&state.limits))
     }
-}
-
-/// Fails when the drop-box has no room for so much more.
-fn room(state: &State, files: usize, bytes: u64) -> Result<(), DropboxError> {
-    let limits = &state.limits;
-    let full = |bound, max| Err(DropboxError::Full { bound, max });
-    if state.files + files > limits.account_files_max {
-        return full("account_files_max", limits.account_files_max as u64);
-    }
-    if state.bytes.saturating_add(bytes) > limits.account_bytes_max {
-        return full("account_bytes_max", limits.account_bytes_max);
-    }
-    Ok(())
 }
 
 /// What was not touched since then is swept.

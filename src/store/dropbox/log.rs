@@ -57,15 +57,24 @@ impl Line {
 }
 
 /// Adds lines, in one write.
-pub(super) fn append(state: &mut State, path: &Path, lines: &[Line]) -> io::Result<()> {
-    let mut bytes = Vec::with_capacity(LINE_BYTES_USUAL * lines.len());
+pub(super) fn append(
+    state: &mut State,
+    path: &Path,
+    lines: impl IntoIterator<Item = Line>,
+) -> io::Result<()> {
+    let mut bytes = Vec::with_capacity(2 * LINE_BYTES_USUAL);
     if state.log_torn {
         // A full disk cut the last line: what follows must not be read as its end.
         bytes.push(b'\n');
     }
+    let mut count = 0;
     for line in lines {
-        serde_json::to_writer(&mut bytes, line)?;
+        serde_json::to_writer(&mut bytes, &line)?;
         bytes.push(b'\n');
+        count += 1;
+    }
+    if count == 0 {
+        return Ok(());
     }
     let log = match &mut state.log {
         Some(log) => log,
@@ -73,7 +82,7 @@ pub(super) fn append(state: &mut State, path: &Path, lines: &[Line]) -> io::Resu
     };
     let written = log.write_all(&bytes);
     state.log_torn = written.is_err();
-    state.log_lines += lines.len();
+    state.log_lines += count;
     written
 }
 

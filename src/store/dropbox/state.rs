@@ -1,11 +1,11 @@
 //! What one drop-box holds, and how much room that takes: unclaimed versions by folder and name, claimed ones until their
 //! answer is there, and those that lost their name while somebody still writes them.
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::fs::File;
 use std::sync::Arc;
 
-use super::{Login, Place, Shown};
+use super::{DropboxError, Login, Place, Shown};
 use crate::model::ids::BlobId;
 use crate::model::time::Timestamp;
 use crate::rules::policy::SubmitPolicy;
@@ -75,8 +75,6 @@ pub(super) struct State {
     places: HashMap<BlobId, Place>,
     /// Claimed versions whose answer is to come.
     pub(super) claimed: HashMap<BlobId, (Place, Version)>,
-    /// Versions being written.
-    writing: HashSet<BlobId>,
     /// Versions being written that lost their name, with their sizes: they take room until their writer is gone.
     nameless: HashMap<BlobId, u64>,
     after: HashMap<Login, After>,
@@ -98,7 +96,6 @@ impl State {
             folders: HashMap::new(),
             places: HashMap::new(),
             claimed: HashMap::new(),
-            writing: HashSet::new(),
             nameless: HashMap::new(),
             after: HashMap::new(),
             closes: 0,
@@ -137,6 +134,46 @@ impl State {
         self.bytes = self.bytes.saturating_sub(bytes);
     }
 
+    /// Fails when there is no room for so much more.
+    pub(super) fn room(&self, files: usize, bytes: u64) -> Result<(), DropboxError> {
+        room(&self.limits, self.files + files, self.bytes.saturating_add(bytes))
+    }
+
+    /// A write will end at `end`: counts what it adds, unless a bound forbids it or the version lost its name.
+    pub(super) fn grow(&mut self, blob: &BlobId, end: u64, now: Timestamp) -> Result<(), DropboxError> {
+        // Looked up once: this is asked for every write.
+        let place = self.places.get(blob).ok_or(DropboxError::Replaced)?;
+        let folder = self.folders.get_mut(&place.folder);
+        let version = folder.and_then(|f| f.files.get_mut(&place.name)).ok_or(DropboxError::Replaced)?;
+        let max = self.limits.file_bytes_max;
+        if end <= version.size {
+            return Ok(());
+        }
+        if end > max {
+            return Err(DropboxError::Full { bound: "file_bytes_max", max });
+        }
+        let bytes = self.bytes.saturating_add(end - version.size);
+        room(&self.limits, self.files, bytes)?;
+        (version.size, version.modified) = (end, now);
+        self.bytes = bytes;
+        Ok(())
+    }
+
+    /// The client closed it: nobody writes it any more. None if it lost its name meanwhile.
+    pub(super) fn close(&mut self, blob: &BlobId, login: Login, now: Timestamp) -> Option<Closed> {
+        if let Some(size) = self.nameless.remove(blob) {
+            self.uncount(size);
+            return None;
+        }
+        let place = self.places.get(blob)?;
+        let folder = self.folders.get_mut(&place.folder)?;
+        let version = folder.files.get_mut(&place.name)?;
+        self.closes += 1;
+        (folder.closed_at, folder.closed_by) = (self.closes, login);
+        (version.open, version.modified) = (false, now);
+        Some(Closed { place: place.clone(), size: version.size, logged: version.logged })
+    }
+
     pub(super) fn resize(&mut self, blob: &BlobId, size: u64, now: Timestamp) {
         let Some(version) = self.of_blob(blob) else { return };
         let old = std::mem::replace(&mut version.size, size);
@@ -146,29 +183,35 @@ impl State {
 
     /// Puts a version under a name; gives the blob it replaces.
     pub(super) fn insert(&mut self, place: &Place, version: Version, now: Timestamp) -> Option<BlobId> {
-        let old = self.take(place);
-        let folder = self.folders.entry(place.folder.clone()).or_default();
-        folder.changed = folder.changed.max(now);
-        self.files += 1;
-        self.bytes = self.bytes.saturating_add(version.size);
-        if version.open {
-            self.writing.insert(version.blob.clone());
+        let (blob, size) = (version.blob.clone(), version.size);
+        if !self.folders.contains_key(&place.folder) {
+            self.folders.insert(place.folder.clone(), Folder::default());
         }
-        self.places.insert(version.blob.clone(), place.clone());
-        folder.files.insert(place.name.clone(), version);
-        old.map(|old| old.blob)
+        let folder = self.folders.get_mut(&place.folder)?;
+        folder.changed = folder.changed.max(now);
+        let old = folder.files.insert(place.name.clone(), version);
+        let replaced = old.map(|old| self.nameless(old).blob);
+        self.files += 1;
+        self.bytes = self.bytes.saturating_add(size);
+        self.places.insert(blob, place.clone());
+        replaced
     }
 
     /// Takes a version's name away. One that is being written goes on taking room.
     pub(super) fn take(&mut self, place: &Place) -> Option<Version> {
         let version = self.folders.get_mut(&place.folder)?.files.remove(&place.name)?;
+        Some(self.nameless(version))
+    }
+
+    /// What a version that lost its name takes with it.
+    fn nameless(&mut self, version: Version) -> Version {
         self.places.remove(&version.blob);
-        if self.writing.contains(&version.blob) {
+        if version.open {
             self.nameless.insert(version.blob.clone(), version.size);
         } else {
             self.uncount(version.size);
         }
-        Some(version)
+        version
     }
 
     /// Gives a version another name; gives the blob it replaces there.
@@ -182,12 +225,10 @@ impl State {
     pub(super) fn reopen(&mut self, blob: &BlobId, login: Login) {
         let Some(version) = self.of_blob(blob) else { return };
         (version.open, version.unfinished, version.login) = (true, false, login);
-        self.writing.insert(blob.clone());
     }
 
     /// The writer is gone.
     pub(super) fn release(&mut self, blob: &BlobId) {
-        self.writing.remove(blob);
         if let Some(version) = self.of_blob(blob) {
             version.open = false;
         }
@@ -203,8 +244,8 @@ impl State {
     }
 
     /// The log names it now.
-    pub(super) fn logged(&mut self, blob: &BlobId) {
-        if let Some(version) = self.of_blob(blob) {
+    pub(super) fn logged(&mut self, place: &Place) {
+        if let Some(version) = self.version_mut(place) {
             version.logged = true;
         }
     }
@@ -328,6 +369,26 @@ impl State {
     }
 }
 
+/// What a close found.
+#[derive(Debug)]
+pub(super) struct Closed {
+    pub(super) place: Place,
+    pub(super) size: u64,
+    /// The log names the version already.
+    pub(super) logged: bool,
+}
+
+fn room(limits: &SubmitPolicy, files: usize, bytes: u64) -> Result<(), DropboxError> {
+    let full = |bound, max| Err(DropboxError::Full { bound, max });
+    if files > limits.account_files_max {
+        return full("account_files_max", limits.account_files_max as u64);
+    }
+    if bytes > limits.account_bytes_max {
+        return full("account_bytes_max", limits.account_bytes_max);
+    }
+    Ok(())
+}
+
 /// For the log's replay.
 impl State {
     pub(super) fn emptied(&mut self, folder: &str) {
@@ -348,11 +409,5 @@ impl State {
             Some((place.clone(), blob.clone(), version.size, version.modified))
         };
         self.places.iter().filter_map(of).collect()
-    }
-
-    pub(super) fn touch(&mut self, place: &Place, at: Timestamp) {
-        if let Some(version) = self.version_mut(place) {
-            version.modified = at;
-        }
     }
 }
