@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use chrono::Datelike as _;
 use rustix::buffer::spare_capacity;
@@ -19,7 +19,7 @@ use serde::Deserialize;
 use super::blobs::{BlobReader, BlobWriter, Blobs};
 use super::durable;
 use crate::model::ids::BlobId;
-use crate::model::time::Timestamp;
+use crate::model::time::{DAY, Timestamp};
 
 /// How blobs are made durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -55,12 +55,14 @@ pub struct BlobOptions {
 /// Blobs in a folder of their own.
 #[derive(Debug)]
 pub struct LocalBlobs {
-    path: PathBuf,
+    path: Arc<Path>,
     /// Open from the start: `syncfs` tells a handle of the errors since it was opened.
     folder: OwnedFd,
     options: BlobOptions,
     /// Days whose folder is there, durably.
     days: Mutex<HashSet<String>>,
+    /// The day in whose folder a blob was made last.
+    today: Mutex<Option<Arc<Today>>>,
     groups: Mutex<Groups>,
     finished: Condvar,
     /// Small ones that nobody needs and that are removed together, later: ext4 walks around every inode freed within
@@ -79,6 +81,16 @@ const DISCARDED_MAX: usize = 50_000;
 
 /// Names for which random bits are drawn at once.
 const NAMES_AHEAD: usize = 64;
+
+/// A day's folder, kept open: one look-up less for each new blob.
+#[derive(Debug)]
+struct Today {
+    /// Days since 1970-01-01, UTC.
+    day: i64,
+    /// `YYYYMMDD`
+    date: String,
+    folder: OwnedFd,
+}
 
 /// Who waits for which `syncfs`.
 #[derive(Debug, Default)]
@@ -123,10 +135,11 @@ impl LocalBlobs {
     /// Blobs in this folder, which must be there (the data root makes it).
     pub fn open(path: &Path, options: BlobOptions) -> io::Result<Self> {
         Ok(Self {
-            path: path.into(),
+            path: Arc::from(path),
             folder: durable::open_folder(path)?,
             options,
             days: Mutex::default(),
+            today: Mutex::default(),
             groups: Mutex::default(),
             finished: Condvar::new(),
             discarded: Mutex::default(),
@@ -144,28 +157,46 @@ impl LocalBlobs {
     }
 
     fn create_file(&self, now: Timestamp) -> io::Result<(BlobId, File)> {
-        let today = now.utc();
-        let date = format!("{:04}{:02}{:02}", today.year(), today.month(), today.day());
         loop {
-            let bits = self.random_bits()?;
-            let id = BlobId::parse(&format!("{date}-{}", hex::encode(bits))).map_err(io::Error::other)?;
-            self.make_day(&date)?;
-            match self.open_file(&id, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL) {
+            let today = self.today(now)?;
+            let mut name = [0; 16];
+            hex::encode_to_slice(self.random_bits()?, &mut name).map_err(io::Error::other)?;
+            let name = str::from_utf8(&name).map_err(io::Error::other)?;
+            let id = BlobId::parse(&[&*today.date, "-", name].concat()).map_err(io::Error::other)?;
+            let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL;
+            match durable::open_beneath(&today.folder, Path::new(id.as_str()), flags, MODE_PRIVATE) {
                 Ok(file) => {
                     if !self.mode_holds {
                         rustix::fs::fchmod(&file, Mode::from_raw_mode(MODE_PRIVATE))?;
                     }
-                    return Ok((id, file));
+                    return Ok((id, File::from(file)));
                 }
                 // Another of that name, or its empty day was removed just now.
                 Err(error)
                     if matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound) =>
                 {
-                    locked(&self.days).remove(&date);
+                    locked(&self.days).remove(&today.date);
+                    *locked(&self.today) = None;
                 }
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// The folder for what is made now.
+    fn today(&self, now: Timestamp) -> io::Result<Arc<Today>> {
+        let day = now.0.div_euclid(DAY);
+        if let Some(today) = locked(&self.today).as_ref().filter(|today| today.day == day) {
+            return Ok(Arc::clone(today));
+        }
+        let utc = now.utc();
+        let date = format!("{:04}{:02}{:02}", utc.year(), utc.month(), utc.day());
+        self.make_day(&date)?;
+        let flags = OFlags::DIRECTORY | OFlags::RDONLY;
+        let folder = durable::open_beneath(&self.folder, Path::new(&date), flags, 0)?;
+        let today = Arc::new(Today { day, date, folder });
+        *locked(&self.today) = Some(Arc::clone(&today));
+        Ok(today)
     }
 
     fn random_bits(&self) -> io::Result<[u8; 8]> {
@@ -304,7 +335,7 @@ impl LocalBlobs {
 impl Blobs for LocalBlobs {
     fn create(&self, now: Timestamp) -> io::Result<Box<dyn BlobWriter>> {
         let (id, file) = self.create_file(now)?;
-        Ok(Box::new(LocalWriter { folder: self.path.join(day(&id)), id, file, size: Some(0) }))
+        Ok(Box::new(LocalWriter { blobs: Arc::clone(&self.path), id, file, size: Some(0) }))
     }
 
     fn reopen(&self, id: &BlobId) -> io::Result<Box<dyn BlobWriter>> {
@@ -312,7 +343,7 @@ impl Blobs for LocalBlobs {
         if rustix::fs::fstat(&file)?.st_mode & 0o200 == 0 {
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, "this blob is immutable"));
         }
-        Ok(Box::new(LocalWriter { folder: self.path.join(day(id)), id: id.clone(), file, size: None }))
+        Ok(Box::new(LocalWriter { blobs: Arc::clone(&self.path), id: id.clone(), file, size: None }))
     }
 
     fn put(&self, bytes: &[u8], now: Timestamp) -> io::Result<BlobId> {
@@ -474,7 +505,8 @@ impl Drop for LocalBlobs {
 }
 
 struct LocalWriter {
-    folder: PathBuf,
+    /// `blobs/`
+    blobs: Arc<Path>,
     id: BlobId,
     file: File,
     /// Bytes so far, of a blob that this writer began: it has no other.
@@ -504,7 +536,7 @@ impl BlobWriter for LocalWriter {
     }
     fn sync(&mut self) -> io::Result<()> {
         self.file.sync_all()?;
-        durable::sync_folder(&self.folder)
+        durable::sync_folder(&self.blobs.join(day(&self.id)))
     }
 }
 
