@@ -135,7 +135,11 @@ pub(super) fn read(bytes: &[u8]) -> Result<Vec<Row>, Fault> {
         Some(Ok((_, header))) => header,
         Some(Err(line)) => return Err(unreadable(line)),
         None => {
-            return Err(Fault::refused("DELIVERY-EMPTY", "delivery.csv が空です。", "delivery.csv is empty"));
+            return Err(Fault::refused(
+                "DELIVERY-EMPTY",
+                "delivery.csv が空です。見出しと、文書ごとに1行を書いて、もう一度置いてください。",
+                "delivery.csv is empty; put one with a header and a line for each document",
+            ));
         }
     };
     let columns = columns(&header)?;
@@ -167,8 +171,8 @@ pub(super) fn read(bytes: &[u8]) -> Result<Vec<Row>, Fault> {
     if rows.is_empty() {
         return Err(Fault::refused(
             "DELIVERY-EMPTY",
-            "delivery.csv に行がありません。",
-            "delivery.csv has no rows",
+            "delivery.csv に見出ししかありません。文書ごとに1行を書いて、もう一度置いてください。",
+            "delivery.csv has a header alone; put one with a line for each document",
         ));
     }
     Ok(rows)
