@@ -175,6 +175,8 @@ fn show(folder: &Path, line: &mut dyn FnMut(&str)) -> anyhow::Result<()> {
     line(&format!(
         "71 days later the outbox is empty; the journal tells why in {events} events that name nobody"
     ));
+    // With it goes the client, which would not answer the daemon's farewell.
+    drop(runtime);
     running.stop(Duration::from_secs(5))?;
     line("the daemon stopped in order");
     Ok(())
