@@ -35,12 +35,11 @@ impl Compare {
         if day.day.parse::<NaiveDate>().ok().zip(kept_from).is_some_and(|(day, from)| day < from) {
             return Ok(Some(NoBooks::Expired));
         }
-        // A day is closed after its end, and days in order.
+        // Days are closed in order, each after its end; that may have been in another zone.
         let mut first: Option<String> = None;
-        self.ledger.events(day.until, Timestamp(i64::MAX), &mut |record| {
-            if let Event::DayClosed(closed) = record.event {
-                first.get_or_insert(closed.day);
-            }
+        self.ledger.events(day.from, Timestamp(i64::MAX), &mut |record| match record.event {
+            Event::DayClosed(closed) if closed.day >= day.day => _ = first.get_or_insert(closed.day),
+            _ => {}
         })?;
         Ok(first.filter(|first| *first > day.day).map(NoBooks::BeginWith))
     }
